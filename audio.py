@@ -1,0 +1,121 @@
+"""Speech to mel spectrogram, and which mel columns belong to which video frame.
+
+The mel spectrogram is the published one (Wav2Lip, ACM MM 2020): 16 kHz mono, pre-emphasis, a centred STFT with
+reflect padding, 80 Slaney mel bands, decibels mapped linearly to -4..4; 80 columns a second.
+
+    frames      0     1     2     3     4          at 25 fps
+    mel columns 0.....3.....6.....9.....12...16    window of frame 0: columns 0 to 15
+
+In training, frame j is shown with the mel that starts one frame earlier, at int(80·(j-1)/25), so that its own
+moment lies inside the 16 columns.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+import librosa
+import numpy as np
+import soundfile
+
+import video
+from hparams import HParams, hparams
+
+MEL_BLOCK = 4096  # columns transformed at once, which bounds the memory of a long recording
+SILENCE_DBFS = -60.0
+STEADY_DB = 4.0
+
+
+def load_wav(path: str | Path, sr: int) -> np.ndarray:
+    """Sound of any media file as float32 [samples] in -1..1, mono, at `sr` samples a second."""
+    return video.read_audio(path, sr)
+
+
+def save_wav(wav: np.ndarray, path: str | Path, sr: int) -> None:
+    """Write float [samples] in -1..1 as 16-bit PCM, at the level it has."""
+    soundfile.write(str(path), np.clip(wav, -1.0, 1.0), sr, subtype="PCM_16", format="WAV")
+
+
+def melspectrogram(wav: np.ndarray, hp: HParams = hparams) -> np.ndarray:
+    """Mel spectrogram of mono speech.
+
+    wav: float [samples] in -1..1 at hp.sample_rate, at least hp.n_fft samples.
+    Returns float32 [num_mels, columns] in -max_abs_value..max_abs_value; columns = samples // hop_size + 1.
+    Raises ValueError when wav is shorter than one FFT window.
+    """
+    if len(wav) < hp.n_fft:
+        raise ValueError(f"speech of {len(wav)} samples is shorter than one FFT window ({hp.n_fft} samples)")
+    emphasised = np.asarray(wav, np.float32).copy()
+    emphasised[1:] -= hp.preemphasis * np.asarray(wav[:-1], np.float32)
+    padded = np.pad(emphasised, hp.n_fft // 2, mode="reflect")
+
+    columns = len(wav) // hp.hop_size + 1
+    mel = np.empty((hp.num_mels, columns), np.float32)
+    for first in range(0, columns, MEL_BLOCK):
+        last = min(first + MEL_BLOCK, columns)
+        block = padded[first * hp.hop_size : (last - 1) * hp.hop_size + hp.n_fft]
+        spectrum = librosa.stft(
+            block, n_fft=hp.n_fft, hop_length=hp.hop_size, win_length=hp.win_size, window="hann", center=False
+        )
+        mel[:, first:last] = _normalised_db(_mel_basis(hp) @ np.abs(spectrum), hp)
+    return mel
+
+
+@lru_cache
+def _mel_basis(hp: HParams) -> np.ndarray:
+    return librosa.filters.mel(sr=hp.sample_rate, n_fft=hp.n_fft, n_mels=hp.num_mels, fmin=hp.fmin, fmax=hp.fmax)
+
+
+def _normalised_db(amplitude: np.ndarray, hp: HParams) -> np.ndarray:
+    floor = 10.0 ** (hp.min_level_db / 20)
+    decibels = 20 * np.log10(np.maximum(floor, amplitude)) - hp.ref_level_db
+    scaled = 2 * hp.max_abs_value * (decibels - hp.min_level_db) / -hp.min_level_db - hp.max_abs_value
+    return np.clip(scaled, -hp.max_abs_value, hp.max_abs_value)
+
+
+def window_mel_start(frame: int, hp: HParams = hparams) -> int:
+    """First mel column of the training window whose first frame is `frame` (at hp.fps)."""
+    return int(hp.mel_columns_per_second * frame / hp.fps)
+
+
+def frame_mel_starts(frame: int, hp: HParams = hparams) -> list[int]:
+    """First mel columns of the window_frames per-frame mels of the window that starts at `frame`; needs frame >= 1."""
+    return [window_mel_start(frame - 1 + k, hp) for k in range(hp.window_frames)]
+
+
+def dub_mel_start(time: float, columns: int, hp: HParams = hparams, published: bool = False) -> int:
+    """First mel column for a dubbed frame shown `time` seconds after the speech starts.
+
+    columns: length of the mel spectrogram; the start is kept within it. As in training, the mel starts one training
+    frame before the picture; `published` leaves that out, as the published inference does, and the lips come out
+    40 ms early.
+    """
+    lead = 0.0 if published else 1.0 / hp.fps
+    start = int(hp.mel_columns_per_second * (time - lead) + 1e-6)  # 1e-6: a time such as 1.4 is stored a hair low
+    return max(0, min(start, columns - hp.mel_window))
+
+
+def frame_powers(blocks: Iterable[np.ndarray], hp: HParams = hparams) -> np.ndarray:
+    """Mean square of every whole 50 ms of sound that comes in blocks of any length, float32 [n]."""
+    size, rest, powers = hp.win_size, np.zeros(0, np.float32), []
+    for block in blocks:
+        rest = np.concatenate((rest, block))
+        whole = len(rest) // size * size
+        powers.append(np.mean(np.square(rest[:whole].reshape(-1, size)), axis=1))
+        rest = rest[whole:]
+    return np.concatenate(powers) if powers else np.zeros(0, np.float32)
+
+
+def loudness_dbfs(powers: np.ndarray) -> float:
+    """Root-mean-square level in dB below full scale; -120 at the lowest."""
+    return 10 * float(np.log10(np.mean(powers) + 1e-12)) if len(powers) else -120.0
+
+
+def speech_problem(powers: np.ndarray) -> str | None:
+    """Why sound of these frame_powers cannot be speech, or None: it is silent, or its level is as steady as a hum's."""
+    loudness = loudness_dbfs(powers)
+    if loudness < SILENCE_DBFS:
+        return f"is silent ({loudness:.0f} dBFS)"
+    levels = 10 * np.log10(powers + 1e-12)
+    spread = float(np.subtract(*np.percentile(levels, [95, 5])))
+    return f"keeps one level (within {spread:.1f} dB), as speech never does" if spread < STEADY_DB else None

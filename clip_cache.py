@@ -1,0 +1,128 @@
+"""A preprocessed clip as arrays: faces decoded once at training size, mel computed once, both memory-mapped.
+
+The caches lie beside the frames as faces.npy, mel.npy and cache.json, which says what they were made from; when that
+has changed they are made again. Folders written by the published preprocessing serve as they are.
+"""
+
+import json
+import os
+import zlib
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import audio
+from cli import InputError, write_text
+from face_detection.crop import to_network_size
+from hparams import HParams
+
+FORMAT = 1
+
+
+class Clip:
+    """faces: uint8 [N, S, S, 3] BGR, one row per frame with a face; mel: float32 [columns, num_mels];
+    frames: int64 [N], the frame numbers of the rows, ascending."""
+
+    def __init__(self, folder: Path, hp: HParams):
+        self.folder = folder
+        pictures = _numbered_pictures(folder)
+        if not pictures:
+            raise InputError(f"{folder}: holds no frames (0.jpg, 1.jpg, ...); run preprocess.py again")
+        sound = folder / "audio.wav"
+        if not sound.exists():
+            raise InputError(f"{folder}: has no audio.wav; run preprocess.py again")
+        self.frames = np.array([number for number, _ in pictures])
+        origin = _origin(pictures, sound, hp)
+        if not _is_current(folder, origin):
+            _make(folder, pictures, sound, origin, hp)
+
+    def __getstate__(self):  # loader processes open the arrays themselves
+        return {"folder": self.folder, "frames": self.frames}
+
+    @cached_property
+    def faces(self) -> np.ndarray:
+        return np.load(self.folder / "faces.npy", mmap_mode="r")
+
+    @cached_property
+    def mel(self) -> np.ndarray:
+        return np.load(self.folder / "mel.npy", mmap_mode="r")
+
+    def window_rows(self, hp: HParams, per_frame_mels: bool) -> np.ndarray:
+        """Rows at which a training window starts: window_frames frames in a row, and their mels inside the speech."""
+        T, columns = hp.window_frames, len(self.mel)
+        rows = np.flatnonzero(self.frames[T - 1 :] - self.frames[: len(self.frames) - T + 1] == T - 1)
+        rows = [row for row in rows if audio.window_mel_start(self.frames[row], hp) + hp.mel_window <= columns]
+        if per_frame_mels:
+            rows = [
+                row for row in rows
+                if self.frames[row] >= 1
+                and audio.frame_mel_starts(self.frames[row], hp)[-1] + hp.mel_window <= columns
+            ]  # fmt: skip
+        return np.array(rows, np.int64)
+
+    def mel_window(self, start: int, hp: HParams) -> np.ndarray:
+        """float32 [1, num_mels, mel_window], the columns from `start` on."""
+        return np.array(self.mel[start : start + hp.mel_window].T[None])
+
+
+def _numbered_pictures(folder: Path) -> list[tuple[int, os.DirEntry]]:
+    with os.scandir(folder) as entries:
+        pictures = [
+            (int(entry.name[:-4]), entry) for entry in entries
+            if entry.name.endswith(".jpg") and entry.name[:-4].isdecimal()
+        ]  # fmt: skip
+    return sorted(pictures, key=lambda pair: pair[0])
+
+
+def _origin(pictures, sound: Path, hp: HParams) -> dict:
+    stats = [(number, entry.stat().st_size, entry.stat().st_mtime_ns) for number, entry in pictures]
+    mel_values = {name: value for name, value in hp.to_dict().items() if name in MEL_NAMES}
+    return {
+        "format": FORMAT,
+        "pictures": zlib.crc32(repr(stats).encode()),
+        "sound": [sound.stat().st_size, sound.stat().st_mtime_ns],
+        "img_size": hp.img_size,
+        "mel": mel_values,
+    }
+
+
+MEL_NAMES = {
+    "sample_rate", "n_fft", "win_size", "hop_size", "num_mels", "fmin", "fmax", "preemphasis", "ref_level_db",
+    "min_level_db", "max_abs_value",
+}  # fmt: skip
+
+
+def _is_current(folder: Path, origin: dict) -> bool:
+    try:
+        return json.loads((folder / "cache.json").read_text(encoding="utf-8")) == origin
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+
+
+def _make(folder: Path, pictures, sound: Path, origin: dict, hp: HParams) -> None:
+    """Write both arrays under names of this process, then rename: whoever reads at the same time sees whole files."""
+    wav = audio.load_wav(sound, hp.sample_rate)
+    if len(wav) < hp.n_fft:
+        raise InputError(f"{sound}: lasts {len(wav) / hp.sample_rate:.2f} s, too short to train on")
+    parts = {name: folder / f"{name}.{os.getpid()}.part" for name in ("mel.npy", "faces.npy")}
+    try:
+        with parts["mel.npy"].open("wb") as file:
+            np.save(file, audio.melspectrogram(wav, hp).T)
+        shape = (len(pictures), hp.img_size, hp.img_size, 3)
+        faces = np.lib.format.open_memmap(parts["faces.npy"], "w+", np.uint8, shape)
+        for row, (_, entry) in enumerate(pictures):
+            image = cv2.imdecode(np.fromfile(entry.path, np.uint8), cv2.IMREAD_COLOR)
+            if image is None:
+                raise InputError(f"{entry.path}: cannot be decoded; delete the clip's folder and preprocess it again")
+            faces[row] = to_network_size(image, hp.img_size)
+        del faces  # flushes
+        for name, part in parts.items():
+            os.replace(part, folder / name)
+        write_text(folder / "cache.json", json.dumps(origin))
+    except OSError as error:
+        raise InputError(f"{folder}: the training cache cannot be written there ({error.strerror})") from error
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)

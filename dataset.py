@@ -1,0 +1,148 @@
+"""Preprocessed clips on disk -> training windows.
+
+A window is five consecutive frames and the mel around them. Pictures leave here as uint8 and become floats on the
+training device (expert_inputs, generator_inputs). What is drawn at random for a window follows from the seed and the
+window's place in the training run alone, so runs can be repeated and resumed with any number of loader processes.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+import audio
+from cli import InputError
+from clip_cache import Clip
+from hparams import HParams
+from splits import listed_clips
+
+
+def open_clips(data_root: Path, split: str, filelists_dir: Path, hp: HParams) -> list[Clip]:
+    """The clips of one list ("train" or "eval"), their caches made where they are missing."""
+    folders = listed_clips(filelists_dir, split, data_root)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        opened = pool.map(lambda folder: Clip(folder, hp), folders)
+        return list(tqdm(opened, total=len(folders), desc=f"{split} clips", unit="clip", leave=False))
+
+
+class Windows(Dataset):
+    """All windows of some clips. An item is asked for by (place in the run, window number)."""
+
+    per_frame_mels = False
+
+    def __init__(self, clips: list[Clip], hp: HParams, seed: int = 0):
+        self.hp, self.seed = hp, seed
+        rows = [(clip, clip.window_rows(hp, self.per_frame_mels)) for clip in clips]
+        rows = [(clip, starts) for clip, starts in rows if len(starts) > 1]  # one to show, one to compare with
+        self.clips = [clip for clip, _ in rows]
+        self.rows = [starts for _, starts in rows]
+        self.ends = np.cumsum([len(starts) for starts in self.rows], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def _draw(self, place: int, number: int) -> tuple[Clip, int, int, np.random.Generator]:
+        """The window's clip and row, the row of another window of the clip, and the generator for further choices."""
+        k = int(np.searchsorted(self.ends, number, side="right"))
+        starts = self.rows[k]
+        i = number - (int(self.ends[k]) - len(starts))
+        rng = np.random.default_rng((self.seed, place))
+        other = (i + int(rng.integers(1, len(starts)))) % len(starts)
+        return self.clips[k], int(starts[i]), int(starts[other]), rng
+
+    def _frames(self, clip: Clip, row: int) -> np.ndarray:
+        return np.array(clip.faces[row : row + self.hp.window_frames])
+
+
+class ExpertWindows(Windows):
+    """Items: faces uint8 [5, 48, 96, 3] lower halves; mel float32 [1, 80, 16]; in_sync float 0 or 1, half and half."""
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        clip, row, other, rng = self._draw(*key)
+        in_sync = bool(rng.integers(2))
+        start = audio.window_mel_start(int(clip.frames[row if in_sync else other]), self.hp)
+        faces = self._frames(clip, row)[:, self.hp.img_size // 2 :]
+        return {"faces": faces, "mel": clip.mel_window(start, self.hp), "in_sync": np.float32(in_sync)}
+
+
+class GeneratorWindows(Windows):
+    """Items: target and reference uint8 [5, 96, 96, 3]; mels float32 [5, 1, 80, 16], one per frame; mel [1, 80, 16],
+    the window's own, for the expert."""
+
+    per_frame_mels = True
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        clip, row, other, _ = self._draw(*key)
+        frame = int(clip.frames[row])
+        mels = [clip.mel_window(start, self.hp) for start in audio.frame_mel_starts(frame, self.hp)]
+        return {
+            "target": self._frames(clip, row),
+            "reference": self._frames(clip, other),
+            "mels": np.stack(mels),
+            "mel": clip.mel_window(audio.window_mel_start(frame, self.hp), self.hp),
+        }
+
+
+class EndlessShuffle(Sampler):
+    """(place, window) from `start` on; every epoch holds each window once, in an order of its own."""
+
+    def __init__(self, windows: int, seed: int, start: int):
+        self.windows, self.seed, self.start = windows, seed, start
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        place = self.start
+        while True:
+            epoch, skip = divmod(place, self.windows)
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            for number in torch.randperm(self.windows, generator=generator)[skip:].tolist():
+                yield place, number
+                place += 1
+
+
+def training_batches(windows: Windows, batch_size: int, seed: int, first_step: int) -> Iterator[dict]:
+    """Batches without end, from the one that step `first_step` trains on."""
+    workers = windows.hp.num_workers
+    loader = DataLoader(
+        windows,
+        batch_size,
+        sampler=EndlessShuffle(len(windows), seed, first_step * batch_size),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )
+    return iter(loader)
+
+
+def evaluation_batches(windows: Windows, batch_size: int) -> list[dict]:
+    """The same windows every time: at most hp.eval_windows, evenly spaced."""
+    count = min(len(windows), windows.hp.eval_windows)
+    keys = [(i, i * len(windows) // count) for i in range(count)]
+    return list(DataLoader(windows, batch_size, sampler=keys))
+
+
+def require_windows(windows: Windows, split: str, clips: list[Clip]) -> None:
+    """Say how much there is; nothing to train on raises InputError."""
+    print(f"{split}: {len(clips)} clips, {len(windows)} windows", flush=True)
+    if not len(windows):
+        raise InputError(f"the {split} list has {len(clips)} clips but no window of 5 frames in a row; add longer videos")
+
+
+def expert_inputs(batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """mel [B, 1, 80, 16] and faces [B, 15, 48, 96] in 0..1, from an ExpertWindows batch on the training device."""
+    B, T, H, W, C = batch["faces"].shape
+    faces = batch["faces"].permute(0, 1, 4, 2, 3).reshape(B, T * C, H, W)
+    return batch["mel"], faces.float() / 255
+
+
+def generator_inputs(batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """faces [B, 6, T, 96, 96], the frame with its lower half zeroed and the reference, and target [B, 3, T, 96, 96],
+    all in 0..1, from a GeneratorWindows batch on the training device."""
+    target, reference = (batch[name].permute(0, 4, 1, 2, 3).float() / 255 for name in ("target", "reference"))
+    masked = target.clone()
+    masked[:, :, :, target.shape[3] // 2 :] = 0
+    return torch.cat((masked, reference), dim=1), target

@@ -1,0 +1,50 @@
+"""Box arithmetic that both detectors share. Boxes are float32 x1 y1 x2 y2 in pixels, anchors cx cy w h."""
+
+import cv2
+import numpy as np
+import torch
+from torchvision.ops import nms
+
+LONGEST_SIDE = 640  # pixels; larger frames are reduced before detection
+CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
+
+
+def shrink(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
+    """The image reduced so that its longest side is at most `longest`, and the factor it was scaled by (<= 1)."""
+    scale = longest / max(image.shape[:2])
+    if scale >= 1:
+        return image, 1.0
+    size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
+
+
+def unscaled(boxes: np.ndarray, scale: float) -> np.ndarray:
+    """Boxes [N, 5] found in an image that was scaled by `scale`, in the pixels it had before."""
+    return boxes / np.array([scale, scale, scale, scale, 1], np.float32)
+
+
+def grid_anchors(rows: int, columns: int, stride: int, sizes: tuple[int, ...]) -> torch.Tensor:
+    """Square anchors at the centres of a grid of stride x stride cells: float32 [rows·columns·len(sizes), 4]."""
+    y, x = (torch.arange(rows) + 0.5) * stride, (torch.arange(columns) + 0.5) * stride
+    cy, cx, size = torch.meshgrid(y, x, torch.tensor(sizes, dtype=torch.float32), indexing="ij")
+    return torch.stack((cx, cy, size, size), dim=-1).reshape(-1, 4)
+
+
+def decode(offsets: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Regressed offsets [..., N, 4] against anchors [N, 4] -> boxes [..., N, 4] (SSD's centre-size coding)."""
+    centres = anchors[:, :2] + offsets[..., :2] * CENTRE_VARIANCE * anchors[:, 2:]
+    sizes = anchors[:, 2:] * torch.exp(offsets[..., 2:] * SIZE_VARIANCE)
+    return torch.cat((centres - sizes / 2, centres + sizes / 2), dim=-1)
+
+
+def best_boxes(offsets, anchors, scores, candidate: float, overlap: float, keep: float) -> np.ndarray:
+    """Regressed offsets [N, 4], anchors [N, 4] and scores [N] of one image -> boxes float32 [M, 5], best first.
+
+    Candidates score above `candidate`; NMS drops those that overlap a better one by more than `overlap` (IoU); what
+    then scores above `keep` stays.
+    """
+    chosen = scores > candidate
+    boxes, scores = decode(offsets[chosen], anchors[chosen]), scores[chosen]
+    order = nms(boxes, scores, overlap)
+    order = order[scores[order] > keep]
+    return torch.cat((boxes[order], scores[order, None]), dim=1).cpu().numpy()

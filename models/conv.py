@@ -1,0 +1,54 @@
+"""The convolution blocks that all three networks are built from. Tensors are [B, C, H, W]."""
+
+from torch import nn
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channel count of a layer in a network `width` times as wide as the published one."""
+    return max(1, round(channels * width))
+
+
+class Conv2d(nn.Module):
+    """Convolution, batch norm, ReLU; with `residual` the input is added before the ReLU."""
+
+    def __init__(self, cin, cout, kernel_size, stride, padding, residual=False):
+        super().__init__()
+        self.conv_block = nn.Sequential(nn.Conv2d(cin, cout, kernel_size, stride, padding), nn.BatchNorm2d(cout))
+        self.act = nn.ReLU()
+        self.residual = residual
+
+    def forward(self, x):
+        out = self.conv_block(x)
+        return self.act(out + x if self.residual else out)
+
+
+class PlainConv2d(nn.Module):
+    """Convolution and leaky ReLU without a norm, as the discriminator has it."""
+
+    def __init__(self, cin, cout, kernel_size, stride, padding):
+        super().__init__()
+        self.conv_block = nn.Sequential(nn.Conv2d(cin, cout, kernel_size, stride, padding))
+        self.act = nn.LeakyReLU(0.01)
+
+    def forward(self, x):
+        return self.act(self.conv_block(x))
+
+
+class Conv2dTranspose(nn.Module):
+    """Transposed convolution, batch norm, ReLU."""
+
+    def __init__(self, cin, cout, kernel_size, stride, padding, output_padding=0):
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ConvTranspose2d(cin, cout, kernel_size, stride, padding, output_padding), nn.BatchNorm2d(cout)
+        )
+        self.act = nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.conv_block(x))
+
+
+def stage(cin, cout, kernel_size, stride, padding, residuals=0):
+    """One changing block, then `residuals` 3x3 blocks that keep the shape; a list, to be put in an nn.Sequential."""
+    kept = [Conv2d(cout, cout, 3, 1, 1, residual=True) for _ in range(residuals)]
+    return [Conv2d(cin, cout, kernel_size, stride, padding), *kept]

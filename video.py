@@ -1,0 +1,227 @@
+"""Decoding and encoding through PyAV: frames with their own time stamps, sound, rotation, colour tags.
+
+    reader = VideoReader("talk.mkv")
+    for frame in reader.frames():            # decoded one by one, as often as asked
+        frame.time, frame.image              # seconds on the file's clock, BGR uint8 [H, W, 3] upright
+    speech = read_audio("talk.mkv", 16000)   # float32 mono
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from cli import InputError
+
+# swscale's quick default darkens every picture by two levels, each time it is converted
+EXACT_COLOUR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+SOUND_GAP = 0.1  # seconds; larger holes between sound packets are filled with silence
+TIME_JUMP = 60.0  # seconds; larger jumps between frames are damage, not a slow frame rate
+EARLY_END = 0.5  # seconds; a file whose packets end this much before its declared length is cut short
+
+
+@dataclass(frozen=True)
+class Frame:
+    """time: seconds on the file's clock; image: BGR uint8 [H, W, 3], upright."""
+
+    time: float
+    image: np.ndarray
+
+
+class VideoReader:
+    """One video file. threads: decoding threads, 0 for as many as there are cores.
+
+    rate: frames a second on average; height, width: of the upright picture; start: time of the first frame in
+    seconds; duration: of the file in seconds, None if it does not say; tags: colour description, to be handed on.
+    Raises InputError when the file is missing, no video, or none of its pictures can be decoded.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 0):
+        self.path, self.threads = Path(path), threads
+        with open_media(self.path) as container:
+            stream = _video_stream(container, self.path)
+            self.has_sound = bool(container.streams.audio)
+            self.duration = container.duration / av.time_base if container.duration else None
+            self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+            self.frame_estimate = stream.frames or (round(self.duration * self.rate) if self.duration else None)
+            first = next(decode(container, stream), None)
+            if first is None:
+                raise InputError(f"{self.path}: none of its pictures can be decoded; it is damaged or truncated")
+            self.tags = {
+                "colorspace": int(first.colorspace),
+                "color_range": int(first.color_range),
+                "color_primaries": int(first.color_primaries),
+                "color_trc": int(first.color_trc),
+            }
+            self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
+            self.start = first.time or 0.0
+            turned = first.rotation % 180 == 90
+            self.height, self.width = (first.width, first.height) if turned else (first.height, first.width)
+            if turned:
+                self.pixel_aspect = 1 / self.pixel_aspect
+
+    def frames(self, exact: bool = True) -> Iterator[Frame]:
+        """All frames from the first, each with its own time stamp, strictly increasing.
+
+        exact=False converts the colours quickly, two levels too dark: for looking at frames, not for keeping them.
+        Raises InputError when the file turns out to end early.
+        """
+        with open_media(self.path) as container:
+            stream = _video_stream(container, self.path)
+            stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
+            seen = _LastPacket()
+            previous = None
+            for picture in decode(container, stream, seen):
+                step = 1 / float(self.rate)
+                time = picture.time if picture.time is not None else self.start if previous is None else previous + step
+                if previous is not None and time <= previous:
+                    time = previous + step / 10
+                if previous is not None and time - previous > TIME_JUMP:
+                    raise InputError(
+                        f"{self.path}: time stamps jump from {previous:.1f} s to {time:.1f} s; remux the file first"
+                    )
+                yield Frame(time, _upright(picture, exact))
+                previous = time
+            declared = (container.start_time or 0) / av.time_base + (self.duration or 0)
+            if seen.end < declared - EARLY_END:
+                raise InputError(
+                    f"{self.path}: is truncated: {seen.end:.1f} s of {declared:.1f} s are there; copy it again"
+                )
+
+
+def at_rate(frames: Iterable[Frame], fps: float) -> Iterator[Frame]:
+    """The same pictures at a constant rate: output n is the source frame nearest to its time, start + n/fps."""
+    previous, start, n, step = None, 0.0, 0, 1.0 / fps
+    for frame in frames:
+        if previous is None:
+            start = frame.time
+        else:
+            step = frame.time - previous.time
+            while start + n / fps < previous.time + step / 2:
+                yield Frame(start + n / fps, previous.image)
+                n += 1
+        previous = frame
+    while previous is not None and start + n / fps < previous.time + step / 2:
+        yield Frame(start + n / fps, previous.image)
+        n += 1
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """A picture file as BGR uint8 [H, W, 3]."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise InputError(f"{path}: is no picture that can be read")
+    return image
+
+
+def read_audio(path: str | Path, sample_rate: int, start: float | None = None) -> np.ndarray:
+    """The first sound track of any media file as float32 [samples] in -1..1, mono. See audio_blocks."""
+    blocks = list(audio_blocks(path, sample_rate, start))
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+def audio_blocks(path: str | Path, sample_rate: int, start: float | None = None) -> Iterator[np.ndarray]:
+    """Sound in blocks of float32 [n], mono.
+
+    start: seconds on the file's clock at which the sound shall begin; silence is put before it, or its beginning left
+    out, to make it so. None begins with the first sample. Holes are filled with silence.
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        stream = sound_stream(container, path)
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+        skip, expected = 0, None
+        for frame in decode(container, stream):
+            time = frame.time
+            if expected is None:
+                lead = 0 if start is None or time is None else round((time - start) * sample_rate)
+                skip = max(0, -lead)
+                if lead > 0:
+                    yield np.zeros(lead, np.float32)
+            elif time is not None and SOUND_GAP < time - expected < TIME_JUMP:
+                yield np.zeros(round((time - expected) * sample_rate), np.float32)
+            expected = (time if time is not None else expected or 0.0) + frame.samples / frame.sample_rate
+            for block in _mono(resampler, frame):
+                yield block[skip:]
+                skip -= min(skip, len(block))
+        if expected is not None:
+            for block in _mono(resampler, None):
+                yield block[skip:]
+                skip -= min(skip, len(block))
+
+
+@contextmanager
+def open_media(path: Path):
+    """An input container of PyAV; what cannot be opened raises InputError with the reason."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not a file")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty")
+    try:
+        container = av.open(str(path.resolve()), metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise InputError(f"{path}: is no video or sound file that can be read, or a truncated one") from error
+    with container:
+        yield container
+
+
+class _LastPacket:
+    """Where the packets seen so far end, in seconds, over all streams."""
+
+    end = 0.0
+
+    def note(self, packet: av.Packet) -> None:
+        if packet.pts is not None:
+            self.end = max(self.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+
+
+def decode(container, stream, seen: _LastPacket | None = None) -> Iterator:
+    """Decoded frames of one stream. A packet that cannot be decoded is passed over, as every player does."""
+    try:
+        for packet in container.demux(*([stream] if seen is None else container.streams)):
+            if seen is not None:
+                seen.note(packet)
+            if packet.stream_index == stream.index:
+                try:
+                    yield from packet.decode()
+                except av.error.InvalidDataError:
+                    continue
+    except av.error.InvalidDataError:  # the container itself is broken from here on; frames() checks the length
+        return
+
+
+def _video_stream(container, path: Path):
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        raise InputError(f"{path}: has no pictures; give a video")
+    return streams[0]
+
+
+def sound_stream(container, path: Path):
+    if not container.streams.audio:
+        raise InputError(f"{path}: has no sound track")
+    return container.streams.audio[0]
+
+
+def _upright(picture: av.VideoFrame, exact: bool) -> np.ndarray:
+    image = picture.reformat(format="bgr24", interpolation=EXACT_COLOUR if exact else None).to_ndarray()
+    quarter_turns = round(picture.rotation / 90) % 4  # counterclockwise, as np.rot90 turns
+    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+
+
+def _mono(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
+    for out in resampler.resample(frame):
+        yield out.to_ndarray()[0]
