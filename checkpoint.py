@@ -51,6 +51,15 @@ def hparams_of(content: dict, overrides: str = "") -> HParams:
     return HParams.from_dict(content.get("hparams")).override(overrides)
 
 
+def load_network(path: str | Path, network_class: type, overrides: str = "") -> tuple[torch.nn.Module, HParams]:
+    """A network for use, in eval mode on the CPU, built to the values in its checkpoint, and those values."""
+    content = read(path)
+    hp = hparams_of(content, overrides)
+    network = network_class(hp.width)
+    load_into(network, content["state_dict"], path)
+    return network.eval(), hp
+
+
 def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) -> None:
     """Strictly load weights; names that are missing or too many, and other shapes, raise InputError naming source."""
     wanted = network.state_dict()
@@ -94,7 +103,8 @@ def _unwrapped(name: str) -> str:
 def _load(path: Path):
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    head = path.open("rb").read(512)
+    with path.open("rb") as file:
+        head = file.read(512)
     if not head:
         raise InputError(f"{path}: is empty; download it again")
     if head.startswith(b"version https://git-lfs"):
@@ -111,7 +121,15 @@ def _load(path: Path):
         if "weights_only" in str(error) or "Unsupported" in str(error):
             raise InputError(f"{path}: holds more than weights, or is no weight file; refused for safety") from error
         raise InputError(f"{path}: is truncated or no weight file; download it again") from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        KeyError,
+        ValueError,
+        OSError,
+        zipfile.BadZipFile,
+        safetensors.SafetensorError,
+    ) as error:
         raise InputError(f"{path}: is truncated or no weight file; download it again") from error
 
 

@@ -129,7 +129,9 @@ def require_windows(windows: Windows, split: str, clips: list[Clip]) -> None:
     """Say how much there is; nothing to train on raises InputError."""
     print(f"{split}: {len(clips)} clips, {len(windows)} windows", flush=True)
     if not len(windows):
-        raise InputError(f"the {split} list has {len(clips)} clips but no window of 5 frames in a row; add longer videos")
+        raise InputError(
+            f"the {split} list has {len(clips)} clips but no window of 5 frames in a row; add longer videos"
+        )
 
 
 def expert_inputs(batch: dict) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 
 def lower_halves(faces: torch.Tensor) -> torch.Tensor:
-    """faces [B, 3, T, H, W] -> [B, 3·T, H/2, W]: lower halves, the frames stacked on channels as the expert sees them."""
+    """faces [B, 3, T, H, W] -> [B, 3·T, H/2, W]: lower halves, frames stacked on channels as for the expert."""
     B, C, T, H, W = faces.shape
     halves = faces[:, :, :, H // 2 :]  # [B, C, T, H/2, W]
     return halves.transpose(1, 2).reshape(B, T * C, H - H // 2, W)
@@ -21,7 +21,10 @@ def cosine_bce(audio: torch.Tensor, face: torch.Tensor, in_sync: torch.Tensor) -
 
 
 def sync_loss(expert: torch.nn.Module, mel: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
-    """How far the expert is from finding the generated window in sync: mel [B, 1, 80, 16], generated [B, 3, T, H, W]."""
+    """How far from in sync the expert finds a generated window.
+
+    mel [B, 1, 80, 16], generated [B, 3, T, H, W] in 0..1. Returns a scalar.
+    """
     audio, face = expert(mel, lower_halves(generated))
     return cosine_bce(audio, face, torch.ones(len(mel), device=mel.device))
 

@@ -30,7 +30,9 @@ def table(records: list[dict]) -> str:
     shown = records if len(records) <= ROWS else [record for record in records if record["verdict"] != "ok"]
     rows = [HEADER, *(_row(record) for record in shown)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(HEADER) - 1)]
-    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
+    ]
     sums = total(records)
     lines.append(
         f"{sums['usable']} of {sums['videos']} videos usable, {sums['minutes']} minutes, "

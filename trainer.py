@@ -38,7 +38,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint_dir", type=Path, required=True, help="where checkpoints, logs and samples go")
     parser.add_argument("--checkpoint_path", type=Path, help="go on from this checkpoint")
     parser.add_argument("--reset_optimizer", action="store_true", help="take only its weights and count from step 0")
-    parser.add_argument("--filelists_dir", type=Path, default=Path("filelists"), help="where train.txt and eval.txt lie")
+    parser.add_argument(
+        "--filelists_dir", type=Path, default=Path("filelists"), help="where train.txt and eval.txt lie"
+    )
     parser.add_argument("--max_steps", type=int, help="stop at this step (default: hparams nepochs)")
     parser.add_argument("--num_workers", type=int, help="loader processes (default: hparams num_workers)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
@@ -75,7 +77,9 @@ def restore(content: dict, network: torch.nn.Module, optimizer: torch.optim.Opti
     return content["global_step"]
 
 
-def schedule(first: int, windows: int, batch_size: int, evaluate_every: int, save_every: int, max_steps, hp) -> Schedule:
+def schedule(
+    first: int, windows: int, batch_size: int, evaluate_every: int, save_every: int, max_steps, hp
+) -> Schedule:
     """The run's steps; one that is already at its end raises InputError."""
     last = min(max_steps or hp.nepochs * windows // batch_size, hp.nepochs * windows // batch_size)
     if first >= last:

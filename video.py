@@ -1,9 +1,9 @@
 """Decoding and encoding through PyAV: frames with their own time stamps, sound, rotation, colour tags.
 
-    reader = VideoReader("talk.mkv")
-    for frame in reader.frames():            # decoded one by one, as often as asked
-        frame.time, frame.image              # seconds on the file's clock, BGR uint8 [H, W, 3] upright
-    speech = read_audio("talk.mkv", 16000)   # float32 mono
+reader = VideoReader("talk.mkv")
+for frame in reader.frames():            # decoded one by one, as often as asked
+    frame.time, frame.image              # seconds on the file's clock, BGR uint8 [H, W, 3] upright
+speech = read_audio("talk.mkv", 16000)   # float32 mono
 """
 
 from collections.abc import Iterable, Iterator
@@ -87,13 +87,22 @@ class VideoReader:
                     raise InputError(
                         f"{self.path}: time stamps jump from {previous:.1f} s to {time:.1f} s; remux the file first"
                     )
-                yield Frame(time, _upright(picture, exact))
+                yield Frame(time, self._upright(picture, exact))
                 previous = time
             declared = (container.start_time or 0) / av.time_base + (self.duration or 0)
             if seen.end < declared - EARLY_END:
                 raise InputError(
                     f"{self.path}: is truncated: {seen.end:.1f} s of {declared:.1f} s are there; copy it again"
                 )
+
+    def _upright(self, picture: av.VideoFrame, exact: bool) -> np.ndarray:
+        image = picture.reformat(format="bgr24", interpolation=EXACT_COLOUR if exact else None).to_ndarray()
+        quarter_turns = round(picture.rotation / 90) % 4  # counterclockwise, as np.rot90 turns
+        if quarter_turns:
+            image = np.ascontiguousarray(np.rot90(image, quarter_turns))
+        if image.shape[:2] != (self.height, self.width):  # streams may change their size on the way
+            image = cv2.resize(image, (self.width, self.height))
+        return image
 
 
 def at_rate(frames: Iterable[Frame], fps: float) -> Iterator[Frame]:
@@ -206,7 +215,7 @@ def decode(container, stream, seen: _LastPacket | None = None) -> Iterator:
 def _video_stream(container, path: Path):
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
-        raise InputError(f"{path}: has no pictures; give a video")
+        raise InputError(f"{path}: has no pictures, or is truncated; give a whole video")
     return streams[0]
 
 
@@ -214,12 +223,6 @@ def sound_stream(container, path: Path):
     if not container.streams.audio:
         raise InputError(f"{path}: has no sound track")
     return container.streams.audio[0]
-
-
-def _upright(picture: av.VideoFrame, exact: bool) -> np.ndarray:
-    image = picture.reformat(format="bgr24", interpolation=EXACT_COLOUR if exact else None).to_ndarray()
-    quarter_turns = round(picture.rotation / 90) % 4  # counterclockwise, as np.rot90 turns
-    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 
 
 def _mono(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:

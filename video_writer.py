@@ -30,7 +30,9 @@ class VideoWriter:
     def __init__(self, path: Path, rate: Fraction, sound: Path | None = None, like: VideoReader | None = None,
                  crf: int = 18, preset: str = "veryfast"):  # fmt: skip
         if path.suffix.lower() not in SUFFIXES:
-            raise InputError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}")
+            raise InputError(
+                f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}"
+            )
         self.path, self.part = path, path.with_name(f"{path.stem}.part{path.suffix}")
         self.rate, self.like, self.sound_path = rate, like, sound
         self.options = {"crf": str(crf), "preset": preset}

@@ -65,10 +65,8 @@ class Discriminator:
 
 def load_expert(path: Path, device: torch.device) -> SyncNet_color:
     """The frozen judge: no gradients to its weights, batch norms in eval mode."""
-    content = checkpoint.read(path)
-    expert = SyncNet_color(checkpoint.hparams_of(content).width)
-    checkpoint.load_into(expert, content["state_dict"], path)
-    return expert.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+    expert, _ = checkpoint.load_network(path, SyncNet_color)
+    return expert.requires_grad_(False).to(device, memory_format=torch.channels_last)
 
 
 @torch.no_grad()

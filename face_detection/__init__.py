@@ -10,7 +10,7 @@ from face_detection.boxes import LONGEST_SIDE, shrink, unscaled
 from face_detection.retinaface import RetinaFace
 from face_detection.s3fd import S3FD
 
-__all__ = ["RetinaFace", "S3FD", "build_detector", "detect_all"]
+__all__ = ["S3FD", "RetinaFace", "build_detector", "detect_all"]
 
 S3FD_WEIGHTS = Path(__file__).parent / "detection" / "sfd" / "s3fd.pth"
 

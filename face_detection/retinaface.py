@@ -26,7 +26,9 @@ class RetinaFace:
         self.name = "RetinaFace"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would hold up the decoder
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # idle threads would hold up the decoder
         options.log_severity_level = 3  # errors only
         self.session = onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
 
@@ -48,7 +50,6 @@ class RetinaFace:
 @lru_cache(maxsize=4)
 def _anchors(height: int, width: int) -> torch.Tensor:
     grids = [
-        grid_anchors(-(-height // stride), -(-width // stride), stride, sizes)
-        for stride, sizes in STRIDE_SIZES.items()
+        grid_anchors(-(-height // stride), -(-width // stride), stride, sizes) for stride, sizes in STRIDE_SIZES.items()
     ]
     return torch.cat(grids)

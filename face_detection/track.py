@@ -1,8 +1,8 @@
 """Boxes of all frames -> the one face to use: linked over time, short gaps bridged, smoothed as published.
 
-    detections  [2 faces][2 faces][  none ][1 face ][none] ... [none][1 face ]
-    track       [ box   ][ box   ][bridged][ box   ][ -- ] ... [ -- ][ box   ]
-    segment      0        0        0        0        -1         -1     1
+detections  [2 faces][2 faces][  none ][1 face ][none] ... [none][1 face ]
+track       [ box   ][ box   ][bridged][ box   ][ -- ] ... [ -- ][ box   ]
+segment      0        0        0        0        -1         -1     1
 """
 
 from dataclasses import dataclass

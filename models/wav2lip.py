@@ -36,13 +36,13 @@ class Wav2Lip(nn.Module):
             *stage(c512, c512, 1, 1, 0),
         )
 
-        def up(cin, cout, residuals=2):
-            kept = [Conv2d(cout, cout, 3, 1, 1, residual=True) for _ in range(residuals)]
-            return nn.Sequential(Conv2dTranspose(cin, cout, 3, 2, 1, output_padding=1), *kept)
+        def up(cin, cout, stride=2, padding=1, residuals=2):
+            first = Conv2dTranspose(cin, cout, 3, stride, padding, output_padding=stride - 1)
+            return nn.Sequential(first, *(Conv2d(cout, cout, 3, 1, 1, residual=True) for _ in range(residuals)))
 
         self.face_decoder_blocks = nn.ModuleList([
             nn.Sequential(Conv2d(c512, c512, 1, 1, 0)),  # 1x1
-            nn.Sequential(Conv2dTranspose(c512 + c512, c512, 3, 1, 0), Conv2d(c512, c512, 3, 1, 1, residual=True)),  # 3x3
+            up(c512 + c512, c512, stride=1, padding=0, residuals=1),  # 3x3
             up(c512 + c512, c512),  # 6x6
             up(c512 + c256, c384),  # 12x12
             up(c384 + c128, c256),  # 24x24

@@ -1,9 +1,91 @@
-"""Paths, the golden reference numbers, and small real-looking footage that every test can make."""
+"""Footage and weights that the tests make for themselves, once a session."""
 
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import cli
+import color_syncnet_train
+import inference
+import preprocess
 import pytest
+import torch
+import wav2lip_train
+import weights
+from demo.portrait import make_clip
+from hparams import hparams
+from models import SyncNet_color, Wav2Lip
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+SCRIPTS = {
+    "preprocess": preprocess,
+    "color_syncnet_train": color_syncnet_train,
+    "wav2lip_train": wav2lip_train,
+    "inference": inference,
+    "weights": weights,
+}
+NARROW = hparams.override("width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16")
+NARROW_TEXT = "width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16"
+
+
+@pytest.fixture(scope="session")
+def talking(tmp_path_factory) -> Path:
+    """A talking-head video: 512x512, 25 fps, 2 s."""
+    return make_clip(tmp_path_factory.mktemp("talking") / "talking head.mp4", start=1.0, seconds=2.0)
+
+
+@pytest.fixture(scope="session")
+def preprocessed(tmp_path_factory) -> SimpleNamespace:
+    """Three clips as preprocess.py leaves them: raw, root, lists."""
+    folder = tmp_path_factory.mktemp("preprocessed")
+    raw = folder / "raw" / "Zoë's talk"
+    raw.mkdir(parents=True)
+    for i in range(3):
+        make_clip(raw / f"clip {i}.mp4", start=2.0 * i, seconds=2.0, seed=i)
+    paths = SimpleNamespace(raw=folder / "raw", root=folder / "clips", lists=folder / "lists")
+    code = run_quietly(
+        "preprocess", "--data_root", paths.raw, "--preprocessed_root", paths.root, "--filelists_dir", paths.lists,
+        "--workers", 1,
+    )  # fmt: skip
+    assert code == 0
+    return paths
+
+
+def save_network(path: Path, network_class) -> Path:
+    torch.manual_seed(0)
+    network = network_class(NARROW.width)
+    content = {"state_dict": network.state_dict(), "optimizer": None, "global_step": 7, "global_epoch": 1}
+    torch.save(content | {"hparams": NARROW.to_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def generator(tmp_path_factory) -> Path:
+    """A checkpoint of a narrow, untrained generator."""
+    return save_network(tmp_path_factory.mktemp("generator") / "generator.pth", Wav2Lip)
+
+
+@pytest.fixture(scope="session")
+def expert(tmp_path_factory) -> Path:
+    """A checkpoint of a narrow, untrained expert."""
+    return save_network(tmp_path_factory.mktemp("expert") / "expert.pth", SyncNet_color)
+
+
+def run_quietly(script: str, *arguments) -> int:
+    """Run a script in this process as its command line would; returns the exit code."""
+    module = SCRIPTS[script]
+    with pytest.raises(SystemExit) as end:
+        cli.run(module.main, module.parse_args([str(argument) for argument in arguments]))
+    return end.value.code
+
+
+@pytest.fixture
+def script(capsys):
+    """Call a script: script(name, *arguments) -> exit code, what it printed, the error line."""
+
+    def call(name: str, *arguments) -> SimpleNamespace:
+        capsys.readouterr()
+        code = run_quietly(name, *arguments)
+        out, err = capsys.readouterr()
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        return SimpleNamespace(code=code, out=out, error="\n".join(errors))
+
+    return call
