@@ -95,7 +95,7 @@ def tasks(source: Source, rects: list, speech: Speech, hp: HParams, published: b
     """Output frames in order, for as long as the speech lasts."""
     columns = speech.mel.shape[1]
     for number, frame in source.endless():
-        if frame.time >= speech.seconds and not published:
+        if frame.time > speech.seconds - 1e-6 and not published:
             return
         start = audio.dub_mel_start(frame.time, columns, hp, published)
         yield Task(frame.image, frame.time, rects[number], start)

@@ -63,10 +63,8 @@ class Source:
 
     def endless(self) -> Iterator[tuple[int, Frame]]:
         """(number of the frame within one play, frame), played again and again with times that go on."""
-        step = 1 / float(self.rate)
-        offset = 0.0
+        offset = Fraction(0)
         while True:
             for number, frame in enumerate(self.once()):
-                end = offset + frame.time + step
-                yield number, Frame(offset + frame.time, frame.image.copy() if self.still else frame.image)
-            offset = end
+                yield number, Frame(float(offset) + frame.time, frame.image.copy() if self.still else frame.image)
+            offset += Fraction(frame.time).limit_denominator(90_000) + 1 / self.rate

@@ -112,12 +112,13 @@ def fit(
     train_step takes a batch and returns its losses; evaluate takes the step and returns scores; save_at writes a
     checkpoint. Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint.
     """
-    stop = _StopSignal()
     sums: dict[str, torch.Tensor] = {}
     since, waited = time.perf_counter(), 0.0
-    with SummaryWriter(folder / "logs") as log, tqdm(
-        total=plan.last, initial=plan.first, unit="step", smoothing=0.05
-    ) as bar:  # fmt: skip
+    with (
+        _StopSignal() as stop,
+        SummaryWriter(folder / "logs") as log,
+        tqdm(total=plan.last, initial=plan.first, unit="step", smoothing=0.05) as bar,
+    ):
         if plan.first == 0:
             _report_scores(bar, log, 0, evaluate(0))
         for step in range(plan.first + 1, plan.last + 1):
@@ -169,12 +170,17 @@ def write_grid(path: Path, rows: list[torch.Tensor]) -> None:
 
 
 class _StopSignal:
-    """Turns the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+    """Within its block, turns the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
 
-    def __init__(self):
-        self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+    asked = False
+
+    def __enter__(self):
+        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def _ask(self, *_):
         self.asked = True

@@ -10,6 +10,7 @@ Files are told by their SHA-256. The published weights were trained on LRS2 and 
 
 import argparse
 import hashlib
+import http.client
 import shutil
 import urllib.error
 import urllib.request
@@ -108,8 +109,11 @@ def fetch(weights: Weights) -> None:
             continue
         try:
             _download(address, part, weights)
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reasons.append(str(getattr(error, "reason", error)))
+            continue
+        if part.stat().st_size < weights.size:
+            reasons.append("the connection broke off, run it again to go on")
             continue
         if sha256(part) == weights.sha256:
             part.replace(weights.path)

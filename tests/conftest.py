@@ -3,12 +3,13 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+import torch
+
 import cli
 import color_syncnet_train
 import inference
 import preprocess
-import pytest
-import torch
 import wav2lip_train
 import weights
 from demo.portrait import make_clip

@@ -1,8 +1,9 @@
 """Sound in, level and speech checks, and where a dubbed frame's mel starts."""
 
-import audio
 import numpy as np
 import pytest
+
+import audio
 from demo.portrait import SPEECH
 
 RATE = 16_000

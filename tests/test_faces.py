@@ -1,17 +1,18 @@
 """Faces in frames, one face over time, its crop."""
 
 import cv2
-import face_detection
-import golden
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import box_iou
+
+import face_detection
+import golden
 from cli import InputError
 from demo.portrait import portrait
 from face_detection import S3FD, RetinaFace, build_detector, detect_all
 from face_detection.crop import Rect, cut, pad_and_clip
 from face_detection.track import BRIDGE_FRAMES, follow_face
-from torchvision.ops import box_iou
 
 FACE = (178, 57, 273, 177)  # of the portrait, by eye
 
@@ -61,7 +62,7 @@ def test_frames_in_batches_give_the_boxes_of_single_frames():
 def test_the_detector_is_chosen_by_what_is_there(monkeypatch, tmp_path):
     monkeypatch.setattr(face_detection, "S3FD_WEIGHTS", tmp_path / "s3fd.pth")
     assert build_detector("auto").name == "RetinaFace"
-    with pytest.raises(InputError, match="weights.py fetch s3fd"):
+    with pytest.raises(InputError, match=r"weights\.py fetch s3fd"):
         build_detector("sfd")
     torch.save(golden.state_dict("s3fd"), tmp_path / "s3fd.pth")
     assert build_detector("auto").name == "S3FD"

@@ -1,11 +1,11 @@
 """Numbers equal those of the published networks and helpers (tests/golden)."""
 
-import golden
 import numpy as np
 import pytest
 import torch
 
 import audio
+import golden
 import losses
 from face_detection import S3FD
 from face_detection.track import smooth_boxes

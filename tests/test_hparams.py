@@ -1,6 +1,7 @@
 """Values are overridden by name and type, and survive a checkpoint."""
 
 import pytest
+
 from cli import InputError
 from hparams import HParams, hparams
 

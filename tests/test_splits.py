@@ -1,6 +1,7 @@
 """Lists that only grow, and what is said when they do not fit."""
 
 import pytest
+
 from cli import InputError
 from splits import listed_clips, update_lists
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import soundfile
+
 from cli import InputError
 from video import Frame, VideoReader, at_rate, read_audio
 from video_writer import VideoWriter

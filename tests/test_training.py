@@ -1,0 +1,171 @@
+"""Both trainings on real preprocessed clips, with narrow networks."""
+
+import os
+import re
+import signal
+import threading
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import checkpoint
+import trainer
+from conftest import NARROW_TEXT
+from hparams import hparams
+
+EXPERT = "color_syncnet_train"
+GENERATOR = "wav2lip_train"
+
+
+def where(preprocessed, folder):
+    return ["--data_root", preprocessed.root, "--filelists_dir", preprocessed.lists, "--checkpoint_dir", folder]
+
+
+def scalars(folder, name: str) -> dict[int, float]:
+    log = EventAccumulator(str(folder / "logs"))
+    log.Reload()
+    return {event.step: event.value for event in log.Scalars(name)}
+
+
+def test_the_experts_loss_falls_and_its_checkpoint_has_the_published_form(preprocessed, tmp_path, script):
+    # the published batch-norm momentum needs many steps before evaluation follows, so the training loss is looked at
+    values = f"{NARROW_TEXT},syncnet_lr=0.003,syncnet_batch_size=32,width=0.25"
+    result = script(
+        EXPERT, *where(preprocessed, tmp_path), "--hparams", values, "--max_steps", 60, "--precision", "fp32"
+    )
+    assert result.code == 0
+    assert re.search(r"train: 2 clips, \d+ windows\neval: 1 clips, \d+ windows", result.out)
+    losses = scalars(tmp_path, "train/loss")
+    assert losses[60] < losses[10] - 0.02
+    content = torch.load(tmp_path / "checkpoint_step000000060.pth", weights_only=True)
+    assert {"state_dict", "optimizer", "global_step", "global_epoch"} <= content.keys()
+    assert content["global_step"] == 60
+    assert content["hparams"]["width"] == 0.25
+
+
+def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, tmp_path, script):
+    values = f"{NARROW_TEXT},initial_learning_rate=0.003,eval_interval=20"
+    result = script(GENERATOR, *where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert, "--hparams", values,
+                    "--max_steps", 60)  # fmt: skip
+    assert result.code == 0
+    scores = scalars(tmp_path, "eval/l1")
+    assert sorted(scores) == [0, 20, 40, 60]
+    assert scores[60] < 0.7 * scores[0]
+    samples = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert samples == [f"step{step:09d}.png" for step in (0, 20, 40, 60)]
+
+
+@pytest.mark.parametrize("gan", [[], ["--gan"]], ids=["plain", "gan"])
+def test_resume_continues_the_same_loss_curve(preprocessed, expert, tmp_path, script, gan):
+    values = f"{NARROW_TEXT},syncnet_wt=0.03,checkpoint_interval=10"
+    common = ["--syncnet_checkpoint_path", expert, "--hparams", values, "--precision", "fp32", *gan]
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    assert script(GENERATOR, *where(preprocessed, whole), *common, "--max_steps", 20).code == 0
+    assert script(GENERATOR, *where(preprocessed, halves), *common, "--max_steps", 10).code == 0
+    half = halves / "checkpoint_step000000010.pth"
+    assert (
+        script(GENERATOR, *where(preprocessed, halves), *common, "--max_steps", 20, "--checkpoint_path", half).code == 0
+    )
+    names = ["checkpoint_step000000020.pth"] + (["disc_checkpoint_step000000020.pth"] if gan else [])
+    for name in names:
+        a, b = (torch.load(folder / name, weights_only=True)["state_dict"] for folder in (whole, halves))
+        assert all(torch.equal(a[key], b[key]) for key in a), name
+    for loss in ["train/l1", "train/sync"] + (["train/disc"] if gan else []):
+        assert scalars(whole, loss)[20] == scalars(halves, loss)[20]
+
+
+def test_the_sync_weight_is_switched_on_by_the_evaluation_and_kept_on_resume(preprocessed, expert, tmp_path, script):
+    values = f"{NARROW_TEXT},sync_on_below=100"
+    common = [*where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert]
+    assert script(GENERATOR, *common, "--hparams", values, "--max_steps", 3).code == 0
+    first = torch.load(tmp_path / "checkpoint_step000000003.pth", weights_only=True)
+    assert first["sync_weight"] == hparams.sync_on_wt
+    again = ["--checkpoint_path", tmp_path / "checkpoint_step000000003.pth", "--max_steps", 5]
+    assert script(GENERATOR, *common, "--hparams", "sync_on_below=0.001", *again).code == 0
+    second = torch.load(tmp_path / "checkpoint_step000000005.pth", weights_only=True)
+    assert second["sync_weight"] == hparams.sync_on_wt
+    assert second["hparams"]["width"] == 0.125  # the checkpoint's values hold without being repeated
+
+
+def test_finetuning_takes_only_the_weights(preprocessed, expert, generator, tmp_path, script):
+    common = [*where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert, "--checkpoint_path", generator]
+    assert script(GENERATOR, *common, "--reset_optimizer", "--max_steps", 2).code == 0
+    assert (tmp_path / "checkpoint_step000000002.pth").exists()
+    resumed = script(GENERATOR, *common, "--max_steps", 9)  # generator.pth is at step 7, without optimizer state
+    assert "no optimizer state" in resumed.out
+    assert (tmp_path / "checkpoint_step000000009.pth").exists()
+
+
+def test_the_expert_is_frozen_while_it_judges(preprocessed, expert, tmp_path, script, monkeypatch):
+    import wav2lip_train
+
+    kept = []
+    real = wav2lip_train.load_expert
+
+    def load(path, device):
+        kept.append(real(path, device))
+        return kept[-1]
+
+    monkeypatch.setattr(wav2lip_train, "load_expert", load)
+    values = f"{NARROW_TEXT},syncnet_wt=0.03"
+    assert script(GENERATOR, *where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert, "--hparams", values,
+                  "--max_steps", 3).code == 0  # fmt: skip
+    before = checkpoint.read(expert)["state_dict"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in kept[0].state_dict().items())
+    assert not kept[0].training
+    assert not any(parameter.requires_grad for parameter in kept[0].parameters())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_saves_a_checkpoint_and_says_where_to_go_on(preprocessed, tmp_path, script, monkeypatch):
+    real = trainer.to_device
+    calls = []
+
+    def interrupts(batch, device):
+        calls.append(1)
+        if len(calls) == 8:  # after the evaluation's two batches, in the middle of training
+            signal.raise_signal(signal.SIGINT)
+        return real(batch, device)
+
+    assert threading.current_thread() is threading.main_thread()
+    monkeypatch.setattr(trainer, "to_device", interrupts)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    result = script(EXPERT, *where(preprocessed, tmp_path), "--hparams", NARROW_TEXT, "--max_steps", 1000)
+    assert result.code == 130
+    (saved,) = tmp_path.glob("checkpoint_step*.pth")
+    assert 0 < torch.load(saved, weights_only=True)["global_step"] < 10
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+def test_wrong_paths_are_refused_before_the_first_step(preprocessed, expert, generator, tmp_path, script):
+    data, lists = preprocessed.root, preprocessed.lists
+    (tmp_path / "file").touch()
+    cases = [
+        (["--data_root", tmp_path / "nowhere", "--filelists_dir", lists], "no such folder"),
+        (["--data_root", preprocessed.raw, "--filelists_dir", lists], "of its 2 clips are not below"),
+        (["--data_root", data, "--filelists_dir", tmp_path], "no such list"),
+        (["--data_root", data, "--filelists_dir", lists, "--checkpoint_path", generator], "a lip-sync expert"),
+        (["--data_root", data, "--filelists_dir", lists, "--checkpoint_path", tmp_path / "k.pth"], "no such file"),
+        (["--data_root", data, "--filelists_dir", lists, "--hparams", "batchsize=3"], "name=value"),
+        (["--data_root", data, "--filelists_dir", lists, "--device", "cuda:77"], "not here"),
+    ]
+    for arguments, said in cases:
+        result = script(EXPERT, *arguments, "--checkpoint_dir", tmp_path / "out")
+        assert result.code == 2, arguments
+        assert said in result.error
+    blocked = script(EXPERT, *where(preprocessed, tmp_path / "file" / "out"))
+    assert "cannot write there" in blocked.error
+    wrong_expert = script(GENERATOR, *where(preprocessed, tmp_path), "--syncnet_checkpoint_path", generator)
+    assert "is a generator (Wav2Lip); a lip-sync expert (SyncNet_color) is needed here" in wrong_expert.error
+    at_end = script(GENERATOR, *where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert, "--checkpoint_path",
+                    generator, "--max_steps", 7)  # fmt: skip
+    assert "at step 7" in at_end.error
+
+
+def test_a_list_naming_clips_that_are_not_there_is_refused(preprocessed, tmp_path, script):
+    (tmp_path / "train.txt").write_text("talk/gone\n", encoding="utf-8")
+    result = script(EXPERT, "--data_root", preprocessed.root, "--filelists_dir", tmp_path, "--checkpoint_dir", tmp_path)
+    assert result.code == 2
+    assert "1 of its 1 clips" in result.error
+    assert "talk/gone" in result.error
