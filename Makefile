@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 .PHONY: demo test lint bench
 
 demo: $(INSTALLED)
-	$(RUN) demo/run.py
+	$(RUN) -m demo.run
 
 test: $(INSTALLED)
 	$(RUN) -m pytest -q
@@ -17,7 +17,7 @@ lint: $(INSTALLED)
 	$(RUN) -m ruff format --check .
 
 bench: $(INSTALLED)
-	$(RUN) tests/bench.py
+	$(RUN) -m tests.bench
 
 $(INSTALLED): requirements.txt requirements-dev.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

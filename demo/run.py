@@ -1,6 +1,6 @@
 """The whole day of a user in some three minutes, on a portrait that scikit-image ships.
 
-    python demo/run.py
+    make demo                  (or: python -m demo.run)
 
 Makes six short talking-head clips, preprocesses them, trains a narrow expert and a narrow generator for a minute, and
 dubs a seventh clip with speech. The weights are a demonstration: they know one portrait, and that badly.
@@ -11,11 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+from demo.portrait import make_clip
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from demo.portrait import make_clip  # noqa: E402
-
 OUT = "demo/out"  # below ROOT, where the commands run
 CLIPS, CLIP_SECONDS = 6, 1.9
 NARROW = "width=0.25,num_workers=0"
