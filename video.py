@@ -179,12 +179,19 @@ def open_media(path: Path):
         raise InputError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty")
+    silence_ffmpeg()
     try:
         container = av.open(str(path.resolve()), metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(f"{path}: is no video or sound file that can be read, or a truncated one") from error
     with container:
         yield container
+
+
+def silence_ffmpeg() -> None:
+    """Keep FFmpeg's messages out of Python, before every use: some torchvision releases route them there, and a decoder
+    thread that waits for the interpreter lock to log, while its file is being closed, never ends."""
+    av.logging.set_level(None)
 
 
 class _LastPacket:

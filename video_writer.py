@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from cli import InputError
-from video import EXACT_COLOUR, VideoReader, decode, open_media, sound_stream
+from video import EXACT_COLOUR, VideoReader, decode, open_media, silence_ffmpeg, sound_stream
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".m4v")
 TIME_BASE = Fraction(1, 90_000)  # holds 24, 25, 30, 50, 60 fps exactly and any phone's time stamps closely
@@ -41,6 +41,7 @@ class VideoWriter:
         self.last_pts = -1
 
     def __enter__(self):
+        silence_ffmpeg()
         try:
             flags = {"movflags": "+faststart"} if self.path.suffix.lower() != ".mkv" else {}
             self.container = av.open(str(self.part.resolve()), "w", options=flags)

@@ -211,3 +211,10 @@ def test_anamorphic_pixels_are_handed_on(tmp_path):
     with VideoWriter(tmp_path / "b.mp4", reader.rate, like=reader) as writer:
         writer.write(cv2.resize(numbered(0), (160, 120)), 0.0)
     assert VideoReader(tmp_path / "b.mp4").pixel_aspect == Fraction(16, 15)
+
+
+def test_closing_a_file_half_read_does_not_wait_for_a_decoder_that_wants_to_log(talking):
+    av.logging.set_level(av.logging.VERBOSE)  # as torchvision's deprecated video module does on import, less loudly
+    for _ in range(30):
+        next(VideoReader(talking).frames())
+    assert av.logging.get_level() is None
