@@ -19,8 +19,7 @@ from dataset import (
     ExpertWindows,
     evaluation_batches,
     expert_inputs,
-    open_clips,
-    require_windows,
+    open_windows,
     training_batches,
 )
 from models import SyncNet_color
@@ -46,20 +45,17 @@ def evaluate(expert, batches, device, precision) -> dict[str, float]:
 
 def main(args: argparse.Namespace) -> None:
     content, hp, device, precision = trainer.set_up(args)
-    clips = {split: open_clips(args.data_root, split, args.filelists_dir, hp) for split in ("train", "eval")}
-    windows = {split: ExpertWindows(clips[split], hp, hp.seed) for split in clips}
-    for split in clips:
-        require_windows(windows[split], split, clips[split])
+    windows, eval_windows = open_windows(ExpertWindows, args.data_root, args.filelists_dir, hp)
 
     expert = SyncNet_color(hp.width).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(expert.parameters(), lr=hp.syncnet_lr)
     first = trainer.restore(content, expert, optimizer, args.checkpoint_path, args.reset_optimizer)
     size = hp.syncnet_batch_size
     plan = trainer.schedule(
-        first, len(windows["train"]), size, hp.syncnet_eval_interval, hp.syncnet_checkpoint_interval, args.max_steps, hp
+        first, len(windows), size, hp.syncnet_eval_interval, hp.syncnet_checkpoint_interval, args.max_steps, hp
     )
     print(f"expert of width {hp.width:g} on {device} in {precision.name}, from step {first}", flush=True)
-    held_back = evaluation_batches(windows["eval"], size)
+    held_back = evaluation_batches(eval_windows, size)
 
     def train_step(batch):
         batch = trainer.to_device(batch, device)
@@ -71,13 +67,13 @@ def main(args: argparse.Namespace) -> None:
 
     def save_at(step):
         path = args.checkpoint_dir / f"checkpoint_step{step:09d}.pth"
-        trainer.save(path, expert, optimizer, step, len(windows["train"]), size, hp)
+        trainer.save(path, expert, optimizer, step, len(windows), size, hp)
 
     expert.train()
     trainer.fit(
         plan,
         args.checkpoint_dir,
-        training_batches(windows["train"], size, hp.seed, first),
+        training_batches(windows, size, hp.seed, first),
         train_step,
         lambda step: evaluate(expert, held_back, device, precision),
         save_at,

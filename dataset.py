@@ -104,6 +104,22 @@ class EndlessShuffle(Sampler):
                 place += 1
 
 
+def open_windows(kind: type[Windows], data_root: Path, filelists_dir: Path, hp: HParams) -> tuple[Windows, Windows]:
+    """Training and evaluation windows of one kind; says how many there are. None at all raises InputError."""
+    opened = []
+    for split in ("train", "eval"):
+        clips = open_clips(data_root, split, filelists_dir, hp)
+        windows = kind(clips, hp, hp.seed)
+        print(f"{split}: {len(clips)} clips, {len(windows)} windows", flush=True)
+        if not len(windows):
+            raise InputError(
+                f"{data_root}: the {len(clips)} clips of the {split} list have no {hp.window_frames} frames in a row "
+                "with sound; add longer videos"
+            )
+        opened.append(windows)
+    return tuple(opened)
+
+
 def training_batches(windows: Windows, batch_size: int, seed: int, first_step: int) -> Iterator[dict]:
     """Batches without end, from the one that step `first_step` trains on."""
     workers = windows.hp.num_workers
@@ -123,15 +139,6 @@ def evaluation_batches(windows: Windows, batch_size: int) -> list[dict]:
     count = min(len(windows), windows.hp.eval_windows)
     keys = [(i, i * len(windows) // count) for i in range(count)]
     return list(DataLoader(windows, batch_size, sampler=keys))
-
-
-def require_windows(windows: Windows, split: str, clips: list[Clip]) -> None:
-    """Say how much there is; nothing to train on raises InputError."""
-    print(f"{split}: {len(clips)} clips, {len(windows)} windows", flush=True)
-    if not len(windows):
-        raise InputError(
-            f"the {split} list has {len(clips)} clips but no window of 5 frames in a row; add longer videos"
-        )
 
 
 def expert_inputs(batch: dict) -> tuple[torch.Tensor, torch.Tensor]:

@@ -33,7 +33,7 @@ def update_lists(folder: Path, data_root: Path, clips: list[str]) -> list[str]:
     if not (lists[train] or lists[evaluation]):
         remembered = set()  # the lists were deleted: begin anew
     new = sorted(set(clips) - remembered - {*lists[train], *lists[evaluation]}, key=_position)
-    for clip in new:
+    for clip in sorted(new):
         lists[evaluation if _position(clip) < EVAL_SHARE else train].append(clip)
     if new and not lists[evaluation]:  # few clips: the first by position is kept aside all the same
         lists[evaluation].append(lists[train].pop(lists[train].index(new[0])))

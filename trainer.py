@@ -61,7 +61,10 @@ def set_up(args: argparse.Namespace) -> tuple[dict, HParams, torch.device, Preci
 
 
 def restore(content: dict, network: torch.nn.Module, optimizer: torch.optim.Optimizer, path: Path | None, reset: bool):
-    """Put a checkpoint's weights, and unless reset its optimizer state, in place. Returns the step to go on from."""
+    """Put a checkpoint's weights, and unless reset its optimizer state, in place. Returns the step to go on from.
+
+    Learning rate and betas stay those that the optimizer was made with, so that --hparams can change them.
+    """
     if not content:
         return 0
     checkpoint.load_into(network, content["state_dict"], path)
@@ -70,8 +73,11 @@ def restore(content: dict, network: torch.nn.Module, optimizer: torch.optim.Opti
     if content["optimizer"] is None:
         print(f"{path}: has no optimizer state; the optimizer starts anew", flush=True)
         return content["global_step"]
+    made_with = [{name: group[name] for name in ("lr", "betas")} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(content["optimizer"])
+        for group, values in zip(optimizer.param_groups, made_with, strict=True):
+            group.update(values)
     except (ValueError, KeyError) as error:
         raise InputError(f"{path}: its optimizer state does not fit; add --reset_optimizer") from error
     return content["global_step"]
@@ -112,8 +118,7 @@ def fit(
     train_step takes a batch and returns its losses; evaluate takes the step and returns scores; save_at writes a
     checkpoint. Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint.
     """
-    sums: dict[str, torch.Tensor] = {}
-    since, waited = time.perf_counter(), 0.0
+    meter = _Meter(plan.batch_size)
     with (
         _StopSignal() as stop,
         SummaryWriter(folder / "logs") as log,
@@ -122,30 +127,55 @@ def fit(
         if plan.first == 0:
             _report_scores(bar, log, 0, evaluate(0))
         for step in range(plan.first + 1, plan.last + 1):
-            before = time.perf_counter()
+            meter.start()
             batch = next(batches)
-            waited += time.perf_counter() - before
-            for name, value in _train(train_step, batch).items():
-                sums[name] = sums.get(name, 0.0) + value
+            meter.batch_came()
+            meter.add(_train(train_step, batch))
             bar.update()
             if step % LOG_EVERY == 0:
-                seconds = time.perf_counter() - since
-                means = {name: float(total) / LOG_EVERY for name, total in sums.items()}
-                rates = {"windows/s": LOG_EVERY * plan.batch_size / seconds, "waiting": waited / seconds}
-                for name, value in {**means, **rates}.items():
+                means = meter.read()
+                for name, value in means.items():
                     log.add_scalar(f"train/{name}", value, step)
-                losses = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
-                bar.set_postfix_str(f"{losses}, {rates['windows/s']:.1f} windows/s", refresh=False)
-                sums, since, waited = {}, time.perf_counter(), 0.0
-            last = step == plan.last or stop.asked
+                bar.set_postfix_str(", ".join(f"{name} {value:.4g}" for name, value in means.items()), refresh=False)
+            ends = step == plan.last or stop.asked
             if step % plan.evaluate_every == 0 or step == plan.last:
                 _report_scores(bar, log, step, evaluate(step))
-                since = time.perf_counter()
-            if step % plan.save_every == 0 or last:
+            if step % plan.save_every == 0 or ends:
                 save_at(step)
             if stop.asked:
                 bar.write(f"stopped at step {step}; go on with --checkpoint_path and the checkpoint of this step")
                 raise KeyboardInterrupt
+
+
+class _Meter:
+    """Means of the losses, windows a second and the share of time spent waiting for data, between two readings."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self._clear()
+
+    def _clear(self) -> None:
+        self.sums, self.steps, self.seconds, self.waited = {}, 0, 0.0, 0.0
+
+    def start(self) -> None:
+        self.since = time.perf_counter()
+
+    def batch_came(self) -> None:
+        self.waited += time.perf_counter() - self.since
+
+    def add(self, losses: dict[str, torch.Tensor]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.steps += 1
+        self.seconds += time.perf_counter() - self.since
+
+    def read(self) -> dict[str, float]:
+        began = time.perf_counter()
+        means = {name: float(total) / self.steps for name, total in self.sums.items()}  # here a GPU is waited for
+        seconds = self.seconds + time.perf_counter() - began
+        means |= {"windows/s": self.steps * self.batch_size / seconds, "waiting": self.waited / seconds}
+        self._clear()
+        return means
 
 
 def _train(train_step, batch: dict) -> dict[str, torch.Tensor]:

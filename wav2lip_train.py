@@ -26,8 +26,7 @@ from dataset import (
     GeneratorWindows,
     evaluation_batches,
     generator_inputs,
-    open_clips,
-    require_windows,
+    open_windows,
     training_batches,
 )
 from devices import Precision
@@ -95,10 +94,7 @@ def evaluate(generator, expert, batches, device, precision, grid: Path) -> dict[
 def main(args: argparse.Namespace) -> None:
     content, hp, device, precision = trainer.set_up(args)
     expert = load_expert(args.syncnet_checkpoint_path, device)
-    clips = {split: open_clips(args.data_root, split, args.filelists_dir, hp) for split in ("train", "eval")}
-    windows = {split: GeneratorWindows(clips[split], hp, hp.seed) for split in clips}
-    for split in clips:
-        require_windows(windows[split], split, clips[split])
+    windows, eval_windows = open_windows(GeneratorWindows, args.data_root, args.filelists_dir, hp)
 
     generator = Wav2Lip(hp.width).to(device, memory_format=torch.channels_last)
     betas = {"betas": GAN_BETAS} if args.gan else {}
@@ -112,11 +108,9 @@ def main(args: argparse.Namespace) -> None:
     adversarial_weight = hp.disc_wt if args.gan else 0.0
 
     size = hp.batch_size
-    plan = trainer.schedule(
-        first, len(windows["train"]), size, hp.eval_interval, hp.checkpoint_interval, args.max_steps, hp
-    )
+    plan = trainer.schedule(first, len(windows), size, hp.eval_interval, hp.checkpoint_interval, args.max_steps, hp)
     print(f"generator of width {hp.width:g} on {device} in {precision.name}, from step {first}", flush=True)
-    held_back = evaluation_batches(windows["eval"], size)
+    held_back = evaluation_batches(eval_windows, size)
 
     def train_step(batch):
         batch = trainer.to_device(batch, device)
@@ -145,7 +139,7 @@ def main(args: argparse.Namespace) -> None:
 
     def save_at(step):
         name = f"checkpoint_step{step:09d}.pth"
-        count = len(windows["train"])
+        count = len(windows)
         if discriminator:  # first, so that a generator checkpoint never lacks its partner
             path = args.checkpoint_dir / f"disc_{name}"
             trainer.save(path, discriminator.network, discriminator.optimizer, step, count, size, hp)
@@ -155,7 +149,7 @@ def main(args: argparse.Namespace) -> None:
     trainer.fit(
         plan,
         args.checkpoint_dir,
-        training_batches(windows["train"], size, hp.seed, first),
+        training_batches(windows, size, hp.seed, first),
         train_step,
         evaluate_at,
         save_at,

@@ -18,7 +18,7 @@ S3FD_WEIGHTS = Path(__file__).parent / "detection" / "sfd" / "s3fd.pth"
 def build_detector(name: str = "auto", device: str = "cpu", threads: int | None = None):
     """The detector called `name`: "sfd", "retinaface", or "auto" for S3FD where its weights are, else RetinaFace.
 
-    Prints which one it is. threads bounds RetinaFace's CPU threads. Raises InputError for sfd without its weights.
+    Its `name` says which it is. threads bounds RetinaFace's CPU threads. Raises InputError for sfd without its weights.
     """
     if name == "retinaface" or (name == "auto" and not S3FD_WEIGHTS.exists()):
         return RetinaFace(threads)
