@@ -12,7 +12,7 @@ pass through as they are.
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -63,19 +63,16 @@ def load_speech(path: Path, hp: HParams) -> Speech:
     return Speech(audio.melspectrogram(wav, hp), seconds)
 
 
-def find_faces(source: Source, seconds: float, args: argparse.Namespace, device: torch.device) -> tuple[list, list]:
-    """For every frame of the first `seconds` of one play: its Rect or None, and whether it was bridged."""
-    needed = takewhile(lambda frame: frame.time < seconds, source.once(exact=False))
+def find_faces(source: Source, seconds: float, args: argparse.Namespace, device) -> tuple[Callable, int]:
+    """Where the face is: frame number within one play -> Rect or None, for the first `seconds`; and how many of these
+    frames lie between detections."""
     if args.box:
-        top, bottom, left, right = args.box
-        height, width = next(source.once()).image.shape[:2]
-        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
-            raise InputError(f"--box {top} {bottom} {left} {right}: does not lie inside the frame of {width}x{height}")
-        rects = [Rect(left, top, right, bottom) for _ in needed]
-        return rects, [False] * len(rects)
+        rect = box_inside(args.box, source)
+        return (lambda number: rect), 0
 
     detector = build_detector(args.face_detector, str(device))
     print(f"faces by {detector.name}", flush=True)
+    needed = takewhile(lambda frame: frame.time < seconds, source.once(exact=False))
     sizes = []
 
     def images():
@@ -88,17 +85,25 @@ def find_faces(source: Source, seconds: float, args: argparse.Namespace, device:
     rects = [rect if found and rect.usable else None for rect, found in zip(rects, track.found, strict=True)]
     if not any(rects):
         raise InputError(f"--face {args.face}: no face found in any frame; show one larger, or give its --box")
-    return rects, track.bridged.tolist()
+    return rects.__getitem__, int(track.bridged.sum())
 
 
-def tasks(source: Source, rects: list, speech: Speech, hp: HParams, published: bool) -> Iterator[Task]:
+def box_inside(box: list[int], source: Source) -> Rect:
+    top, bottom, left, right = box
+    height, width = source.first_image().shape[:2]
+    if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+        raise InputError(f"--box {top} {bottom} {left} {right}: does not lie inside the frame of {width}x{height}")
+    return Rect(left, top, right, bottom)
+
+
+def tasks(source: Source, rect_at: Callable, speech: Speech, hp: HParams, published: bool) -> Iterator[Task]:
     """Output frames in order, for as long as the speech lasts."""
     columns = speech.mel.shape[1]
     for number, frame in source.endless():
         if frame.time > speech.seconds - 1e-6 and not published:
             return
         start = audio.dub_mel_start(frame.time, columns, hp, published)
-        yield Task(frame.image, frame.time, rects[number], start)
+        yield Task(frame.image, frame.time, rect_at(number), start)
         if published and int(hp.mel_columns_per_second * frame.time + 1e-6) + hp.mel_window > columns:
             return
 
@@ -120,7 +125,9 @@ def paste(image: np.ndarray, face: np.ndarray, rect: Rect) -> None:
     cut(image, rect)[:] = cv2.resize(face, (rect.x2 - rect.x1, rect.y2 - rect.y1))
 
 
-def dub(generator, source: Source, rects: list, speech: Speech, hp: HParams, args, device, outfile: Path) -> list[bool]:
+def dub(
+    generator, source: Source, rect_at: Callable, speech: Speech, hp: HParams, args, device, outfile: Path
+) -> list[bool]:
     """Write the dubbed video; returns for every output frame whether it was dubbed."""
     size = args.wav2lip_batch_size or (16 if device.type == "cpu" else 128)
     dubbed = []
@@ -128,9 +135,8 @@ def dub(generator, source: Source, rects: list, speech: Speech, hp: HParams, arg
     with VideoWriter(outfile, source.rate, args.audio, source.reader) as writer, tqdm(
         total=total, desc="dubbing", unit="frame"
     ) as bar:  # fmt: skip
-        first = next(source.once())
-        size = max(1, min(size, BATCH_BYTES // first.image.nbytes))
-        frames = tasks(source, rects, speech, hp, args.published_timing)
+        size = max(1, min(size, BATCH_BYTES // source.first_image().nbytes))
+        frames = tasks(source, rect_at, speech, hp, args.published_timing)
         while batch := list(islice(frames, size)):
             with_face = [task for task in batch if task.rect is not None]
             if with_face:
@@ -176,9 +182,9 @@ def main(args: argparse.Namespace) -> None:
     outfile = resolve_outfile(args)
     ready = time.perf_counter()
 
-    rects, bridged = find_faces(source, speech.seconds, args, device)
+    rect_at, bridged = find_faces(source, speech.seconds, args, device)
     faces_found = time.perf_counter()
-    dubbed = dub(generator, source, rects, speech, hp, args, device, outfile)
+    dubbed = dub(generator, source, rect_at, speech, hp, args, device, outfile)
     done = time.perf_counter()
 
     passed = dubbed.count(False)
@@ -186,7 +192,7 @@ def main(args: argparse.Namespace) -> None:
         "face": str(args.face), "audio": str(args.audio), "checkpoint": str(args.checkpoint_path),
         "timing": "published" if args.published_timing else "training",
         "frames": len(dubbed), "dubbed": dubbed.count(True), "passed_without_face": passed,
-        "face_boxes_bridged": sum(bridged), "speech_seconds": round(speech.seconds, 3),
+        "face_boxes_bridged": bridged, "speech_seconds": round(speech.seconds, 3),
         "seconds": {
             "load": round(ready - began, 2), "faces": round(faces_found - ready, 2), "dub": round(done - faces_found, 2)
         },

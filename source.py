@@ -61,6 +61,9 @@ class Source:
         for frame in self.reader.frames(exact):
             yield Frame(frame.time - self.reader.start, self.shape.apply(frame.image))
 
+    def first_image(self) -> np.ndarray:
+        return next(self.once()).image
+
     def endless(self) -> Iterator[tuple[int, Frame]]:
         """(number of the frame within one play, frame), played again and again with times that go on."""
         offset = Fraction(0)
