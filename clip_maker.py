@@ -107,23 +107,15 @@ def write_sound(job: Job, start: float, frames: int, path: Path) -> tuple[float,
     """Write the sound from time `start` for as long as the frames last; returns its own length and its frame powers."""
     wanted = round(frames / job.hp.fps * job.hp.sample_rate)
     heard = 0
-
-    def trimmed():
-        nonlocal heard
+    with soundfile.SoundFile(path, "w", job.hp.sample_rate, channels=1, subtype="PCM_16", format="WAV") as wav:
         for block in audio_blocks(job.video, job.hp.sample_rate, start):
             block = block[: wanted - heard]
+            wav.write(np.clip(block, -1.0, 1.0))
             heard += len(block)
-            yield block
-
-    with soundfile.SoundFile(path, "w", job.hp.sample_rate, channels=1, subtype="PCM_16", format="WAV") as wav:
-
-        def written():
-            for block in trimmed():
-                wav.write(np.clip(block, -1.0, 1.0))
-                yield block
-
-        powers = audio.frame_powers(written(), job.hp)
+            if heard == wanted:
+                break
         wav.write(np.zeros(wanted - heard, np.float32))
+    powers = audio.frame_powers(soundfile.blocks(path, blocksize=65536, dtype="float32"), job.hp)
     return heard / job.hp.sample_rate, powers
 
 

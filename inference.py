@@ -100,7 +100,7 @@ def tasks(source: Source, rect_at: Callable, speech: Speech, hp: HParams, publis
     """Output frames in order, for as long as the speech lasts."""
     columns = speech.mel.shape[1]
     for number, frame in source.endless():
-        if frame.time > speech.seconds - 1e-6 and not published:
+        if frame.time > speech.seconds - 1e-6:
             return
         start = audio.dub_mel_start(frame.time, columns, hp, published)
         yield Task(frame.image, frame.time, rect_at(number), start)
@@ -131,10 +131,10 @@ def dub(
     """Write the dubbed video; returns for every output frame whether it was dubbed."""
     size = args.wav2lip_batch_size or (16 if device.type == "cpu" else 128)
     dubbed = []
-    total = _frames_in(source, speech.seconds, looped=True)
-    with VideoWriter(outfile, source.rate, args.audio, source.reader) as writer, tqdm(
-        total=total, desc="dubbing", unit="frame"
-    ) as bar:  # fmt: skip
+    with (
+        VideoWriter(outfile, source.rate, args.audio, source.reader) as writer,
+        tqdm(total=_frames_in(source, speech.seconds, looped=True), desc="dubbing", unit="frame") as bar,
+    ):
         size = max(1, min(size, BATCH_BYTES // source.first_image().nbytes))
         frames = tasks(source, rect_at, speech, hp, args.published_timing)
         while batch := list(islice(frames, size)):

@@ -20,6 +20,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 from pathlib import Path
 
@@ -95,6 +96,8 @@ def make_all(jobs: list[Job], devices: list[str], detector: str) -> Iterator[dic
                 yield future.result()
             bar.set_postfix_str(f"{counter.value} frames, each twice", refresh=False)
             bar.update(len(done))
+    except BrokenProcessPool as error:
+        raise InputError("a worker process died, most likely for lack of memory; use fewer --workers") from error
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
@@ -116,14 +119,13 @@ def _work(job: Job) -> dict:
     return _maker.make_clip(job)
 
 
-def worker_devices(args: argparse.Namespace) -> list[str]:
-    """A device for every worker: one worker per GPU where there are some, else one per core."""
-    if args.device != "auto":
-        return [args.device] * (args.workers or 1)
-    gpus = min(args.ngpu, torch.cuda.device_count()) if args.face_detector != "retinaface" else 0
+def worker_devices(args: argparse.Namespace, on_gpu: bool) -> list[str]:
+    """A device for every worker: one worker per GPU where the detector can use it, else one per core."""
+    gpus = min(args.ngpu, torch.cuda.device_count()) if on_gpu and args.device == "auto" else 0
     if gpus:
         return [f"cuda:{i % gpus}" for i in range(args.workers or gpus)]
-    return ["cpu"] * (args.workers or os.cpu_count() or 1)
+    device = "cpu" if args.device == "auto" else args.device
+    return [device] * (args.workers or (os.cpu_count() or 1 if device == "cpu" else 1))
 
 
 def main(args: argparse.Namespace) -> int:
@@ -138,7 +140,7 @@ def main(args: argparse.Namespace) -> int:
     detector = build_detector(args.face_detector)
     print(f"{len(jobs)} videos, {len(records)} finished before; faces by {detector.name}", flush=True)
 
-    devices = worker_devices(args)[: max(1, len(open_jobs))]
+    devices = worker_devices(args, detector.name == "S3FD")[: len(open_jobs)]
     made = make_all(open_jobs, devices, args.face_detector) if open_jobs else iter(())
     records = sorted(chain(records, made), key=lambda record: record["clip"])
 

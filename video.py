@@ -149,8 +149,7 @@ def audio_blocks(path: str | Path, sample_rate: int, start: float | None = None)
     path = Path(path)
     with open_media(path) as container:
         stream = sound_stream(container, path)
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
-        skip, expected = 0, None
+        resampler, shape, skip, expected = None, None, 0, None
         for frame in decode(container, stream):
             time = frame.time
             if expected is None:
@@ -161,13 +160,15 @@ def audio_blocks(path: str | Path, sample_rate: int, start: float | None = None)
             elif time is not None and SOUND_GAP < time - expected < TIME_JUMP:
                 yield np.zeros(round((time - expected) * sample_rate), np.float32)
             expected = (time if time is not None else expected or 0.0) + frame.samples / frame.sample_rate
-            for block in _mono(resampler, frame):
+            if shape != (frame.format.name, frame.layout.name, frame.sample_rate):  # may change on the way
+                shape = frame.format.name, frame.layout.name, frame.sample_rate
+                resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+            for out in resampler.resample(frame):
+                block = out.to_ndarray()[0]
                 yield block[skip:]
                 skip -= min(skip, len(block))
-        if expected is not None:
-            for block in _mono(resampler, None):
-                yield block[skip:]
-                skip -= min(skip, len(block))
+        for out in resampler.resample(None) if resampler else ():
+            yield out.to_ndarray()[0][skip:]
 
 
 @contextmanager
@@ -213,9 +214,9 @@ def decode(container, stream, seen: _LastPacket | None = None) -> Iterator:
             if packet.stream_index == stream.index:
                 try:
                     yield from packet.decode()
-                except av.error.InvalidDataError:
+                except av.error.FFmpegError:
                     continue
-    except av.error.InvalidDataError:  # the container itself is broken from here on; frames() checks the length
+    except av.error.FFmpegError:  # the container itself is broken from here on; frames() checks the length
         return
 
 
@@ -230,8 +231,3 @@ def sound_stream(container, path: Path):
     if not container.streams.audio:
         raise InputError(f"{path}: has no sound track")
     return container.streams.audio[0]
-
-
-def _mono(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
-    for out in resampler.resample(frame):
-        yield out.to_ndarray()[0]

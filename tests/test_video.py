@@ -218,3 +218,22 @@ def test_closing_a_file_half_read_does_not_wait_for_a_decoder_that_wants_to_log(
     for _ in range(30):
         next(VideoReader(talking).frames())
     assert av.logging.get_level() is None
+
+
+def test_sound_that_changes_its_format_on_the_way_is_read_through(tmp_path):
+    parts = []
+    for rate, layout in ((44100, "stereo"), (48000, "mono")):
+        path = tmp_path / f"{rate}.mp2"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mp2", rate=rate, layout=layout)
+            wav = np.tile(click_track(1.0, 0.5, rate), (2 if layout == "stereo" else 1, 1))
+            block = av.AudioFrame.from_ndarray((wav * 32767).astype(np.int16), format="s16p", layout=layout)
+            block.rate, block.pts, block.time_base = rate, 0, Fraction(1, rate)
+            container.mux(stream.encode(block))
+            container.mux(stream.encode(None))
+        parts.append(path.read_bytes())
+    (tmp_path / "both.mp2").write_bytes(b"".join(parts))
+    wav = read_audio(tmp_path / "both.mp2", RATE)
+    clicks = np.flatnonzero(np.abs(wav) > 0.3) / RATE
+    assert clicks.min() == pytest.approx(0.5, abs=0.05)
+    assert clicks.max() == pytest.approx(1.5, abs=0.1)
