@@ -184,7 +184,10 @@ def main(args: argparse.Namespace) -> None:
 
     rect_at, bridged = find_faces(source, speech.seconds, args, device)
     faces_found = time.perf_counter()
-    dubbed = dub(generator, source, rect_at, speech, hp, args, device, outfile)
+    try:
+        dubbed = dub(generator, source, rect_at, speech, hp, args, device, outfile)
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"--device {device}: has too little memory; lower --wav2lip_batch_size") from error
     done = time.perf_counter()
 
     passed = dubbed.count(False)

@@ -42,13 +42,13 @@ VIDEO_SUFFIXES = {
 }  # fmt: skip
 
 
-def find_videos(data_root: Path, preprocessed_root: Path) -> list[Path]:
+def find_videos(data_root: Path) -> list[Path]:
+    """All videos below the folder but hidden ones, such as the ._x.mp4 that macOS leaves on other disks."""
     if not data_root.is_dir():
         raise InputError(f"--data_root {data_root}: no such folder")
-    inside = preprocessed_root.resolve()
     videos = sorted(
         path for path in data_root.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.resolve().is_relative_to(inside)
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
     )  # fmt: skip
     if not videos:
         raise InputError(f"--data_root {data_root}: no videos there ({' '.join(sorted(VIDEO_SUFFIXES))})")
@@ -58,7 +58,7 @@ def find_videos(data_root: Path, preprocessed_root: Path) -> list[Path]:
 def plan(args: argparse.Namespace, hp: HParams) -> list[Job]:
     """One job per video. Of two videos with one stem in a folder, the later by name keeps its suffix."""
     jobs, taken = [], set()
-    for video in find_videos(args.data_root, args.preprocessed_root):
+    for video in find_videos(args.data_root):
         inner = video.parent.relative_to(args.data_root).as_posix()
         group = args.data_root.resolve().name if inner == "." else inner
         clip = f"{group}/{video.stem}"

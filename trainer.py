@@ -182,7 +182,7 @@ def _train(train_step, batch: dict) -> dict[str, torch.Tensor]:
     try:
         return train_step(batch)
     except torch.OutOfMemoryError as error:
-        raise InputError("the device has too little memory; lower batch_size with --hparams") from error
+        raise InputError("--device: has too little memory; lower batch_size with --hparams") from error
 
 
 def _report_scores(bar: tqdm, log: SummaryWriter, step: int, scores: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""The whole day of a user in some three minutes, on a portrait that scikit-image ships.
+"""The whole day of a user in some two minutes, on a portrait that scikit-image ships.
 
     make demo                  (or: python -m demo.run)
 
@@ -38,7 +38,7 @@ def write_strip(original: Path, dubbed: Path, path: Path) -> None:
     for video in (original, dubbed):
         frames = [frame.image for frame, _ in zip(VideoReader(video).frames(), range(120), strict=False)]
         rows.append(np.hstack([image[40:220, 130:320] for image in frames[10::20]]))
-    path.write_bytes(cv2.imencode(".png", np.vstack(rows))[1].tobytes())
+    path.write_bytes(cv2.imencode(".jpg", np.vstack(rows))[1].tobytes())
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
     if not (ROOT / generator).exists():
         run(
             f"wav2lip_train.py {clips} --checkpoint_dir {OUT}/generator --syncnet_checkpoint_path {expert} "
-            f"--max_steps {GENERATOR_STEPS} --hparams {NARROW},initial_learning_rate=0.001"
+            f"--max_steps {GENERATOR_STEPS} --hparams {NARROW},batch_size=8,initial_learning_rate=0.001"
         )
     dubbed = ROOT / OUT / "dubbed.mp4"
     run(
@@ -71,7 +71,7 @@ def main() -> None:
         f"--outfile {OUT}/dubbed.mp4"
     )
 
-    write_strip(ROOT / OUT / "portrait.mp4", dubbed, ROOT / OUT / "strip.png")
+    write_strip(ROOT / OUT / "portrait.mp4", dubbed, ROOT / OUT / "strip.jpg")
     print(f"\nThe dubbed video is {dubbed}, a strip of it beside it (made in {time.perf_counter() - began:.0f} s).")
     print("Its weights are a demonstration, trained for a minute; see the README for real ones.")
 

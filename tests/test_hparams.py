@@ -35,6 +35,14 @@ def test_values_from_a_checkpoint_of_another_version_keep_what_is_known():
     assert HParams.from_dict(None) == hparams
 
 
+def test_the_published_names_are_there():
+    names = """num_mels n_fft hop_size win_size sample_rate preemphasis min_level_db ref_level_db fmin fmax
+    max_abs_value img_size fps batch_size initial_learning_rate nepochs num_workers checkpoint_interval eval_interval
+    save_optimizer_state syncnet_wt syncnet_batch_size syncnet_lr syncnet_eval_interval syncnet_checkpoint_interval
+    disc_wt disc_initial_learning_rate"""
+    assert all(hasattr(hparams, name) for name in names.split())
+
+
 def test_derived_numbers_follow_their_sources():
     assert hparams.mel_columns_per_second == 80
     assert hparams.override("hop_size=100").mel_columns_per_second == 160

@@ -97,6 +97,26 @@ def test_finetuning_takes_only_the_weights(preprocessed, expert, generator, tmp_
     assert (tmp_path / "checkpoint_step000000009.pth").exists()
 
 
+def test_an_optimizer_state_as_old_as_the_published_ones_is_taken(tmp_path):
+    network = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    group = {name: state["param_groups"][0][name] for name in ("betas", "eps", "weight_decay", "amsgrad", "params")}
+    old = {number: {**values, "step": 258_000} for number, values in state["state"].items()}  # a number, not a tensor
+    content = {"state_dict": network.state_dict(), "global_step": 258_000}
+    content["optimizer"] = {"state": old, "param_groups": [{**group, "lr": 0.5}]}
+    torch.save(content, tmp_path / "a.pth")
+
+    fresh = torch.optim.Adam(network.parameters(), lr=2e-4)
+    read = checkpoint.read(tmp_path / "a.pth")
+    assert trainer.restore(read, network, fresh, tmp_path / "a.pth", reset=False) == 258_000
+    fresh.step()
+    assert fresh.state_dict()["state"][0]["step"] == 258_001
+    assert fresh.param_groups[0]["lr"] == 2e-4
+
+
 def test_the_expert_is_frozen_while_it_judges(preprocessed, expert, tmp_path, script, monkeypatch):
     import wav2lip_train
 
