@@ -30,6 +30,11 @@ def run(main: Callable[[argparse.Namespace], int | None], args: argparse.Namespa
             raise
         print(f"error: {error}", file=sys.stderr)
         code = 2
+    except OSError as error:  # a full disk, a file without permission: its text names errno and file
+        if args.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         if args.debug:
             raise

@@ -11,6 +11,7 @@ pass through as they are.
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice, takewhile
@@ -154,7 +155,7 @@ def _frames_in(source: Source, seconds: float, looped: bool = False) -> int | No
     """About how many frames there will be, for the progress bar."""
     if source.still and not looped:
         return 1
-    wanted = round(seconds * source.rate)
+    wanted = math.ceil(seconds * float(source.rate))
     there = None if source.still else source.reader.frame_estimate
     return wanted if looped or there is None else min(wanted, there)
 

@@ -44,7 +44,7 @@ class VideoWriter:
         silence_ffmpeg()
         try:
             flags = {"movflags": "+faststart"} if self.path.suffix.lower() != ".mkv" else {}
-            self.container = av.open(str(self.part.resolve()), "w", options=flags)
+            self.container = av.open(str(self.part.absolute()), "w", options=flags)
         except (av.error.FFmpegError, OSError) as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}); give another --outfile") from error
         self.sound_packets = iter(())
@@ -76,8 +76,10 @@ class VideoWriter:
                 os.replace(self.part, self.path)
         finally:
             self.sound_packets = None  # closes the sound file
-            self.container.close()
-            self.part.unlink(missing_ok=True)
+            try:
+                self.container.close()  # writes what is left, and fails again when the disk is full
+            finally:
+                self.part.unlink(missing_ok=True)
 
     def _add_streams(self, height: int, width: int) -> None:
         self.video = self.container.add_stream("libx264", rate=self.rate, options=self.options)

@@ -1,6 +1,7 @@
 """One reader and one writer for every kind of file."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
@@ -237,3 +238,11 @@ def test_sound_that_changes_its_format_on_the_way_is_read_through(tmp_path):
     clicks = np.flatnonzero(np.abs(wav) > 0.3) / RATE
     assert clicks.min() == pytest.approx(0.5, abs=0.05)
     assert clicks.max() == pytest.approx(1.5, abs=0.1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path):
+    (tmp_path / "a.part.mp4").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "a.mp4", [0.0, 0.04])
+    assert list(tmp_path.iterdir()) == []
