@@ -134,6 +134,8 @@ def describe(job: Job, reader: VideoReader, track: Track, sizes: list[int], soun
         remarks.append(f"small face ({np.median(sizes):.0f} px high)")
     if seconds - sound_seconds > SOUND_SHORT:
         remarks.append(f"sound ends {seconds - sound_seconds:.1f} s early")
+    if reader.damaged_packets:
+        remarks.append(f"{reader.damaged_packets} damaged packets passed over")
     return {
         "clip": job.clip,
         "usable": problem is None,

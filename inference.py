@@ -196,6 +196,7 @@ def main(args: argparse.Namespace) -> None:
         "face": str(args.face), "audio": str(args.audio), "checkpoint": str(args.checkpoint_path),
         "timing": "published" if args.published_timing else "training",
         "frames": len(dubbed), "dubbed": dubbed.count(True), "passed_without_face": passed,
+        "damaged_packets": source.reader.damaged_packets if source.reader else 0,
         "face_boxes_bridged": bridged, "speech_seconds": round(speech.seconds, 3),
         "seconds": {
             "load": round(ready - began, 2), "faces": round(faces_found - ready, 2), "dub": round(done - faces_found, 2)

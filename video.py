@@ -25,6 +25,7 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 SOUND_GAP = 0.1  # seconds; larger holes between sound packets are filled with silence
 TIME_JUMP = 60.0  # seconds; larger jumps between frames are damage, not a slow frame rate
 EARLY_END = 0.5  # seconds; a file whose packets end this much before its declared length is cut short
+DECLARES_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")  # elsewhere FFmpeg may only guess the length
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class VideoReader:
     """One video file. threads: decoding threads, 0 for as many as there are cores.
 
     rate: frames a second on average; height, width: of the upright picture; start: time of the first frame in
-    seconds; duration: of the file in seconds, None if it does not say; tags: colour description, to be handed on.
+    seconds; duration: of the file in seconds, None if it does not say; tags: colour description, to be handed on;
+    damaged_packets: how many the latest frames() could not decode and passed over.
     Raises InputError when the file is missing, no video, or none of its pictures can be decoded.
     """
 
@@ -60,6 +62,7 @@ class VideoReader:
                 "color_primaries": int(first.color_primaries),
                 "color_trc": int(first.color_trc),
             }
+            self.damaged_packets = 0
             self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
             self.start = first.time or 0.0
             turned = first.rotation % 180 == 90
@@ -76,9 +79,9 @@ class VideoReader:
         with open_media(self.path) as container:
             stream = _video_stream(container, self.path)
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
-            seen = _LastPacket()
+            packets = _PacketLog()
             previous = None
-            for picture in decode(container, stream, seen):
+            for picture in decode(container, stream, packets):
                 step = 1 / float(self.rate)
                 time = picture.time if picture.time is not None else self.start if previous is None else previous + step
                 if previous is not None and time <= previous:
@@ -87,12 +90,14 @@ class VideoReader:
                     raise InputError(
                         f"{self.path}: time stamps jump from {previous:.1f} s to {time:.1f} s; remux the file first"
                     )
+                self.damaged_packets = packets.damaged
                 yield Frame(time, self._upright(picture, exact))
                 previous = time
+            self.damaged_packets = packets.damaged
             declared = (container.start_time or 0) / av.time_base + (self.duration or 0)
-            if seen.end < declared - EARLY_END:
+            if container.format.name in DECLARES_LENGTH and packets.end < declared - EARLY_END:
                 raise InputError(
-                    f"{self.path}: is truncated: {seen.end:.1f} s of {declared:.1f} s are there; copy it again"
+                    f"{self.path}: is truncated: {packets.end:.1f} s of {declared:.1f} s are there; copy it again"
                 )
 
     def _upright(self, picture: av.VideoFrame, exact: bool) -> np.ndarray:
@@ -195,27 +200,32 @@ def silence_ffmpeg() -> None:
     av.logging.set_level(None)
 
 
-class _LastPacket:
-    """Where the packets seen so far end, in seconds, over all streams."""
+class _PacketLog:
+    """end: where the packets seen so far end, in seconds, over all streams; damaged: how many could not be decoded."""
 
     end = 0.0
+    damaged = 0
 
     def note(self, packet: av.Packet) -> None:
         if packet.pts is not None:
             self.end = max(self.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
 
 
-def decode(container, stream, seen: _LastPacket | None = None) -> Iterator:
-    """Decoded frames of one stream. A packet that cannot be decoded is passed over, as every player does."""
+def decode(container, stream, log: _PacketLog | None = None) -> Iterator:
+    """Decoded frames of one stream. A packet that cannot be decoded is passed over, as every player does.
+
+    With a log the packets of all streams are noted in it.
+    """
     try:
-        for packet in container.demux(*([stream] if seen is None else container.streams)):
-            if seen is not None:
-                seen.note(packet)
+        for packet in container.demux(*([stream] if log is None else container.streams)):
+            if log is not None:
+                log.note(packet)
             if packet.stream_index == stream.index:
                 try:
                     yield from packet.decode()
                 except av.error.FFmpegError:
-                    continue
+                    if log is not None:
+                        log.damaged += 1
     except av.error.FFmpegError:  # the container itself is broken from here on; frames() checks the length
         return
 

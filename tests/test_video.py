@@ -246,3 +246,17 @@ def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path / "a.mp4", [0.0, 0.04])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_damage_in_the_middle_is_passed_over_and_counted(tmp_path):
+    path = encode(tmp_path / "a.avi", "mpeg4", frames=60)
+    content = bytearray(path.read_bytes())
+    chunks = [i for i in range(len(content)) if content[i : i + 4] == b"00dc"]
+    for start in (chunks[20], chunks[21]):
+        content[start + 8 : start + 40] = bytes(32)
+    path.write_bytes(content)
+    reader = VideoReader(path)
+    frames = list(reader.frames())
+    assert 50 <= len(frames) <= 60
+    assert number_of(frames[-1].image) == 59 % 40
+    assert reader.damaged_packets == 2
