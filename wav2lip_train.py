@@ -161,7 +161,10 @@ def partner(path: Path | None) -> Path | None:
     if path is None:
         return None
     beside = path.with_name(f"disc_{path.name}")
-    return beside if beside.exists() else None
+    if not beside.exists():
+        print(f"{beside}: not there; the discriminator starts anew", flush=True)
+        return None
+    return beside
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
