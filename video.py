@@ -187,7 +187,10 @@ def open_media(path: Path):
         raise InputError(f"{path}: is empty")
     silence_ffmpeg()
     try:
-        container = av.open(str(path.resolve()), metadata_errors="replace")
+        try:
+            container = av.open(str(path.resolve()))
+        except UnicodeDecodeError:  # tags in another encoding; PyAV 19 passes over them by itself
+            container = av.open(str(path.resolve()), metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(f"{path}: is no video or sound file that can be read, or a truncated one") from error
     with container:

@@ -260,3 +260,18 @@ def test_damage_in_the_middle_is_passed_over_and_counted(tmp_path):
     assert 50 <= len(frames) <= 60
     assert number_of(frames[-1].image) == 59 % 40
     assert reader.damaged_packets == 2
+
+
+def test_tags_in_another_encoding_do_not_matter(tmp_path):
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Zoe's talk"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(numbered(3), format="bgr24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = path.read_bytes()
+    assert content.count(b"Zoe's") == 1
+    path.write_bytes(content.replace(b"Zoe's", b"Zo\xeb's"))
+    assert [number_of(frame.image) for frame in VideoReader(path).frames()] == [3]
