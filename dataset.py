@@ -130,6 +130,7 @@ def training_batches(windows: Windows, batch_size: int, seed: int, first_step: i
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        multiprocessing_context="spawn" if workers else None,  # the same on every system; fork and threads do not mix
     )
     return iter(loader)
 
