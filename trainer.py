@@ -20,6 +20,7 @@ from devices import Precision, pick_device
 from hparams import HParams
 
 LOG_EVERY = 10  # steps between readings of the losses, which make a GPU wait
+ENDLESS = 100_000_000  # steps; a run that would take more is ended by hand, and has no time of arrival
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def fit(
     with (
         _StopSignal() as stop,
         SummaryWriter(folder / "logs") as log,
-        tqdm(total=plan.last, initial=plan.first, unit="step", smoothing=0.05) as bar,
+        tqdm(total=plan.last if plan.last < ENDLESS else None, initial=plan.first, unit="step", smoothing=0.05) as bar,
     ):
         if plan.first == 0:
             _report_scores(bar, log, 0, evaluate(0))
