@@ -40,7 +40,8 @@ def read(path: str | Path) -> dict:
         raise InputError(f"{path}: holds a {type(content).__name__}, not weights")
     if "state_dict" not in content:
         content = {"state_dict": content}
-    state = {_unwrapped(name): tensor for name, tensor in content["state_dict"].items()}
+    state = content["state_dict"] if isinstance(content["state_dict"], dict) else {}
+    state = {_unwrapped(name): tensor for name, tensor in state.items()}
     if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise InputError(f"{path}: holds no network weights")
     return {"optimizer": None, "global_step": 0, "global_epoch": 0, **content, "state_dict": state}

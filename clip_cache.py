@@ -19,6 +19,10 @@ from face_detection.crop import to_network_size
 from hparams import HParams
 
 FORMAT = 1
+MEL_NAMES = {
+    "sample_rate", "n_fft", "win_size", "hop_size", "num_mels", "fmin", "fmax", "preemphasis", "ref_level_db",
+    "min_level_db", "max_abs_value",
+}  # fmt: skip
 
 
 class Clip:
@@ -86,12 +90,6 @@ def _origin(pictures, sound: Path, hp: HParams) -> dict:
         "img_size": hp.img_size,
         "mel": mel_values,
     }
-
-
-MEL_NAMES = {
-    "sample_rate", "n_fft", "win_size", "hop_size", "num_mels", "fmin", "fmax", "preemphasis", "ref_level_db",
-    "min_level_db", "max_abs_value",
-}  # fmt: skip
 
 
 def _is_current(folder: Path, origin: dict) -> bool:

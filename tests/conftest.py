@@ -23,8 +23,8 @@ SCRIPTS = {
     "inference": inference,
     "weights": weights,
 }
-NARROW = hparams.override("width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16")
 NARROW_TEXT = "width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16"
+NARROW = hparams.override(NARROW_TEXT)
 
 
 @pytest.fixture(scope="session")

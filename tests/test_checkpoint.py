@@ -93,6 +93,9 @@ def test_a_file_that_is_no_weights_says_what_it_is(network, tmp_path, monkeypatc
     torch.save({"epoch": 3}, "numbers.pth")
     with pytest.raises(InputError, match="no network weights"):
         checkpoint.read(tmp_path / "numbers.pth")
+    torch.save({"state_dict": [torch.ones(1)]}, "list.pth")
+    with pytest.raises(InputError, match="no network weights"):
+        checkpoint.read(tmp_path / "list.pth")
     with pytest.raises(InputError, match="no such file"):
         checkpoint.read(tmp_path / "missing.pth")
 
