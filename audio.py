@@ -83,6 +83,11 @@ def frame_mel_starts(frame: int, hp: HParams = hparams) -> list[int]:
     return [window_mel_start(frame - 1 + k, hp) for k in range(hp.window_frames)]
 
 
+def mel_column(time: float, hp: HParams = hparams) -> int:
+    """The mel column at `time` seconds."""
+    return int(hp.mel_columns_per_second * time + 1e-6)  # 1e-6: a time such as 1.4 is stored a hair low
+
+
 def dub_mel_start(time: float, columns: int, hp: HParams = hparams, published: bool = False) -> int:
     """First mel column for a dubbed frame shown `time` seconds after the speech starts.
 
@@ -91,8 +96,7 @@ def dub_mel_start(time: float, columns: int, hp: HParams = hparams, published: b
     40 ms early.
     """
     lead = 0.0 if published else 1.0 / hp.fps
-    start = int(hp.mel_columns_per_second * (time - lead) + 1e-6)  # 1e-6: a time such as 1.4 is stored a hair low
-    return max(0, min(start, columns - hp.mel_window))
+    return max(0, min(mel_column(time - lead, hp), columns - hp.mel_window))
 
 
 def frame_powers(blocks: Iterable[np.ndarray], hp: HParams = hparams) -> np.ndarray:

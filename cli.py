@@ -22,15 +22,10 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(main: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> None:
-    """Call main(args) and leave with its exit code; an InputError becomes one line on stderr and exit code 2."""
+    """Call main(args) and leave with its exit code; InputError and OSError become one line on stderr and code 2."""
     try:
         code = main(args) or 0
-    except InputError as error:
-        if args.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
-    except OSError as error:  # a full disk, a file without permission: its text names errno and file
+    except (InputError, OSError) as error:  # OSError: a full disk, no permission; its text names the file
         if args.debug:
             raise
         print(f"error: {error}", file=sys.stderr)

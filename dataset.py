@@ -18,6 +18,7 @@ from tqdm import tqdm
 import audio
 from cli import InputError
 from clip_cache import Clip
+from face_detection.crop import generator_faces
 from hparams import HParams
 from splits import listed_clips
 
@@ -153,6 +154,4 @@ def generator_inputs(batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
     """faces [B, 6, T, 96, 96], the frame with its lower half zeroed and the reference, and target [B, 3, T, 96, 96],
     all in 0..1, from a GeneratorWindows batch on the training device."""
     target, reference = (batch[name].permute(0, 4, 1, 2, 3).float() / 255 for name in ("target", "reference"))
-    masked = target.clone()
-    masked[:, :, :, target.shape[3] // 2 :] = 0
-    return torch.cat((masked, reference), dim=1), target
+    return generator_faces(target, reference), target

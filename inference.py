@@ -29,7 +29,7 @@ import cli
 from cli import InputError
 from devices import pick_device
 from face_detection import build_detector, detect_all
-from face_detection.crop import Rect, cut, pad_and_clip, to_network_size
+from face_detection.crop import Rect, cut, generator_faces, pad_and_clip, to_network_size
 from face_detection.track import follow_face
 from hparams import HParams
 from models import Wav2Lip
@@ -105,7 +105,7 @@ def tasks(source: Source, rect_at: Callable, speech: Speech, hp: HParams, publis
             return
         start = audio.dub_mel_start(frame.time, columns, hp, published)
         yield Task(frame.image, frame.time, rect_at(number), start)
-        if published and int(hp.mel_columns_per_second * frame.time + 1e-6) + hp.mel_window > columns:
+        if published and audio.mel_column(frame.time, hp) + hp.mel_window > columns:
             return
 
 
@@ -114,10 +114,8 @@ def draw_mouths(generator: Wav2Lip, batch: list[Task], mel: np.ndarray, hp: HPar
     """Faces uint8 [S, S, 3] with new mouths, for tasks that have a face."""
     faces = np.stack([to_network_size(cut(task.image, task.rect), hp.img_size) for task in batch])
     faces = torch.from_numpy(faces).to(device).permute(0, 3, 1, 2).float() / 255  # [B, 3, S, S]
-    masked = faces.clone()
-    masked[:, :, hp.img_size // 2 :] = 0
     windows = np.stack([mel[None, :, task.mel_start : task.mel_start + hp.mel_window] for task in batch])
-    drawn = generator(torch.from_numpy(windows).to(device), torch.cat((masked, faces), dim=1))
+    drawn = generator(torch.from_numpy(windows).to(device), generator_faces(faces, faces))
     return list((drawn * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy())
 
 

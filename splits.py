@@ -32,11 +32,13 @@ def update_lists(folder: Path, data_root: Path, clips: list[str]) -> list[str]:
     lists = {train: _lines(train), evaluation: _lines(evaluation)}
     if not (lists[train] or lists[evaluation]):
         remembered = set()  # the lists were deleted: begin anew
-    new = sorted(set(clips) - remembered - {*lists[train], *lists[evaluation]}, key=_position)
-    for clip in sorted(new):
+    new = sorted(set(clips) - remembered - {*lists[train], *lists[evaluation]})
+    for clip in new:
         lists[evaluation if _position(clip) < EVAL_SHARE else train].append(clip)
     if new and not lists[evaluation]:  # few clips: the first by position is kept aside all the same
-        lists[evaluation].append(lists[train].pop(lists[train].index(new[0])))
+        kept_aside = min(new, key=_position)
+        lists[train].remove(kept_aside)
+        lists[evaluation].append(kept_aside)
     if new and not lists[train]:
         lists[train] = list(lists[evaluation])
         said.append("only one clip: it is both trained on and evaluated on; add more videos")

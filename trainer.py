@@ -88,7 +88,8 @@ def schedule(
     first: int, windows: int, batch_size: int, evaluate_every: int, save_every: int, max_steps, hp
 ) -> Schedule:
     """The run's steps; one that is already at its end raises InputError."""
-    last = min(max_steps or hp.nepochs * windows // batch_size, hp.nepochs * windows // batch_size)
+    end = hp.nepochs * windows // batch_size
+    last = min(max_steps or end, end)
     if first >= last:
         raise InputError(f"nothing to do: the checkpoint is at step {first}, --max_steps at {last}; raise --max_steps")
     return Schedule(first, last, evaluate_every, save_every, batch_size)

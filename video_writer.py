@@ -2,6 +2,7 @@
 
 import os
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -115,17 +116,12 @@ class VideoWriter:
             out.bit_rate = AAC_BIT_RATE
             resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
             samples = 0
-            for decoded in _and_none(decode(source, track)):
+            for decoded in chain(decode(source, track), [None]):
                 for frame in resampler.resample(decoded):
                     frame.pts, frame.time_base = samples, Fraction(1, rate)
                     samples += frame.samples
                     yield from out.encode(frame)
             yield from out.encode(None)
-
-
-def _and_none(items):
-    yield from items
-    yield None
 
 
 def _even(image: np.ndarray) -> np.ndarray:

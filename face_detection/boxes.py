@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from torchvision.ops import nms
 
+MEAN_BGR = (104.0, 117.0, 123.0)  # taken off the pixels; both networks were trained so
 LONGEST_SIDE = 640  # pixels; larger frames are reduced before detection
 CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 
 SMALLEST_SIDE = 2  # pixels
 
@@ -36,3 +37,13 @@ def cut(image: np.ndarray, rect: Rect) -> np.ndarray:
 def to_network_size(face: np.ndarray, size: int) -> np.ndarray:
     """A face crop resized to size x size, uint8, as training and inference both see it."""
     return cv2.resize(face, (size, size))
+
+
+def generator_faces(frames: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
+    """What the generator is shown: frames with their lower halves zeroed, then the references, on channels.
+
+    frames, references: [B, 3, (T,) S, S] in 0..1 -> [B, 6, (T,) S, S].
+    """
+    masked = frames.clone()
+    masked[..., frames.shape[-2] // 2 :, :] = 0
+    return torch.cat((masked, references), dim=1)

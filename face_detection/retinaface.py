@@ -12,9 +12,8 @@ import onnxruntime
 import torch
 from retinaface.weights import WEIGHTS
 
-from face_detection.boxes import LONGEST_SIDE, best_boxes, grid_anchors, shrink, unscaled
+from face_detection.boxes import LONGEST_SIDE, MEAN_BGR, best_boxes, grid_anchors, shrink, unscaled
 
-MEAN_BGR = (104.0, 117.0, 123.0)
 STRIDE_SIZES = {8: (16, 32), 16: (64, 128), 32: (256, 512)}  # anchor sizes at each stride, in pixels
 CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE = 0.1, 0.4, 0.6
 
@@ -26,9 +25,8 @@ class RetinaFace:
         self.name = "RetinaFace"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
-        options.add_session_config_entry(
-            "session.intra_op.allow_spinning", "0"
-        )  # idle threads would hold up the decoder
+        # idle threads that spin would hold up the decoder
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only
         self.session = onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
 

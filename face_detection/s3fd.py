@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 import checkpoint
-from face_detection.boxes import LONGEST_SIDE, best_boxes, grid_anchors, shrink, unscaled
+from face_detection.boxes import LONGEST_SIDE, MEAN_BGR, best_boxes, grid_anchors, shrink, unscaled
 
-MEAN_BGR = (104.0, 117.0, 123.0)
 STRIDES = (4, 8, 16, 32, 64, 128)
 ANCHOR_PER_STRIDE = 4
 CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE = 0.05, 0.3, 0.5
