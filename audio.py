@@ -24,6 +24,8 @@ from hparams import HParams, hparams
 MEL_BLOCK = 4096  # columns transformed at once, which bounds the memory of a long recording
 SILENCE_DBFS = -60.0
 STEADY_DB = 4.0
+SPEECH_FLOOR_DBFS = -50.0
+SPEECH_RANGE_DB = 25.0  # between loud and soft parts of speech
 
 
 def load_wav(path: str | Path, sr: int) -> np.ndarray:
@@ -123,3 +125,11 @@ def speech_problem(powers: np.ndarray) -> str | None:
     levels = 10 * np.log10(powers + 1e-12)
     spread = float(np.subtract(*np.percentile(levels, [95, 5])))
     return f"keeps one level (within {spread:.1f} dB), as speech never does" if spread < STEADY_DB else None
+
+
+def speech_share(powers: np.ndarray) -> float:
+    """Share of these frame_powers that are speech: not far below the loud ones, and no whisper of noise."""
+    if not len(powers):
+        return 0.0
+    levels = 10 * np.log10(powers + 1e-12)
+    return float((levels > max(SPEECH_FLOOR_DBFS, np.percentile(levels, 95) - SPEECH_RANGE_DB)).mean())

@@ -27,7 +27,8 @@ MEL_NAMES = {
 
 class Clip:
     """faces: uint8 [N, S, S, 3] BGR, one row per frame with a face; mel: float32 [columns, num_mels];
-    frames: int64 [N], the frame numbers of the rows, ascending."""
+    frames: int64 [N], the frame numbers of the rows, ascending; times: int64 [N], the same in the sound's time, where
+    the sound is early or late; cuts: frame numbers that begin a new shot."""
 
     def __init__(self, folder: Path, hp: HParams):
         self.folder = folder
@@ -38,12 +39,15 @@ class Clip:
         if not sound.exists():
             raise InputError(f"{folder}: has no audio.wav; run preprocess.py again")
         self.frames = np.array([number for number, _ in pictures])
+        known = _known(folder)
+        self.times = self.frames + known.get("sound_offset", 0)
+        self.cuts = known.get("cuts", [])
         origin = _origin(pictures, sound, hp)
         if not _is_current(folder, origin):
             _make(folder, pictures, sound, origin, hp)
 
     def __getstate__(self):  # loader processes open the arrays themselves
-        return {"folder": self.folder, "frames": self.frames}
+        return {name: self.__dict__[name] for name in ("folder", "frames", "times", "cuts")}
 
     @cached_property
     def faces(self) -> np.ndarray:
@@ -54,21 +58,34 @@ class Clip:
         return np.load(self.folder / "mel.npy", mmap_mode="r")
 
     def window_rows(self, hp: HParams, per_frame_mels: bool) -> np.ndarray:
-        """Rows at which a training window starts: window_frames frames in a row, and their mels inside the speech."""
-        T, columns = hp.window_frames, len(self.mel)
-        rows = np.flatnonzero(self.frames[T - 1 :] - self.frames[: len(self.frames) - T + 1] == T - 1)
-        rows = [row for row in rows if audio.window_mel_start(self.frames[row], hp) + hp.mel_window <= columns]
-        if per_frame_mels:
-            rows = [
-                row for row in rows
-                if self.frames[row] >= 1
-                and audio.frame_mel_starts(self.frames[row], hp)[-1] + hp.mel_window <= columns
-            ]  # fmt: skip
+        """Rows at which a training window starts: window_frames frames in a row of one shot, their mels inside the
+        speech."""
+        columns, earliest = len(self.mel), 1 if per_frame_mels else 0
+        rows = []
+        for row in self.rows_in_a_row(hp.window_frames):
+            time = int(self.times[row])
+            starts = [audio.window_mel_start(time, hp)]
+            if per_frame_mels:
+                starts += audio.frame_mel_starts(time, hp)
+            if time >= earliest and max(starts) + hp.mel_window <= columns:
+                rows.append(row)
         return np.array(rows, np.int64)
+
+    def rows_in_a_row(self, count: int) -> np.ndarray:
+        """Rows at which `count` frames without a gap start that lie in one shot."""
+        first, last = self.frames[: max(0, len(self.frames) - count + 1)], self.frames[count - 1 :]
+        shot_of_first, shot_of_last = (np.searchsorted(self.cuts, frames, side="right") for frames in (first, last))
+        return np.flatnonzero((last - first == count - 1) & (shot_of_first == shot_of_last))
 
     def mel_window(self, start: int, hp: HParams) -> np.ndarray:
         """float32 [1, num_mels, mel_window], the columns from `start` on."""
         return np.array(self.mel[start : start + hp.mel_window].T[None])
+
+
+def _known(folder: Path) -> dict:
+    """What preprocessing and survey know of the clip; nothing of folders that the published preprocessing wrote."""
+    path = folder / "clip.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _numbered_pictures(folder: Path) -> list[tuple[int, os.DirEntry]]:

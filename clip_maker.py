@@ -14,12 +14,11 @@ from cli import InputError
 from face_detection import build_detector, detect_all
 from face_detection.crop import Rect, cut, pad_and_clip
 from face_detection.track import Track, follow_face
+from footage import CutFinder, several_people
 from hparams import HParams
 from video import VideoReader, at_rate, audio_blocks
 
-FORMAT = 1  # of a clip folder; a change makes all clips anew
-SMALL_FACE = 64  # pixels of face height below which the report says so
-SOUND_SHORT = 0.5  # seconds of picture without sound that the report mentions
+FORMAT = 2  # of a clip folder; a change makes all clips anew
 
 
 @dataclass(frozen=True)
@@ -58,18 +57,21 @@ class ClipMaker:
             yield item
 
     def make_clip(self, job: Job) -> dict:
-        """The clip's record; what cannot be made into a clip gets a verdict that says why."""
+        """The clip's record; what cannot be made into a clip has nothing but a problem."""
         try:
             return self._make_clip(job)
         except InputError as error:
-            return {"clip": job.clip, "usable": False, "verdict": str(error).removeprefix(f"{job.video}: ")}
+            return {"clip": job.clip, "problem": str(error).removeprefix(f"{job.video}: ")}
 
     def _make_clip(self, job: Job) -> dict:
         reader = VideoReader(job.video, self.threads)
         if not reader.has_sound:
             raise InputError("has no sound track")
-        looked_at = (frame.image for frame in self.counted(at_rate(reader.frames(exact=False), job.hp.fps)))
-        track = follow_face(list(detect_all(looked_at, self.detector, job.batch_size)))
+        images = (frame.image for frame in self.counted(at_rate(reader.frames(exact=False), job.hp.fps)))
+        finder = CutFinder()
+        detections = list(detect_all(finder.watch(images), self.detector, job.batch_size))
+        cuts = finder.cuts()
+        track = follow_face(detections, cuts=cuts)
         if not track.found.any():
             raise InputError("no face found")
 
@@ -80,6 +82,7 @@ class ClipMaker:
             sizes = self._write_faces(job, reader, track, part)
             sound_seconds, powers = write_sound(job, reader.start, len(track.found), part / "audio.wav")
             record = describe(job, reader, track, sizes, sound_seconds, powers)
+            record |= {"cuts": cuts, "several_people": round(several_people(detections), 3)}
             (part / "clip.json").write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
             shutil.rmtree(job.folder, ignore_errors=True)
             part.rename(job.folder)
@@ -120,35 +123,22 @@ def write_sound(job: Job, start: float, frames: int, path: Path) -> tuple[float,
 
 
 def describe(job: Job, reader: VideoReader, track: Track, sizes: list[int], sound_seconds: float, powers) -> dict:
-    """What clip.json says."""
-    frames, fps = len(track.found), job.hp.fps
-    seconds = frames / fps
-    share = float(track.found.mean())
+    """What clip.json says: what was found; verdicts.py says what it means."""
     problem = audio.speech_problem(powers)
     if problem is None and longest_run(track.found) <= job.hp.window_frames:
         problem = f"no {job.hp.window_frames + 1} frames in a row with a face"
-    remarks = []
-    if share < 0.99:
-        remarks.append(f"face in {share:.0%} of the frames")
-    if sizes and np.median(sizes) < SMALL_FACE:
-        remarks.append(f"small face ({np.median(sizes):.0f} px high)")
-    if seconds - sound_seconds > SOUND_SHORT:
-        remarks.append(f"sound ends {seconds - sound_seconds:.1f} s early")
-    if reader.damaged_packets:
-        remarks.append(f"{reader.damaged_packets} damaged packets passed over")
     return {
         "clip": job.clip,
-        "usable": problem is None,
-        "verdict": problem or ", ".join(["ok", *remarks]),
-        "frames": frames,
-        "seconds": round(seconds, 3),
+        "problem": problem,
+        "frames": len(track.found),
+        "seconds": round(len(track.found) / job.hp.fps, 3),
         "fps_in": round(float(reader.rate), 3),
         "start": round(reader.start, 6),
         "faces": len(sizes),
         "bridged": int(track.bridged.sum()),
         "face_height": int(np.median(sizes)) if sizes else 0,
         "sound_seconds": round(sound_seconds, 3),
-        "loudness_dbfs": round(audio.loudness_dbfs(powers), 1),
+        "damaged_packets": reader.damaged_packets,
         "origin": job.origin(),
     }
 

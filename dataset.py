@@ -1,10 +1,16 @@
-"""Preprocessed clips on disk -> training windows.
+"""Preprocessed clips on disk -> training windows; as a script, a report on them.
+
+    python dataset.py --data_root preprocessed --syncnet_checkpoint_path checkpoints/lipsync_expert.pth
+
+writes report.html and report.json into the folder, corrects sound that is early or late, and brings the lists up to
+date: as preprocess.py does at its end, and for folders of the published preprocessing too.
 
 A window is five consecutive frames and the mel around them. Pictures leave here as uint8 and become floats on the
 training device (expert_inputs, generator_inputs). What is drawn at random for a window follows from the seed and the
 window's place in the training run alone, so runs can be repeated and resumed with any number of loader processes.
 """
 
+import argparse
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +22,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 import audio
+import cli
+import distributed
+import survey
+from augment import augmented
 from cli import InputError
 from clip_cache import Clip
+from devices import pick_device
 from face_detection.crop import generator_faces
-from hparams import HParams
+from hparams import HParams, hparams
 from splits import listed_clips
 
 
@@ -36,8 +47,8 @@ class Windows(Dataset):
 
     per_frame_mels = False
 
-    def __init__(self, clips: list[Clip], hp: HParams, seed: int = 0):
-        self.hp, self.seed = hp, seed
+    def __init__(self, clips: list[Clip], hp: HParams, augment: bool = False):
+        self.hp, self.augment = hp, augment
         rows = [(clip, clip.window_rows(hp, self.per_frame_mels)) for clip in clips]
         rows = [(clip, starts) for clip, starts in rows if len(starts) > 1]  # one to show, one to compare with
         self.clips = [clip for clip, _ in rows]
@@ -52,12 +63,17 @@ class Windows(Dataset):
         k = int(np.searchsorted(self.ends, number, side="right"))
         starts = self.rows[k]
         i = number - (int(self.ends[k]) - len(starts))
-        rng = np.random.default_rng((self.seed, place))
+        rng = np.random.default_rng((self.hp.seed, place))
         other = (i + int(rng.integers(1, len(starts)))) % len(starts)
         return self.clips[k], int(starts[i]), int(starts[other]), rng
 
-    def _frames(self, clip: Clip, row: int) -> np.ndarray:
-        return np.array(clip.faces[row : row + self.hp.window_frames])
+    def _frames(self, clip: Clip, rows: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """The frames of the windows that start at these rows, all augmented alike: uint8 [windows, 5, 96, 96, 3]."""
+        T = self.hp.window_frames
+        frames = np.concatenate([clip.faces[row : row + T] for row in rows])
+        if self.augment:
+            frames = augmented(frames, rng)
+        return frames.reshape(len(rows), T, *frames.shape[1:])
 
 
 class ExpertWindows(Windows):
@@ -66,8 +82,8 @@ class ExpertWindows(Windows):
     def __getitem__(self, key: tuple[int, int]) -> dict:
         clip, row, other, rng = self._draw(*key)
         in_sync = bool(rng.integers(2))
-        start = audio.window_mel_start(int(clip.frames[row if in_sync else other]), self.hp)
-        faces = self._frames(clip, row)[:, self.hp.img_size // 2 :]
+        start = audio.window_mel_start(int(clip.times[row if in_sync else other]), self.hp)
+        faces = self._frames(clip, (row,), rng)[0, :, self.hp.img_size // 2 :]
         return {"faces": faces, "mel": clip.mel_window(start, self.hp), "in_sync": np.float32(in_sync)}
 
 
@@ -78,30 +94,36 @@ class GeneratorWindows(Windows):
     per_frame_mels = True
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
-        clip, row, other, _ = self._draw(*key)
-        frame = int(clip.frames[row])
+        clip, row, other, rng = self._draw(*key)
+        frame = int(clip.times[row])
         mels = [clip.mel_window(start, self.hp) for start in audio.frame_mel_starts(frame, self.hp)]
+        target, reference = self._frames(clip, (row, other), rng)
         return {
-            "target": self._frames(clip, row),
-            "reference": self._frames(clip, other),
+            "target": target,
+            "reference": reference,
             "mels": np.stack(mels),
             "mel": clip.mel_window(audio.window_mel_start(frame, self.hp), self.hp),
         }
 
 
 class EndlessShuffle(Sampler):
-    """(place, window) from `start` on; every epoch holds each window once, in an order of its own."""
+    """(place, window) from step `start` on; every epoch holds each window once, in an order of its own.
 
-    def __init__(self, windows: int, seed: int, start: int):
-        self.windows, self.seed, self.start = windows, seed, start
+    Each step's `batch` places are shared among the processes: process `rank` of `world` has a `world`-th of them.
+    """
+
+    def __init__(self, windows: int, seed: int, batch: int, start: int = 0, rank: int = 0, world: int = 1):
+        self.windows, self.seed, self.batch, self.start = windows, seed, batch, start
+        self.rank, self.share = rank, batch // world
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        place = self.start
+        place = self.start * self.batch
         while True:
             epoch, skip = divmod(place, self.windows)
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             for number in torch.randperm(self.windows, generator=generator)[skip:].tolist():
-                yield place, number
+                if place % self.batch // self.share == self.rank:
+                    yield place, number
                 place += 1
 
 
@@ -109,8 +131,9 @@ def open_windows(kind: type[Windows], data_root: Path, filelists_dir: Path, hp: 
     """Training and evaluation windows of one kind; says how many there are. None at all raises InputError."""
     opened = []
     for split in ("train", "eval"):
-        clips = open_clips(data_root, split, filelists_dir, hp)
-        windows = kind(clips, hp, hp.seed)
+        with distributed.main_first():
+            clips = open_clips(data_root, split, filelists_dir, hp)
+        windows = kind(clips, hp, augment=hp.augment and split == "train")
         print(f"{split}: {len(clips)} clips, {len(windows)} windows", flush=True)
         if not len(windows):
             raise InputError(
@@ -121,13 +144,20 @@ def open_windows(kind: type[Windows], data_root: Path, filelists_dir: Path, hp: 
     return tuple(opened)
 
 
-def training_batches(windows: Windows, batch_size: int, seed: int, first_step: int) -> Iterator[dict]:
-    """Batches without end, from the one that step `first_step` trains on."""
-    workers = windows.hp.num_workers
+def training_batches(windows: Windows, step_size: int, first_step: int) -> Iterator[dict]:
+    """Batches without end, from the first that step `first_step` trains on: `step_size` windows make a step, of which
+    each process gets its share, in hp.accumulate batches."""
+    hp, world = windows.hp, distributed.world()
+    if step_size % (world * hp.accumulate):
+        raise InputError(
+            f"--hparams batch_size={step_size}: is not a multiple of {world * hp.accumulate} "
+            f"({world} processes, accumulate={hp.accumulate})"
+        )
+    workers, batch = hp.num_workers, step_size // hp.accumulate
     loader = DataLoader(
         windows,
-        batch_size,
-        sampler=EndlessShuffle(len(windows), seed, first_step * batch_size),
+        batch // world,
+        sampler=EndlessShuffle(len(windows), hp.seed, batch, first_step * hp.accumulate, distributed.rank(), world),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
@@ -155,3 +185,29 @@ def generator_inputs(batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
     all in 0..1, from a GeneratorWindows batch on the training device."""
     target, reference = (batch[name].permute(0, 4, 1, 2, 3).float() / 255 for name in ("target", "reference"))
     return generator_faces(target, reference), target
+
+
+def main(args: argparse.Namespace) -> int:
+    device = pick_device(distributed.join(args.device))
+    hp = hparams.override(args.hparams)
+    cli.writable_folder(args.filelists_dir, "--filelists_dir")
+    folders = survey.clip_folders(args.data_root)[distributed.rank() :: distributed.world()]
+    records = [survey.record_of(folder, args.data_root, hp) for folder in folders]
+    expert = survey.load_expert(args.syncnet_checkpoint_path, device)
+    records, said = survey.survey(records, args.data_root, expert, hp, device)
+    code = survey.conclude(args.data_root, args.filelists_dir, records, said)
+    distributed.leave()
+    return code
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_root", type=Path, required=True, help="the --preprocessed_root of preprocess.py")
+    parser.add_argument("--filelists_dir", type=Path, default=Path("filelists"), help="where the lists go")
+    parser.add_argument("--syncnet_checkpoint_path", type=Path, help=f"lip-sync expert (default: {survey.EXPERT})")
+    cli.add_common_flags(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.run(main, parse_args())

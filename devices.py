@@ -29,7 +29,7 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 class Precision:
-    """Autocast and gradient steps in one precision.
+    """Autocast in one precision.
 
     name: fp32, bf16, fp16, or auto for bf16 where the hardware has it, fp16 on older GPUs, else fp32.
     """
@@ -40,18 +40,6 @@ class Precision:
         if name == "fp16" and device.type == "cpu":
             raise InputError("--precision fp16: needs a GPU; use bf16 or fp32 on a CPU")
         self.name, self.device, self.dtype = name, device, DTYPES[name]
-        self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
 
     def autocast(self):
         return torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()
-
-    def step(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Backward and one optimizer step; gradients are cleared first."""
-        optimizer.zero_grad(set_to_none=True)
-        if self.scaler is None:
-            loss.backward()
-            optimizer.step()
-        else:
-            self.scaler.scale(loss).backward()
-            self.scaler.step(optimizer)
-            self.scaler.update()

@@ -43,12 +43,19 @@ class HParams:
     nepochs: int = 200_000_000  # in effect: until it is stopped
     eval_windows: int = 512  # at most so many windows in one evaluation
     save_optimizer_state: bool = True
+    augment: bool = True  # training pictures mirrored, moved, in other light and colour
+    accumulate: int = 1  # batches that one step is split into, for little memory
+    clip_norm: float = 0.0  # gradients are scaled down to this norm; 0 for never
+    warmup_steps: int = 0  # steps over which the learning rate rises to its full value
+    cosine_lr: bool = False  # the learning rate falls to zero along a cosine, at --max_steps
+    sync_batch_norm: bool = False  # batch norms over the windows of all processes; slower
 
     # Generator training
-    batch_size: int = 16  # windows
+    batch_size: int = 16  # windows in one step, over all processes
     initial_learning_rate: float = 1e-4
     checkpoint_interval: int = 3000  # steps
     eval_interval: int = 3000  # steps
+    ema: float = 0.0  # decay of a moving average of the weights a step, such as 0.999; 0 for none
     syncnet_wt: float = 0.0  # sync weight from the first step; 0 waits for sync_on_below
     sync_on_below: float = 0.75  # evaluation sync loss that switches the sync weight on
     sync_on_wt: float = 0.01  # the weight it is then given
@@ -57,8 +64,9 @@ class HParams:
     disc_initial_learning_rate: float = 1e-4
 
     # Lip-sync expert training
-    syncnet_batch_size: int = 64  # windows
+    syncnet_batch_size: int = 64  # windows in one step, over all processes
     syncnet_lr: float = 1e-4
+    syncnet_ema: float = 0.998  # see ema
     syncnet_eval_interval: int = 10000  # steps
     syncnet_checkpoint_interval: int = 10000  # steps
 
@@ -79,7 +87,10 @@ class HParams:
         return replace(self, **changes)._checked()
 
     def _checked(self) -> "HParams":
-        may_be_zero = {"seed", "num_workers", "syncnet_wt", "disc_wt", "preemphasis", "fmin", "save_optimizer_state"}
+        may_be_zero = {
+            "seed", "num_workers", "save_optimizer_state", "augment", "clip_norm", "warmup_steps", "cosine_lr",
+            "sync_batch_norm", "ema", "syncnet_ema", "syncnet_wt", "disc_wt", "preemphasis", "fmin",
+        }  # fmt: skip
         for name, value in asdict(self).items():
             if name != "min_level_db" and (value < 0 or (value == 0 and name not in may_be_zero)):
                 raise InputError(f"--hparams {name}={value}: give a number above zero")

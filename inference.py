@@ -27,9 +27,10 @@ import audio
 import checkpoint
 import cli
 from cli import InputError
-from devices import pick_device
+from devices import Precision, pick_device
+from drawing import draw_mouths
 from face_detection import build_detector, detect_all
-from face_detection.crop import Rect, cut, generator_faces, pad_and_clip, to_network_size
+from face_detection.crop import Rect, cut, pad_and_clip, to_network_size
 from face_detection.track import follow_face
 from hparams import HParams
 from models import Wav2Lip
@@ -109,14 +110,11 @@ def tasks(source: Source, rect_at: Callable, speech: Speech, hp: HParams, publis
             return
 
 
-@torch.inference_mode()
-def draw_mouths(generator: Wav2Lip, batch: list[Task], mel: np.ndarray, hp: HParams, device) -> list[np.ndarray]:
-    """Faces uint8 [S, S, 3] with new mouths, for tasks that have a face."""
+def new_mouths(generator: Wav2Lip, batch: list[Task], mel: np.ndarray, hp: HParams, precision) -> np.ndarray:
+    """Faces uint8 [B, S, S, 3] with new mouths, for tasks that have a face; each is its own reference."""
     faces = np.stack([to_network_size(cut(task.image, task.rect), hp.img_size) for task in batch])
-    faces = torch.from_numpy(faces).to(device).permute(0, 3, 1, 2).float() / 255  # [B, 3, S, S]
-    windows = np.stack([mel[None, :, task.mel_start : task.mel_start + hp.mel_window] for task in batch])
-    drawn = generator(torch.from_numpy(windows).to(device), generator_faces(faces, faces))
-    return list((drawn * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    mels = np.stack([mel[None, :, task.mel_start : task.mel_start + hp.mel_window] for task in batch])
+    return draw_mouths(generator, faces, faces, mels, precision)
 
 
 def paste(image: np.ndarray, face: np.ndarray, rect: Rect) -> None:
@@ -125,10 +123,10 @@ def paste(image: np.ndarray, face: np.ndarray, rect: Rect) -> None:
 
 
 def dub(
-    generator, source: Source, rect_at: Callable, speech: Speech, hp: HParams, args, device, outfile: Path
+    generator, source: Source, rect_at: Callable, speech: Speech, hp: HParams, args, precision, outfile: Path
 ) -> list[bool]:
     """Write the dubbed video; returns for every output frame whether it was dubbed."""
-    size = args.wav2lip_batch_size or (16 if device.type == "cpu" else 128)
+    size = args.wav2lip_batch_size or (16 if precision.device.type == "cpu" else 128)
     dubbed = []
     with (
         VideoWriter(outfile, source.rate, args.audio, source.reader) as writer,
@@ -139,7 +137,7 @@ def dub(
         while batch := list(islice(frames, size)):
             with_face = [task for task in batch if task.rect is not None]
             if with_face:
-                faces = draw_mouths(generator, with_face, speech.mel, hp, device)
+                faces = new_mouths(generator, with_face, speech.mel, hp, precision)
                 for task, face in zip(with_face, faces, strict=True):
                     paste(task.image, face, task.rect)
             for task in batch:
@@ -184,7 +182,7 @@ def main(args: argparse.Namespace) -> None:
     rect_at, bridged = find_faces(source, speech.seconds, args, device)
     faces_found = time.perf_counter()
     try:
-        dubbed = dub(generator, source, rect_at, speech, hp, args, device, outfile)
+        dubbed = dub(generator, source, rect_at, speech, hp, args, Precision("fp32", device), outfile)
     except torch.OutOfMemoryError as error:
         raise InputError(f"--device {device}: has too little memory; lower --wav2lip_batch_size") from error
     done = time.perf_counter()

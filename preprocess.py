@@ -2,6 +2,7 @@
 
     python preprocess.py --data_root my_videos --preprocessed_root preprocessed
     python preprocess.py --data_root my_videos --preprocessed_root preprocessed --ngpu 2 --face_detector sfd
+    torchrun --nproc_per_node 2 preprocess.py --data_root my_videos --preprocessed_root preprocessed
 
 Any tree of videos will do. The folder a video lies in is its group; each becomes
 
@@ -10,7 +11,8 @@ Any tree of videos will do. The folder a video lies in is its group; each become
                                 clip.json           where it came from and what was found
 
 A clip that is finished is not done again unless its video or the settings have changed. Exit code 0: all videos were
-made into clips; 1: some were skipped (the report says why); 2: nothing usable.
+made into clips; 1: some were skipped (the report says why); 2: nothing usable. Look at preprocessed/report.html before
+training. Under torchrun the videos are shared among the processes, on one machine or on several with a shared folder.
 """
 
 import argparse
@@ -21,7 +23,6 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -29,10 +30,11 @@ import torch
 from tqdm import tqdm
 
 import cli
-import report
-import splits
+import distributed
+import survey
 from cli import InputError
 from clip_maker import ClipMaker, Job
+from devices import pick_device
 from face_detection import build_detector
 from hparams import HParams, hparams
 
@@ -86,7 +88,7 @@ def make_all(jobs: list[Job], devices: list[str], detector: str) -> Iterator[dic
     for device in devices:
         queue.put(device)
     threads = max(1, (os.cpu_count() or 1) // len(devices))
-    bar = tqdm(total=len(jobs), unit="clip", smoothing=0.05)
+    bar = tqdm(total=len(jobs), unit="clip", smoothing=0.05, disable=not distributed.is_main())
     pool = ProcessPoolExecutor(len(devices), context, _start_worker, (detector, queue, threads, counter, stop))
     try:
         waiting = {pool.submit(_work, job) for job in jobs}
@@ -120,38 +122,44 @@ def _work(job: Job) -> dict:
 
 
 def worker_devices(args: argparse.Namespace, on_gpu: bool) -> list[str]:
-    """A device for every worker: one worker per GPU where the detector can use it, else one per core."""
-    gpus = min(args.ngpu, torch.cuda.device_count()) if on_gpu and args.device == "auto" else 0
+    """A device for every worker of this process: one worker per GPU where the detector can use it, else one per core.
+    Processes that torchrun started on one machine share its devices."""
+    here, place = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    gpus = torch.cuda.device_count() if on_gpu and args.device == "auto" else 0
+    if gpus and here > 1:
+        return [f"cuda:{place % gpus}"] * (args.workers or 1)
     if gpus:
+        gpus = min(args.ngpu, gpus)
         return [f"cuda:{i % gpus}" for i in range(args.workers or gpus)]
     device = "cpu" if args.device == "auto" else args.device
-    return [device] * (args.workers or (os.cpu_count() or 1 if device == "cpu" else 1))
+    cores = max(1, (os.cpu_count() or 1) // here)
+    return [device] * (args.workers or (cores if device == "cpu" else 1))
 
 
-def main(args: argparse.Namespace) -> int:
-    hp = hparams.override(args.hparams)
-    jobs = plan(args, hp)
-    cli.writable_folder(args.preprocessed_root, "--preprocessed_root")
-    cli.writable_folder(args.filelists_dir, "--filelists_dir")
+def make_clips(args: argparse.Namespace, hp: HParams) -> list[dict]:
+    """Records of this process's share of the videos."""
+    jobs = plan(args, hp)[distributed.rank() :: distributed.world()]
     records, open_jobs = [], []
     for job in jobs:
         record = finished(job)
         records.append(record) if record else open_jobs.append(job)
     detector = build_detector(args.face_detector)
     print(f"{len(jobs)} videos, {len(records)} finished before; faces by {detector.name}", flush=True)
-
     devices = worker_devices(args, detector.name == "S3FD")[: len(open_jobs)]
-    made = make_all(open_jobs, devices, args.face_detector) if open_jobs else iter(())
-    records = sorted(chain(records, made), key=lambda record: record["clip"])
+    return [*records, *(make_all(open_jobs, devices, args.face_detector) if open_jobs else ())]
 
-    report.write(args.preprocessed_root / "report.json", records)
-    print(report.table(records))
-    usable = [record["clip"] for record in records if record["usable"]]
-    if not usable:
-        raise InputError(f"--data_root {args.data_root}: none of its {len(jobs)} videos can be used; see the table")
-    for sentence in splits.update_lists(args.filelists_dir, args.preprocessed_root, usable):
-        print(sentence)
-    return 0 if len(usable) == len(records) else 1
+
+def main(args: argparse.Namespace) -> int:
+    hp = hparams.override(args.hparams)
+    device = pick_device(distributed.join(args.device))
+    find_videos(args.data_root)
+    cli.writable_folder(args.preprocessed_root, "--preprocessed_root")
+    cli.writable_folder(args.filelists_dir, "--filelists_dir")
+    expert = survey.load_expert(args.syncnet_checkpoint_path, device)
+    records, said = survey.survey(make_clips(args, hp), args.preprocessed_root, expert, hp, device)
+    code = survey.conclude(args.preprocessed_root, args.filelists_dir, records, said)
+    distributed.leave()
+    return code
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -162,6 +170,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ngpu", type=int, default=1, help="GPUs to use, where there are any")
     parser.add_argument("--workers", type=int, help="processes (default: one per GPU, without any one per core)")
     parser.add_argument("--batch_size", type=int, default=32, help="frames detected at once")
+    parser.add_argument("--syncnet_checkpoint_path", type=Path, help=f"lip-sync expert (default: {survey.EXPERT})")
     parser.add_argument("--face_detector", choices=("auto", "sfd", "retinaface"), default="auto")
     cli.add_common_flags(parser)
     args = parser.parse_args(argv)

@@ -1,16 +1,41 @@
-"""What preprocessing found, clip by clip: a table for the terminal, report.json for programs."""
+"""What is known of the data, clip by clip: a table for the terminal, report.json for programs, report.html for eyes."""
 
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
+import soundfile
+
+import page
 from cli import write_text
 
-ROWS = 40  # more usable clips than this are summed up, not listed
-HEADER = ("clip", "seconds", "fps in", "faces", "height", "loudness", "verdict")
+ROWS = 40  # more usable clips than this are summed up in the terminal, not listed
+SHOWN = 150  # clips with pictures in report.html; those with something to say come first
+STRIP = 8  # faces of a clip
+FACE = 96  # pixels, their height
+WAVE = 400  # pixels, width of a waveform
+
+COLUMNS = {
+    "clip": lambda r: r["clip"],
+    "seconds": lambda r: f"{r['seconds']:.2f}",
+    "fps in": lambda r: f"{r['fps_in']:g}" if "fps_in" in r else "",
+    "faces": lambda r: f"{r['faces'] / r['frames']:.1%}",
+    "height": lambda r: f"{r['face_height']} px",
+    "sharpness": lambda r: f"{r['sharpness']:.0f}",
+    "loudness": lambda r: f"{r['loudness_dbfs']:.0f} dBFS",
+    "speech": lambda r: f"{r['speech_share']:.0%}",
+    "cuts": lambda r: str(len(r["cuts"])) if "cuts" in r else "",
+    "offset": lambda r: f"{r['offset']:+d} ({r['confidence']:.2f})" if r.get("offset") is not None else "",
+    "verdict": lambda r: r["verdict"],
+}  # fmt: skip
 
 
-def write(path: Path, records: list[dict]) -> None:
-    write_text(path, json.dumps({"total": total(records), "clips": records}, indent=1, ensure_ascii=False) + "\n")
+def write(folder: Path, records: list[dict], said: list[str]) -> None:
+    """report.json and report.html in the folder that the clips lie in."""
+    content = {"total": total(records), "remarks": said, "clips": records}
+    write_text(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "report.html", _page(folder, records, said))
 
 
 def total(records: list[dict]) -> dict:
@@ -21,35 +46,69 @@ def total(records: list[dict]) -> dict:
         "videos": len(records),
         "usable": sum(record["usable"] for record in records),
         "minutes": round(sum(record["seconds"] for record in made) / 60, 2),
+        "usable_minutes": round(sum(record["seconds"] for record in made if record["usable"]) / 60, 2),
         "faces_found": round(faces / frames, 4) if frames else 0.0,
+        "speech_share": round(float(np.mean([record["speech_share"] for record in made])), 3) if made else 0.0,
+        "offsets_corrected": sum(record["sound_offset"] != 0 for record in records),
     }
+
+
+def total_in_words(records: list[dict]) -> str:
+    sums = total(records)
+    return (
+        f"{sums['usable']} of {sums['videos']} videos usable, {sums['usable_minutes']} of {sums['minutes']} minutes, "
+        f"a face in {sums['faces_found']:.1%} of the frames, speech in {sums['speech_share']:.0%} of the time"
+    )
 
 
 def table(records: list[dict]) -> str:
     """Rows of all clips, or where they are many, of those with something to say; then the sums."""
     shown = records if len(records) <= ROWS else [record for record in records if record["verdict"] != "ok"]
-    rows = [HEADER, *(_row(record) for record in shown)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(HEADER) - 1)]
+    rows = [tuple(COLUMNS), *(_row(record) for record in shown)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS) - 1)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
     ]
-    sums = total(records)
-    lines.append(
-        f"{sums['usable']} of {sums['videos']} videos usable, {sums['minutes']} minutes, "
-        f"a face in {sums['faces_found']:.1%} of the frames"
-    )
-    return "\n".join(lines)
+    return "\n".join([*lines, total_in_words(records)])
 
 
 def _row(record: dict) -> tuple[str, ...]:
     if "frames" not in record:
-        return (record["clip"], "", "", "", "", "", record["verdict"])
-    return (
-        record["clip"],
-        f"{record['seconds']:.2f}",
-        f"{record['fps_in']:g}",
-        f"{record['faces'] / record['frames']:.1%}",
-        f"{record['face_height']} px",
-        f"{record['loudness_dbfs']:.0f} dBFS",
-        record["verdict"],
-    )
+        return (record["clip"], *[""] * (len(COLUMNS) - 2), record["verdict"])
+    return tuple(cell(record) for cell in COLUMNS.values())
+
+
+def _page(folder: Path, records: list[dict], said: list[str]) -> str:
+    by_need = sorted(records, key=lambda record: (record["usable"], record["verdict"] == "ok"))
+    parts = [page.paragraph(total_in_words(records)), *(page.paragraph(line, "remark") for line in said)]
+    for record in by_need[:SHOWN]:
+        kind = "" if record["verdict"] == "ok" else "remark" if record["usable"] else "bad"
+        parts += [page.heading(record["clip"]), page.paragraph(record["verdict"], kind)]
+        if "frames" in record:
+            clip = folder / record["clip"]
+            numbers = {name: cell(record) for name, cell in COLUMNS.items() if name not in ("clip", "verdict")}
+            parts += [
+                page.picture(_strip(clip), f"faces of {record['clip']}"),
+                page.waveform(_peaks(clip / "audio.wav")),
+                page.table([tuple(numbers), tuple(numbers.values())]),
+            ]
+    if len(records) > SHOWN:
+        rest = [(record["clip"], record["verdict"]) for record in by_need[SHOWN:]]
+        parts += [page.heading("The others"), page.table([("clip", "verdict"), *rest])]
+    return page.page("The data before training", parts)
+
+
+def _strip(clip: Path) -> np.ndarray:
+    """Faces from all over the clip, side by side."""
+    numbers = sorted(int(path.stem) for path in clip.glob("*.jpg") if path.stem.isdecimal())
+    chosen = [numbers[i * (len(numbers) - 1) // max(1, STRIP - 1)] for i in range(STRIP)]
+    faces = [cv2.imdecode(np.fromfile(clip / f"{number}.jpg", np.uint8), cv2.IMREAD_COLOR) for number in chosen]
+    return np.hstack([cv2.resize(face, (FACE * 4 // 5, FACE), interpolation=cv2.INTER_AREA) for face in faces])
+
+
+def _peaks(sound: Path) -> np.ndarray:
+    """The largest level in each of WAVE parts of the sound, as a part of the loudest: float [WAVE]."""
+    info = soundfile.info(sound)
+    size = max(1, -(-info.frames // WAVE))
+    peaks = np.array([np.abs(block).max() for block in soundfile.blocks(sound, blocksize=size, dtype="float32")])
+    return peaks / max(1e-6, peaks.max(initial=0))

@@ -15,14 +15,17 @@ EVAL_SHARE = 0.1
 RECORD = "known_clips.json"
 
 
-def update_lists(folder: Path, data_root: Path, clips: list[str]) -> list[str]:
-    """Add clips that no list has seen yet. Returns what was done, in sentences for the user."""
+def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: list[str] = ()) -> list[str]:
+    """Add clips that no list has seen yet, and take out those that are left_out; they come back when they are good
+    again. Returns what was done, in sentences for the user."""
     train, evaluation, record = folder / "train.txt", folder / "eval.txt", folder / RECORD
     said = []
     known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
     if known is None and (train.exists() or evaluation.exists()):
         missing = sorted(set(clips) - {*_lines(train), *_lines(evaluation)})
-        note = f"; not in them: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}" if missing else ""
+        doubtful = sorted(set(left_out) & {*_lines(train), *_lines(evaluation)})
+        note = f"; not in them: {_few(missing)}" if missing else ""
+        note += f"; in them, but better left out: {_few(doubtful)}" if doubtful else ""
         return [f"{folder}: lists written by hand are there and stay as they are{note}"]
     if known is not None and known["data_root"] != str(data_root.resolve()):
         said.append(_put_aside([train, evaluation], known["data_root"]))
@@ -32,6 +35,9 @@ def update_lists(folder: Path, data_root: Path, clips: list[str]) -> list[str]:
     lists = {train: _lines(train), evaluation: _lines(evaluation)}
     if not (lists[train] or lists[evaluation]):
         remembered = set()  # the lists were deleted: begin anew
+    removed = {*left_out} & {*lists[train], *lists[evaluation]}
+    lists = {path: [line for line in lines if line not in removed] for path, lines in lists.items()}
+    remembered -= set(left_out)
     new = sorted(set(clips) - remembered - {*lists[train], *lists[evaluation]})
     for clip in new:
         lists[evaluation if _position(clip) < EVAL_SHARE else train].append(clip)
@@ -47,7 +53,10 @@ def update_lists(folder: Path, data_root: Path, clips: list[str]) -> list[str]:
         write_text(path, "".join(f"{line}\n" for line in lines))
     everything = sorted(remembered | set(clips))
     write_text(record, json.dumps({"data_root": str(data_root.resolve()), "clips": everything}, indent=1))
-    said.append(f"{train}: {len(lists[train])} clips, {evaluation}: {len(lists[evaluation])} clips, {len(new)} new")
+    taken_out = f", {len(removed)} taken out" if removed else ""
+    said.append(
+        f"{train}: {len(lists[train])} clips, {evaluation}: {len(lists[evaluation])} clips, {len(new)} new{taken_out}"
+    )
     return said
 
 
@@ -82,6 +91,10 @@ def _lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def _position(clip: str) -> float:

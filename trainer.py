@@ -1,204 +1,197 @@
-"""What both trainings share: flags, set-up, resume, the loop with its log, checkpoints and stop signal."""
+"""What both trainings share: flags, set-up, the loop with its log, checkpoints and stop signal."""
 
 import argparse
 import signal
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 import checkpoint
 import cli
+import distributed
 from cli import InputError
+from dataset import Windows, evaluation_batches, open_windows, training_batches
 from devices import Precision, pick_device
-from hparams import HParams
+from learner import Learner
+from meter import Meter
+from run_folder import NUMBERED, History, starting_point, write_checkpoints
 
 LOG_EVERY = 10  # steps between readings of the losses, which make a GPU wait
 ENDLESS = 100_000_000  # steps; a run that would take more is ended by hand, and has no time of arrival
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """All in steps."""
-
-    first: int
-    last: int
-    evaluate_every: int
-    save_every: int
-    batch_size: int
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_root", type=Path, required=True, help="the --preprocessed_root of preprocess.py")
-    parser.add_argument("--checkpoint_dir", type=Path, required=True, help="where checkpoints, logs and samples go")
-    parser.add_argument("--checkpoint_path", type=Path, help="go on from this checkpoint")
+    parser.add_argument("--checkpoint_dir", type=Path, required=True, help="the run: checkpoints, logs, samples")
+    parser.add_argument("--checkpoint_path", type=Path, help="start here (default: the newest in --checkpoint_dir)")
     parser.add_argument("--reset_optimizer", action="store_true", help="take only its weights and count from step 0")
     parser.add_argument(
         "--filelists_dir", type=Path, default=Path("filelists"), help="where train.txt and eval.txt lie"
     )
     parser.add_argument("--max_steps", type=int, help="stop at this step (default: hparams nepochs)")
+    parser.add_argument("--patience", type=int, metavar="N", help="stop after N evaluations without a better one")
+    parser.add_argument("--keep", type=int, default=5, metavar="N", help="numbered checkpoints to keep (default: 5)")
     parser.add_argument("--num_workers", type=int, help="loader processes (default: hparams num_workers)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     cli.add_common_flags(parser)
 
 
-def set_up(args: argparse.Namespace) -> tuple[dict, HParams, torch.device, Precision]:
-    """The checkpoint to go on from ({} for none), the run's values, the device and the precision."""
-    content = checkpoint.read(args.checkpoint_path) if args.checkpoint_path else {}
-    overrides = args.hparams if args.num_workers is None else f"{args.hparams},num_workers={args.num_workers}"
-    hp = checkpoint.hparams_of(content, overrides)
-    cli.writable_folder(args.checkpoint_dir, "--checkpoint_dir")
-    device = pick_device(args.device)
-    torch.manual_seed(hp.seed)
-    torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
-    torch.backends.cudnn.benchmark = True
-    return content, hp, device, Precision(args.precision, device)
+class Training:
+    """One training run. A script's own training says what is trained and how:
 
-
-def restore(content: dict, network: torch.nn.Module, optimizer: torch.optim.Optimizer, path: Path | None, reset: bool):
-    """Put a checkpoint's weights, and unless reset its optimizer state, in place. Returns the step to go on from.
-
-    Learning rate and betas stay those that the optimizer was made with, so that --hparams can change them.
+    learners by the prefix of their checkpoints' names, "" for the network that is evaluated; forward, which takes a
+    batch through forward and backward passes and returns its losses; evaluate, which the main process alone calls;
+    objective, the number that the best weights have least of; heed, which hears of the scores in every process;
+    conclude, which the main process calls when they are in the history; state, what else its checkpoints hold.
     """
-    if not content:
-        return 0
-    checkpoint.load_into(network, content["state_dict"], path)
-    if reset:
-        return 0
-    if content["optimizer"] is None:
-        print(f"{path}: has no optimizer state; the optimizer starts anew", flush=True)
-        return content["global_step"]
-    made_with = [{name: group[name] for name in ("lr", "betas")} for group in optimizer.param_groups]
-    try:
-        optimizer.load_state_dict(content["optimizer"])
-        for group, values in zip(optimizer.param_groups, made_with, strict=True):
-            group.update(values)
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: its optimizer state does not fit; add --reset_optimizer") from error
-    return content["global_step"]
+
+    def __init__(self, args: argparse.Namespace, kind: type[Windows]):
+        """Open data, device and the checkpoint to start from. What is wrong with them raises InputError."""
+        self.args, self.folder = args, args.checkpoint_dir
+        self.device = pick_device(distributed.join(args.device))
+        cli.writable_folder(self.folder, "--checkpoint_dir")
+        self.start, self.weights_only = starting_point(args)
+        self.content = checkpoint.read(self.start) if self.start else {}
+        overrides = args.hparams if args.num_workers is None else f"{args.hparams},num_workers={args.num_workers}"
+        self.hp = checkpoint.hparams_of(self.content, overrides)
+        torch.manual_seed(self.hp.seed)
+        torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
+        torch.backends.cudnn.benchmark = True
+        self.precision = Precision(args.precision, self.device)
+        self.windows, self.eval_windows = open_windows(kind, args.data_root, args.filelists_dir, self.hp)
+        self.learners: dict[str, Learner] = {}
+
+    def forward(self, batch: dict) -> dict[str, torch.Tensor]:
+        raise NotImplementedError
+
+    def evaluate(self, step: int, batches: list[dict], log: SummaryWriter) -> dict[str, float]:
+        raise NotImplementedError
+
+    def objective(self, scores: dict[str, float]) -> float:
+        raise NotImplementedError
+
+    def heed(self, scores: dict[str, float]) -> None:
+        pass
+
+    def conclude(self) -> None:
+        pass
+
+    def state(self) -> dict:
+        return {}
+
+    def fit(self, step_size: int, evaluate_every: int, save_every: int) -> None:
+        """Train from the start's step on; everything is in steps but step_size, the windows that make one.
+
+        Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint.
+        """
+        hp, main, patience = self.hp, distributed.is_main(), self.args.patience
+        self.step_size = step_size
+        first = 0 if self.weights_only else self.content.get("global_step", 0)
+        end = hp.nepochs * len(self.windows) // step_size
+        last = min(self.args.max_steps or end, end)
+        if first >= last:
+            raise InputError(
+                f"nothing to do: the checkpoint is at step {first}, --max_steps at {last}; raise --max_steps"
+            )
+        self.history = History({} if self.weights_only else self.content, self.objective)
+        batches = training_batches(self.windows, step_size, first)
+        self.held_back = evaluation_batches(self.eval_windows, step_size) if main else []
+        total = last if last < ENDLESS else None
+        self.log = SummaryWriter(self.folder / "logs", purge_step=first + 1) if main else _NoLog()
+        self.bar = tqdm(total=total, initial=first, unit="step", smoothing=0.05, disable=not main)
+        meter = Meter(step_size, None if self.weights_only else self.content.get("meter"))
+        print(f"{self.device} in {self.precision.name}, width {hp.width:g}, from step {first}", flush=True)
+
+        with _StopSignal() as stop, self.log, self.bar:
+            self.learners[""].network.train()
+            if first == 0:
+                self._look(0, {})
+            for step in range(first + 1, last + 1):
+                for part in range(1, hp.accumulate + 1):
+                    meter.waits()
+                    batch = {name: t.to(self.device, non_blocking=True) for name, t in next(batches).items()}
+                    meter.works()
+                    meter.add(self._gather(batch, part == hp.accumulate))
+                for learner in self.learners.values():
+                    learner.update(step, last)
+                meter.step_done()
+                self.bar.update()
+
+                between = step % LOG_EVERY != 0
+                if not between:
+                    meter.last = distributed.mean(meter.read())
+                    for name, value in meter.last.items():
+                        self.log.add_scalar(f"train/{name}", value, step)
+                    self.bar.set_postfix_str(in_words(meter.last), refresh=False)
+                ends = step == last
+                if step % evaluate_every == 0 or ends:
+                    self._look(step, meter.last)
+                    if patience and self.history.since_best() >= patience:
+                        self.bar.write(f"no better evaluation for {patience} times: the training ends here")
+                        ends = True
+                interrupted = stop.asked if distributed.world() == 1 else not between and distributed.any_of(stop.asked)
+                if step % save_every == 0 or ends or interrupted:
+                    self._save(step, meter)
+                if interrupted:
+                    self.bar.write(f"stopped at step {step}; without --checkpoint_path the same command goes on")
+                    raise KeyboardInterrupt
+                if ends:
+                    return
+
+    def _gather(self, batch: dict, last: bool) -> dict[str, torch.Tensor]:
+        """Forward and backward passes; gradients are exchanged with other processes only for a step's last batch."""
+        with ExitStack() as contexts:
+            if not last:
+                for learner in self.learners.values():
+                    contexts.enter_context(learner.no_exchange())
+            try:
+                return self.forward(batch)
+            except torch.OutOfMemoryError as error:
+                raise InputError("--device: has too little memory; raise accumulate with --hparams") from error
+
+    def _look(self, step: int, losses: dict[str, float]) -> None:
+        """Evaluate in the main process, tell the others, and keep the weights when they are the best so far."""
+        main = distributed.is_main()
+        scores = distributed.from_main(self.evaluate(step, self.held_back, self.log) if main else None)
+        self.heed(scores)
+        best = self.history.add(step, losses, scores)
+        if best and step and main:
+            weights = {**self._content(step), "state_dict": self.learners[""].best_weights.state_dict()}
+            checkpoint.write(self.folder / "best.pth", {**weights, "optimizer": None})
+        for name, value in scores.items():
+            self.log.add_scalar(f"eval/{name}", value, step)
+        self.bar.write(f"step {step}: {in_words(scores)}" + (f"; training: {in_words(losses)}" if losses else ""))
+        if main:
+            self.conclude()
+
+    def _save(self, step: int, meter: Meter) -> None:
+        """A numbered checkpoint in the published form, with the run's values and all it needs to go on exactly."""
+        if not distributed.is_main():
+            return
+        self.history.saved = [*(saved for saved in self.history.saved if saved != step), step]
+        parts = {prefix: {**learner.state(), **self._content(step)} for prefix, learner in self.learners.items()}
+        parts[""] |= {**self.state(), "history": self.history.entries, "saved": self.history.saved}
+        parts[""]["meter"] = meter.state()
+        write_checkpoints(self.folder, NUMBERED.format(step), parts)
+        self.history.thin(self.folder, self.args.keep)
+
+    def _content(self, step: int) -> dict:
+        epoch = step * self.step_size // len(self.windows)
+        return {"global_step": step, "global_epoch": epoch, "hparams": self.hp.to_dict()}
 
 
-def schedule(
-    first: int, windows: int, batch_size: int, evaluate_every: int, save_every: int, max_steps, hp
-) -> Schedule:
-    """The run's steps; one that is already at its end raises InputError."""
-    end = hp.nepochs * windows // batch_size
-    last = min(max_steps or end, end)
-    if first >= last:
-        raise InputError(f"nothing to do: the checkpoint is at step {first}, --max_steps at {last}; raise --max_steps")
-    return Schedule(first, last, evaluate_every, save_every, batch_size)
+def in_words(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
-def save(path: Path, network, optimizer, step: int, windows: int, batch_size: int, hp: HParams, **extra) -> None:
-    """Write a checkpoint in the published form, with the run's values and what else it needs to go on."""
-    state = optimizer.state_dict() if hp.save_optimizer_state else None
-    content = {"state_dict": network.state_dict(), "optimizer": state, "global_step": step}
-    content |= {"global_epoch": step * batch_size // windows, "hparams": hp.to_dict(), **extra}
-    checkpoint.write(path, content)
+class _NoLog(nullcontext):
+    """The log of all processes but the main one."""
 
-
-def to_device(batch: dict, device: torch.device) -> dict:
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-
-
-def fit(
-    plan: Schedule,
-    folder: Path,
-    batches: Iterator[dict],
-    train_step: Callable[[dict], dict[str, torch.Tensor]],
-    evaluate: Callable[[int], dict[str, float]],
-    save_at: Callable[[int], None],
-) -> None:
-    """Run the steps of the plan.
-
-    train_step takes a batch and returns its losses; evaluate takes the step and returns scores; save_at writes a
-    checkpoint. Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint.
-    """
-    meter = _Meter(plan.batch_size)
-    with (
-        _StopSignal() as stop,
-        SummaryWriter(folder / "logs") as log,
-        tqdm(total=plan.last if plan.last < ENDLESS else None, initial=plan.first, unit="step", smoothing=0.05) as bar,
-    ):
-        if plan.first == 0:
-            _report_scores(bar, log, 0, evaluate(0))
-        for step in range(plan.first + 1, plan.last + 1):
-            meter.start()
-            batch = next(batches)
-            meter.batch_came()
-            meter.add(_train(train_step, batch))
-            bar.update()
-            if step % LOG_EVERY == 0:
-                means = meter.read()
-                for name, value in means.items():
-                    log.add_scalar(f"train/{name}", value, step)
-                bar.set_postfix_str(", ".join(f"{name} {value:.4g}" for name, value in means.items()), refresh=False)
-            ends = step == plan.last or stop.asked
-            if step % plan.evaluate_every == 0 or step == plan.last:
-                _report_scores(bar, log, step, evaluate(step))
-            if step % plan.save_every == 0 or ends:
-                save_at(step)
-            if stop.asked:
-                bar.write(f"stopped at step {step}; go on with --checkpoint_path and the checkpoint of this step")
-                raise KeyboardInterrupt
-
-
-class _Meter:
-    """Means of the losses, windows a second and the share of time spent waiting for data, between two readings."""
-
-    def __init__(self, batch_size: int):
-        self.batch_size = batch_size
-        self._clear()
-
-    def _clear(self) -> None:
-        self.sums, self.steps, self.seconds, self.waited = {}, 0, 0.0, 0.0
-
-    def start(self) -> None:
-        self.since = time.perf_counter()
-
-    def batch_came(self) -> None:
-        self.waited += time.perf_counter() - self.since
-
-    def add(self, losses: dict[str, torch.Tensor]) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.steps += 1
-        self.seconds += time.perf_counter() - self.since
-
-    def read(self) -> dict[str, float]:
-        began = time.perf_counter()
-        means = {name: float(total) / self.steps for name, total in self.sums.items()}  # here a GPU is waited for
-        seconds = self.seconds + time.perf_counter() - began
-        means |= {"windows/s": self.steps * self.batch_size / seconds, "waiting": self.waited / seconds}
-        self._clear()
-        return means
-
-
-def _train(train_step, batch: dict) -> dict[str, torch.Tensor]:
-    try:
-        return train_step(batch)
-    except torch.OutOfMemoryError as error:
-        raise InputError("--device: has too little memory; lower batch_size with --hparams") from error
-
-
-def _report_scores(bar: tqdm, log: SummaryWriter, step: int, scores: dict[str, float]) -> None:
-    for name, value in scores.items():
-        log.add_scalar(f"eval/{name}", value, step)
-    bar.write(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-
-
-def write_grid(path: Path, rows: list[torch.Tensor]) -> None:
-    """Rows of BGR pictures [N, 3, H, W] in 0..1, one below the other, as a PNG."""
-    lines = [torch.cat(list(row.float().cpu().clamp(0, 1)), dim=2) for row in rows]  # each [3, H, N·W]
-    picture = (torch.cat(lines, dim=1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    def add_scalar(self, *_):
+        pass
 
 
 class _StopSignal:

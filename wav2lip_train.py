@@ -4,156 +4,149 @@
         --syncnet_checkpoint_path checkpoints/lipsync_expert.pth \\
         --checkpoint_path checkpoints/wav2lip.pth --reset_optimizer          # finetune the published weights
     python wav2lip_train.py --data_root preprocessed --checkpoint_dir checkpoints/mine \\
-        --syncnet_checkpoint_path checkpoints/lipsync_expert.pth \\
-        --checkpoint_path checkpoints/mine/checkpoint_step000003000.pth      # go on where it was
+        --syncnet_checkpoint_path checkpoints/lipsync_expert.pth             # go on where it was
     ... --gan [--disc_checkpoint_path checkpoints/visual_quality_disc.pth]   # sharper mouths
+    torchrun --nproc_per_node 4 wav2lip_train.py ...                         # on four GPUs
 
-Writes checkpoint_step<step>.pth (and disc_checkpoint_step<step>.pth), samples/step<step>.png with the same windows all
-along (rows: input, reference, generated, true), and logs/ for TensorBoard.
+Writes into the checkpoint folder checkpoint_step<step>.pth (and disc_checkpoint_step<step>.pth), best.pth,
+summary.html (is it better than the weights it started from?), samples/step<step>.png with the same windows all along
+(rows: input, reference, generated, true), samples/step<step>.mp4, a clip kept aside dubbed with the speech of another,
+and logs/ for TensorBoard.
 """
 
 import argparse
+from functools import cached_property
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+import audio
 import checkpoint
 import cli
+import distributed
 import losses
+import samples
+import scoring
+import summary
 import trainer
-from dataset import (
-    GeneratorWindows,
-    evaluation_batches,
-    generator_inputs,
-    open_windows,
-    training_batches,
-)
-from devices import Precision
+from dataset import GeneratorWindows, generator_inputs
+from learner import Learner
 from models import SyncNet_color, Wav2Lip, Wav2Lip_disc_qual
 
 GAN_BETAS = (0.5, 0.999)
 SAMPLES = 8  # windows in the sample grid
 
 
-class Discriminator:
-    """The discriminator with its optimizer: it learns, and it judges."""
-
-    def __init__(self, hp, device, precision: Precision, path: Path | None, reset: bool):
-        content = checkpoint.read(path) if path else {}
-        self.network = Wav2Lip_disc_qual(hp.width).to(device, memory_format=torch.channels_last)
-        self.precision = precision
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=hp.disc_initial_learning_rate, betas=GAN_BETAS)
-        trainer.restore(content, self.network, self.optimizer, path, reset)
+class Discriminator(Learner):
+    """The discriminator: it learns, and it judges."""
 
     def judge(self, generated: torch.Tensor) -> torch.Tensor:
         """The generator's adversarial loss; no gradient reaches the discriminator's own weights."""
-        self.network.requires_grad_(False)
+        frozen = {name: weight.detach() for name, weight in self.network.named_parameters()}
         with self.precision.autocast():
-            probability = self.network(generated)
-        self.network.requires_grad_(True)
+            probability = torch.func.functional_call(self.network, frozen, (generated,))
         return losses.real_fake_bce(probability, real=True)
 
     def learn(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        with self.precision.autocast():
-            on_real, on_fake = self.network(target), self.network(generated.detach())
-        loss = losses.real_fake_bce(on_real, real=True) + losses.real_fake_bce(on_fake, real=False)
-        self.precision.step(loss, self.optimizer)
+        """Backward pass on real and generated windows; returns the loss."""
+        probability = self(torch.cat((target, generated.detach())))  # [T·2B, 1], frame 0 of every window first
+        real, fake = probability.reshape(target.shape[2], 2, -1).unbind(dim=1)
+        loss = losses.real_fake_bce(real, real=True) + losses.real_fake_bce(fake, real=False)
+        self.backward(loss)
         return loss.detach()
 
 
-def load_expert(path: Path, device: torch.device) -> SyncNet_color:
-    """The frozen judge: no gradients to its weights, batch norms in eval mode."""
-    expert, _ = checkpoint.load_network(path, SyncNet_color)
-    return expert.requires_grad_(False).to(device, memory_format=torch.channels_last)
+class GeneratorTraining(trainer.Training):
+    def __init__(self, args: argparse.Namespace):
+        self.expert = checkpoint.load_network(args.syncnet_checkpoint_path, SyncNet_color)[0].requires_grad_(False)
+        super().__init__(args, GeneratorWindows)
+        hp, where = self.hp, (self.hp, self.device, self.precision)
+        self.expert.to(self.device, memory_format=torch.channels_last)
 
+        betas = {"betas": GAN_BETAS} if args.gan else {}
+        self.generator = Learner(Wav2Lip(hp.width), *where, hp.initial_learning_rate, ema=hp.ema, **betas)
+        self.generator.restore(self.content, self.start, self.weights_only)
+        self.learners = {"": self.generator}
+        self.discriminator = None
+        if args.gan:
+            path = args.disc_checkpoint_path or (None if self.weights_only else partner(self.start))
+            content = checkpoint.read(path) if path else {}
+            rate = hp.disc_initial_learning_rate
+            self.discriminator = Discriminator(Wav2Lip_disc_qual(hp.width), *where, rate, betas=GAN_BETAS)
+            self.discriminator.restore(content, path, self.weights_only)
+            self.learners["disc_"] = self.discriminator
 
-@torch.no_grad()
-def evaluate(generator, expert, batches, device, precision, grid: Path) -> dict[str, float]:
-    """L1 and sync loss over the evaluation windows; also draws the sample grid from the first of them."""
-    generator.eval()
-    l1, sync, count = 0.0, 0.0, 0
-    for batch in batches:
-        batch = trainer.to_device(batch, device)
+        self.sync_weight = hp.syncnet_wt if self.weights_only else self.content.get("sync_weight", hp.syncnet_wt)
+        self.sync_on_weight = hp.sync_on_wt_gan if args.gan else hp.sync_on_wt
+        self.adversarial_weight = hp.disc_wt if args.gan else 0.0
+        self.scored = scoring.pick_clips(self.eval_windows.clips)
+
+    def state(self):
+        return {"sync_weight": self.sync_weight}
+
+    def objective(self, scores):
+        return self.sync_on_weight * scores["sync"] + (1 - self.sync_on_weight) * scores["l1"]
+
+    def forward(self, batch):
         faces, target = generator_inputs(batch)
-        with precision.autocast():
-            generated = generator(batch["mels"], faces)
-            sync_loss = losses.sync_loss(expert, batch["mel"], generated)
-        generated = generated.float()
-        if count == 0:
-            middle = generated.shape[2] // 2
-            rows = (faces[:, :3], faces[:, 3:], generated, target)
-            trainer.write_grid(grid, [row[:SAMPLES, :, middle] for row in rows])
-        l1 += float(F.l1_loss(generated, target)) * len(target)
-        sync += float(sync_loss) * len(target)
-        count += len(target)
-    generator.train()
-    return {"l1": l1 / count, "sync": sync / count}
-
-
-def main(args: argparse.Namespace) -> None:
-    content, hp, device, precision = trainer.set_up(args)
-    expert = load_expert(args.syncnet_checkpoint_path, device)
-    windows, eval_windows = open_windows(GeneratorWindows, args.data_root, args.filelists_dir, hp)
-
-    generator = Wav2Lip(hp.width).to(device, memory_format=torch.channels_last)
-    betas = {"betas": GAN_BETAS} if args.gan else {}
-    optimizer = torch.optim.Adam(generator.parameters(), lr=hp.initial_learning_rate, **betas)
-    first = trainer.restore(content, generator, optimizer, args.checkpoint_path, args.reset_optimizer)
-    discriminator = None
-    if args.gan:
-        disc_path = args.disc_checkpoint_path or (None if args.reset_optimizer else partner(args.checkpoint_path))
-        discriminator = Discriminator(hp, device, precision, disc_path, args.reset_optimizer)
-    sync_weight = hp.syncnet_wt if args.reset_optimizer else content.get("sync_weight", hp.syncnet_wt)
-    adversarial_weight = hp.disc_wt if args.gan else 0.0
-
-    size = hp.batch_size
-    plan = trainer.schedule(first, len(windows), size, hp.eval_interval, hp.checkpoint_interval, args.max_steps, hp)
-    print(f"generator of width {hp.width:g} on {device} in {precision.name}, from step {first}", flush=True)
-    held_back = evaluation_batches(eval_windows, size)
-
-    def train_step(batch):
-        batch = trainer.to_device(batch, device)
-        faces, target = generator_inputs(batch)
-        with precision.autocast():
-            generated = generator(batch["mels"], faces)
-            sync = losses.sync_loss(expert, batch["mel"], generated) if sync_weight else torch.zeros((), device=device)
+        generated = self.generator(batch["mels"], faces)
         l1 = F.l1_loss(generated.float(), target)
-        adversarial = discriminator.judge(generated) if discriminator else torch.zeros((), device=device)
-        loss = losses.generator_loss(l1, sync, adversarial, sync_weight, adversarial_weight)
-        precision.step(loss, optimizer)
+        sync = adversarial = torch.zeros((), device=self.device)
         report = {"l1": l1.detach()}
-        if sync_weight:
+        if self.sync_weight:
+            with self.precision.autocast():
+                sync = losses.sync_loss(self.expert, batch["mel"], generated)
             report["sync"] = sync.detach()
-        if discriminator:
-            report |= {"adversarial": adversarial.detach(), "disc": discriminator.learn(generated, target)}
+        if self.discriminator:
+            adversarial = self.discriminator.judge(generated)
+            report["adversarial"] = adversarial.detach()
+        self.generator.backward(losses.generator_loss(l1, sync, adversarial, self.sync_weight, self.adversarial_weight))
+        if self.discriminator:
+            report["disc"] = self.discriminator.learn(generated, target)
         return report
 
-    def evaluate_at(step):
-        nonlocal sync_weight
-        grid = args.checkpoint_dir / "samples" / f"step{step:09d}.png"
-        scores = evaluate(generator, expert, held_back, device, precision, grid)
-        if not sync_weight and scores["sync"] < hp.sync_on_below:
-            sync_weight = hp.sync_on_wt_gan if args.gan else hp.sync_on_wt
-        return {**scores, "sync_weight": sync_weight}
+    @torch.no_grad()
+    def evaluate(self, step, batches, log):
+        """L1 and sync loss over the evaluation windows, the scores of scoring.py over the clips; shows samples."""
+        network = self.generator.best_weights.eval()
+        l1, sync, count = 0.0, 0.0, 0
+        for batch in batches:
+            batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+            faces, target = generator_inputs(batch)
+            with self.precision.autocast():
+                generated = network(batch["mels"], faces)
+                sync_loss = losses.sync_loss(self.expert, batch["mel"], generated)
+            if count == 0:
+                middle = generated.shape[2] // 2
+                rows = (faces[:, :3], faces[:, 3:], generated, target)
+                picture = samples.grid([row[:SAMPLES, :, middle] for row in rows])
+            l1 += float(F.l1_loss(generated.float(), target)) * len(target)
+            sync += float(sync_loss) * len(target)
+            count += len(target)
+        scores, dub = scoring.score(network, self.expert, self.scored, self.hp, self.precision)
+        self.generator.network.train()
+        self._show(step, picture, dub, log)
+        return {"l1": l1 / count, "sync": sync / count, **scores}
 
-    def save_at(step):
-        name = f"checkpoint_step{step:09d}.pth"
-        count = len(windows)
-        if discriminator:  # first, so that a generator checkpoint never lacks its partner
-            path = args.checkpoint_dir / f"disc_{name}"
-            trainer.save(path, discriminator.network, discriminator.optimizer, step, count, size, hp)
-        trainer.save(args.checkpoint_dir / name, generator, optimizer, step, count, size, hp, sync_weight=sync_weight)
+    def _show(self, step, picture, dub, log):
+        path = self.folder / "samples" / f"step{step:09d}.png"
+        samples.write_png(path, picture)
+        samples.show_picture(log, "samples", picture, step)
+        samples.show_clip(log, "dubbed", dub.faces, self.hp.fps, step)
+        wav = audio.load_wav(dub.voice.folder / "audio.wav", self.hp.sample_rate)
+        samples.write_clip(path.with_suffix(".mp4"), dub.faces, self.hp.fps, wav, self.hp.sample_rate)
 
-    generator.train()
-    trainer.fit(
-        plan,
-        args.checkpoint_dir,
-        training_batches(windows, size, hp.seed, first),
-        train_step,
-        evaluate_at,
-        save_at,
-    )
+    def heed(self, scores):
+        if not self.sync_weight and scores["sync"] < self.hp.sync_on_below:
+            self.sync_weight = self.sync_on_weight
+
+    @cached_property
+    def truth(self) -> dict[str, float]:
+        return scoring.true_scores(self.expert, self.scored, self.hp, self.precision)
+
+    def conclude(self):
+        summary.write(self.folder, self.history, self.truth)
 
 
 def partner(path: Path | None) -> Path | None:
@@ -165,6 +158,13 @@ def partner(path: Path | None) -> Path | None:
         print(f"{beside}: not there; the discriminator starts anew", flush=True)
         return None
     return beside
+
+
+def main(args: argparse.Namespace) -> None:
+    training = GeneratorTraining(args)
+    hp = training.hp
+    training.fit(hp.batch_size, hp.eval_interval, hp.checkpoint_interval)
+    distributed.leave()
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -39,6 +39,15 @@ def to_network_size(face: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(face, (size, size))
 
 
+def lower_half_windows(faces: np.ndarray, starts, frames: int) -> np.ndarray:
+    """What the expert is shown of windows of `frames` faces: uint8 BGR [N, S, S, 3] and the rows [W] at which windows
+    start -> float32 [W, 3·frames, S/2, S] in 0..1, frames stacked on channels."""
+    S = faces.shape[1]
+    rows = np.asarray(starts)[:, None] + np.arange(frames)
+    halves = faces[:, S // 2 :][rows].transpose(0, 1, 4, 2, 3)  # [W, frames, 3, S/2, S]
+    return halves.reshape(len(rows), -1, S - S // 2, S).astype(np.float32) / 255
+
+
 def generator_faces(frames: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
     """What the generator is shown: frames with their lower halves zeroed, then the references, on channels.
 

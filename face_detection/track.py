@@ -5,6 +5,7 @@ track       [ box   ][ box   ][bridged][ box   ][ -- ] ... [ -- ][ box   ]
 segment      0        0        0        0        -1         -1     1
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,17 +45,18 @@ def smooth_boxes(boxes: np.ndarray, window: int = SMOOTH_FRAMES) -> np.ndarray:
     return smoothed
 
 
-def follow_face(detections: list[np.ndarray], smooth: bool = True) -> Track:
+def follow_face(detections: list[np.ndarray], smooth: bool = True, cuts: Collection[int] = ()) -> Track:
     """The one face to use in every frame.
 
-    detections: float32 [N, 5] (x1 y1 x2 y2 score) for each of T frames. Faces are linked over time by overlap; the
-    face with the largest area over its whole appearance wins, and others serve only where it is away.
+    detections: float32 [N, 5] (x1 y1 x2 y2 score) for each of T frames; cuts: frames that begin a new shot, where every
+    face begins anew. Faces are linked over time by overlap; the face with the largest area over its whole appearance
+    wins, and others serve only where it is away.
     """
     T = len(detections)
     boxes = np.zeros((T, 4), np.int64)
     segment = np.full(T, NO_FACE)
     bridged = np.zeros(T, bool)
-    for number, (frames, faces) in enumerate(_by_presence(_link(detections))):
+    for number, (frames, faces) in enumerate(_by_presence(_link(detections, cuts))):
         span = np.arange(frames[0], frames[-1] + 1)
         whole = np.stack([np.interp(span, frames, faces[:, k]) for k in range(4)], axis=1)  # bridges gaps, [n, 4]
         whole = np.maximum(whole, 0).astype(np.int64)
@@ -65,12 +67,12 @@ def follow_face(detections: list[np.ndarray], smooth: bool = True) -> Track:
     return Track(boxes, segment, bridged)
 
 
-def _link(detections: list[np.ndarray]) -> list[tuple[list[int], list[np.ndarray]]]:
+def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[list[int], list[np.ndarray]]]:
     """Tracklets: the frames of one face and its boxes there."""
     tracklets: list[tuple[list[int], list[np.ndarray]]] = []
     live: list[int] = []
     for frame, found in enumerate(detections):
-        live = [i for i in live if frame - tracklets[i][0][-1] <= BRIDGE_FRAMES + 1]
+        live = [i for i in live if frame not in cuts and frame - tracklets[i][0][-1] <= BRIDGE_FRAMES + 1]
         unmatched = set(range(len(found)))
         if live and len(found):
             last = torch.from_numpy(np.stack([tracklets[i][1][-1][:4] for i in live]))

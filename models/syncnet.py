@@ -38,6 +38,12 @@ class SyncNet_color(nn.Module):
     def forward(self, mel, faces):
         """mel [B, 1, 80, 16] in -4..4, faces [B, 15, 48, 96] in 0..1 (five BGR lower halves on channels)
         -> (audio [B, 512], face [B, 512]), both of unit length."""
-        face = F.normalize(self.face_encoder(faces).flatten(1), dim=1)
-        audio = F.normalize(self.audio_encoder(mel).flatten(1), dim=1)
-        return audio, face
+        return self.embed_audio(mel), self.embed_faces(faces)
+
+    def embed_audio(self, mel):
+        """mel [B, 1, 80, 16] -> [B, 512] of unit length."""
+        return F.normalize(self.audio_encoder(mel).flatten(1), dim=1)
+
+    def embed_faces(self, faces):
+        """faces [B, 15, 48, 96] -> [B, 512] of unit length."""
+        return F.normalize(self.face_encoder(faces).flatten(1), dim=1)

@@ -8,6 +8,7 @@ import torch
 
 import cli
 import color_syncnet_train
+import dataset
 import inference
 import preprocess
 import wav2lip_train
@@ -17,6 +18,7 @@ from hparams import hparams
 from models import SyncNet_color, Wav2Lip
 
 SCRIPTS = {
+    "dataset": dataset,
     "preprocess": preprocess,
     "color_syncnet_train": color_syncnet_train,
     "wav2lip_train": wav2lip_train,

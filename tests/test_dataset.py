@@ -108,12 +108,43 @@ def test_what_the_networks_are_given(folder):
 
 
 def test_an_epoch_is_every_window_once_in_another_order_each_time():
-    keys = list(itertools.islice(EndlessShuffle(50, seed=1, start=0), 150))
+    keys = list(itertools.islice(EndlessShuffle(50, seed=1, batch=10), 150))
     assert [place for place, _ in keys] == list(range(150))
     epochs = [[number for _, number in keys[50 * e : 50 * (e + 1)]] for e in range(3)]
     assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    assert list(itertools.islice(EndlessShuffle(50, seed=1, start=70), 80)) == keys[70:]
+    assert list(itertools.islice(EndlessShuffle(50, seed=1, batch=10, start=7), 80)) == keys[70:]
+
+
+def test_processes_share_each_steps_windows():
+    whole = list(itertools.islice(EndlessShuffle(50, seed=1, batch=8, start=3), 160))
+    shares = [list(itertools.islice(EndlessShuffle(50, 1, 8, 3, rank, 4), 40)) for rank in range(4)]
+    for step in range(20):
+        parts = [share[2 * step : 2 * step + 2] for share in shares]
+        assert [key for part in parts for key in part] == whole[8 * step : 8 * step + 8]
+
+
+def test_augmentation_changes_a_window_and_its_reference_alike(folder):
+    for n in range(FRAMES):  # left half dark, right half bright
+        picture = np.full((96, 96, 3), 60, np.uint8)
+        picture[:, 48:] = 180
+        cv2.imwrite(str(folder / f"{n}.jpg"), picture)
+    clip = Clip(folder, NARROW)
+    plain, changed = GeneratorWindows([clip], NARROW), GeneratorWindows([clip], NARROW, augment=True)
+    mirrored = 0
+    for place in range(40):
+        item, before = changed[(place, 7)], plain[(place, 7)]
+        assert np.array_equal(item["mels"], before["mels"])
+        assert not np.array_equal(item["target"], before["target"])
+        assert (item["target"] == item["target"][:1]).all()
+        assert (item["reference"] == item["target"]).all()
+        left, right = item["target"][..., :40, :].mean(), item["target"][..., 56:, :].mean()
+        mirrored += left > right
+        edge = np.flatnonzero(np.abs(np.diff(item["target"][0, 0, :, 0].astype(int))) > 60)
+        assert len(edge) == 1  # moved by whole pixels: the edge is as sharp as before
+        assert abs(int(edge[0]) - 47) <= 4
+        assert np.array_equal(item["target"], changed[(place, 7)]["target"])
+    assert 10 < mirrored < 30
 
 
 def same(a: dict, b: dict) -> bool:
@@ -123,8 +154,8 @@ def same(a: dict, b: dict) -> bool:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_do_not_depend_on_loader_processes_and_go_on_in_the_middle(folder, workers):
     hp = NARROW.override(f"num_workers={workers}")
-    whole = list(itertools.islice(training_batches(GeneratorWindows([Clip(folder, NARROW)], NARROW), 4, 0, 0), 12))
-    later = training_batches(GeneratorWindows([Clip(folder, hp)], hp), 4, 0, 7)
+    whole = list(itertools.islice(training_batches(GeneratorWindows([Clip(folder, NARROW)], NARROW), 4, 0), 12))
+    later = training_batches(GeneratorWindows([Clip(folder, hp)], hp), 4, 7)
     for batch in whole[7:]:
         assert same(batch, next(later))
 

@@ -33,6 +33,23 @@ def test_the_split_does_not_depend_on_how_many_clips_come_at_once(tmp_path):
     assert len(shared) <= 1  # the one kept aside while there were few
 
 
+def test_a_clip_left_out_leaves_its_list_and_comes_back(tmp_path):
+    update_lists(tmp_path, tmp_path / "root", CLIPS)
+    said = update_lists(tmp_path, tmp_path / "root", CLIPS[2:], left_out=CLIPS[:2])
+    assert "2 taken out" in said[-1]
+    listed = lines(tmp_path, "train.txt") + lines(tmp_path, "eval.txt")
+    assert sorted(listed) == sorted(CLIPS[2:])
+    update_lists(tmp_path, tmp_path / "root", CLIPS)
+    assert sorted(lines(tmp_path, "train.txt") + lines(tmp_path, "eval.txt")) == sorted(CLIPS)
+
+
+def test_lists_written_by_hand_are_only_commented(tmp_path):
+    (tmp_path / "train.txt").write_text("talk/clip 0\ntalk/clip 1\n", encoding="utf-8")
+    (said,) = update_lists(tmp_path, tmp_path / "root", CLIPS[1:3], left_out=CLIPS[:1])
+    assert "not in them: talk/clip 2; in them, but better left out: talk/clip 0" in said
+    assert lines(tmp_path, "train.txt") == CLIPS[:2]
+
+
 def test_five_clips_leave_one_for_evaluation(tmp_path):
     update_lists(tmp_path, tmp_path / "root", CLIPS[:5])
     assert (len(lines(tmp_path, "train.txt")), len(lines(tmp_path, "eval.txt"))) == (4, 1)

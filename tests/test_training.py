@@ -1,5 +1,6 @@
 """Both trainings on real preprocessed clips, with narrow networks."""
 
+import json
 import os
 import re
 import signal
@@ -10,9 +11,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import checkpoint
-import trainer
 from conftest import NARROW_TEXT
+from devices import Precision
 from hparams import hparams
+from learner import Learner, lr_factor
+from video import VideoReader
 
 EXPERT = "color_syncnet_train"
 GENERATOR = "wav2lip_train"
@@ -53,24 +56,91 @@ def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, t
     assert sorted(scores) == [0, 20, 40, 60]
     assert scores[60] < 0.7 * scores[0]
     samples = sorted(path.name for path in (tmp_path / "samples").iterdir())
-    assert samples == [f"step{step:09d}.png" for step in (0, 20, 40, 60)]
+    assert samples == [f"step{step:09d}{suffix}" for step in (0, 20, 40, 60) for suffix in (".mp4", ".png")]
+    clip = VideoReader(tmp_path / "samples" / "step000000060.mp4")
+    assert clip.has_sound
+    assert clip.frame_estimate == pytest.approx(50, abs=1)
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary["start"]["step"] == 0
+    assert summary["best"]["scores"]["mouth_l1"] < summary["start"]["scores"]["mouth_l1"]
+    assert {"sync_distance", "sync_confidence"} <= summary["real_footage"].keys()
+
+
+def test_a_run_goes_on_from_its_newest_checkpoint_and_keeps_the_newest_few(preprocessed, tmp_path, script):
+    values = f"{NARROW_TEXT},syncnet_checkpoint_interval=2,syncnet_eval_interval=3"
+    common = [*where(preprocessed, tmp_path), "--keep", 2]
+    assert script(EXPERT, *common, "--hparams", values, "--max_steps", 6).code == 0
+    (tmp_path / "checkpoint_step000000001.pth").touch()  # of someone else
+    result = script(EXPERT, *common, "--max_steps", 9)
+    assert result.code == 0
+    assert "goes on from" in result.out
+    kept = sorted(path.name for path in tmp_path.glob("*.pth"))
+    assert kept == ["best.pth", *(f"checkpoint_step00000000{step}.pth" for step in (1, 8, 9))]
+    content = checkpoint.read(tmp_path / "checkpoint_step000000009.pth")
+    assert [entry["step"] for entry in content["history"]] == [0, 3, 6, 9]
+    losses = {entry["step"]: entry["scores"]["loss"] for entry in content["history"] if entry["step"]}
+    best = checkpoint.read(tmp_path / "best.pth")
+    assert losses[best["global_step"]] == min(losses.values())
+    assert best["optimizer"] is None
+    anew = script(EXPERT, *common, "--checkpoint_path", tmp_path / "best.pth", "--reset_optimizer")
+    assert anew.code == 2
+    assert "holds a run already" in anew.error
+
+
+def test_patience_ends_a_run_that_does_not_get_better(preprocessed, tmp_path, script):
+    values = f"{NARROW_TEXT},syncnet_lr=1e-12,syncnet_eval_interval=2,syncnet_ema=0"
+    common = [*where(preprocessed, tmp_path), "--hparams", values, "--patience", 3]
+    result = script(EXPERT, *common, "--max_steps", 1000)
+    assert result.code == 0
+    (last,) = tmp_path.glob("checkpoint_step*.pth")
+    content = checkpoint.read(last)
+    losses = [entry["scores"]["loss"] for entry in content["history"]]
+    assert losses.index(min(losses)) == len(losses) - 4
+    assert content["global_step"] == 2 * (len(losses) - 1)
+
+
+def test_the_learning_rate_is_warmed_up_and_falls_to_zero():
+    hp = hparams.override("warmup_steps=10,cosine_lr=True")
+    factors = [lr_factor(step, 100, hp) for step in range(1, 101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == pytest.approx(1, abs=0.03)
+    assert factors[50] == pytest.approx(0.5)
+    assert factors[-1] < 0.001
+    assert all(lr_factor(step, 100, hparams) == 1 for step in (1, 50, 100))
+
+
+def test_a_step_in_parts_gives_the_gradient_of_the_whole(tmp_path):
+    inputs, wanted = torch.randn(8, 3), torch.randn(8, 2)
+
+    def trained(parts: int):
+        torch.manual_seed(0)
+        hp = hparams.override(f"accumulate={parts},clip_norm=0.01")
+        device = torch.device("cpu")
+        learner = Learner(torch.nn.Linear(3, 2), hp, device, Precision("fp32", device), 0.1, ema=0.5)
+        for step in (1, 2):
+            for x, y in zip(inputs.chunk(parts), wanted.chunk(parts), strict=True):
+                learner.backward((learner(x) - y).square().mean())
+            learner.update(step, 2)
+        return learner
+
+    whole, parts = trained(1), trained(4)
+    assert torch.allclose(whole.network.weight, parts.network.weight, atol=1e-6)
+    assert not torch.equal(whole.network.weight, whole.best_weights.weight)  # the average lags behind
 
 
 @pytest.mark.parametrize("gan", [[], ["--gan"]], ids=["plain", "gan"])
 def test_resume_continues_the_same_loss_curve(preprocessed, expert, tmp_path, script, gan):
-    values = f"{NARROW_TEXT},syncnet_wt=0.03,checkpoint_interval=10"
+    values = f"{NARROW_TEXT},syncnet_wt=0.03,checkpoint_interval=10,ema=0.9,warmup_steps=15"
     common = ["--syncnet_checkpoint_path", expert, "--hparams", values, "--precision", "fp32", *gan]
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     assert script(GENERATOR, *where(preprocessed, whole), *common, "--max_steps", 20).code == 0
     assert script(GENERATOR, *where(preprocessed, halves), *common, "--max_steps", 10).code == 0
-    half = halves / "checkpoint_step000000010.pth"
-    assert (
-        script(GENERATOR, *where(preprocessed, halves), *common, "--max_steps", 20, "--checkpoint_path", half).code == 0
-    )
+    assert script(GENERATOR, *where(preprocessed, halves), *common, "--max_steps", 20).code == 0
     names = ["checkpoint_step000000020.pth"] + (["disc_checkpoint_step000000020.pth"] if gan else [])
     for name in names:
-        a, b = (torch.load(folder / name, weights_only=True)["state_dict"] for folder in (whole, halves))
-        assert all(torch.equal(a[key], b[key]) for key in a), name
+        a, b = (torch.load(folder / name, weights_only=True) for folder in (whole, halves))
+        for weights in ["state_dict"] + (["trained_state_dict"] if "trained_state_dict" in a else []):
+            assert all(torch.equal(a[weights][key], b[weights][key]) for key in a[weights]), name
     for loss in ["train/l1", "train/sync"] + (["train/disc"] if gan else []):
         assert scalars(whole, loss)[20] == scalars(halves, loss)[20]
 
@@ -109,25 +179,24 @@ def test_an_optimizer_state_as_old_as_the_published_ones_is_taken(tmp_path):
     content["optimizer"] = {"state": old, "param_groups": [{**group, "lr": 0.5}]}
     torch.save(content, tmp_path / "a.pth")
 
-    fresh = torch.optim.Adam(network.parameters(), lr=2e-4)
-    read = checkpoint.read(tmp_path / "a.pth")
-    assert trainer.restore(read, network, fresh, tmp_path / "a.pth", reset=False) == 258_000
-    fresh.step()
-    assert fresh.state_dict()["state"][0]["step"] == 258_001
-    assert fresh.param_groups[0]["lr"] == 2e-4
+    device = torch.device("cpu")
+    learner = Learner(network, hparams, device, Precision("fp32", device), 2e-4)
+    assert learner.restore(checkpoint.read(tmp_path / "a.pth"), tmp_path / "a.pth", weights_only=False) == 258_000
+    learner.backward(learner(torch.ones(1, 3)).sum())
+    learner.update(258_001, 300_000)
+    assert learner.optimizer.state_dict()["state"][0]["step"] == 258_001
+    assert learner.optimizer.param_groups[0]["lr"] == 2e-4
 
 
 def test_the_expert_is_frozen_while_it_judges(preprocessed, expert, tmp_path, script, monkeypatch):
-    import wav2lip_train
-
     kept = []
-    real = wav2lip_train.load_expert
+    real = checkpoint.load_network
 
-    def load(path, device):
-        kept.append(real(path, device))
-        return kept[-1]
+    def load(path, network_class):
+        kept.append(real(path, network_class)[0])
+        return kept[-1], None
 
-    monkeypatch.setattr(wav2lip_train, "load_expert", load)
+    monkeypatch.setattr(checkpoint, "load_network", load)
     values = f"{NARROW_TEXT},syncnet_wt=0.03"
     assert script(GENERATOR, *where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert, "--hparams", values,
                   "--max_steps", 3).code == 0  # fmt: skip
@@ -139,22 +208,20 @@ def test_the_expert_is_frozen_while_it_judges(preprocessed, expert, tmp_path, sc
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_saves_a_checkpoint_and_says_where_to_go_on(preprocessed, tmp_path, script, monkeypatch):
-    real = trainer.to_device
-    calls = []
+    real = Learner.update
 
-    def interrupts(batch, device):
-        calls.append(1)
-        if len(calls) == 8:  # after the evaluation's two batches, in the middle of training
+    def interrupts(learner, step, last_step):
+        if step == 5:
             signal.raise_signal(signal.SIGINT)
-        return real(batch, device)
+        return real(learner, step, last_step)
 
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(trainer, "to_device", interrupts)
+    monkeypatch.setattr(Learner, "update", interrupts)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     result = script(EXPERT, *where(preprocessed, tmp_path), "--hparams", NARROW_TEXT, "--max_steps", 1000)
     assert result.code == 130
     (saved,) = tmp_path.glob("checkpoint_step*.pth")
-    assert 0 < torch.load(saved, weights_only=True)["global_step"] < 10
+    assert torch.load(saved, weights_only=True)["global_step"] == 5
     assert {number: signal.getsignal(number) for number in handlers} == handlers
 
 

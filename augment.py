@@ -1,0 +1,31 @@
+"""Changes to training pictures that leave lips and speech in sync: mirrored, moved a little, other light and colour.
+
+All frames of a window, and its reference, are changed in the same way.
+"""
+
+import cv2
+import numpy as np
+
+SHIFT = 4  # pixels that the face may move, as a box does that is not quite right
+CONTRAST = 0.15  # part of its mid grey that the picture's contrast changes by at most
+BRIGHTNESS = 20.0  # levels of 255
+COLOUR = 0.08  # part that each channel's gain changes by at most
+
+
+def augmented(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """frames: uint8 BGR [N, S, S, 3] -> the same shape; pixels are moved whole, so nothing is blurred."""
+    S = frames.shape[1]
+    dx, dy = rng.integers(-SHIFT, SHIFT + 1, 2)
+    columns, rows = (np.clip(np.arange(S) + d, 0, S - 1) for d in (dx, dy))
+    if rng.integers(2):
+        columns = columns[::-1]
+    moved = frames[:, rows][:, :, columns]
+    return cv2.LUT(moved.reshape(-1, S, 3), _levels(rng)).reshape(moved.shape)
+
+
+def _levels(rng: np.random.Generator) -> np.ndarray:
+    """For every level and channel the level it becomes: uint8 [1, 256, 3]."""
+    gain = 1 + rng.uniform(-CONTRAST, CONTRAST) + rng.uniform(-COLOUR, COLOUR, 3)
+    offset = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
+    levels = (np.arange(256)[:, None] - 128) * gain + 128 + offset
+    return np.clip(levels, 0, 255).round().astype(np.uint8)[None]
