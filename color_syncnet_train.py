@@ -9,6 +9,8 @@ in-sync from off-sync windows on the evaluation list with a loss well below 0.69
 """
 
 import argparse
+import json
+from pathlib import Path
 
 import torch
 
@@ -19,6 +21,10 @@ import trainer
 from dataset import ExpertWindows, expert_inputs
 from learner import Learner
 from models import SyncNet_color
+
+PLATEAU_STEPS = 1000
+PLATEAU_LOSS = 0.68  # guessing gives ln 2 = 0.693
+LITTLE_FOOTAGE = 20  # minutes
 
 
 class ExpertTraining(trainer.Training):
@@ -50,10 +56,34 @@ class ExpertTraining(trainer.Training):
             right += int(((cosine > 0.5) == (in_sync > 0.5)).sum())
             count += len(in_sync)
         self.expert.network.train()
+        if step >= PLATEAU_STEPS and loss / count > PLATEAU_LOSS:
+            self.bar.write(explain_plateau(self.args.data_root / "report.json"))
         return {"loss": loss / count, "accuracy": right / count}
 
     def objective(self, scores):
         return scores["loss"]
+
+
+def explain_plateau(report: Path) -> str:
+    """Why the expert may be guessing still, by what preprocessing found in the data."""
+    guess = f"the expert still guesses (loss above {PLATEAU_LOSS}): "
+    if not report.exists():
+        return guess + f"{report} is not there; run `python dataset.py` to see what the data is like"
+    content = json.loads(report.read_text(encoding="utf-8"))
+    total, clips = content["total"], [clip for clip in content["clips"] if clip["usable"]]
+    reasons = []
+    if total["usable_minutes"] < LITTLE_FOOTAGE:
+        reasons.append(f"{total['usable_minutes']} minutes are little footage: it takes {LITTLE_FOOTAGE} and more")
+    unmeasured = sum(clip.get("offset") is None for clip in clips)
+    if unmeasured:
+        reasons.append(
+            f"the sound's offset of {unmeasured} of {len(clips)} clips was never measured: run `python dataset.py` "
+            "with the published expert"
+        )
+    remarked = sum(clip["verdict"] != "ok" for clip in clips)
+    if remarked:
+        reasons.append(f"{remarked} of {len(clips)} clips have remarks in {report.with_suffix('.html')}")
+    return guess + ("; ".join(reasons) or "the data looks right; it may take 2,000 steps more, or a larger batch")
 
 
 def main(args: argparse.Namespace) -> None:

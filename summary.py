@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+import page
 from cli import write_text
 from run_folder import History
 
@@ -19,6 +23,42 @@ def write(folder: Path, history: History, truth: dict[str, float]) -> None:
         "start": start, "best": best, "real_footage": truth, "evaluations": history.entries,
     }  # fmt: skip
     write_text(folder / "summary.json", json.dumps(content, indent=1) + "\n")
+    write_text(folder / "summary.html", _page(folder, content))
+
+
+def _page(folder: Path, content: dict) -> str:
+    start, best, truth = content["start"], content["best"], content["real_footage"]
+    names = list(best["scores"])
+    rows = [
+        ("", *names),
+        *((f"{what} (step {entry['step']})", *(f"{entry['scores'].get(name, 0):.4g}" for name in names))
+          for what, entry in (("start", start), ("best", best))),
+        ("real footage", *(f"{truth[name]:.4g}" if name in truth else "" for name in names)),
+    ]  # fmt: skip
+    kind = {True: "", False: "bad", None: "remark"}[content["better"]]
+    parts = [page.paragraph(content["verdict"], kind), page.table(rows)]
+    strips = _strips(folder, start["step"], best["step"])
+    if strips is not None:
+        parts += [
+            page.heading("Clips kept aside: as they were drawn at the start, by the best weights, and the truth"),
+            page.picture(strips, "three rows of faces: start, best, true"),
+        ]
+    parts.append(page.heading("By step"))
+    for name in names:
+        lines = {"kept aside": [(e["step"], e["scores"][name]) for e in content["evaluations"] if name in e["scores"]]}
+        trained = [(e["step"], e["losses"][name]) for e in content["evaluations"] if name in e["losses"]]
+        parts.append(page.curves(name, lines | ({"training": trained} if trained else {})))
+    return page.page("Is it better than what it started from?", parts)
+
+
+def _strips(folder: Path, start: int, best: int) -> np.ndarray | None:
+    """Rows of the sample grids (input, reference, generated, true): generated at the start and by the best, true."""
+    paths = [folder / "samples" / f"step{step:09d}.png" for step in (start, best)]
+    if not all(path.exists() for path in paths):
+        return None
+    grids = [cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) for path in paths]
+    height = len(grids[0]) // 4
+    return np.vstack([grids[0][2 * height : 3 * height], grids[1][2 * height :]])
 
 
 def judge(start: dict[str, float], best: dict[str, float]) -> tuple[bool, str]:

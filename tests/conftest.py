@@ -82,13 +82,13 @@ def run_quietly(script: str, *arguments) -> int:
 
 @pytest.fixture
 def script(capsys):
-    """Call a script: script(name, *arguments) -> exit code, what it printed, the error line."""
+    """Call a script: script(name, *arguments) -> exit code, what it printed, on stderr too, the error line."""
 
     def call(name: str, *arguments) -> SimpleNamespace:
         capsys.readouterr()
         code = run_quietly(name, *arguments)
         out, err = capsys.readouterr()
         errors = [line for line in err.splitlines() if line.startswith("error: ")]
-        return SimpleNamespace(code=code, out=out, error="\n".join(errors))
+        return SimpleNamespace(code=code, out=out, err=err, error="\n".join(errors))
 
     return call

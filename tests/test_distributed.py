@@ -1,5 +1,6 @@
 """Several processes on one training: two on this machine, over gloo, as torchrun starts them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -57,6 +58,19 @@ def test_two_processes_train_as_one_with_the_same_global_batch(preprocessed, exp
         assert [b[10], b[20]] == pytest.approx([a[10], a[20]], rel=1e-3)
     a, b = (mean_gradients(folder / "checkpoint_step000000020.pth") for folder in (one, two))
     assert (a - b).norm() < 0.03 * a.norm()  # batch norms of two windows are as rough as that
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")
+def test_two_processes_share_the_videos_and_write_one_report(preprocessed, tmp_path):
+    output = run(*TORCHRUN, "preprocess.py", "--data_root", preprocessed.raw, "--preprocessed_root", tmp_path / "clips",
+                 "--filelists_dir", tmp_path / "lists", "--workers", 1)  # fmt: skip
+    assert output.count("3 of 3 videos usable") == 1
+    made = sorted(path.parent.name for path in (tmp_path / "clips").rglob("clip.json"))
+    assert made == ["clip 0", "clip 1", "clip 2"]
+    report = json.loads((tmp_path / "clips" / "report.json").read_text(encoding="utf-8"))
+    assert [record["clip"] for record in report["clips"]] == [f"Zoë's talk/{name}" for name in made]
+    assert (tmp_path / "lists" / "train.txt").read_text(encoding="utf-8").count("\n") == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

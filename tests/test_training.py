@@ -1,5 +1,6 @@
 """Both trainings on real preprocessed clips, with narrow networks."""
 
+import html
 import json
 import os
 import re
@@ -11,6 +12,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import checkpoint
+import color_syncnet_train
+import summary
 from conftest import NARROW_TEXT
 from devices import Precision
 from hparams import hparams
@@ -60,10 +63,39 @@ def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, t
     clip = VideoReader(tmp_path / "samples" / "step000000060.mp4")
     assert clip.has_sound
     assert clip.frame_estimate == pytest.approx(50, abs=1)
-    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
-    assert summary["start"]["step"] == 0
-    assert summary["best"]["scores"]["mouth_l1"] < summary["start"]["scores"]["mouth_l1"]
-    assert {"sync_distance", "sync_confidence"} <= summary["real_footage"].keys()
+    summed_up = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summed_up["start"]["step"] == 0
+    assert summed_up["best"]["scores"]["mouth_l1"] < summed_up["start"]["scores"]["mouth_l1"]
+    assert {"sync_distance", "sync_confidence"} <= summed_up["real_footage"].keys()
+    page = (tmp_path / "summary.html").read_text(encoding="utf-8")
+    assert html.escape(summed_up["verdict"]) in page
+    assert page.count("data:image/jpeg") == 1
+    assert page.count("<polyline") >= len(summed_up["best"]["scores"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "better", "said"),
+    [
+        ({"mouth_l1": 0.02}, True, "likeness improved"),
+        ({"mouth_l1": 0.02, "sync_distance": 0.5}, True, "likeness and the lip-sync improved"),
+        ({"mouth_l1": 0.02, "sync_distance": 0.8}, False, "the lip-sync got worse"),
+        ({"mouth_l1": 0.0499}, False, "no score has changed"),
+        ({"mouth_l1": 0.06}, False, "use the weights you started from"),
+    ],
+)
+def test_a_finetune_that_is_not_better_is_called_so(changes, better, said):
+    start = {"mouth_l1": 0.05, "mouth_ssim": 0.8, "sync_distance": 0.6}
+    verdict = summary.judge(start, start | changes)
+    assert verdict[0] is better
+    assert said in verdict[1]
+
+
+def test_an_expert_that_keeps_guessing_is_told_why(preprocessed, tmp_path, script, monkeypatch):
+    monkeypatch.setattr(color_syncnet_train, "PLATEAU_STEPS", 2)
+    monkeypatch.setattr(color_syncnet_train, "PLATEAU_LOSS", 0.0)
+    result = script(EXPERT, *where(preprocessed, tmp_path), "--hparams", NARROW_TEXT, "--max_steps", 2)
+    assert "0.1 minutes are little footage" in result.out + result.err
+    assert "offset of 3 of 3 clips was never measured" in result.out + result.err
 
 
 def test_a_run_goes_on_from_its_newest_checkpoint_and_keeps_the_newest_few(preprocessed, tmp_path, script):
