@@ -15,11 +15,13 @@ COLOUR = 0.08  # part that each channel's gain changes by at most
 def augmented(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """frames: uint8 BGR [N, S, S, 3] -> the same shape; pixels are moved whole, so nothing is blurred."""
     S = frames.shape[1]
-    dx, dy = rng.integers(-SHIFT, SHIFT + 1, 2)
-    columns, rows = (np.clip(np.arange(S) + d, 0, S - 1) for d in (dx, dy))
-    if rng.integers(2):
-        columns = columns[::-1]
-    moved = frames[:, rows][:, :, columns]
+    x, y = (int(d) for d in rng.integers(0, 2 * SHIFT + 1, 2))
+    mirrored = rng.integers(2)
+    moved = np.empty_like(frames)
+    for face, out in zip(frames, moved, strict=True):
+        wide = cv2.copyMakeBorder(face, SHIFT, SHIFT, SHIFT, SHIFT, cv2.BORDER_REPLICATE)
+        shifted = wide[y : y + S, x : x + S]
+        out[:] = cv2.flip(shifted, 1) if mirrored else shifted
     return cv2.LUT(moved.reshape(-1, S, 3), _levels(rng)).reshape(moved.shape)
 
 

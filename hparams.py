@@ -48,6 +48,7 @@ class HParams:
     clip_norm: float = 0.0  # gradients are scaled down to this norm; 0 for never
     warmup_steps: int = 0  # steps over which the learning rate rises to its full value
     cosine_lr: bool = False  # the learning rate falls to zero along a cosine, at --max_steps
+    compile: bool = False  # torch.compile; for GPUs, on CPUs it is slower
     sync_batch_norm: bool = False  # batch norms over the windows of all processes; slower
 
     # Generator training
@@ -89,6 +90,7 @@ class HParams:
     def _checked(self) -> "HParams":
         may_be_zero = {
             "seed", "num_workers", "save_optimizer_state", "augment", "clip_norm", "warmup_steps", "cosine_lr",
+            "compile",
             "sync_batch_norm", "ema", "syncnet_ema", "syncnet_wt", "disc_wt", "preemphasis", "fmin",
         }  # fmt: skip
         for name, value in asdict(self).items():

@@ -33,13 +33,14 @@ class Learner:
         self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
         self.average = _moving_average(self.network, ema) if ema else None
-        self.shared: nn.Module = self.network  # called for training; exchanges gradients
+        self.shared: nn.Module = self.network  # exchanges gradients
         if distributed.world() > 1:
             self.shared = DistributedDataParallel(self.network, [device] if device.type == "cuda" else None)
+        self.called = torch.compile(self.shared) if hp.compile else self.shared
 
     def __call__(self, *inputs):
         with self.precision.autocast():
-            return self.shared(*inputs)
+            return self.called(*inputs)
 
     @property
     def best_weights(self) -> nn.Module:

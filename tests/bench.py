@@ -13,35 +13,46 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 import audio
+import losses
 from clip_cache import Clip
-from dataset import GeneratorWindows, generator_inputs, training_batches
+from dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs, training_batches
 from demo.portrait import SPEECH, talking_frames
 from devices import Precision
 from face_detection.boxes import best_boxes, grid_anchors
-from face_detection.crop import to_network_size
+from face_detection.crop import generator_faces, to_network_size
 from face_detection.s3fd import ANCHOR_PER_STRIDE, CANDIDATE_SCORE, KEEP_SCORE, NMS_OVERLAP, STRIDES
 from hparams import hparams
-from models import Wav2Lip
+from learner import Learner
+from models import SyncNet_color, Wav2Lip
 from tests import golden
 
-SECONDS = 3.0  # least time that each rate is taken over
+SECONDS = 5.0  # least time that each rate is taken over
 HP = hparams.override("num_workers=0,batch_size=16")
 
 
 def rate(work, items: int) -> float:
-    """Items a second of calls of work(), after one that does not count."""
-    work()
-    calls, began = 0, time.perf_counter()
-    while (seconds := time.perf_counter() - began) < SECONDS:
+    """Items a second of calls of work(), after two that do not count."""
+    for _ in range(2):
         work()
+    _finish()
+    calls, began = 0, time.perf_counter()
+    while time.perf_counter() - began < SECONDS:
+        work()
+        _finish()
         calls += 1
-    return calls * items / seconds
+    return calls * items / (time.perf_counter() - began)
+
+
+def _finish() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def report(what: str, unit: str, ours: float, plain: float) -> None:
-    print(f"{what:42} {ours:10.1f} {unit:10} plain {plain:10.2f}   {ours / plain:7.1f} times", flush=True)
+    print(f"{what:50} {ours:10.1f} {unit:10} plain {plain:10.2f}   {ours / plain:7.1f} times", flush=True)
 
 
 def make_clip(folder: Path) -> Clip:
@@ -53,21 +64,26 @@ def make_clip(folder: Path) -> Clip:
     return Clip(folder, HP)
 
 
+def plain_window(clip: Clip, rng: np.random.Generator, per_frame_mels: bool) -> tuple[np.ndarray, np.ndarray]:
+    """One window in the way of the published code: ten (for the expert five) JPEGs decoded, the whole mel computed.
+
+    Pictures float [5 or 10, 96, 96, 3] in 0..1 and mels [5 or 1, 1, 80, 16].
+    """
+    first, other = (int(n) for n in rng.integers(1, 60, 2))
+    pictures = [
+        to_network_size(cv2.imread(str(clip.folder / f"{n}.jpg")), HP.img_size)
+        for start in ((first, other) if per_frame_mels else (first,)) for n in range(start, start + 5)
+    ]  # fmt: skip
+    mel = audio.melspectrogram(audio.load_wav(clip.folder / "audio.wav", HP.sample_rate), HP)
+    starts = audio.frame_mel_starts(first, HP) if per_frame_mels else [audio.window_mel_start(first, HP)]
+    return np.stack(pictures).astype(np.float32) / 255, np.stack([mel[None, :, s : s + 16] for s in starts])
+
+
 def bench_loader(clip: Clip) -> None:
-    windows = GeneratorWindows([clip], HP)
-    batches = training_batches(windows, HP.batch_size, 0, 0)
+    batches = training_batches(GeneratorWindows([clip], HP, augment=True), HP.batch_size, 0)
     rng = np.random.default_rng(0)
-
-    def plain():
-        first, other = rng.integers(1, 60, 2)
-        pictures = [
-            to_network_size(cv2.imread(str(clip.folder / f"{n}.jpg")), HP.img_size)
-            for start in (first, other) for n in range(start, start + 5)
-        ]  # fmt: skip
-        mel = audio.melspectrogram(audio.load_wav(clip.folder / "audio.wav", HP.sample_rate), HP)
-        return np.stack(pictures) / 255.0, [mel[:, s : s + 16] for s in audio.frame_mel_starts(int(first), HP)]
-
-    report("training windows from disk", "windows/s", rate(lambda: next(batches), HP.batch_size), rate(plain, 1))
+    plain = rate(lambda: plain_window(clip, rng, True), 1)
+    report("generator windows from disk, augmented", "windows/s", rate(lambda: next(batches), HP.batch_size), plain)
 
 
 def bench_s3fd_boxes() -> None:
@@ -104,38 +120,69 @@ def bench_s3fd_boxes() -> None:
     report("S3FD boxes from raw heads, 160x128", "frames/s", rate(ours, 1), rate(plain, 1))
 
 
-def bench_generator_training(clip: Clip) -> None:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch = next(training_batches(GeneratorWindows([clip], HP), 4, 0, 0))
-    batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    faces, target = generator_inputs(batch)
+def bench_generator_training(clip: Clip, device: torch.device, size: int) -> None:
+    batches = training_batches(GeneratorWindows([clip], HP, augment=True), size, 0)
+    learner = Learner(Wav2Lip(), HP, device, Precision("auto", device), 1e-4)
 
-    def stepper(precision_name: str, **layout):
-        generator = Wav2Lip().to(device, **layout)
-        optimizer = torch.optim.Adam(generator.parameters(), lr=1e-4)
-        precision = Precision(precision_name, device)
+    def ours():
+        batch = {name: tensor.to(device) for name, tensor in next(batches).items()}
+        faces, target = generator_inputs(batch)
+        learner.backward(F.l1_loss(learner(batch["mels"], faces).float(), target))
+        learner.update(1, 1)
 
-        def step():
-            with precision.autocast():
-                generated = generator(batch["mels"], faces)
-            loss = torch.nn.functional.l1_loss(generated.float(), target)
-            precision.step(loss, optimizer)
-            return float(loss.detach())
+    network, rng = Wav2Lip().to(device), np.random.default_rng(0)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, foreach=False)
 
-        return step
+    def plain():
+        windows = [plain_window(clip, rng, True) for _ in range(size)]
+        pictures = torch.from_numpy(np.stack([pictures for pictures, _ in windows])).to(device)
+        target, reference = pictures.permute(0, 4, 1, 2, 3).contiguous().chunk(2, dim=2)
+        mels = torch.from_numpy(np.stack([mels for _, mels in windows])).to(device)
+        optimizer.zero_grad()
+        F.l1_loss(network(mels, generator_faces(target, reference)), target).backward()
+        optimizer.step()
 
-    ours = rate(stepper("auto", memory_format=torch.channels_last), 4)
-    report(f"generator training, full size, {device.type}", "windows/s", ours, rate(stepper("fp32"), 4))
+    what = f"generator training, full size, batch {size}, {device.type}"
+    report(what, "windows/s", rate(ours, size), rate(plain, size))
+
+
+def bench_expert_training(clip: Clip, device: torch.device, size: int) -> None:
+    batches = training_batches(ExpertWindows([clip], HP, augment=True), size, 0)
+    learner = Learner(SyncNet_color(), HP, device, Precision("auto", device), 1e-4, ema=0.998)
+
+    def ours():
+        batch = {name: tensor.to(device) for name, tensor in next(batches).items()}
+        learner.backward(losses.cosine_bce(*learner(*expert_inputs(batch)), batch["in_sync"]))
+        learner.update(1, 1)
+
+    network, rng = SyncNet_color().to(device), np.random.default_rng(0)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, foreach=False)
+
+    def plain():
+        windows = [plain_window(clip, rng, False) for _ in range(size)]
+        faces = torch.from_numpy(np.stack([pictures[:, 48:] for pictures, _ in windows])).to(device)
+        faces = faces.permute(0, 1, 4, 2, 3).reshape(size, 15, 48, 96)
+        mels = torch.from_numpy(np.stack([mels[0] for _, mels in windows])).to(device)
+        optimizer.zero_grad()
+        losses.cosine_bce(*network(mels, faces), torch.ones(size, device=device)).backward()
+        optimizer.step()
+
+    what = f"expert training, full size, batch {size}, {device.type}"
+    report(what, "windows/s", rate(ours, size), rate(plain, size))
 
 
 def main() -> None:
     torch.set_flush_denormal(True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         clip = make_clip(Path(folder))
         bench_loader(clip)
         bench_s3fd_boxes()
-        bench_generator_training(clip)
+        sizes = (16, 64, 256) if device.type == "cuda" else (4,)
+        for size in sizes:
+            bench_generator_training(clip, device, size)
+        bench_expert_training(clip, device, 64 if device.type == "cuda" else 32)
         del clip
 
 
