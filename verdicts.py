@@ -13,6 +13,7 @@ SMALL_FACE = 64  # pixels of face height
 BLURRED = 40.0  # variance of the Laplacian; sharp footage has 100 to 300, the same blurred by 1.5 pixels some 17
 LITTLE_SPEECH = 0.3  # share of the time
 SOUND_SHORT = 0.5  # seconds of picture without sound
+SHORT_SHOT = 2.0  # seconds
 SEVERAL_PEOPLE = 0.2  # share of the frames
 
 # On 85 kept-back sentences of a speaker that it knew, an expert's confidence was 0.55 to 0.83 (5th and 95th percentile,
@@ -69,7 +70,7 @@ def _remarks(record: dict, hp: HParams) -> list[str]:
     cases = [
         (share < LITTLE_FACE, f"face in {share:.0%} of the frames: the rest is left out; show the face more"),
         (people > SEVERAL_PEOPLE, f"several people in {people:.0%} of the frames: the largest is used; crop to one"),
-        (cuts, f"{cuts} cuts: no window spans one" + ("; use longer shots" if _many(cuts, record) else "")),
+        (cuts, _cuts_in_words(cuts, record["seconds"])),
         (record["face_height"] < SMALL_FACE, f"small face ({record['face_height']} px high): film closer"),
         (record.get("sharpness", BLURRED) < BLURRED, "blurred face: use sharper footage"),
         (record.get("speech_share", 1.0) < LITTLE_SPEECH,
@@ -81,5 +82,6 @@ def _remarks(record: dict, hp: HParams) -> list[str]:
     return [remark for applies, remark in cases if applies]
 
 
-def _many(cuts: int, record: dict) -> bool:
-    return record["seconds"] / (cuts + 1) < 2.0
+def _cuts_in_words(cuts: int, seconds: float) -> str:
+    advice = "; use longer shots" if seconds / (cuts + 1) < SHORT_SHOT else ""
+    return f"{cuts} hard {'cut' if cuts == 1 else 'cuts'}: no window spans one{advice}"

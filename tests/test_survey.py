@@ -85,7 +85,7 @@ def test_sharpness_falls_when_a_picture_is_blurred():
         ({"offset": -5}, r"^ok; sound 5 frames \(200 ms\) early, corrected"),
         ({"fps_in": 30.0}, "30.0 fps, re-timed to 25"),
         ({"several_people": 0.9}, "several people in 90% of the frames.*crop"),
-        ({"cuts": [25, 50]}, "2 cuts: no window spans one; use longer shots"),
+        ({"cuts": [25, 50]}, "2 hard cuts: no window spans one; use longer shots"),
         ({"faces": 40}, "face in 53% of the frames"),
         ({"face_height": 40}, "small face"),
         ({"sharpness": 15.0}, "blurred"),
