@@ -122,14 +122,16 @@ def _look_at(record: dict, folder: Path, expert, hp: HParams, precision: Precisi
 
 
 def _offset(clip: Clip, expert, hp: HParams, precision: Precision) -> dict:
-    """offset and confidence, None where the clip is too short to tell."""
+    """offset, confidence and evidence, None where the clip is too short to tell."""
     rows = clip.rows_in_a_row(hp.window_frames)
     rows = rows[:: -(-len(rows) // WINDOWS) or 1]
     distances = sync_offset.shift_distances(expert, clip.faces, rows, clip.frames[rows], clip.mel, hp, precision)
     score = sync_offset.score(distances)
     if score is None:
-        return {"offset": None, "confidence": None}
-    return {"offset": score.offset, "confidence": round(score.confidence, 4)}
+        return {"offset": None, "confidence": None, "evidence": None}
+    return {
+        "offset": score.offset, "confidence": round(score.confidence, 4), "evidence": round(score.evidence, 2)
+    }  # fmt: skip
 
 
 def _picture_height(path: Path) -> int:

@@ -17,28 +17,38 @@ from hparams import HParams
 
 MAX_SHIFT = 15  # frames
 BATCH = 64  # windows embedded at once
+WINDOW_OVERLAP = 5  # neighbouring windows share all but one of their five frames
+NEAR = 2  # frames around the best shift that say nothing against it, since mels there overlap
+FEWEST_WINDOWS = 20  # of those compared at every shift; fewer give wrong offsets now and then
 
 
 @dataclass(frozen=True)
 class SyncScore:
     """offset: frames by which the sound is late (negative: early); distance: mean distance of the embeddings there,
     0 to 1.42; confidence: how much farther they lie at the median shift; curve: float32 [2·15 + 1], the mean distance
-    at the shifts -15 to 15."""
+    at the shifts -15 to 15; evidence: how many standard errors nearer they lie at the offset than at shifts farther
+    than NEAR from it, windows that overlap counted once."""
 
     offset: int
     distance: float
     confidence: float
     curve: np.ndarray
+    evidence: float
 
 
 def score(distances: np.ndarray) -> SyncScore | None:
-    """The score of some windows' distances [W, 31]; None where there is none that was compared at every shift."""
+    """The score of some windows' distances [W, 31]; None where fewer than FEWEST_WINDOWS were compared at every
+    shift."""
     whole = distances[~np.isnan(distances).any(axis=1)]
-    if not len(whole):
+    if len(whole) < FEWEST_WINDOWS:
         return None
     curve = whole.mean(axis=0)
     best = int(curve.argmin())
-    return SyncScore(best - MAX_SHIFT, float(curve[best]), float(np.median(curve) - curve[best]), curve)
+    far = np.abs(np.arange(len(curve)) - best) > NEAR
+    gains = whole[:, far].mean(axis=1) - whole[:, best]  # [W]
+    error = float(gains.std()) / max(1.0, len(gains) / WINDOW_OVERLAP) ** 0.5
+    confidence, evidence = float(np.median(curve) - curve[best]), float(gains.mean()) / (error + 1e-9)
+    return SyncScore(best - MAX_SHIFT, float(curve[best]), confidence, curve, evidence)
 
 
 @torch.inference_mode()
