@@ -11,7 +11,6 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional
 from torch import nn
 
 PATIENCE = timedelta(days=7)  # others may be busy for long: evaluation, or videos of several hours
@@ -109,9 +108,9 @@ class _SharedBatchNorm(nn.BatchNorm2d):
     def forward(self, x):
         if not self.training:
             return super().forward(x)
-        mean = _mean_over_processes(x.float().mean((0, 2, 3)))  # [C]
+        mean = _MeanOverProcesses.apply(x.float().mean((0, 2, 3)))  # [C]
         centred = x.float() - mean[:, None, None]
-        variance = _mean_over_processes(centred.square().mean((0, 2, 3)))
+        variance = _MeanOverProcesses.apply(centred.square().mean((0, 2, 3)))
         with torch.no_grad():
             count = x.numel() // x.shape[1] * world()
             self.num_batches_tracked += 1
@@ -121,5 +120,15 @@ class _SharedBatchNorm(nn.BatchNorm2d):
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
-def _mean_over_processes(values: torch.Tensor) -> torch.Tensor:
-    return torch.distributed.nn.functional.all_reduce(values) / world()  # gradients go through it
+class _MeanOverProcesses(torch.autograd.Function):
+    """The mean of the processes' values; gradients are averaged likewise on their way back."""
+
+    @staticmethod
+    def forward(_, values):
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / world()
+
+    @staticmethod
+    def backward(_, gradient):
+        return _MeanOverProcesses.forward(_, gradient)
