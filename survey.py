@@ -28,6 +28,7 @@ from models import SyncNet_color
 from verdicts import judge_all
 
 EXPERT = Path("checkpoints/lipsync_expert.pth")
+FEWEST_WINDOWS = 20  # compared at every shift; fewer give wrong offsets now and then
 WINDOWS = 300  # of a clip, evenly spaced, that the expert looks at
 PICTURES = 8  # of a clip, whose sharpness is measured
 
@@ -126,7 +127,7 @@ def _offset(clip: Clip, expert, hp: HParams, precision: Precision) -> dict:
     rows = clip.rows_in_a_row(hp.window_frames)
     rows = rows[:: -(-len(rows) // WINDOWS) or 1]
     distances = sync_offset.shift_distances(expert, clip.faces, rows, clip.frames[rows], clip.mel, hp, precision)
-    score = sync_offset.score(distances)
+    score = sync_offset.score(distances, FEWEST_WINDOWS)
     if score is None:
         return {"offset": None, "confidence": None, "evidence": None}
     return {

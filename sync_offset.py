@@ -19,7 +19,6 @@ MAX_SHIFT = 15  # frames
 BATCH = 64  # windows embedded at once
 WINDOW_OVERLAP = 5  # neighbouring windows share all but one of their five frames
 NEAR = 2  # frames around the best shift that say nothing against it, since mels there overlap
-FEWEST_WINDOWS = 20  # of those compared at every shift; fewer give wrong offsets now and then
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,11 @@ class SyncScore:
     evidence: float
 
 
-def score(distances: np.ndarray) -> SyncScore | None:
-    """The score of some windows' distances [W, 31]; None where fewer than FEWEST_WINDOWS were compared at every
+def score(distances: np.ndarray, fewest: int = 1) -> SyncScore | None:
+    """The score of some windows' distances [W, 31]; None where fewer than `fewest` were compared at every
     shift."""
     whole = distances[~np.isnan(distances).any(axis=1)]
-    if len(whole) < FEWEST_WINDOWS:
+    if len(whole) < fewest:
         return None
     curve = whole.mean(axis=0)
     best = int(curve.argmin())

@@ -186,7 +186,7 @@ def test_the_report_is_one_page_with_a_strip_a_waveform_and_a_verdict_per_clip(p
 
 
 def test_a_published_folder_is_surveyed_and_its_lists_are_written(preprocessed, expert, tmp_path, script, monkeypatch):
-    monkeypatch.setattr(sync_offset, "FEWEST_WINDOWS", 5)  # the clips last two seconds
+    monkeypatch.setattr(survey, "FEWEST_WINDOWS", 5)  # the clips last two seconds
     root, folders = copied(preprocessed, tmp_path)
     for folder in folders:
         (folder / "clip.json").unlink()
