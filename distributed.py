@@ -34,7 +34,9 @@ def join(device: str) -> str:
 
 
 def leave() -> None:
+    """Part from the other processes when all have come this far: one that leaves early can break off the others."""
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 
