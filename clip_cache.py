@@ -39,7 +39,7 @@ class Clip:
         if not sound.exists():
             raise InputError(f"{folder}: has no audio.wav; run preprocess.py again")
         self.frames = np.array([number for number, _ in pictures])
-        known = _known(folder)
+        known = record_in(folder)
         self.times = self.frames + known.get("sound_offset", 0)
         self.cuts = known.get("cuts", [])
         origin = _origin(pictures, sound, hp)
@@ -82,8 +82,8 @@ class Clip:
         return np.array(self.mel[start : start + hp.mel_window].T[None])
 
 
-def _known(folder: Path) -> dict:
-    """What preprocessing and survey know of the clip; nothing of folders that the published preprocessing wrote."""
+def record_in(folder: Path) -> dict:
+    """clip.json, what preprocessing and survey know of the clip; {} where the published preprocessing wrote none."""
     path = folder / "clip.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 

@@ -47,7 +47,7 @@ class ExpertTraining(trainer.Training):
         network = self.expert.best_weights.eval()
         loss, right, count = 0.0, 0, 0
         for batch in batches:
-            batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+            batch = self.to_device(batch)
             with self.precision.autocast():
                 audio, face = network(*expert_inputs(batch))
             in_sync = batch["in_sync"]

@@ -194,8 +194,7 @@ def main(args: argparse.Namespace) -> int:
     folders = survey.clip_folders(args.data_root)[distributed.rank() :: distributed.world()]
     records = [survey.record_of(folder, args.data_root, hp) for folder in folders]
     expert = survey.load_expert(args.syncnet_checkpoint_path, device)
-    records, said = survey.survey(records, args.data_root, expert, hp, device)
-    code = survey.conclude(args.data_root, args.filelists_dir, records, said)
+    code = survey.report_on(records, args.data_root, args.filelists_dir, expert, hp, device)
     distributed.leave()
     return code
 
@@ -203,8 +202,7 @@ def main(args: argparse.Namespace) -> int:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_root", type=Path, required=True, help="the --preprocessed_root of preprocess.py")
-    parser.add_argument("--filelists_dir", type=Path, default=Path("filelists"), help="where the lists go")
-    parser.add_argument("--syncnet_checkpoint_path", type=Path, help=f"lip-sync expert (default: {survey.EXPERT})")
+    survey.add_flags(parser)
     cli.add_common_flags(parser)
     return parser.parse_args(argv)
 

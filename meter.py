@@ -25,10 +25,7 @@ class Meter:
         self.since = time.perf_counter()
 
     def works(self) -> None:
-        now = time.perf_counter()
-        self.waited += now - self.since
-        self.seconds += now - self.since
-        self.since = now
+        self.waited += self._count()
 
     def add(self, losses: dict[str, torch.Tensor]) -> None:
         """The losses of one batch; not read here, since a GPU would be waited for."""
@@ -41,10 +38,11 @@ class Meter:
         self._count()
         self.steps += 1
 
-    def _count(self) -> None:
-        now = time.perf_counter()
-        self.seconds += now - self.since
-        self.since = now
+    def _count(self) -> float:
+        """Add the time since the last call to the seconds; returns it."""
+        before, self.since = self.since, time.perf_counter()
+        self.seconds += self.since - before
+        return self.since - before
 
     def read(self) -> dict[str, float]:
         """Means and rates since the reading before; the time that a GPU needs to finish counts in."""

@@ -16,7 +16,6 @@ training. Under torchrun the videos are shared among the processes, on one machi
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import signal
@@ -33,6 +32,7 @@ import cli
 import distributed
 import survey
 from cli import InputError
+from clip_cache import record_in
 from clip_maker import ClipMaker, Job
 from devices import pick_device
 from face_detection import build_detector
@@ -74,10 +74,7 @@ def plan(args: argparse.Namespace, hp: HParams) -> list[Job]:
 
 def finished(job: Job) -> dict | None:
     """The record of a clip that is there and made from what its job says, else None."""
-    path = job.folder / "clip.json"
-    if not path.exists():
-        return None
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = record_in(job.folder)
     return record if record.get("origin") == job.origin() else None
 
 
@@ -136,9 +133,8 @@ def worker_devices(args: argparse.Namespace, on_gpu: bool) -> list[str]:
     return [device] * (args.workers or (cores if device == "cpu" else 1))
 
 
-def make_clips(args: argparse.Namespace, hp: HParams) -> list[dict]:
-    """Records of this process's share of the videos."""
-    jobs = plan(args, hp)[distributed.rank() :: distributed.world()]
+def make_clips(jobs: list[Job], args: argparse.Namespace) -> list[dict]:
+    """The records of the jobs' clips; those that are finished already are not made again."""
     records, open_jobs = [], []
     for job in jobs:
         record = finished(job)
@@ -152,12 +148,12 @@ def make_clips(args: argparse.Namespace, hp: HParams) -> list[dict]:
 def main(args: argparse.Namespace) -> int:
     hp = hparams.override(args.hparams)
     device = pick_device(distributed.join(args.device))
-    find_videos(args.data_root)
+    jobs = plan(args, hp)[distributed.rank() :: distributed.world()]
     cli.writable_folder(args.preprocessed_root, "--preprocessed_root")
     cli.writable_folder(args.filelists_dir, "--filelists_dir")
     expert = survey.load_expert(args.syncnet_checkpoint_path, device)
-    records, said = survey.survey(make_clips(args, hp), args.preprocessed_root, expert, hp, device)
-    code = survey.conclude(args.preprocessed_root, args.filelists_dir, records, said)
+    records = make_clips(jobs, args)
+    code = survey.report_on(records, args.preprocessed_root, args.filelists_dir, expert, hp, device)
     distributed.leave()
     return code
 
@@ -166,11 +162,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_root", type=Path, required=True, help="folder of videos, flat or nested")
     parser.add_argument("--preprocessed_root", type=Path, required=True, help="where the clips go")
-    parser.add_argument("--filelists_dir", type=Path, default=Path("filelists"), help="where the lists go")
     parser.add_argument("--ngpu", type=int, default=1, help="GPUs to use, where there are any")
     parser.add_argument("--workers", type=int, help="processes (default: one per GPU, without any one per core)")
     parser.add_argument("--batch_size", type=int, default=32, help="frames detected at once")
-    parser.add_argument("--syncnet_checkpoint_path", type=Path, help=f"lip-sync expert (default: {survey.EXPERT})")
+    survey.add_flags(parser)
     parser.add_argument("--face_detector", choices=("auto", "sfd", "retinaface"), default="auto")
     cli.add_common_flags(parser)
     args = parser.parse_args(argv)

@@ -9,6 +9,7 @@ import soundfile
 
 import page
 from cli import write_text
+from video import read_image
 
 ROWS = 40  # more usable clips than this are summed up in the terminal, not listed
 SHOWN = 150  # clips with pictures in report.html; those with something to say come first
@@ -102,7 +103,7 @@ def _strip(clip: Path) -> np.ndarray:
     """Faces from all over the clip, side by side."""
     numbers = sorted(int(path.stem) for path in clip.glob("*.jpg") if path.stem.isdecimal())
     chosen = [numbers[i * (len(numbers) - 1) // max(1, STRIP - 1)] for i in range(STRIP)]
-    faces = [cv2.imdecode(np.fromfile(clip / f"{number}.jpg", np.uint8), cv2.IMREAD_COLOR) for number in chosen]
+    faces = [read_image(clip / f"{number}.jpg") for number in chosen]
     return np.hstack([cv2.resize(face, (FACE * 4 // 5, FACE), interpolation=cv2.INTER_AREA) for face in faces])
 
 

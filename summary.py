@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 import page
 from cli import write_text
 from run_folder import History
+from video import read_image
 
 MARGIN = 0.02  # part of a score by which it must change to count; less is noise
 LOWER_IS_BETTER = {"mouth_l1": "the mouth's likeness", "sync_distance": "the lip-sync"}
@@ -56,7 +56,7 @@ def _strips(folder: Path, start: int, best: int) -> np.ndarray | None:
     paths = [folder / "samples" / f"step{step:09d}.png" for step in (start, best)]
     if not all(path.exists() for path in paths):
         return None
-    grids = [cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) for path in paths]
+    grids = [read_image(path) for path in paths]
     height = len(grids[0]) // 4
     return np.vstack([grids[0][2 * height : 3 * height], grids[1][2 * height :]])
 

@@ -3,12 +3,11 @@
 clip.json of every clip is brought up to date; training reads the sound's offset from it.
 """
 
+import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import soundfile
 import torch
 from tqdm import tqdm
@@ -21,16 +20,22 @@ import report
 import splits
 import sync_offset
 from cli import InputError, write_text
-from clip_cache import Clip
+from clip_cache import Clip, record_in
 from devices import Precision
 from hparams import HParams
 from models import SyncNet_color
 from verdicts import judge_all
+from video import read_image
 
 EXPERT = Path("checkpoints/lipsync_expert.pth")
 FEWEST_WINDOWS = 20  # compared at every shift; fewer give wrong offsets now and then
 WINDOWS = 300  # of a clip, evenly spaced, that the expert looks at
 PICTURES = 8  # of a clip, whose sharpness is measured
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--filelists_dir", type=Path, default=Path("filelists"), help="where the lists go")
+    parser.add_argument("--syncnet_checkpoint_path", type=Path, help=f"lip-sync expert (default: {EXPERT})")
 
 
 def load_expert(path: Path | None, device: torch.device) -> torch.nn.Module | None:
@@ -56,54 +61,48 @@ def clip_folders(root: Path) -> list[Path]:
 
 def record_of(folder: Path, root: Path, hp: HParams) -> dict:
     """clip.json, or what can be told without it."""
-    path = folder / "clip.json"
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
+    record = record_in(folder)
+    if record:
+        return record
     frames = Clip(folder, hp).frames
     return {
         "clip": folder.relative_to(root).as_posix(), "problem": None, "frames": int(frames[-1]) + 1,
         "seconds": round((int(frames[-1]) + 1) / hp.fps, 3), "faces": len(frames),
-        "face_height": _picture_height(folder / f"{frames[len(frames) // 2]}.jpg"),
+        "face_height": len(read_image(folder / f"{frames[len(frames) // 2]}.jpg")),
     }  # fmt: skip
 
 
-def survey(records: list[dict], root: Path, expert, hp: HParams, device: torch.device) -> tuple[list[dict], list[str]]:
-    """All processes' records with what was measured and the verdicts, in order, and what to say of all together.
+def report_on(records: list[dict], root: Path, filelists_dir: Path, expert, hp: HParams, device: torch.device) -> int:
+    """Measure and judge the clips of all processes; in the main process bring clip.json, report and lists up to date
+    and say so. Returns the exit code: 0 where all clips can be used.
 
     records: this process's share.
     """
     looked_at = list(_look_at_all(records, root, expert, hp, Precision("auto", device)))
     everything = sorted(distributed.joined(looked_at), key=lambda record: record["clip"])
+    if not distributed.is_main():
+        return 0
     judged, said = judge_all(everything, hp)
-    if distributed.is_main():
-        for record in judged:
-            if "frames" in record:
-                _write_record(root / record["clip"] / "clip.json", record)
-    return judged, said
+    for record in judged:
+        if "frames" in record:
+            _write_record(root / record["clip"] / "clip.json", record)
+    report.write(root, judged, said)
+    print(report.table(judged))
+    for line in said:
+        print(line)
+    print(f"{root / 'report.html'}: look at it before training")
+    usable, left_out = ([record["clip"] for record in judged if record["usable"] is good] for good in (True, False))
+    if not usable:
+        raise InputError(f"{root}: none of its {len(judged)} videos can be used; see the table")
+    for sentence in splits.update_lists(filelists_dir, root, usable, left_out):
+        print(sentence)
+    return 0 if not left_out else 1
 
 
 def _write_record(path: Path, record: dict) -> None:
     text = json.dumps(record, indent=1, ensure_ascii=False)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-
-
-def conclude(root: Path, filelists_dir: Path, records: list[dict], said: list[str]) -> int:
-    """Write report and lists in the main process and say so; returns the exit code: 0 where all clips can be used."""
-    usable = [record["clip"] for record in records if record["usable"]]
-    if not distributed.is_main():
-        return 0
-    report.write(root, records, said)
-    print(report.table(records))
-    for line in said:
-        print(line)
-    print(f"{root / 'report.html'}: look at it before training")
-    if not usable:
-        raise InputError(f"{root}: none of its {len(records)} videos can be used; see the table")
-    left_out = [record["clip"] for record in records if not record["usable"]]
-    for sentence in splits.update_lists(filelists_dir, root, usable, left_out):
-        print(sentence)
-    return 0 if not left_out else 1
 
 
 def _look_at_all(records: list[dict], root: Path, expert, hp: HParams, precision: Precision) -> Iterator[dict]:
@@ -133,7 +132,3 @@ def _offset(clip: Clip, expert, hp: HParams, precision: Precision) -> dict:
     return {
         "offset": score.offset, "confidence": round(score.confidence, 4), "evidence": round(score.evidence, 2)
     }  # fmt: skip
-
-
-def _picture_height(path: Path) -> int:
-    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR).shape[0]

@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+from abc import ABC, abstractmethod
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     cli.add_common_flags(parser)
 
 
-class Training:
+class Training(ABC):
     """One training run. A script's own training says what is trained and how:
 
     learners by the prefix of their checkpoints' names, "" for the network that is evaluated; forward, which takes a
@@ -64,19 +65,19 @@ class Training:
         self.windows, self.eval_windows = open_windows(kind, args.data_root, args.filelists_dir, self.hp)
         self.learners: dict[str, Learner] = {}
 
-    def forward(self, batch: dict) -> dict[str, torch.Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, batch: dict) -> dict[str, torch.Tensor]: ...
 
-    def evaluate(self, step: int, batches: list[dict], log: SummaryWriter) -> dict[str, float]:
-        raise NotImplementedError
+    @abstractmethod
+    def evaluate(self, step: int, batches: list[dict], log: SummaryWriter) -> dict[str, float]: ...
 
-    def objective(self, scores: dict[str, float]) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def objective(self, scores: dict[str, float]) -> float: ...
 
-    def heed(self, scores: dict[str, float]) -> None:
+    def heed(self, scores: dict[str, float]) -> None:  # noqa: B027  most trainings have nothing to do here
         pass
 
-    def conclude(self) -> None:
+    def conclude(self) -> None:  # noqa: B027
         pass
 
     def state(self) -> dict:
@@ -112,7 +113,7 @@ class Training:
             for step in range(first + 1, last + 1):
                 for part in range(1, hp.accumulate + 1):
                     meter.waits()
-                    batch = {name: t.to(self.device, non_blocking=True) for name, t in next(batches).items()}
+                    batch = self.to_device(next(batches))
                     meter.works()
                     meter.add(self._gather(batch, part == hp.accumulate))
                 for learner in self.learners.values():
@@ -140,6 +141,9 @@ class Training:
                     raise KeyboardInterrupt
                 if ends:
                     return
+
+    def to_device(self, batch: dict) -> dict:
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
 
     def _gather(self, batch: dict, last: bool) -> dict[str, torch.Tensor]:
         """Forward and backward passes; gradients are exchanged with other processes only for a step's last batch."""

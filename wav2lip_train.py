@@ -112,7 +112,7 @@ class GeneratorTraining(trainer.Training):
         network = self.generator.best_weights.eval()
         l1, sync, count = 0.0, 0.0, 0
         for batch in batches:
-            batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+            batch = self.to_device(batch)
             faces, target = generator_inputs(batch)
             with self.precision.autocast():
                 generated = network(batch["mels"], faces)

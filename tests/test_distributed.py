@@ -80,7 +80,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(preprocessed, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(f"{EXPERT}.py", *where(preprocessed, whole), *common, "--max_steps", 30)
 
-    with start(f"{EXPERT}.py", *where(preprocessed, killed), *common, "--max_steps", 100_000, "--keep", 1000) as process:
+    endless = ["--max_steps", 100_000, "--keep", 1000]
+    with start(f"{EXPERT}.py", *where(preprocessed, killed), *common, *endless) as process:
         while not (killed / "checkpoint_step000000010.pth").exists():
             assert process.poll() is None
             time.sleep(0.01)
