@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 .PHONY: demo test lint bench
 
 demo: $(INSTALLED)
-	$(RUN) -m demo.run
+	$(RUN) inference.py --demo
 
 test: $(INSTALLED)
 	$(RUN) -m pytest -q

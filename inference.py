@@ -1,6 +1,7 @@
 """Dub any video, or a picture, with any speech.
 
-    python inference.py --checkpoint_path checkpoints/wav2lip_gan.pth --face talk.mp4 --audio speech.wav
+    python inference.py --demo                                # a bundled portrait with bundled speech
+    python inference.py --face talk.mp4 --audio speech.wav    # with the best weights that are there
     python inference.py --checkpoint_path checkpoints/mine/checkpoint_step000003000.pth \\
         --face portrait.png --audio talk.mkv --outfile results/
 
@@ -26,7 +27,9 @@ from tqdm import tqdm
 import audio
 import checkpoint
 import cli
+import weights
 from cli import InputError
+from demo import showcase
 from devices import Precision, pick_device
 from drawing import draw_mouths
 from face_detection import build_detector, detect_all
@@ -171,7 +174,10 @@ def resolve_outfile(args: argparse.Namespace) -> Path:
 def main(args: argparse.Namespace) -> None:
     began = time.perf_counter()
     device = pick_device(args.device)
-    generator, hp = checkpoint.load_network(args.checkpoint_path, Wav2Lip, args.hparams)
+    path = args.checkpoint_path or weights.generator_there()
+    if not args.checkpoint_path:
+        print(f"generator: {path}", flush=True)
+    generator, hp = checkpoint.load_network(path, Wav2Lip, args.hparams)
     generator.to(device, memory_format=torch.channels_last)
     speech = load_speech(args.audio, hp)
     shape = Shape(args.resize_factor, args.rotate, tuple(args.crop))
@@ -189,7 +195,7 @@ def main(args: argparse.Namespace) -> None:
 
     passed = dubbed.count(False)
     report = {
-        "face": str(args.face), "audio": str(args.audio), "checkpoint": str(args.checkpoint_path),
+        "face": str(args.face), "audio": str(args.audio), "checkpoint": str(path),
         "timing": "published" if args.published_timing else "training",
         "frames": len(dubbed), "dubbed": dubbed.count(True), "passed_without_face": passed,
         "damaged_packets": source.reader.damaged_packets if source.reader else 0,
@@ -202,12 +208,20 @@ def main(args: argparse.Namespace) -> None:
     print(f"{outfile}: {len(dubbed)} frames" + (f", {passed} without a face left as they were" if passed else ""))
 
 
+def demonstrate(args: argparse.Namespace) -> None:
+    showcase.prepare()
+    args.face, args.audio, args.outfile = showcase.FACE, showcase.AUDIO, showcase.DUBBED
+    main(args)
+    showcase.conclude(pick_device(args.device))
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--checkpoint_path", type=Path, required=True, help="generator weights")
-    add("--face", type=Path, required=True, help="video or picture with the face")
-    add("--audio", type=Path, required=True, help="any sound or video file with the speech")
+    add("--checkpoint_path", type=Path, help="generator weights (default: published ones that are there, else bundled)")
+    add("--face", type=Path, help="video or picture with the face")
+    add("--audio", type=Path, help="any sound or video file with the speech")
+    add("--demo", action="store_true", help="dub the bundled portrait with the bundled speech, and score the result")
     add("--outfile", "--out-file", "--out_file", type=Path, default=Path("results/result_voice.mp4"),
         help="video to write, or a folder (default: results/result_voice.mp4)")  # fmt: skip
     add("--static", type=_boolean, nargs="?", const=True, default=False, help="use the first frame only")
@@ -227,6 +241,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--face_detector", choices=("auto", "sfd", "retinaface"), default="auto")
     cli.add_common_flags(parser)
     args = parser.parse_args(argv)
+    if not args.demo and not (args.face and args.audio):
+        parser.error("--face and --audio are needed, or --demo")
     if args.box and set(args.box) == {-1}:  # the published way of saying: detect
         args.box = None
     if args.fps <= 0 or min(args.resize_factor, args.face_det_batch_size, args.wav2lip_batch_size or 1) < 1:
@@ -241,4 +257,5 @@ def _boolean(text: str) -> bool:
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    given = parse_args()
+    cli.run(demonstrate if given.demo else main, given)

@@ -50,43 +50,63 @@ def score(distances: np.ndarray, fewest: int = 1) -> SyncScore | None:
     return SyncScore(best - MAX_SHIFT, float(curve[best]), confidence, curve, evidence)
 
 
-@torch.inference_mode()
+def compare(lips: torch.Tensor, times: np.ndarray, voice: torch.Tensor, absent: float = np.nan) -> np.ndarray:
+    """Distances of windows from the sound at every shift.
+
+    lips: [W, D], embeddings of windows; times: int [W], the frame numbers at which they start, in the sound's time;
+    voice: [F, D], embeddings of the sound that belongs to windows starting at frames 0 to F-1; absent: what all values
+    of an embedding are where there is no sound. Returns float32 [W, 31].
+    """
+    voice = torch.cat((voice, voice.new_full((1, lips.shape[1]), absent)))  # the last row: no sound
+    wanted = times[:, None] + np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
+    last = len(voice) - 1
+    place = torch.from_numpy(np.where((wanted >= 0) & (wanted < last), wanted, last)).to(lips.device)
+    distances = np.empty(wanted.shape, np.float32)
+    for first in range(0, len(lips), BATCH):
+        part = slice(first, first + BATCH)
+        distances[part] = (lips[part, None] - voice[place[part]]).norm(dim=2).cpu().numpy()  # [BATCH, 31, D] at once
+    return distances
+
+
 def shift_distances(expert: torch.nn.Module, faces: np.ndarray, starts: np.ndarray, times: np.ndarray, mel: np.ndarray,
                     hp: HParams, precision: Precision) -> np.ndarray:  # fmt: skip
-    """Distances of windows from the mel at every shift.
+    """Distances of windows from the mel at every shift, as an expert of this project finds them.
 
-    expert: in eval mode on precision's device; faces: uint8 BGR [N, S, S, 3]; starts: int [W], the rows at which five
-    frames in a row start; times: int [W], the frame numbers (at hp.fps) of these rows in the sound's time; mel: float32
-    [columns, num_mels]. Returns float32 [W, 31], NaN where the shifted mel is not there.
+    starts, times: int [W], the rows of faces at which windows start, and their frame numbers (at hp.fps) in the sound's
+    time; for the others see embed_lips and embed_voice. Returns float32 [W, 31], NaN where there is no mel.
     """
-    shifts = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
-    wanted, place = np.unique(times[:, None] + shifts, return_inverse=True)
-    columns = np.array([audio.window_mel_start(int(frame), hp) for frame in wanted])
-    there = (wanted >= 0) & (columns + hp.mel_window <= len(mel))
+    return compare(embed_lips(expert, faces, starts, hp, precision), times, embed_voice(expert, mel, hp, precision))
 
-    def embed(encoder, inputs) -> torch.Tensor:
-        parts = []
-        for first in range(0, len(inputs), BATCH):
-            with precision.autocast():
-                parts.append(encoder(inputs[first : first + BATCH]))
-        return torch.cat(parts).float()
 
-    def voices(starts):
-        windows = np.stack([mel[start : start + hp.mel_window].T[None] for start in starts])
-        return expert.embed_audio(torch.from_numpy(windows).to(precision.device))
+def embed_lips(expert, faces: np.ndarray, starts: np.ndarray, hp: HParams, precision: Precision) -> torch.Tensor:
+    """expert: SyncNet_color in eval mode on precision's device; faces: uint8 BGR [N, S, S, 3]; starts: int [W], rows at
+    which five frames in a row start. Returns float32 [W, D]."""
 
-    def lips(rows):
-        windows = lower_half_windows(faces, rows, hp.window_frames)
-        return expert.embed_faces(torch.from_numpy(windows).to(precision.device))
+    def windows(rows):
+        return lower_half_windows(faces, rows, hp.window_frames)
 
-    distances = np.full((len(starts), len(shifts)), np.nan, np.float32)
-    if not len(starts) or not there.any():
-        return distances
-    face = embed(lips, starts)  # [W, D]
-    voice = torch.full((len(wanted), face.shape[1]), torch.nan, device=face.device)
-    voice[torch.from_numpy(there)] = embed(voices, columns[there])
-    place = torch.from_numpy(place.reshape(len(starts), len(shifts)))
-    for first in range(0, len(starts), BATCH):  # [BATCH, 31, D] at once
-        part = slice(first, first + BATCH)
-        distances[part] = (face[part, None] - voice[place[part]]).norm(dim=2).cpu().numpy()
-    return distances
+    return in_batches(expert.embed_faces, windows, starts, precision)
+
+
+def embed_voice(expert, mel: np.ndarray, hp: HParams, precision: Precision) -> torch.Tensor:
+    """mel: float32 [columns, num_mels] -> float32 [F, D], for windows that start at frames 0 to F-1."""
+    columns = [
+        audio.window_mel_start(frame, hp) for frame in range(int(len(mel) / hp.mel_columns_per_second * hp.fps) + 1)
+    ]
+    columns = [column for column in columns if column + hp.mel_window <= len(mel)]
+
+    def windows(starts):
+        return np.stack([mel[start : start + hp.mel_window].T[None] for start in starts])
+
+    return in_batches(expert.embed_audio, windows, columns, precision)
+
+
+@torch.inference_mode()
+def in_batches(encoder, inputs_at, starts, precision: Precision) -> torch.Tensor:
+    """Embeddings float32 [N, D] of what inputs_at(some of the starts) gives, an array; [0, 1] for none."""
+    parts = []
+    for first in range(0, len(starts), BATCH):
+        inputs = torch.from_numpy(inputs_at(starts[first : first + BATCH])).to(precision.device)
+        with precision.autocast():
+            parts.append(encoder(inputs).float())
+    return torch.cat(parts) if parts else torch.empty(0, 1, device=precision.device)

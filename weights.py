@@ -4,21 +4,27 @@
     python weights.py fetch s3fd wav2lip_gan        # download; an interrupted download goes on where it was
     python weights.py import ~/Downloads/file.pth   # put a file that you have in its place, whatever its name
     python weights.py verify                        # check every file that is there
+    python weights.py export best.pth mine.safetensors   # weights alone in half precision, to keep or to share
 
 Files are told by their SHA-256. The published weights were trained on LRS2 and may not be used commercially.
+Small weights trained with this project come with it (checkpoints/README.md).
 """
 
 import argparse
 import hashlib
 import http.client
+import json
 import shutil
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
+import torch
 from tqdm import tqdm
 
+import checkpoint
 import cli
 from cli import InputError
 
@@ -83,6 +89,30 @@ PUBLISHED = (
         "generator as the authors' page serves it since 2025 (TorchScript); not for commercial use",
     ),
 )  # fmt: skip
+BUNDLED_GENERATOR = ROOT / "checkpoints" / "wav2lip_small.safetensors"
+BUNDLED_EXPERT = ROOT / "checkpoints" / "lipsync_expert_small.safetensors"
+PUBLISHED_SCORER = ROOT / "checkpoints" / "syncnet_v2.model"  # of the field's LSE-D and LSE-C; to be put there by hand
+GENERATORS = ("wav2lip_gan", "wav2lip", "wav2lip_sd_gan")  # the best first
+
+
+def generator_there() -> Path:
+    """The best generator that is there: a published one before the bundled one."""
+    published = [weights.path for name in GENERATORS for weights in PUBLISHED if weights.name == name]
+    return _there([*published, BUNDLED_GENERATOR], "--checkpoint_path")[0]
+
+
+def scorers_there() -> list[Path]:
+    """All weights that lip-sync can be scored with."""
+    published = [weights.path for weights in PUBLISHED if weights.name == "lipsync_expert"]
+    return _there([PUBLISHED_SCORER, *published, BUNDLED_EXPERT], "--syncnet_checkpoint_path")
+
+
+def _there(paths: list[Path], flag: str) -> list[Path]:
+    found = [path for path in paths if path.exists()]
+    if not found:
+        names = ", ".join(path.relative_to(ROOT).as_posix() for path in paths)
+        raise InputError(f"{flag}: not given, and none of {names} is there; `python weights.py list` says more")
+    return found
 
 
 def sha256(path: Path) -> str:
@@ -162,10 +192,31 @@ def bring_in(source: Path) -> None:
     print(f"{weights.name}: {weights.file}, verified")
 
 
+def export(source: Path, target: Path) -> None:
+    """The network's weights alone, in half precision, with the values it was trained with."""
+    if target.suffix != ".safetensors":
+        raise InputError(f"{target}: give a name that ends in .safetensors")
+    cli.writable_folder(target.parent, "OUT")
+    content = checkpoint.read(source)
+    values = checkpoint.hparams_of(content).to_dict()
+    state = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in content["state_dict"].items()
+    }
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+        raise InputError(f"{source}: has values that half precision cannot hold; share the file itself")
+    part = target.with_name(target.name + ".part")
+    safetensors.torch.save_file(state, part, {"hparams": json.dumps(values)})
+    part.replace(target)
+    print(f"{target}: {checkpoint.identify(state)}, {target.stat().st_size / 1e6:.1f} MB")
+
+
 def list_all() -> None:
     for weights in PUBLISHED:
         state = "there" if weights.path.exists() else "missing"
         print(f"{weights.name:20} {weights.size / 1e6:6.1f} MB  {state:8} {weights.file}\n{'':20} {weights.note}")
+    for path in filter(Path.exists, (BUNDLED_GENERATOR, BUNDLED_EXPERT)):
+        print(f"{'bundled':20} {path.stat().st_size / 1e6:6.1f} MB  there    {path.relative_to(ROOT).as_posix()}")
 
 
 def verify() -> None:
@@ -185,6 +236,8 @@ def main(args: argparse.Namespace) -> None:
     elif args.command == "import":
         for source in args.files:
             bring_in(source)
+    elif args.command == "export":
+        export(args.source, args.target)
     else:
         unknown = [name for name in args.names if name not in by_name]
         if unknown:
@@ -201,6 +254,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     commands.add_parser("verify")
     commands.add_parser("fetch").add_argument("names", nargs="+", metavar="NAME")
     commands.add_parser("import").add_argument("files", nargs="+", type=Path, metavar="FILE")
+    export_flags = commands.add_parser("export")
+    export_flags.add_argument("source", type=Path, metavar="CHECKPOINT")
+    export_flags.add_argument("target", type=Path, metavar="OUT")
     return parser.parse_args(argv)
 
 

@@ -9,8 +9,10 @@ import torch
 import cli
 import color_syncnet_train
 import dataset
+import evaluate
 import inference
 import preprocess
+import scoring
 import wav2lip_train
 import weights
 from demo.portrait import make_clip
@@ -23,6 +25,8 @@ SCRIPTS = {
     "color_syncnet_train": color_syncnet_train,
     "wav2lip_train": wav2lip_train,
     "inference": inference,
+    "evaluate": evaluate,
+    "scoring": scoring,
     "weights": weights,
 }
 NARROW_TEXT = "width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16"
