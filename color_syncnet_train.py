@@ -37,7 +37,11 @@ class ExpertTraining(trainer.Training):
         self.learners = {"": self.expert}
 
     def forward(self, batch):
-        loss = losses.cosine_bce(*self.expert(*expert_inputs(batch)), batch["in_sync"])
+        audio, face = self.expert(*expert_inputs(batch))
+        if self.hp.syncnet_all_pairs:
+            loss = losses.all_pairs_bce(audio, face)
+        else:
+            loss = losses.cosine_bce(audio, face, batch["in_sync"])
         self.expert.backward(loss)
         return {"loss": loss.detach()}
 

@@ -47,8 +47,8 @@ class Windows(Dataset):
 
     per_frame_mels = False
 
-    def __init__(self, clips: list[Clip], hp: HParams, augment: bool = False):
-        self.hp, self.augment = hp, augment
+    def __init__(self, clips: list[Clip], hp: HParams, training: bool = False):
+        self.hp, self.training = hp, training
         rows = [(clip, clip.window_rows(hp, self.per_frame_mels)) for clip in clips]
         rows = [(clip, starts) for clip, starts in rows if len(starts) > 1]  # one to show, one to compare with
         self.clips = [clip for clip, _ in rows]
@@ -71,17 +71,18 @@ class Windows(Dataset):
         """The frames of the windows that start at these rows, all augmented alike: uint8 [windows, 5, 96, 96, 3]."""
         T = self.hp.window_frames
         frames = np.concatenate([clip.faces[row : row + T] for row in rows])
-        if self.augment:
+        if self.training and self.hp.augment:
             frames = augmented(frames, rng)
         return frames.reshape(len(rows), T, *frames.shape[1:])
 
 
 class ExpertWindows(Windows):
-    """Items: faces uint8 [5, 48, 96, 3] lower halves; mel float32 [1, 80, 16]; in_sync float 0 or 1, half and half."""
+    """Items: faces uint8 [5, 48, 96, 3] lower halves; mel float32 [1, 80, 16]; in_sync float 0 or 1, half and half, or
+    in training with hp.syncnet_all_pairs always 1."""
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
         clip, row, other, rng = self._draw(*key)
-        in_sync = bool(rng.integers(2))
+        in_sync = (self.training and self.hp.syncnet_all_pairs) or bool(rng.integers(2))
         start = audio.window_mel_start(int(clip.times[row if in_sync else other]), self.hp)
         faces = self._frames(clip, (row,), rng)[0, :, self.hp.img_size // 2 :]
         return {"faces": faces, "mel": clip.mel_window(start, self.hp), "in_sync": np.float32(in_sync)}
@@ -133,7 +134,7 @@ def open_windows(kind: type[Windows], data_root: Path, filelists_dir: Path, hp: 
     for split in ("train", "eval"):
         with distributed.main_first():
             clips = open_clips(data_root, split, filelists_dir, hp)
-        windows = kind(clips, hp, augment=hp.augment and split == "train")
+        windows = kind(clips, hp, training=split == "train")
         print(f"{split}: {len(clips)} clips, {len(windows)} windows", flush=True)
         if not len(windows):
             raise InputError(

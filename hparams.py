@@ -68,6 +68,7 @@ class HParams:
     syncnet_batch_size: int = 64  # windows in one step, over all processes
     syncnet_lr: float = 1e-4
     syncnet_ema: float = 0.998  # see ema
+    syncnet_all_pairs: bool = False  # every sound of a batch is off-sync for every other face; for one speaker's clips
     syncnet_eval_interval: int = 10000  # steps
     syncnet_checkpoint_interval: int = 10000  # steps
 
@@ -90,7 +91,7 @@ class HParams:
     def _checked(self) -> "HParams":
         may_be_zero = {
             "seed", "num_workers", "save_optimizer_state", "augment", "clip_norm", "warmup_steps", "cosine_lr",
-            "compile",
+            "compile", "syncnet_all_pairs",
             "sync_batch_norm", "ema", "syncnet_ema", "syncnet_wt", "disc_wt", "preemphasis", "fmin",
         }  # fmt: skip
         for name, value in asdict(self).items():

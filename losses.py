@@ -20,6 +20,17 @@ def cosine_bce(audio: torch.Tensor, face: torch.Tensor, in_sync: torch.Tensor) -
     return F.binary_cross_entropy(cosine.clamp(0.0, 1.0), in_sync.float())
 
 
+def all_pairs_bce(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
+    """BCE of the cosine similarities of every sound with every face of a batch: in sync with its own, off with the
+    others, either counting half.
+
+    audio, face [B, D], of unit length, B at least 2. Returns a scalar, computed in float32.
+    """
+    cosines = (audio.float() @ face.float().T).clamp(1e-6, 1 - 1e-6)  # [B, B]
+    own = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+    return 0.5 * (-torch.log(cosines[own]).mean() - torch.log1p(-cosines[~own]).mean())
+
+
 def sync_loss(expert: torch.nn.Module, mel: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
     """How far from in sync the expert finds a generated window.
 

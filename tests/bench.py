@@ -80,7 +80,7 @@ def plain_window(clip: Clip, rng: np.random.Generator, per_frame_mels: bool) -> 
 
 
 def bench_loader(clip: Clip) -> None:
-    batches = training_batches(GeneratorWindows([clip], HP, augment=True), HP.batch_size, 0)
+    batches = training_batches(GeneratorWindows([clip], HP, training=True), HP.batch_size, 0)
     rng = np.random.default_rng(0)
     plain = rate(lambda: plain_window(clip, rng, True), 1)
     report("generator windows from disk, augmented", "windows/s", rate(lambda: next(batches), HP.batch_size), plain)
@@ -121,7 +121,7 @@ def bench_s3fd_boxes() -> None:
 
 
 def bench_generator_training(clip: Clip, device: torch.device, size: int) -> None:
-    batches = training_batches(GeneratorWindows([clip], HP, augment=True), size, 0)
+    batches = training_batches(GeneratorWindows([clip], HP, training=True), size, 0)
     learner = Learner(Wav2Lip(), HP, device, Precision("auto", device), 1e-4)
 
     def ours():
@@ -147,7 +147,7 @@ def bench_generator_training(clip: Clip, device: torch.device, size: int) -> Non
 
 
 def bench_expert_training(clip: Clip, device: torch.device, size: int) -> None:
-    batches = training_batches(ExpertWindows([clip], HP, augment=True), size, 0)
+    batches = training_batches(ExpertWindows([clip], HP, training=True), size, 0)
     learner = Learner(SyncNet_color(), HP, device, Precision("auto", device), 1e-4, ema=0.998)
 
     def ours():

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import audio
+import losses
 from cli import InputError
 from clip_cache import Clip
 from conftest import NARROW
@@ -22,6 +23,7 @@ from dataset import (
     evaluation_batches,
     expert_inputs,
     generator_inputs,
+    open_clips,
     training_batches,
 )
 
@@ -130,7 +132,7 @@ def test_augmentation_changes_a_window_and_its_reference_alike(folder):
         picture[:, 48:] = 180
         cv2.imwrite(str(folder / f"{n}.jpg"), picture)
     clip = Clip(folder, NARROW)
-    plain, changed = GeneratorWindows([clip], NARROW), GeneratorWindows([clip], NARROW, augment=True)
+    plain, changed = GeneratorWindows([clip], NARROW), GeneratorWindows([clip], NARROW, training=True)
     mirrored = 0
     for place in range(40):
         item, before = changed[(place, 7)], plain[(place, 7)]
@@ -216,3 +218,18 @@ def test_broken_clips_are_named(folder, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds no frames"):
         Clip(tmp_path / "none", NARROW)
+
+
+def test_with_all_pairs_training_shows_every_window_in_sync_and_judges_it_against_all_others(preprocessed):
+    hp = NARROW.override("syncnet_all_pairs=True")
+    clips = open_clips(preprocessed.root, "train", preprocessed.lists, hp)
+    shown = {training: [ExpertWindows(clips, hp, training)[(place, place)]["in_sync"] for place in range(20)]
+             for training in (True, False)}  # fmt: skip
+    assert all(shown[True])
+    assert 0 < sum(shown[False]) < 20  # judged as ever
+
+    right, wrong = torch.eye(4), torch.eye(4)[[1, 0, 2, 3]]
+    assert losses.all_pairs_bce(right, right) < 1e-4
+    assert losses.all_pairs_bce(right, wrong) > 3
+    halves = torch.full((3, 4), 0.5)  # all alike: every cosine is 1
+    assert losses.all_pairs_bce(halves, halves) == pytest.approx(-0.5 * np.log(1e-6), rel=1e-2)
