@@ -29,7 +29,6 @@ import checkpoint
 import cli
 import weights
 from cli import InputError
-from demo import showcase
 from devices import Precision, pick_device
 from drawing import draw_mouths
 from face_detection import build_detector, detect_all
@@ -209,6 +208,8 @@ def main(args: argparse.Namespace) -> None:
 
 
 def demonstrate(args: argparse.Namespace) -> None:
+    from demo import showcase  # scikit-image and the scorers, which no other dub waits for
+
     showcase.prepare()
     args.face, args.audio, args.outfile = showcase.FACE, showcase.AUDIO, showcase.DUBBED
     main(args)
