@@ -127,9 +127,14 @@ def speech_problem(powers: np.ndarray) -> str | None:
     return f"keeps one level (within {spread:.1f} dB), as speech never does" if spread < STEADY_DB else None
 
 
-def speech_share(powers: np.ndarray) -> float:
-    """Share of these frame_powers that are speech: not far below the loud ones, and no whisper of noise."""
+def speech_frames(powers: np.ndarray) -> np.ndarray:
+    """Which of these frame_powers are speech: not far below the loud ones, and no whisper of noise; bool [n]."""
     if not len(powers):
-        return 0.0
+        return np.zeros(0, bool)
     levels = 10 * np.log10(powers + 1e-12)
-    return float((levels > max(SPEECH_FLOOR_DBFS, np.percentile(levels, 95) - SPEECH_RANGE_DB)).mean())
+    return levels > max(SPEECH_FLOOR_DBFS, np.percentile(levels, 95) - SPEECH_RANGE_DB)
+
+
+def speech_share(powers: np.ndarray) -> float:
+    """Share of these frame_powers that are speech."""
+    return float(speech_frames(powers).mean()) if len(powers) else 0.0

@@ -24,7 +24,9 @@ EXACT_COLOUR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolati
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 SOUND_GAP = 0.1  # seconds; larger holes between sound packets are filled with silence
 TIME_JUMP = 60.0  # seconds; larger jumps between frames are damage, not a slow frame rate
+EARLIER = 0.001  # seconds; time stamps are compared with this tolerance
 EARLY_END = 0.5  # seconds; a file whose packets end this much before its declared length is cut short
+FILE_START = float("-inf")  # as a start: the earliest time in the file
 DECLARES_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")  # elsewhere FFmpeg may only guess the length
 
 
@@ -40,8 +42,9 @@ class VideoReader:
     """One video file. threads: decoding threads, 0 for as many as there are cores.
 
     rate: frames a second on average; height, width: of the upright picture; start: time of the first frame in
-    seconds; duration: of the file in seconds, None if it does not say; tags: colour description, to be handed on;
-    damaged_packets: how many the latest frames() could not decode and passed over.
+    seconds; duration: of the file in seconds, None if it does not say; tags: colour description, metadata: title and
+    the like, both to be handed on; pix_fmt: how pixels are stored; damaged_packets: how many the latest pictures()
+    could not decode and passed over.
     Raises InputError when the file is missing, no video, or none of its pictures can be decoded.
     """
 
@@ -62,6 +65,7 @@ class VideoReader:
                 "color_primaries": int(first.color_primaries),
                 "color_trc": int(first.color_trc),
             }
+            self.pix_fmt, self.metadata = first.format.name, dict(container.metadata)
             self.damaged_packets = 0
             self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
             self.start = first.time or 0.0
@@ -76,14 +80,24 @@ class VideoReader:
         exact=False converts the colours quickly, two levels too dark: for looking at frames, not for keeping them.
         Raises InputError when the file turns out to end early.
         """
+        for time, picture in self.pictures():
+            yield Frame(time, self._upright(picture, exact))
+
+    def pictures(self, since: float | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Time stamps and pictures as decoded, neither turned nor converted, otherwise as frames() gives them; from the
+        one at `since` seconds, without looking for damage, where that is given."""
         with open_media(self.path) as container:
             stream = _video_stream(container, self.path)
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
+            if since is not None:
+                container.seek(int((since - EARLIER) * av.time_base))
             packets = _PacketLog()
             previous = None
             for picture in decode(container, stream, packets):
                 step = 1 / float(self.rate)
                 time = picture.time if picture.time is not None else self.start if previous is None else previous + step
+                if since is not None and time < since - EARLIER:
+                    continue
                 if previous is not None and time <= previous:
                     time = previous + step / 10
                 if previous is not None and time - previous > TIME_JUMP:
@@ -91,7 +105,7 @@ class VideoReader:
                         f"{self.path}: time stamps jump from {previous:.1f} s to {time:.1f} s; remux the file first"
                     )
                 self.damaged_packets = packets.damaged
-                yield Frame(time, self._upright(picture, exact))
+                yield time, picture
                 previous = time
             self.damaged_packets = packets.damaged
             declared = (container.start_time or 0) / av.time_base + (self.duration or 0)
@@ -139,21 +153,28 @@ def read_image(path: str | Path) -> np.ndarray:
     return image
 
 
-def read_audio(path: str | Path, sample_rate: int, start: float | None = None) -> np.ndarray:
-    """The first sound track of any media file as float32 [samples] in -1..1, mono. See audio_blocks."""
-    blocks = list(audio_blocks(path, sample_rate, start))
+def read_audio(
+    path: str | Path, sample_rate: int, start: float | None = None, stream_number: int | None = None
+) -> np.ndarray:
+    """The sound of any media file as float32 [samples] in -1..1, mono. See audio_blocks."""
+    blocks = list(audio_blocks(path, sample_rate, start, stream_number))
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
-def audio_blocks(path: str | Path, sample_rate: int, start: float | None = None) -> Iterator[np.ndarray]:
-    """Sound in blocks of float32 [n], mono.
+def audio_blocks(
+    path: str | Path, sample_rate: int, start: float | None = None, stream_number: int | None = None
+) -> Iterator[np.ndarray]:
+    """Sound in blocks of float32 [n], mono, of the stream with this number among the sound streams (None: the best).
 
     start: seconds on the file's clock at which the sound shall begin; silence is put before it, or its beginning left
-    out, to make it so. None begins with the first sample. Holes are filled with silence.
+    out, to make it so; FILE_START for where the file starts, sound or not. None begins with the first sample. Holes are
+    filled with silence.
     """
     path = Path(path)
     with open_media(path) as container:
-        stream = sound_stream(container, path)
+        stream = sound_stream(container, path, stream_number)
+        if start == FILE_START:
+            start = audio_start(container)
         resampler, shape, skip, expected = None, None, 0, None
         for frame in decode(container, stream):
             time = frame.time
@@ -240,7 +261,16 @@ def _video_stream(container, path: Path):
     return streams[0]
 
 
-def sound_stream(container, path: Path):
-    if not container.streams.audio:
+def sound_stream(container, path: Path, number: int | None = None):
+    """The sound stream with this number among the sound streams, or the one that FFmpeg finds best."""
+    streams = container.streams.audio
+    if not streams:
         raise InputError(f"{path}: has no sound track")
-    return container.streams.audio[0]
+    if number is not None and not 0 <= number < len(streams):
+        raise InputError(f"{path}: has no sound track {number}; it has {len(streams)}, counted from 0")
+    return streams[number] if number is not None else container.streams.best("audio")
+
+
+def audio_start(container) -> float:
+    """The time that counts as 0 where a file gives the sound: its own start, in seconds on its clock."""
+    return (container.start_time or 0) / av.time_base

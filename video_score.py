@@ -69,8 +69,13 @@ def evaluate(video: Path, sound: Path, reference: Path | None, scorers: list, de
     likenesses = list(_watch(reader, faces, readers, reference))
     result = {
         "video": str(video), "sound": str(sound), "frames": len(faces.track.found),
-        "faces": int(faces.track.found.sum()), "sync": [_sync(lips, heard[lips.scorer], video) for lips in readers],
+        "faces": int(faces.track.found.sum()), "sync": [sync_of(lips, heard[lips.scorer]) for lips in readers],
     }  # fmt: skip
+    if None in result["sync"]:
+        raise InputError(
+            f"{video}: too short to score: five frames in a row with a face, and sound {sync_offset.MAX_SHIFT} frames "
+            "before and after them, are needed"
+        )
     if reference:
         if not likenesses:
             raise InputError(f"{reference}: shares no frame that has a face with {video}")
@@ -127,17 +132,15 @@ def _lower_half(box: np.ndarray, image: np.ndarray) -> Rect:
     return Rect(rect.x1, (rect.y1 + rect.y2) // 2, rect.x2, rect.y2)
 
 
-def _sync(lips: Lips, voice: torch.Tensor, video: Path) -> dict:
+def sync_of(lips: Lips, voice: torch.Tensor) -> dict | None:
+    """Offset, LSE-D and LSE-C of the lips that were seen, overall and by second; None where too little was seen."""
     times = np.concatenate(lips.times) if lips.times else np.zeros(0, int)
     distances = np.zeros((0, 1), np.float32)
     if len(times):
         distances = sync_offset.compare(torch.cat(lips.parts), times, voice, lips.scorer.absent)
     whole = sync_offset.score(distances)
     if whole is None:
-        raise InputError(
-            f"{video}: too short to score: five frames in a row with a face, and sound {sync_offset.MAX_SHIFT} frames "
-            "before and after them, are needed"
-        )
+        return None
     seconds = []
     for second in range(int(times[-1]) // FPS + 1):
         part = sync_offset.score(distances[times // FPS == second])

@@ -101,10 +101,14 @@ def generator_there() -> Path:
     return _there([*published, BUNDLED_GENERATOR], "--checkpoint_path")[0]
 
 
+def experts() -> list[Path]:
+    """Where weights of a lip-sync expert belong, the published ones first."""
+    return [*(weights.path for weights in PUBLISHED if weights.name == "lipsync_expert"), BUNDLED_EXPERT]
+
+
 def scorers_there() -> list[Path]:
     """All weights that lip-sync can be scored with."""
-    published = [weights.path for weights in PUBLISHED if weights.name == "lipsync_expert"]
-    return _there([PUBLISHED_SCORER, *published, BUNDLED_EXPERT], "--syncnet_checkpoint_path")
+    return _there([PUBLISHED_SCORER, *experts()], "--syncnet_checkpoint_path")
 
 
 def _there(paths: list[Path], flag: str) -> list[Path]:
@@ -123,6 +127,12 @@ def sha256(path: Path) -> str:
             digest.update(block)
             bar.update(len(block))
     return digest.hexdigest()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, without a word."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(weights: Weights) -> None:

@@ -15,13 +15,15 @@ __all__ = ["S3FD", "RetinaFace", "build_detector", "detect_all"]
 S3FD_WEIGHTS = Path(__file__).parent / "detection" / "sfd" / "s3fd.pth"
 
 
-def build_detector(name: str = "auto", device: str = "cpu", threads: int | None = None):
+def build_detector(name: str = "auto", device: str = "cpu", threads: int | None = None,
+                   landmarks: bool = False):  # fmt: skip
     """The detector called `name`: "sfd", "retinaface", or "auto" for S3FD where its weights are, else RetinaFace.
 
-    Its `name` says which it is. threads bounds RetinaFace's CPU threads. Raises InputError for sfd without its weights.
+    Its `name` says which it is. threads bounds RetinaFace's CPU threads; landmarks: see there. Raises InputError for
+    sfd without its weights.
     """
     if name == "retinaface" or (name == "auto" and not S3FD_WEIGHTS.exists()):
-        return RetinaFace(threads)
+        return RetinaFace(threads, landmarks)
     if name not in ("auto", "sfd"):
         raise InputError(f"face detector {name}: choose auto, sfd or retinaface")
     if not S3FD_WEIGHTS.exists():

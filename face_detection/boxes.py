@@ -20,8 +20,10 @@ def shrink(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
 
 
 def unscaled(boxes: np.ndarray, scale: float) -> np.ndarray:
-    """Boxes [N, 5] found in an image that was scaled by `scale`, in the pixels it had before."""
-    return boxes / np.array([scale, scale, scale, scale, 1], np.float32)
+    """Detections [N, 5 or more] in an image that was scaled by `scale`, in the pixels it had before."""
+    factors = np.full(boxes.shape[1], scale, np.float32)
+    factors[4] = 1  # the score
+    return boxes / factors
 
 
 def grid_anchors(rows: int, columns: int, stride: int, sizes: tuple[int, ...]) -> torch.Tensor:
@@ -38,14 +40,22 @@ def decode(offsets: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     return torch.cat((centres - sizes / 2, centres + sizes / 2), dim=-1)
 
 
-def best_boxes(offsets, anchors, scores, candidate: float, overlap: float, keep: float) -> np.ndarray:
-    """Regressed offsets [N, 4], anchors [N, 4] and scores [N] of one image -> boxes float32 [M, 5], best first.
+def decode_points(offsets: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Regressed landmarks [N, 2·P] against anchors [N, 4] -> x y of each, [N, 2·P]."""
+    points = offsets.reshape(len(offsets), -1, 2) * CENTRE_VARIANCE * anchors[:, None, 2:] + anchors[:, None, :2]
+    return points.flatten(1)
+
+
+def best_boxes(offsets, anchors, scores, candidate: float, overlap: float, keep: float, points=None) -> np.ndarray:
+    """Regressed offsets [N, 4], anchors [N, 4], scores [N] and, if any, landmarks [N, 2·P] of one image -> detections
+    float32 [M, 5 + 2·P], best first.
 
     Candidates score above `candidate`; NMS drops those that overlap a better one by more than `overlap` (IoU); what
     then scores above `keep` stays.
     """
     chosen = scores > candidate
     boxes, scores = decode(offsets[chosen], anchors[chosen]), scores[chosen]
+    points = boxes[:, :0] if points is None else points[chosen]
     order = nms(boxes, scores, overlap)
     order = order[scores[order] > keep]
-    return torch.cat((boxes[order], scores[order, None]), dim=1).cpu().numpy()
+    return torch.cat((boxes[order], scores[order, None], points[order]), dim=1).cpu().numpy()

@@ -12,17 +12,18 @@ import onnxruntime
 import torch
 from retinaface.weights import WEIGHTS
 
-from face_detection.boxes import LONGEST_SIDE, MEAN_BGR, best_boxes, grid_anchors, shrink, unscaled
+from face_detection.boxes import LONGEST_SIDE, MEAN_BGR, best_boxes, decode_points, grid_anchors, shrink, unscaled
 
 STRIDE_SIZES = {8: (16, 32), 16: (64, 128), 32: (256, 512)}  # anchor sizes at each stride, in pixels
 CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE = 0.1, 0.4, 0.6
 
 
 class RetinaFace:
-    """threads: CPU threads of the network; None lets onnxruntime take all."""
+    """threads: CPU threads of the network; None lets onnxruntime take all. landmarks: detections go on with right eye,
+    left eye, nose, right and left corner of the mouth, x y each."""
 
-    def __init__(self, threads: int | None = None):
-        self.name = "RetinaFace"
+    def __init__(self, threads: int | None = None, landmarks: bool = False):
+        self.name, self.landmarks = "RetinaFace", landmarks
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         # idle threads that spin would hold up the decoder
@@ -31,16 +32,18 @@ class RetinaFace:
         self.session = onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
 
     def detect(self, frames: list[np.ndarray]) -> list[np.ndarray]:
-        """frames: BGR uint8 [H, W, 3], all of one size -> for each float32 [N, 5] (x1 y1 x2 y2 score), best first."""
+        """frames: BGR uint8 [H, W, 3], all of one size -> for each float32 [N, 5] (x1 y1 x2 y2 score), or with
+        landmarks [N, 15], best first."""
         return [self._detect_one(frame) for frame in frames]  # on a CPU a batch is no faster than its frames in turn
 
     def _detect_one(self, frame: np.ndarray) -> np.ndarray:
         small, scale = shrink(frame, LONGEST_SIDE)
         blob = cv2.dnn.blobFromImage(small, mean=MEAN_BGR)
-        offsets, scores, _ = self.session.run(None, {"input": blob})  # [1, N, 4], [1, N, 2]
+        offsets, scores, points = self.session.run(None, {"input": blob})  # [1, N, 4], [1, N, 2], [1, N, 10]
+        anchors, points = _anchors(*small.shape[:2]), torch.from_numpy(points[0])
         boxes = best_boxes(
-            torch.from_numpy(offsets[0]), _anchors(*small.shape[:2]), torch.from_numpy(scores[0, :, 1]),
-            CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE,
+            torch.from_numpy(offsets[0]), anchors, torch.from_numpy(scores[0, :, 1]),
+            CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE, decode_points(points, anchors) if self.landmarks else None,
         )  # fmt: skip
         return unscaled(boxes, scale)
 

@@ -13,6 +13,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
+from cli import InputError
+
 LINK_IOU = 0.3  # the same face in neighbouring frames overlaps itself by at least this
 BRIDGE_FRAMES = 10  # gaps of at most so many frames are bridged
 SMOOTH_FRAMES = 5
@@ -45,25 +47,29 @@ def smooth_boxes(boxes: np.ndarray, window: int = SMOOTH_FRAMES) -> np.ndarray:
     return smoothed
 
 
-def follow_face(detections: list[np.ndarray], smooth: bool = True, cuts: Collection[int] = ()) -> Track:
+def follow_face(detections: list[np.ndarray], smooth: bool = True, cuts: Collection[int] = (),
+                at: tuple[float, float] | None = None, index: int | None = None) -> Track:  # fmt: skip
     """The one face to use in every frame.
 
-    detections: float32 [N, 5] (x1 y1 x2 y2 score) for each of T frames; cuts: frames that begin a new shot, where every
-    face begins anew. Faces are linked over time by overlap; the face with the largest area over its whole appearance
-    wins, and others serve only where it is away.
+    detections: float32 [N, 5 or more] (x1 y1 x2 y2 score) for each of T frames; cuts: frames that begin a new shot,
+    where every face begins anew. Faces are linked over time by overlap. In every shot the person is the face with the
+    largest area over its whole appearance; a face before or after it, never beside it, is the person again. at: a point
+    x, y on the person to follow; index: the person's place from the left, from 0, in the first frame that shows the
+    most faces. A person chosen so is looked for in other shots only where he or she was last seen. Raises InputError
+    when nobody is at that point, or there are fewer people.
     """
     T = len(detections)
     boxes = np.zeros((T, 4), np.int64)
     segment = np.full(T, NO_FACE)
     bridged = np.zeros(T, bool)
-    for number, (frames, faces) in enumerate(_by_presence(_link(detections, cuts))):
+    tracklets = [(np.array(frames), np.stack(faces)) for frames, faces in _link(detections, cuts)]
+    for number, (frames, faces) in enumerate(_one_person(tracklets, cuts, _chosen(tracklets, detections, at, index))):
         span = np.arange(frames[0], frames[-1] + 1)
         whole = np.stack([np.interp(span, frames, faces[:, k]) for k in range(4)], axis=1)  # bridges gaps, [n, 4]
         whole = np.maximum(whole, 0).astype(np.int64)
-        free = segment[span] == NO_FACE
-        boxes[span[free]] = smooth_boxes(whole)[free] if smooth else whole[free]
-        segment[span[free]] = number
-        bridged[span[free]] = ~np.isin(span[free], frames)
+        boxes[span] = smooth_boxes(whole) if smooth else whole
+        segment[span] = number
+        bridged[span] = ~np.isin(span, frames)
     return Track(boxes, segment, bridged)
 
 
@@ -88,12 +94,68 @@ def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[lis
     return tracklets
 
 
-def _by_presence(tracklets) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Tracklets as arrays, that with the largest area summed over its frames first."""
-    arrays = [(np.array(frames), np.stack(faces)) for frames, faces in tracklets]
+def _chosen(tracklets, detections: list[np.ndarray], at, index: int | None):
+    """The tracklet that was asked for; None where none was."""
+    if at is None and index is None:
+        return None
+    if index is not None:
+        frame = int(np.argmax([len(found) for found in detections]))
+        people = detections[frame]
+        if index >= len(people):
+            raise InputError(f"--face_index {index}: at most {len(people)} faces are seen at once; 0 is the leftmost")
+        x1, y1, x2, y2 = people[np.argsort(people[:, 0])[index], :4]
+        at = (x1 + x2) / 2, (y1 + y2) / 2
+        here = [(frames, faces) for frames, faces in tracklets if frame in frames]
+        return min(here, key=lambda t: np.hypot(*(_centres(t[1])[t[0] == frame][0] - at)))
+    hits = []
+    for frames, faces in tracklets:
+        inside = (faces[:, :2] <= at).all(axis=1) & (faces[:, 2:4] >= at).all(axis=1)
+        if inside.any():
+            hits.append((frames[inside.argmax()], frames, faces))
+    if not hits:
+        raise InputError(f"--face_at {at[0]:g},{at[1]:g}: no face is ever there; see where faces are with a player")
+    return min(hits, key=lambda hit: hit[0])[1:]
 
-    def presence(tracklet):
-        x1, y1, x2, y2, score = tracklet[1].T
-        return float(((x2 - x1) * (y2 - y1) * score).sum())
 
-    return sorted(arrays, key=presence, reverse=True)
+def _one_person(tracklets, cuts: Collection[int], chosen) -> list:
+    """The tracklets of the person to follow, no two of them at the same time."""
+    shots: dict[int, list] = {}
+    starts = np.sort(np.array(list(cuts), np.int64))
+    for tracklet in tracklets:
+        shots.setdefault(int(np.searchsorted(starts, tracklet[0][0], side="right")), []).append(tracklet)
+    person = []
+    seed_shot = None if chosen is None else int(np.searchsorted(starts, chosen[0][0], side="right"))
+    order = sorted(shots, key=lambda shot: abs(shot - (seed_shot or 0)))
+    for shot in order:
+        candidates = sorted(shots[shot], key=_presence, reverse=True)
+        if shot == seed_shot:
+            candidates = [chosen, *(t for t in candidates if t is not chosen)]
+        elif chosen is not None:
+            candidates = [t for t in candidates if _where_last_seen(t, person)]
+        taken = []
+        for frames, faces in candidates:
+            if all(frames[-1] < others[0] or frames[0] > others[-1] for others, _ in taken):
+                taken.append((frames, faces))
+        person += taken
+    return person
+
+
+def _where_last_seen(tracklet, person: list) -> bool:
+    """Whether a face begins or ends where the person is in the frame nearest to it in time."""
+    frames, faces = tracklet
+    all_frames, all_faces = np.concatenate([f for f, _ in person]), np.concatenate([b for _, b in person])
+    for end in (0, -1):
+        near = all_faces[np.abs(all_frames - frames[end]).argmin()]
+        if float(box_iou(torch.from_numpy(near[None, :4]), torch.from_numpy(faces[[end], :4]))) >= LINK_IOU:
+            return True
+    return False
+
+
+def _presence(tracklet) -> float:
+    """Area summed over all frames, weighted with the score."""
+    x1, y1, x2, y2, score = tracklet[1].T[:5]
+    return float(((x2 - x1) * (y2 - y1) * score).sum())
+
+
+def _centres(faces: np.ndarray) -> np.ndarray:
+    return (faces[:, :2] + faces[:, 2:4]) / 2

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import audio
 import cli
 import color_syncnet_train
 import dataset
@@ -15,7 +16,8 @@ import preprocess
 import scoring
 import wav2lip_train
 import weights
-from demo.portrait import make_clip
+from demo.portrait import SPEECH, make_clip
+from dubbing import face_cache
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
 
@@ -31,6 +33,14 @@ SCRIPTS = {
 }
 NARROW_TEXT = "width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16"
 NARROW = hparams.override(NARROW_TEXT)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory) -> None:
+    """Faces found by the tests are kept apart from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(face_cache.FOLDER, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -94,5 +104,33 @@ def script(capsys):
         out, err = capsys.readouterr()
         errors = [line for line in err.splitlines() if line.startswith("error: ")]
         return SimpleNamespace(code=code, out=out, err=err, error="\n".join(errors))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory):
+    """One second of speech."""
+    path = tmp_path_factory.mktemp("speech") / "a speech.wav"
+    audio.save_wav(audio.load_wav(SPEECH, 16_000)[16_000:32_000], path, 16_000)
+    return path
+
+
+@pytest.fixture
+def dub(generator, talking, speech, tmp_path, script):
+    """dub(*arguments) -> the script's result; --face and --audio may be given anew."""
+
+    def call(*arguments):
+        given = [
+            "--checkpoint_path",
+            generator,
+            "--face",
+            talking,
+            "--audio",
+            speech,
+            "--outfile",
+            tmp_path / "out.mp4",
+        ]
+        return script("inference", *given, *arguments)
 
     return call

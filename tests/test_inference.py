@@ -22,34 +22,7 @@ from video_writer import VideoWriter
 
 RATE = 16_000
 BOX = ["--box", 57, 177, 178, 273]
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory):
-    """One second of speech."""
-    path = tmp_path_factory.mktemp("speech") / "a speech.wav"
-    audio.save_wav(audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE], path, RATE)
-    return path
-
-
-@pytest.fixture
-def dub(generator, talking, speech, tmp_path, script):
-    """dub(*arguments) -> the script's result; --face and --audio may be given anew."""
-
-    def call(*arguments):
-        given = [
-            "--checkpoint_path",
-            generator,
-            "--face",
-            talking,
-            "--audio",
-            speech,
-            "--outfile",
-            tmp_path / "out.mp4",
-        ]
-        return script("inference", *given, *arguments)
-
-    return call
+PLAIN = ["--precision", "fp32", "--silence", "model"]
 
 
 def frames_of(path):
@@ -68,7 +41,7 @@ def test_the_mouth_changes_the_rest_stays_and_the_picture_lasts_as_long_as_the_s
         assert difference[:, 320:].mean() < 3
     assert len(read_audio(tmp_path / "out.mp4", RATE)) == pytest.approx(RATE, abs=RATE * 0.03)
     report = json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))
-    assert (report["frames"], report["dubbed"], report["passed_without_face"]) == (25, 25, 0)
+    assert (report["frames"], report["dubbed"], report["passed"]) == (25, 25, 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "out.mp4.json"]
 
 
@@ -81,7 +54,7 @@ def test_the_network_is_given_crop_mask_and_mel_as_in_training(generator, talkin
         return real(self, mel, faces)
 
     monkeypatch.setattr(Wav2Lip, "forward", forward)
-    assert dub(*BOX, "--wav2lip_batch_size", 10).code == 0
+    assert dub(*BOX, *PLAIN, "--wav2lip_batch_size", 10).code == 0
     mel, faces = torch.cat([m for m, _ in seen]), torch.cat([f for _, f in seen])
     assert mel.shape == (25, 1, 80, 16)
     expected = audio.melspectrogram(audio.load_wav(speech, RATE))
@@ -89,7 +62,7 @@ def test_the_network_is_given_crop_mask_and_mel_as_in_training(generator, talkin
         start = max(0, min(int(3.2 * (n - 1) + 1e-6), expected.shape[1] - 16))
         assert np.array_equal(mel[n, 0], expected[:, start : start + 16])
         crop = cv2.resize(frame.image[57:177, 178:273], (96, 96)).transpose(2, 0, 1) / 255
-        assert np.abs(faces[n, 3:].numpy() - crop).max() < 1e-6
+        assert np.abs(faces[n, 3:].numpy() - crop).mean() < 0.5 / 255  # colours of parts and of whole frames
         assert (faces[n, :3, 48:] == 0).all()
         assert torch.equal(faces[n, :3, :48], faces[n, 3:, :48])
 
@@ -100,7 +73,7 @@ def test_published_timing_starts_the_mel_a_frame_later_and_ends_with_its_last_wi
     starts = []
     real = Wav2Lip.forward
     monkeypatch.setattr(Wav2Lip, "forward", lambda self, mel, faces: starts.append(mel) or real(self, mel, faces))
-    assert dub(*BOX, "--published_timing").code == 0
+    assert dub(*BOX, *PLAIN, "--published_timing").code == 0
     mel = audio.melspectrogram(audio.load_wav(speech, RATE))
     expected = []
     for n in range(100):
@@ -154,7 +127,7 @@ def test_frames_without_a_face_pass_through_and_are_counted(dub, tmp_path):
     assert result.code == 0
     assert "12 without a face" in result.out
     report = json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))
-    assert (report["dubbed"], report["passed_without_face"]) == (13, 12)
+    assert (report["dubbed"], report["passed"]) == (13, 12)
     assert np.abs(frames_of(tmp_path / "out.mp4")[12].image.astype(float) - 90).max() < 4
 
 

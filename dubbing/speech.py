@@ -1,0 +1,61 @@
+"""The speech to dub with: its mel spectrogram, its length, and where it is silent."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import binary_closing, binary_dilation, uniform_filter1d
+
+import audio
+from cli import InputError
+from hparams import HParams
+from video import FILE_START, read_audio
+
+SHORTEST_REST = 0.3  # seconds; shorter pauses are part of speaking
+MARGIN = 0.08  # seconds around speech in which the mouth is on its way
+FADE = 0.08  # seconds from speech to rest
+
+
+class Speech(NamedTuple):
+    mel: np.ndarray  # float32 [num_mels, columns]
+    seconds: float
+    silent: float  # share of the time in which the mouth rests
+    wav: np.ndarray  # float32 [samples] at hp.sample_rate
+
+
+def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams) -> Speech:
+    """Speech of any media file. With `rest` its silence becomes that of a quiet room: the lowest mel values."""
+    wav = read_audio(path, hp.sample_rate, FILE_START, stream)
+    seconds, least = len(wav) / hp.sample_rate, hp.mel_window / hp.mel_columns_per_second
+    if seconds < least:
+        raise InputError(f"--audio {path}: lasts {seconds:.2f} s; at least {least:.1f} s of speech are needed")
+    powers = audio.frame_powers([wav], hp)
+    problem = audio.speech_problem(powers)
+    if problem:
+        raise InputError(f"--audio {path}: {problem}; give a file with speech")
+    mel = audio.melspectrogram(wav, hp)
+    if not rest:
+        return Speech(mel, seconds, 0.0, wav)
+    loudness = voice_gate(powers, mel.shape[1], hp)
+    return Speech(quietened(mel, loudness, hp), seconds, float((loudness == 0).mean()), wav)
+
+
+def voice_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:
+    """1 where someone speaks, 0 where the mouth rests, smooth in between: float32 [columns], for mel columns.
+
+    powers: audio.frame_powers of the sound.
+    """
+    frame = hp.win_size / hp.sample_rate  # seconds
+    spoken = audio.speech_frames(powers)
+    spoken = binary_closing(np.pad(spoken, 10, mode="edge"), np.ones(round(SHORTEST_REST / frame)))[10:-10]
+    spoken = spoken | audio.speech_frames(powers)
+    spoken = binary_dilation(spoken, np.ones(2 * round(MARGIN / frame) + 1))
+    times = np.arange(columns) / hp.mel_columns_per_second
+    gate = spoken[np.minimum((times / frame).astype(int), len(spoken) - 1)].astype(np.float32)
+    ramp = round(FADE * hp.mel_columns_per_second)
+    return uniform_filter1d(uniform_filter1d(gate, ramp, mode="nearest"), ramp, mode="nearest")
+
+
+def quietened(mel: np.ndarray, gate: np.ndarray, hp: HParams) -> np.ndarray:
+    """The mel spectrogram (float32 [num_mels, columns]) faded to silence where the gate is 0."""
+    return (gate * (mel + hp.max_abs_value) - hp.max_abs_value).astype(np.float32)
