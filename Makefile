@@ -18,6 +18,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(RUN) -m tests.bench
+	$(RUN) -m tests.bench_dubbing
 
 $(INSTALLED): requirements.txt requirements-dev.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

@@ -28,14 +28,16 @@ SIGNATURES = {
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 
 
-def read(path: str | Path) -> dict:
+def read(path: str | Path, mapped: bool = False) -> dict:
     """A weight file of any known form as the published dict, tensors on the CPU: `state_dict` without wrapper
     prefixes, `optimizer` (None if absent), `global_step`, `global_epoch`, and whatever else the file has.
+
+    mapped: leave tensors in the file till they are used, where it allows that; it must not be changed meanwhile.
 
     Raises InputError that says what is wrong with the file.
     """
     path = Path(path)
-    content = _load(path)
+    content = _load(path, mapped)
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not weights")
     if "state_dict" not in content:
@@ -54,15 +56,18 @@ def hparams_of(content: dict, overrides: str = "") -> HParams:
 
 def load_network(path: str | Path, network_class: type, overrides: str = "") -> tuple[torch.nn.Module, HParams]:
     """A network for use, in eval mode on the CPU, built to the values in its checkpoint, and those values."""
-    content = read(path)
+    content = read(path, mapped=True)
     hp = hparams_of(content, overrides)
-    network = network_class(hp.width)
+    with torch.device("meta"):
+        network = network_class(hp.width)
     load_into(network, content["state_dict"], path)
     return network.eval(), hp
 
 
 def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) -> None:
-    """Strictly load weights; names that are missing or too many, and other shapes, raise InputError naming source."""
+    """Strictly load weights; a network on the meta device takes them over without a copy, in single precision.
+
+    Names that are missing or too many, and other shapes, raise InputError naming source."""
     wanted = network.state_dict()
     if wanted.keys() != state_dict.keys():
         kind, needed = identify(state_dict), identify(wanted)
@@ -72,7 +77,11 @@ def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) ->
         if tensor.shape != state_dict[name].shape:
             shapes = f"{name} is {tuple(state_dict[name].shape)}, expected {tuple(tensor.shape)}"
             raise InputError(f"{source}: made for another width ({shapes}); give it with --hparams width=...")
-    network.load_state_dict(state_dict, strict=True)
+    if next(network.parameters()).is_meta:
+        whole = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()}
+        network.load_state_dict(whole, strict=True, assign=True)
+    else:
+        network.load_state_dict(state_dict, strict=True)
 
 
 def identify(state_dict: dict) -> str:
@@ -101,7 +110,7 @@ def _unwrapped(name: str) -> str:
     return name
 
 
-def _load(path: Path):
+def _load(path: Path, mapped: bool):
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with path.open("rb") as file:
@@ -117,7 +126,7 @@ def _load(path: Path):
             return _load_safetensors(path)
         if head.startswith(b"PK") and torchscript.is_archive(path):
             return torchscript.read_tensors(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and head.startswith(b"PK"))
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
             raise InputError(f"{path}: holds more than weights, or is no weight file; refused for safety") from error

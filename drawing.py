@@ -16,7 +16,8 @@ def prepared(generator: nn.Module, precision: Precision) -> nn.Module:
         block = getattr(module, "conv_block", None)
         if block is not None and isinstance(block[-1], nn.BatchNorm2d):
             conv, norm = block
-            module.conv_block = nn.Sequential(fuse_conv_bn_eval(conv, norm, isinstance(conv, nn.ConvTranspose2d)))
+            folded = fuse_conv_bn_eval(conv.float(), norm.float(), isinstance(conv, nn.ConvTranspose2d))
+            module.conv_block = nn.Sequential(folded.to(precision.dtype))  # one by one, which saves memory
     generator.requires_grad_(False)
     return generator.to(precision.device, precision.dtype, memory_format=torch.channels_last)
 

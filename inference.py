@@ -11,8 +11,11 @@ Frames without a face pass through as they are. Exit code 1: some of several job
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch comes: idle threads that spin hold up the encoder
 
 import cli
 import encoders
@@ -92,7 +95,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--pads", type=int, nargs=4, default=(0, 10, 0, 0), metavar=("TOP", "BOTTOM", "LEFT", "RIGHT"),
         help="pixels added to the face box; more at the bottom takes in the chin")  # fmt: skip
     add("--face_det_batch_size", type=int, default=16, help="frames detected at once")
-    add("--wav2lip_batch_size", type=int, help="frames dubbed at once (default: 128, on a CPU 16)")
+    add("--wav2lip_batch_size", type=int, help="frames dubbed at once (default: 128, on a CPU 8)")
     add("--resize_factor", type=int, default=1, help="divide the resolution by this")
     add("--crop", type=int, nargs=4, default=(0, -1, 0, -1), metavar=("TOP", "BOTTOM", "LEFT", "RIGHT"),
         help="use this part of the frame, after --resize_factor and --rotate; -1 is the far edge")  # fmt: skip

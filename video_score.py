@@ -13,16 +13,16 @@ import torch
 from tqdm import tqdm
 
 import scoring
-import sync_offset
 from cli import InputError
 from face_detection import detect_all
 from face_detection.crop import Rect, cut, pad_and_clip
 from face_detection.track import Track, follow_face
 from footage import CutFinder
 from hparams import hparams
+from lips import Lips, sync_of
+from sync_offset import MAX_SHIFT
 from video import VideoReader, at_rate, read_audio
 
-BLOCK = 256  # faces held at once
 FPS = hparams.fps
 SMALLEST_MOUTH = 7  # pixels, the window of the SSIM
 
@@ -30,34 +30,6 @@ SMALLEST_MOUTH = 7  # pixels, the window of the SSIM
 class Faces(NamedTuple):
     track: Track
     cuts: list[int]
-
-
-class Lips:
-    """Embeds one scorer's windows while frames go by."""
-
-    def __init__(self, scorer):
-        self.scorer, self.first, self.faces = scorer, 0, []
-        self.parts: list[torch.Tensor] = []
-        self.times: list[np.ndarray] = []
-
-    def see(self, number: int, face: np.ndarray | None, new_shot: bool) -> None:
-        """The face of frame `number`; no window spans a frame without one, or a cut."""
-        if face is None or new_shot:
-            self.finish()
-        if face is not None:
-            self.first = self.first if self.faces else number
-            self.faces.append(face)
-        if len(self.faces) == BLOCK:
-            kept = self.faces[-(hparams.window_frames - 1) :]
-            self.finish()
-            self.first, self.faces = number + 1 - len(kept), kept
-
-    def finish(self) -> None:
-        starts = np.arange(len(self.faces) - hparams.window_frames + 1)
-        if len(starts):
-            self.parts.append(self.scorer.embed_lips(np.stack(self.faces), starts))
-            self.times.append(self.first + starts)
-        self.faces = []
 
 
 def evaluate(video: Path, sound: Path, reference: Path | None, scorers: list, detector, batch_size: int) -> dict:
@@ -73,7 +45,7 @@ def evaluate(video: Path, sound: Path, reference: Path | None, scorers: list, de
     }  # fmt: skip
     if None in result["sync"]:
         raise InputError(
-            f"{video}: too short to score: five frames in a row with a face, and sound {sync_offset.MAX_SHIFT} frames "
+            f"{video}: too short to score: five frames in a row with a face, and sound {MAX_SHIFT} frames "
             "before and after them, are needed"
         )
     if reference:
@@ -130,26 +102,3 @@ def _total(reader: VideoReader) -> int | None:
 def _lower_half(box: np.ndarray, image: np.ndarray) -> Rect:
     rect = pad_and_clip(box, (0, 0, 0, 0), *image.shape[:2])
     return Rect(rect.x1, (rect.y1 + rect.y2) // 2, rect.x2, rect.y2)
-
-
-def sync_of(lips: Lips, voice: torch.Tensor) -> dict | None:
-    """Offset, LSE-D and LSE-C of the lips that were seen, overall and by second; None where too little was seen."""
-    times = np.concatenate(lips.times) if lips.times else np.zeros(0, int)
-    distances = np.zeros((0, 1), np.float32)
-    if len(times):
-        distances = sync_offset.compare(torch.cat(lips.parts), times, voice, lips.scorer.absent)
-    whole = sync_offset.score(distances)
-    if whole is None:
-        return None
-    seconds = []
-    for second in range(int(times[-1]) // FPS + 1):
-        part = sync_offset.score(distances[times // FPS == second])
-        if part is not None:
-            seconds.append({"second": second} | _numbers(part))
-    compared = int((~np.isnan(distances).any(axis=1)).sum())
-    curve = [round(float(value), 4) for value in whole.curve]
-    return {"scorer": lips.scorer.name, "windows": compared} | _numbers(whole) | {"curve": curve, "seconds": seconds}
-
-
-def _numbers(score: sync_offset.SyncScore) -> dict:
-    return {"offset": score.offset, "lse_d": round(score.distance, 4), "lse_c": round(score.confidence, 4)}

@@ -33,12 +33,13 @@ from dubbing.pipeline import Behind, ahead
 from dubbing.record import ContactSheet, States, Stopwatch, write_json
 from dubbing.source import Moment, Shape, Source
 from dubbing.speech import Speech, load_speech
+from face_detection.sparse import resembles
 from hparams import HParams
 from models import Wav2Lip
 from video_writer import VideoWriter
 
 WAITING_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
-BATCH_CPU, BATCH_GPU = 16, 128
+BATCH_CPU, BATCH_GPU = 8, 128
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,15 @@ def dub(engine: Engine, args: argparse.Namespace, outfile: Path) -> dict:
 
 def _tasks(source: Source, found: faces.Found, speech: Speech, pix_fmt: str, seconds: float, hp: HParams,
            args: argparse.Namespace) -> Iterator[Task]:  # fmt: skip
-    columns = speech.mel.shape[1]
+    columns, known = speech.mel.shape[1], None
     for moment in source.play(pix_fmt, seconds, args.extend, args.keep_length and not args.preview):
         spoken = moment.time < speech.seconds
         spot, state = found.at(moment.number) if spoken else (None, "passed")
         face = look(moment.picture, spot, hp.img_size) if spot else None
+        if state == "bridged" and known is not None and not resembles(face[: hp.img_size // 2], known):
+            spot, state, face = None, "passed", None  # no face was missed: something else is shown for a moment
+        elif face is not None:
+            known = face[: hp.img_size // 2]
         start = audio.dub_mel_start(moment.time, columns, hp, args.published_timing)
         yield Task(moment, spot, state, face, start)
         if args.published_timing and audio.mel_column(moment.time, hp) + hp.mel_window > columns:

@@ -4,7 +4,7 @@ import numpy as np
 
 from dubbing.source import Moment
 from hparams import hparams
-from video_score import Lips, sync_of
+from lips import Lips, sync_of
 
 STEP = 1 / hparams.fps
 

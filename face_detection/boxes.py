@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import torch
-from torchvision.ops import nms
 
 MEAN_BGR = (104.0, 117.0, 123.0)  # taken off the pixels; both networks were trained so
 LONGEST_SIDE = 640  # pixels; larger frames are reduced before detection
@@ -24,6 +23,13 @@ def unscaled(boxes: np.ndarray, scale: float) -> np.ndarray:
     factors = np.full(boxes.shape[1], scale, np.float32)
     factors[4] = 1  # the score
     return boxes / factors
+
+
+def overlaps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [N, 4 or more] with boxes [M, 4 or more]: float32 [N, M]."""
+    from torchvision.ops import box_iou  # a second and 160 MB, for which dubs with --box have no use
+
+    return box_iou(torch.from_numpy(ours[:, :4]), torch.from_numpy(theirs[:, :4])).numpy()
 
 
 def grid_anchors(rows: int, columns: int, stride: int, sizes: tuple[int, ...]) -> torch.Tensor:
@@ -56,6 +62,8 @@ def best_boxes(offsets, anchors, scores, candidate: float, overlap: float, keep:
     chosen = scores > candidate
     boxes, scores = decode(offsets[chosen], anchors[chosen]), scores[chosen]
     points = boxes[:, :0] if points is None else points[chosen]
+    from torchvision.ops import nms  # see overlaps
+
     order = nms(boxes, scores, overlap)
     order = order[scores[order] > keep]
     return torch.cat((boxes[order], scores[order, None], points[order]), dim=1).cpu().numpy()

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-import torch
 from scipy.optimize import linear_sum_assignment
-from torchvision.ops import box_iou
+
+from face_detection.boxes import overlaps
 
 KEY_STEP = 5  # frames from one key frame to the next
 STEADY_IOU = 0.75  # faces in neighbouring key frames are the same, and hardly moved
@@ -65,7 +65,7 @@ def _interpolated(block, left: int, right: int, ours: np.ndarray, theirs: np.nda
     if not len(ours):
         still = all(cv2.absdiff(block[n], block[left]).mean() < EMPTY_CHANGE for n in numbers)
         return dict.fromkeys(numbers, ours) if still else None
-    overlap = box_iou(torch.from_numpy(ours[:, :4]), torch.from_numpy(theirs[:, :4])).numpy()
+    overlap = overlaps(ours, theirs)
     rows, columns = linear_sum_assignment(-overlap)
     if overlap[rows, columns].min() < STEADY_IOU:
         return None
@@ -85,7 +85,16 @@ def _patches(image: np.ndarray, faces: np.ndarray) -> np.ndarray:
     for x1, y1, x2, y2 in faces[:, :4]:
         centre, size = ((x1 + x2) / 2, (y1 + y2) / 2), (max(2, round(x2 - x1)), max(2, round(y2 - y1)))
         patch = cv2.getRectSubPix(image, size, (float(centre[0]), float(centre[1])))
-        grey = cv2.cvtColor(cv2.resize(patch, (PATCH, PATCH), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
-        values = grey.astype(np.float32).ravel() - grey.mean()
-        patches.append(values / (np.linalg.norm(values) + 1e-6))
+        patches.append(_thumbnail(patch))
     return np.stack(patches)
+
+
+def resembles(face: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two crops, BGR uint8, can be of one face shortly after each other."""
+    return float(_thumbnail(face) @ _thumbnail(other)) > LIKE
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    grey = cv2.cvtColor(cv2.resize(image, (PATCH, PATCH), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+    values = grey.astype(np.float32).ravel() - grey.mean()
+    return values / (np.linalg.norm(values) + 1e-6)

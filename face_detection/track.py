@@ -9,11 +9,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.optimize import linear_sum_assignment
-from torchvision.ops import box_iou
 
 from cli import InputError
+from face_detection.boxes import overlaps
 
 LINK_IOU = 0.3  # the same face in neighbouring frames overlaps itself by at least this
 BRIDGE_FRAMES = 10  # gaps of at most so many frames are bridged
@@ -81,8 +80,7 @@ def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[lis
         live = [i for i in live if frame not in cuts and frame - tracklets[i][0][-1] <= BRIDGE_FRAMES + 1]
         unmatched = set(range(len(found)))
         if live and len(found):
-            last = torch.from_numpy(np.stack([tracklets[i][1][-1][:4] for i in live]))
-            overlap = box_iou(last, torch.from_numpy(found[:, :4])).numpy()
+            overlap = overlaps(np.stack([tracklets[i][1][-1] for i in live]), found)
             for row, column in zip(*linear_sum_assignment(-overlap), strict=True):
                 if overlap[row, column] >= LINK_IOU:
                     tracklets[live[row]][0].append(frame)
@@ -146,7 +144,7 @@ def _where_last_seen(tracklet, person: list) -> bool:
     all_frames, all_faces = np.concatenate([f for f, _ in person]), np.concatenate([b for _, b in person])
     for end in (0, -1):
         near = all_faces[np.abs(all_frames - frames[end]).argmin()]
-        if float(box_iou(torch.from_numpy(near[None, :4]), torch.from_numpy(faces[[end], :4]))) >= LINK_IOU:
+        if overlaps(near[None], faces[[end]]).item() >= LINK_IOU:
             return True
     return False
 

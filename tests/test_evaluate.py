@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import audio
+import lips as lip_windows
 import scorers
 import scoring
 import sync_offset
-import video_score
 import weights
 from conftest import NARROW
 from models.syncnet_v2 import SyncNet_v2
@@ -75,10 +75,10 @@ def test_outside_the_sound_stands_what_the_scorer_says():
 
 @pytest.mark.parametrize("block", [8, 256])
 def test_windows_are_the_same_in_blocks_of_any_size_and_span_neither_gap_nor_cut(expert, monkeypatch, block):
-    monkeypatch.setattr(video_score, "BLOCK", block)
+    monkeypatch.setattr(lip_windows, "BLOCK", block)
     faces = np.random.default_rng(0).integers(0, 256, (30, 96, 96, 3), np.uint8)
     scorer = scorers.load(expert, CPU)
-    lips = video_score.Lips(scorer)
+    lips = lip_windows.Lips(scorer)
     for number, face in enumerate(faces):
         lips.see(number, None if number == 4 else face, new_shot=number == 15)
     lips.finish()
