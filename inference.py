@@ -44,7 +44,7 @@ def dub_one(engine: Engine, args: argparse.Namespace) -> None:
     outfile = resolve_outfile(args)
     record = dub(engine, args, outfile)
     passed = record["passed"]
-    print(f"{outfile}: {record['frames']} frames" + (f", {passed} without a face left as they were" if passed else ""))
+    print(f"{outfile}: {record['frames']} frames" + (f", {passed} left as they were" if passed else ""))
 
 
 def main(args: argparse.Namespace) -> int:
@@ -95,7 +95,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--pads", type=int, nargs=4, default=(0, 10, 0, 0), metavar=("TOP", "BOTTOM", "LEFT", "RIGHT"),
         help="pixels added to the face box; more at the bottom takes in the chin")  # fmt: skip
     add("--face_det_batch_size", type=int, default=16, help="frames detected at once")
-    add("--wav2lip_batch_size", type=int, help="frames dubbed at once (default: 128, on a CPU 8)")
+    add("--wav2lip_batch_size", type=int, help="frames dubbed at once (default: 128, on a CPU 16)")
     add("--resize_factor", type=int, default=1, help="divide the resolution by this")
     add("--crop", type=int, nargs=4, default=(0, -1, 0, -1), metavar=("TOP", "BOTTOM", "LEFT", "RIGHT"),
         help="use this part of the frame, after --resize_factor and --rotate; -1 is the far edge")  # fmt: skip

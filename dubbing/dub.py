@@ -39,7 +39,7 @@ from models import Wav2Lip
 from video_writer import VideoWriter
 
 WAITING_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
-BATCH_CPU, BATCH_GPU = 8, 128
+BATCH_CPU, BATCH_GPU = 16, 128
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def test_frames_without_a_face_pass_through_and_are_counted(dub, tmp_path):
             writer.write(portrait() if n < 8 or n >= 20 else empty, n / 25)
     result = dub("--face", tmp_path / "mixed.mp4")
     assert result.code == 0
-    assert "12 without a face" in result.out
+    assert "12 left as they were" in result.out
     report = json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))
     assert (report["dubbed"], report["passed"]) == (13, 12)
     assert np.abs(frames_of(tmp_path / "out.mp4")[12].image.astype(float) - 90).max() < 4
