@@ -3,6 +3,7 @@
 import argparse
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -12,11 +13,12 @@ from cli import InputError
 from dubbing import face_cache
 from dubbing.face_cache import Faces
 from dubbing.paste import Spot
+from dubbing.pipeline import ahead
 from dubbing.source import TOLERANCE, Source
-from face_detection import RetinaFace, build_detector
+from face_detection import build_detector, choose
 from face_detection.boxes import LONGEST_SIDE
 from face_detection.crop import Rect, pad_and_clip
-from face_detection.sparse import detect_sparsely
+from face_detection.sparse import KEY_STEP, detect_sparsely
 from face_detection.track import follow_face
 from footage import CutFinder
 
@@ -45,12 +47,17 @@ def find(source: Source, pix_fmt: str, seconds: float, args: argparse.Namespace,
     """The face to dub in what is shown within `seconds`. Raises InputError where there is none."""
     if args.box:
         return Found([Spot(_inside(args.box, source))], [False], None, False)
-    detector = build_detector("retinaface" if args.align and args.face_detector == "auto" else args.face_detector,
-                              str(device), landmarks=args.align)  # fmt: skip
-    if args.align and not isinstance(detector, RetinaFace):
+    detector = "retinaface" if args.align and args.face_detector == "auto" else choose(args.face_detector)
+    if args.align and detector != "retinaface":
         raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
-    print(f"faces by {detector.name}", flush=True)
-    faces, cached = _look(source, pix_fmt, seconds, detector, args)
+    settings = {"detector": detector, "landmarks": args.align, "static": source.still, **vars(source.shape)}
+    place = None if args.no_cache else face_cache.place(source.path, settings)
+    faces = face_cache.read(place, seconds) if place else None
+    cached = faces is not None
+    print(f"faces by {detector}" + (", as found before" if cached else ""), flush=True)
+    if not cached:
+        faces = _look(source, pix_fmt, seconds, build_detector(detector, str(device), landmarks=args.align), args)
+        _keep(faces, place)
     track = follow_face(faces.detections, not args.nosmooth, faces.cuts, args.face_at, args.face_index)
     rects = [pad_and_clip(box, tuple(args.pads), source.height, source.width) for box in track.boxes]
     tilts = _tilts(faces.detections, track) if args.align else np.zeros(len(rects))
@@ -60,7 +67,7 @@ def find(source: Source, pix_fmt: str, seconds: float, args: argparse.Namespace,
     ]
     if not any(spots):
         raise InputError(f"--face {args.face}: no face found in any frame; show one larger, or give its --box")
-    return Found(spots, track.bridged.tolist(), detector.name, cached)
+    return Found(spots, track.bridged.tolist(), detector, cached)
 
 
 def _inside(box: list[int], source: Source) -> Rect:
@@ -72,13 +79,8 @@ def _inside(box: list[int], source: Source) -> Rect:
     return Rect(left, top, right, bottom)
 
 
-def _look(source: Source, pix_fmt: str, seconds: float, detector, args) -> tuple[Faces, bool]:
-    """All faces, from the cache where they are known."""
-    settings = {"detector": detector.name, "landmarks": args.align, "static": source.still, **vars(source.shape)}
-    place = None if args.no_cache else face_cache.place(source.path, settings)
-    known = face_cache.read(place, seconds) if place else None
-    if known is not None:
-        return known, True
+def _look(source: Source, pix_fmt: str, seconds: float, detector, args: argparse.Namespace) -> Faces:
+    """All faces."""
     finder, scale, complete = CutFinder(), 1.0, True
 
     def images():
@@ -93,15 +95,17 @@ def _look(source: Source, pix_fmt: str, seconds: float, detector, args) -> tuple
 
     detections = [
         np.concatenate((found[:, :4] / scale, found[:, 4:5], found[:, 5:] / scale), axis=1)
-        for found in detect_sparsely(finder.watch(images()), detector, args.face_det_batch_size)
+        for found in detect_sparsely(finder.watch(ahead(images(), KEY_STEP)), detector, args.face_det_batch_size)
     ]
-    faces = Faces(detections, finder.cuts(), seconds if not complete else float("inf"))
-    if place:
-        try:
+    return Faces(detections, finder.cuts(), seconds if not complete else float("inf"))
+
+
+def _keep(faces: Faces, place: Path | None) -> None:
+    try:
+        if place:
             face_cache.write(place, faces)
-        except OSError as error:
-            print(f"faces are not kept for the next time: {error}", file=sys.stderr)
-    return faces, False
+    except OSError as error:
+        print(f"faces are not kept for the next time: {error}", file=sys.stderr)
 
 
 def _tilts(detections: list[np.ndarray], track) -> np.ndarray:

@@ -22,13 +22,16 @@ def build_detector(name: str = "auto", device: str = "cpu", threads: int | None 
     Its `name` says which it is. threads bounds RetinaFace's CPU threads; landmarks: see there. Raises InputError for
     sfd without its weights.
     """
-    if name == "retinaface" or (name == "auto" and not S3FD_WEIGHTS.exists()):
-        return RetinaFace(threads, landmarks)
-    if name not in ("auto", "sfd"):
+    return RetinaFace(threads, landmarks) if choose(name) == "retinaface" else S3FD(S3FD_WEIGHTS, device)
+
+
+def choose(name: str) -> str:
+    """ "sfd" or "retinaface": what "auto" comes to here; the others are taken as they are."""
+    if name not in ("auto", "sfd", "retinaface"):
         raise InputError(f"face detector {name}: choose auto, sfd or retinaface")
-    if not S3FD_WEIGHTS.exists():
+    if name == "sfd" and not S3FD_WEIGHTS.exists():
         raise InputError(f"{S3FD_WEIGHTS}: not there; run `python weights.py fetch s3fd` or use retinaface")
-    return S3FD(S3FD_WEIGHTS, device)
+    return name if name != "auto" else "sfd" if S3FD_WEIGHTS.exists() else "retinaface"
 
 
 def detect_all(frames: Iterable[np.ndarray], detector, batch_size: int) -> Iterator[np.ndarray]:

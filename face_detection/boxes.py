@@ -27,9 +27,11 @@ def unscaled(boxes: np.ndarray, scale: float) -> np.ndarray:
 
 def overlaps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes [N, 4 or more] with boxes [M, 4 or more]: float32 [N, M]."""
-    from torchvision.ops import box_iou  # a second and 160 MB, for which dubs with --box have no use
-
-    return box_iou(torch.from_numpy(ours[:, :4]), torch.from_numpy(theirs[:, :4])).numpy()
+    low = np.maximum(ours[:, None, :2], theirs[None, :, :2])
+    high = np.minimum(ours[:, None, 2:4], theirs[None, :, 2:4])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    areas = [np.prod(boxes[:, 2:4] - boxes[:, :2], axis=1) for boxes in (ours, theirs)]
+    return shared / (areas[0][:, None] + areas[1][None] - shared)
 
 
 def grid_anchors(rows: int, columns: int, stride: int, sizes: tuple[int, ...]) -> torch.Tensor:
@@ -62,7 +64,7 @@ def best_boxes(offsets, anchors, scores, candidate: float, overlap: float, keep:
     chosen = scores > candidate
     boxes, scores = decode(offsets[chosen], anchors[chosen]), scores[chosen]
     points = boxes[:, :0] if points is None else points[chosen]
-    from torchvision.ops import nms  # see overlaps
+    from torchvision.ops import nms  # takes a second and 160 MB, for which dubs that know the face have no use
 
     order = nms(boxes, scores, overlap)
     order = order[scores[order] > keep]
