@@ -29,7 +29,7 @@ def packets(container, path: Path, suffix: str, stream_number: int | None = None
     with open_media(path) as source:
         track = sound_stream(source, path, stream_number)
         zero = audio_start(source)
-        if track.codec_context.name in COPIED[suffix.lower()]:
+        if track.codec_context.codec.canonical_name in COPIED[suffix.lower()]:
             made = _copied(container, source, track, zero)
         else:
             made = _encoded(container, source, track, zero, suffix)

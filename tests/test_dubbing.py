@@ -69,6 +69,9 @@ def test_sound_goes_in_packet_by_packet_where_its_codec_fits(dub, talking, speec
     assert np.array_equal(whole, copied[: len(whole)])
     assert dub(*BOX, "--audio", speech, "--outfile", tmp_path / "out.mkv").code == 0
     assert np.array_equal(read_audio(speech, RATE), read_audio(tmp_path / "out.mkv", RATE))
+    soundfile.write(tmp_path / "a.mp3", read_audio(speech, RATE), RATE, format="MP3")
+    assert dub(*BOX, "--audio", tmp_path / "a.mp3").code == 0
+    assert sound_packets(tmp_path / "out.mp4") == sound_packets(tmp_path / "a.mp3")
 
 
 def late_sound(path, wav: np.ndarray, delay: float, streams: int = 1):
