@@ -38,6 +38,7 @@ CODECS = {
     "ffv1": Codec("ffv1", (".mkv",), None, None, {"level": "3", "slices": "4", "slicecrc": "1"}),
 }
 SUFFIXES = tuple(sorted({suffix for codec in CODECS.values() for suffix in codec.suffixes}))
+HARDWARE_CRF = 20  # without it these encoders aim at a low bit rate
 HARDWARE_QUALITY = {  # how encoders in hardware are told the quality, by the end of their names
     "_nvenc": "cq", "_qsv": "global_quality", "_amf": "qvbr_quality_level", "_videotoolbox": "q:v", "_mf": "quality",
 }  # fmt: skip
@@ -95,6 +96,8 @@ def _other(name: str, crf: int | None, preset: str | None) -> Encoding:
     formats = [known.name for known in encoder.video_formats or ()]
     if formats and "yuv420p" not in formats and "nv12" not in formats:
         raise InputError(f"--codec {name}: takes no 8-bit 4:2:0 pictures; choose auto, {', '.join(CODECS)}")
-    quality = next((key for end, key in HARDWARE_QUALITY.items() if name.endswith(end)), "crf")
-    options = {} if crf is None else {quality: str(crf)}
+    in_hardware = next((key for end, key in HARDWARE_QUALITY.items() if name.endswith(end)), None)
+    if in_hardware and crf is None:
+        crf = HARDWARE_CRF
+    options = {} if crf is None else {in_hardware or "crf": str(crf)}
     return Encoding(name, "yuv420p", options | ({} if preset is None else {"preset": preset}))

@@ -15,6 +15,8 @@ from video import VideoReader, silence_ffmpeg
 
 TIME_BASE = Fraction(1, 90_000)  # holds 24, 25, 30, 50, 60 fps exactly and any phone's time stamps closely
 
+OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}  # not of what it shows
+
 
 class VideoWriter:
     """Write a video as a context manager; it appears under its name only when the block ends without an error.
@@ -89,7 +91,8 @@ class VideoWriter:
             context.color_primaries = self.like.tags["color_primaries"]
             context.color_trc = self.like.tags["color_trc"]
             context.sample_aspect_ratio = self.like.pixel_aspect
-            self.container.metadata.update(self.like.metadata)
+            metadata = {key: value for key, value in self.like.metadata.items() if key not in OF_THE_FILE}
+            self.container.metadata.update(metadata)
         try:
             context.open()
         except (av.error.FFmpegError, ValueError) as error:

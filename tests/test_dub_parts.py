@@ -12,6 +12,7 @@ import soundfile
 import torch
 
 import audio
+import encoders
 import planar
 from cli import InputError
 from conftest import NARROW
@@ -318,3 +319,9 @@ def test_the_batch_is_halved_when_memory_runs_out_and_nothing_is_lost():
     drawn = artist.draw(faces, mels)
     assert (artist.batch, artist.halved) == (2, 2)
     assert np.abs(drawn.astype(int) - draw_mouths(real, faces, faces, mels, Precision("fp32", CPU))).max() <= 1
+
+
+@pytest.mark.skipif("h264_nvenc" not in av.codecs_available, reason="this build of FFmpeg has no such encoder")
+def test_encoders_in_hardware_are_told_the_quality_in_their_own_way():
+    assert encoders.choose("h264_nvenc", ".mp4").options == {"cq": "20"}
+    assert encoders.choose("h264_nvenc", ".mov", crf=25, preset="p4").options == {"cq": "25", "preset": "p4"}
