@@ -55,7 +55,10 @@ class ExpertScorer:
         return sync_offset.embed_lips(self.network, faces, starts, self.hp, self.precision)
 
     def embed_voice(self, wav: np.ndarray) -> torch.Tensor:
-        return sync_offset.embed_voice(self.network, audio.melspectrogram(wav, self.hp).T, self.hp, self.precision)
+        return self.embed_mel(audio.melspectrogram(wav, self.hp))
+
+    def embed_mel(self, mel: np.ndarray) -> torch.Tensor:
+        return sync_offset.embed_voice(self.network, mel.T, self.hp, self.precision)
 
 
 class PublishedScorer:

@@ -82,7 +82,7 @@ def dub(engine: Engine, args: argparse.Namespace, outfile: Path) -> dict:
     watch = Stopwatch()
     with watch("speech"):
         speech = load_speech(args.audio, args.audio_stream, args.silence == "rest", engine.hp)
-        judge = LipJudge(engine.scorer, speech.wav) if engine.scorer else None
+        judge = LipJudge(engine.scorer, speech.mel) if engine.scorer else None
     source = Source(args.face, Shape(args.resize_factor, args.rotate, tuple(args.crop)), args.static, args.fps)
     encoding = encoders.choose(args.codec, outfile.suffix, source.pix_fmt, args.crf, args.preset)
     seconds = min(speech.seconds, args.preview or speech.seconds)

@@ -12,8 +12,8 @@ STEP = 1 / hparams.fps
 class LipJudge:
     """Sees the faces of a dub at their own times, and shows a scorer the nearest ones, 25 a second."""
 
-    def __init__(self, scorer, wav: np.ndarray):
-        self.lips, self.voice = Lips(scorer), scorer.embed_voice(wav)
+    def __init__(self, scorer, mel: np.ndarray):
+        self.lips, self.voice = Lips(scorer), scorer.embed_mel(mel)
         self.shown = 0  # frames shown to the scorer
         self.face, self.time, self.number = None, 0.0, -1
 

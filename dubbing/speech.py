@@ -20,7 +20,6 @@ class Speech(NamedTuple):
     mel: np.ndarray  # float32 [num_mels, columns]
     seconds: float
     silent: float  # share of the time in which the mouth rests
-    wav: np.ndarray  # float32 [samples] at hp.sample_rate
 
 
 def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams) -> Speech:
@@ -35,9 +34,9 @@ def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams) -> Spee
         raise InputError(f"--audio {path}: {problem}; give a file with speech")
     mel = audio.melspectrogram(wav, hp)
     if not rest:
-        return Speech(mel, seconds, 0.0, wav)
-    loudness = voice_gate(powers, mel.shape[1], hp)
-    return Speech(quietened(mel, loudness, hp), seconds, float((loudness == 0).mean()), wav)
+        return Speech(mel, seconds, 0.0)
+    gate = voice_gate(powers, mel.shape[1], hp)
+    return Speech(quietened(mel, gate, hp), seconds, float((gate == 0).mean()))
 
 
 def voice_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:
