@@ -73,7 +73,7 @@ def load_engine(args: argparse.Namespace) -> Engine:
     batch = args.wav2lip_batch_size or (BATCH_CPU if device.type == "cpu" else BATCH_GPU)
     expert = next(filter(Path.exists, weights.experts()), None)
     scorer = scorers.load(expert, device) if expert else None
-    artist = Artist(prepared(generator, precision), Precision(precision.name, device), batch)
+    artist = Artist(prepared(generator, precision), precision, batch)
     return Engine(artist, hp, path, weights.digest(path), scorer)
 
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -20,9 +21,10 @@ from demo.portrait import SPEECH, portrait
 from devices import Precision
 from drawing import Artist, draw_mouths, prepared
 from dubbing.faces import EYES
+from dubbing.lip_judge import LipJudge
 from dubbing.paste import Spot, blended, look, match_colours, paste, soft_mask
 from dubbing.pipeline import Behind, ahead
-from dubbing.source import Shape, Source
+from dubbing.source import Moment, Shape, Source
 from dubbing.speech import SHORTEST_REST, load_speech, quietened, voice_gate
 from face_detection import RetinaFace
 from face_detection.crop import Rect
@@ -261,6 +263,21 @@ def test_speech_that_starts_late_in_its_file_is_silent_till_then(tmp_path):
     assert (late.mel[:, : round(0.47 * 80)] == -hparams.max_abs_value).all()
     own = load_speech(tmp_path / "a.wav", None, False, hparams)
     assert np.abs(late.mel[:, 44:116] - own.mel[:, 4:76]).max() < 0.2
+
+
+@pytest.mark.parametrize("fps", [12.5, 24.0, 25.0, 60.0])
+def test_the_judge_is_shown_the_nearest_of_25_frames_a_second(fps, monkeypatch):
+    seen = []
+    scorer = SimpleNamespace(embed_mel=lambda mel: None)
+    monkeypatch.setattr("dubbing.lip_judge.Lips", lambda scorer: SimpleNamespace(
+        see=lambda number, face, cut: seen.append(face), finish=lambda: None))  # fmt: skip
+    monkeypatch.setattr("dubbing.lip_judge.sync_of", lambda lips, voice: None)
+    judge = LipJudge(scorer, np.zeros((80, 100)))
+    for n in range(int(3 * fps)):
+        judge.see(Moment(n, n / fps, None), n)
+    judge.conclude()
+    assert 73 <= len(seen) <= 75
+    assert all(abs(face / fps - number / 25) <= 0.5 / fps + 1e-6 for number, face in enumerate(seen))
 
 
 def test_stages_keep_the_order_and_do_not_run_far_ahead():
