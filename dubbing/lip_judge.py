@@ -26,7 +26,7 @@ class LipJudge:
 
     def conclude(self) -> dict | None:
         """What evaluate.py says of a video's sync; None where too little was seen."""
-        self._show_until(self.time + STEP / 2)
+        self._show_until(self.time + STEP / 100)
         self.lips.finish()
         return sync_of(self.lips, self.voice)
 

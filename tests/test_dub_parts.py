@@ -1,43 +1,32 @@
 """The parts of a dub: what is shown when, where the face is, how the mouth goes back, when it rests."""
 
-import threading
-import time
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 import audio
 import encoders
 import planar
 from cli import InputError
-from conftest import NARROW
 from demo.portrait import SPEECH, portrait
-from devices import Precision
-from drawing import Artist, draw_mouths, prepared
 from dubbing.faces import EYES
-from dubbing.lip_judge import LipJudge
 from dubbing.paste import Spot, blended, look, match_colours, paste, soft_mask
-from dubbing.pipeline import Behind, ahead
-from dubbing.source import Moment, Shape, Source
+from dubbing.source import Shape, Source
 from dubbing.speech import SHORTEST_REST, load_speech, quietened, voice_gate
 from face_detection import RetinaFace
 from face_detection.crop import Rect
 from face_detection.sparse import KEY_STEP, detect_sparsely
 from face_detection.track import follow_face
 from hparams import hparams
-from models import Wav2Lip
 from test_faces import face, frames_of
 from test_video import encode, number_of
 from video import VideoReader
 
 RATE = 16_000
-CPU = torch.device("cpu")
 
 
 def shown(source: Source, seconds: float, **how) -> list[tuple[int, float]]:
@@ -263,80 +252,6 @@ def test_speech_that_starts_late_in_its_file_is_silent_till_then(tmp_path):
     assert (late.mel[:, : round(0.47 * 80)] == -hparams.max_abs_value).all()
     own = load_speech(tmp_path / "a.wav", None, False, hparams)
     assert np.abs(late.mel[:, 44:116] - own.mel[:, 4:76]).max() < 0.2
-
-
-@pytest.mark.parametrize("fps", [12.5, 24.0, 25.0, 60.0])
-def test_the_judge_is_shown_the_nearest_of_25_frames_a_second(fps, monkeypatch):
-    seen = []
-    scorer = SimpleNamespace(embed_mel=lambda mel: None)
-    monkeypatch.setattr("dubbing.lip_judge.Lips", lambda scorer: SimpleNamespace(
-        see=lambda number, face, cut: seen.append(face), finish=lambda: None))  # fmt: skip
-    monkeypatch.setattr("dubbing.lip_judge.sync_of", lambda lips, voice: None)
-    judge = LipJudge(scorer, np.zeros((80, 100)))
-    for n in range(int(3 * fps)):
-        judge.see(Moment(n, n / fps, None), n)
-    judge.conclude()
-    assert 73 <= len(seen) <= 75
-    assert all(abs(face / fps - number / 25) <= 0.5 / fps + 1e-6 for number, face in enumerate(seen))
-
-
-def test_stages_keep_the_order_and_do_not_run_far_ahead():
-    made, used = [], []
-
-    def numbers():
-        for n in range(100):
-            made.append(n)
-            yield n
-
-    with Behind(used.append, 3) as sink:
-        for n in ahead(numbers(), 4):
-            assert len(made) <= n + 4 + 2
-            sink(n)
-    assert used == list(range(100))
-
-
-def test_an_error_in_any_stage_ends_all_and_is_raised():
-    def failing(n):
-        raise ValueError(f"at {n}")
-
-    def numbers():
-        yield 1
-        raise KeyError("made")
-
-    with pytest.raises(KeyError, match="made"):
-        list(ahead(numbers(), 2))
-    with pytest.raises(ValueError, match="at 7"), Behind(failing, 2) as sink:
-        sink(7)
-        while True:
-            sink(8)
-    waiting = ahead((n for n in range(10**9)), 2)
-    next(waiting)
-    waiting.close()
-    time.sleep(0.3)
-    assert not any(thread.name in ("ahead", "behind") for thread in threading.enumerate())
-
-
-def test_the_batch_is_halved_when_memory_runs_out_and_nothing_is_lost():
-    real = prepared(Wav2Lip(NARROW.width).eval(), Precision("fp32", CPU))
-
-    class Small(torch.nn.Module):
-        weight = next(real.parameters())
-
-        def parameters(self, recurse=True):
-            return iter([self.weight])
-
-        def forward(self, mel, faces):
-            if len(mel) > 3:
-                raise torch.OutOfMemoryError("full")
-            return real(mel, faces)
-
-    rng = np.random.default_rng(0)
-    faces = rng.integers(0, 256, (10, 96, 96, 3), np.uint8)
-    mels = rng.normal(size=(10, 1, 80, 16)).astype(np.float32)
-    artist = Artist(Small(), Precision("fp32", CPU), 8)
-    drawn = artist.draw(faces, mels)
-    assert (artist.batch, artist.halved) == (2, 2)
-    assert np.abs(drawn.astype(int) - draw_mouths(real, faces, faces, mels, Precision("fp32", CPU))).max() <= 1
 
 
 @pytest.mark.skipif("h264_nvenc" not in av.codecs_available, reason="this build of FFmpeg has no such encoder")
