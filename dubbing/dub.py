@@ -91,13 +91,14 @@ def dub(engine: Engine, args: argparse.Namespace, outfile: Path) -> dict:
     frames = source.frames_in(seconds, args.keep_length)
     states, sheet = States(), ContactSheet(frames) if args.report else None
     writer = VideoWriter(outfile, source.rate, args.audio, source.reader, encoding, args.audio_stream, args.preview)
-    batch = max(1, min(engine.artist.batch, WAITING_BYTES // 3 // source.frame_bytes(encoding.pix_fmt)))
+    batch = max(1, min(engine.artist.batch, WAITING_BYTES // 2 // source.frame_bytes(encoding.pix_fmt)))
+    queued = batch // 2 + 1  # before the generator, and behind it
     with watch("dub"):
         tasks = watch.each("read", _tasks(source, found, speech, encoding.pix_fmt, seconds, engine.hp, args))
         with (
             writer,
-            Behind(_finish(writer, states, sheet, source, args.paste, watch), batch) as finish,
-            closing(ahead(tasks, batch)) as waiting,
+            Behind(_finish(writer, states, sheet, source, args.paste, watch), queued) as finish,
+            closing(ahead(tasks, queued)) as waiting,
             tqdm(total=frames, desc="dubbing", unit="frame") as bar,
         ):
             while some := list(islice(waiting, batch)):
