@@ -9,7 +9,7 @@ longer than the video.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count
+from itertools import count, islice
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
@@ -125,13 +125,23 @@ class Source:
         """Frames number `first` to `end` - 1."""
         if self.still:
             return list(self.once(pix_fmt))
-        start = self.reader.start
-        found = []
-        for time, picture in self.reader.pictures(since=times[first] + start):
-            if time - start > times[end - 1] + TOLERANCE:
-                break
-            number = int(np.searchsorted(times, time - start - TOLERANCE))
-            found.append(Moment(number, time - start, planar.copied(self._shaped(picture, pix_fmt))))
+        found = self._sought(pix_fmt, times, first, end)
+        if [moment.number for moment in found] == list(range(first, end)):
+            return found
+        return [  # a file in which one cannot seek
+            moment._replace(picture=planar.copied(moment.picture)) for moment in islice(self.once(pix_fmt), first, end)
+        ]
+
+    def _sought(self, pix_fmt: str, times: list[float], first: int, end: int) -> list[Moment]:
+        start, found = self.reader.start, []
+        try:
+            for time, picture in self.reader.pictures(since=times[first] + start):
+                if time - start > times[end - 1] + TOLERANCE:
+                    break
+                number = int(np.searchsorted(times, time - start - TOLERANCE))
+                found.append(Moment(number, time - start, planar.copied(self._shaped(picture, pix_fmt))))
+        except av.error.FFmpegError:
+            return []
         return found
 
     def _shaped(self, picture: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
