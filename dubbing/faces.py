@@ -23,6 +23,7 @@ from face_detection.track import follow_face
 from footage import CutFinder
 
 EYES = slice(5, 9)  # columns of a detection: right eye x y, left eye x y
+MOUTH = 0.75  # where the mouth is, in parts of the box's height
 TILT_FRAMES = 9  # tilts are averaged over so many frames
 
 
@@ -62,12 +63,18 @@ def find(source: Source, pix_fmt: str, seconds: float, args: argparse.Namespace,
     rects = [pad_and_clip(box, tuple(args.pads), source.height, source.width) for box in track.boxes]
     tilts = _tilts(faces.detections, track) if args.align else np.zeros(len(rects))
     spots = [
-        Spot(rect, float(tilt)) if found and rect.usable else None
-        for rect, tilt, found in zip(rects, tilts, track.found, strict=True)
+        Spot(rect, float(tilt)) if found and rect.usable and mouth_inside(box, source.height, source.width) else None
+        for rect, tilt, found, box in zip(rects, tilts, track.found, track.boxes, strict=True)
     ]
     if not any(spots):
         raise InputError(f"--face {args.face}: no face found in any frame; show one larger, or give its --box")
     return Found(spots, track.bridged.tolist(), detector, cached)
+
+
+def mouth_inside(box: np.ndarray, height: int, width: int) -> bool:
+    """Whether the frame shows the mouth of a face in this box, which may reach beyond the frame."""
+    x1, y1, x2, y2 = box
+    return 0 <= (x1 + x2) / 2 < width and y1 + MOUTH * (y2 - y1) < height
 
 
 def _inside(box: list[int], source: Source) -> Rect:

@@ -13,7 +13,7 @@ import encoders
 import planar
 from cli import InputError
 from demo.portrait import SPEECH, portrait
-from dubbing.faces import EYES
+from dubbing.faces import EYES, mouth_inside
 from dubbing.paste import Spot, blended, look, match_colours, paste, soft_mask
 from dubbing.source import Shape, Source
 from dubbing.speech import SHORTEST_REST, load_speech, quietened, voice_gate
@@ -203,6 +203,14 @@ def test_a_person_is_followed_by_place_and_nobody_else_instead():
         follow_face(frames, at=(10, 10))
     with pytest.raises(InputError, match="at most 2 faces"):
         follow_face(frames, index=2)
+
+
+def test_a_face_whose_mouth_lies_outside_the_frame_is_told():
+    tall = portrait()
+    for rows, inside in ((512, True), (165, True), (130, False)):  # the mouth is around row 147
+        (found,) = RetinaFace().detect([tall[:rows]])
+        assert len(found) == 1
+        assert mouth_inside(found[0, :4], rows, 512) == inside
 
 
 def test_after_a_cut_the_chosen_person_is_looked_for_where_last_seen():
