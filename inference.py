@@ -40,8 +40,7 @@ def resolve_outfile(args: argparse.Namespace) -> Path:
     return out
 
 
-def dub_one(engine: Engine, args: argparse.Namespace) -> None:
-    outfile = resolve_outfile(args)
+def dub_one(engine: Engine, args: argparse.Namespace, outfile: Path) -> None:
     record = dub(engine, args, outfile)
     passed = record["passed"]
     print(f"{outfile}: {record['frames']} frames" + (f", {passed} left as they were" if passed else ""))
@@ -50,8 +49,8 @@ def dub_one(engine: Engine, args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> int:
     """One dub, or those of a list: each fails alone, and all share the networks."""
     if not args.jobs:
-        resolve_outfile(args)
-        dub_one(load_engine(args), args)
+        outfile = resolve_outfile(args)
+        dub_one(load_engine(args), args, outfile)
         return 0
     todo = [parse_args([*args.given, *job]) for job in jobs.read(args.jobs)]
     for job in todo:
@@ -62,10 +61,10 @@ def main(args: argparse.Namespace) -> int:
     if twice:
         raise InputError(f"--jobs {args.jobs}: more than one job writes {twice}; give each an outfile")
     engine, failed = load_engine(args), 0
-    for number, job in enumerate(todo, 1):
+    for number, (job, outfile) in enumerate(zip(todo, outfiles, strict=True), 1):
         print(f"job {number} of {len(todo)}: {job.face}", file=sys.stderr, flush=True)
         try:
-            dub_one(engine, job)
+            dub_one(engine, job, outfile)
         except (InputError, OSError) as error:
             failed += 1
             print(f"error: job {number}: {error}", file=sys.stderr)
@@ -77,7 +76,7 @@ def demonstrate(args: argparse.Namespace) -> None:
 
     showcase.prepare()
     args.face, args.audio, args.outfile = showcase.FACE, showcase.AUDIO, showcase.DUBBED
-    dub_one(load_engine(args), args)
+    dub_one(load_engine(args), args, resolve_outfile(args))
     showcase.conclude(pick_device(args.device))
 
 

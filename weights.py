@@ -129,12 +129,6 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, without a word."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def fetch(weights: Weights) -> None:
     """Download to the file's place from the first mirror that has it; nothing unverified gets the final name."""
     if weights.path.exists():

@@ -74,7 +74,7 @@ def load_engine(args: argparse.Namespace) -> Engine:
     expert = next(filter(Path.exists, weights.experts()), None)
     scorer = scorers.load(expert, device) if expert else None
     artist = Artist(prepared(generator, precision), precision, batch)
-    return Engine(artist, hp, path, weights.digest(path), scorer)
+    return Engine(artist, hp, path, weights.sha256(path), scorer)
 
 
 def dub(engine: Engine, args: argparse.Namespace, outfile: Path) -> dict:
