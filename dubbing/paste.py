@@ -92,14 +92,14 @@ def paste(picture: av.VideoFrame, spot: Spot, face: np.ndarray, style: str) -> N
     mask = soft_mask(face.shape[0]) if style == "soft" else np.ones(face.shape[:2], np.float32)
     mask = cv2.resize(mask, (width, height))
     outer = spot.rect
-    if style == "soft" and not spot.tilt:
-        top = height // 2 - 1  # above there is no mask
-        outer, image, mask = outer._replace(y1=outer.y1 + top), image[top:], mask[top:]
     if spot.tilt:
         outer = _surrounding(spot, picture)
         size = outer.x2 - outer.x1, outer.y2 - outer.y1
         image = cv2.warpAffine(image, _turn(spot, outer), size, borderMode=cv2.BORDER_REPLICATE)
         mask = cv2.warpAffine(mask, _turn(spot, outer), size)
+    elif style == "soft":
+        top = height // 2 - 1  # above there is no mask
+        outer, image, mask = outer._replace(y1=outer.y1 + top), image[top:], mask[top:]
     planar.blend_bgr(picture, outer, image, mask)
 
 

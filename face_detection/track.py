@@ -127,7 +127,7 @@ def _one_person(tracklets, cuts: Collection[int], chosen) -> list:
     for shot in order:
         candidates = sorted(shots[shot], key=_presence, reverse=True)
         if shot == seed_shot:
-            candidates = [chosen, *(t for t in candidates if t is not chosen)]
+            candidates = [chosen, *candidates]
         elif chosen is not None:
             candidates = [t for t in candidates if _where_last_seen(t, person)]
         taken = []
