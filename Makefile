@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test lint bench
+.PHONY: demo test test-fast lint bench docs
 
 demo: $(INSTALLED)
 	$(RUN) inference.py --demo
@@ -12,13 +12,21 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(RUN) -m pytest -q
 
+test-fast: $(INSTALLED)
+	$(RUN) -m pytest -q -m "not slow"
+
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
 
 bench: $(INSTALLED)
-	$(RUN) -m tests.bench
-	$(RUN) -m tests.bench_dubbing
+	$(RUN) -m benchmarks.bench
+	$(RUN) -m benchmarks.bench_dubbing
+
+docs: $(INSTALLED)
+	$(RUN) -m docs.generate_cli
 
 $(INSTALLED): requirements.txt requirements-dev.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

@@ -19,8 +19,8 @@ import numpy as np
 import soundfile
 import torch
 
-import video
 from hparams import HParams, hparams
+from media.sound import read_audio
 
 MEL_BLOCK = 4096  # columns transformed at once, which bounds the memory of a long recording
 SILENCE_DBFS = -60.0
@@ -31,7 +31,7 @@ SPEECH_RANGE_DB = 25.0  # between loud and soft parts of speech
 
 def load_wav(path: str | Path, sr: int) -> np.ndarray:
     """Sound of any media file as float32 [samples] in -1..1, mono, at `sr` samples a second."""
-    return video.read_audio(path, sr)
+    return read_audio(path, sr)
 
 
 def save_wav(wav: np.ndarray, path: str | Path, sr: int) -> None:

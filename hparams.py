@@ -11,8 +11,10 @@ trained with are saved in its checkpoints.
 
 import os
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
-from cli import InputError
+from utils.errors import InputError
+from utils.options import parse_scalar
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,14 @@ class HParams:
 
     def override(self, text: str | None) -> "HParams":
         """A copy with `name=value,...` applied. Unknown names and values of the wrong type raise InputError."""
-        types = {field.name: field.type for field in fields(self)}
+        types: dict[str, Any] = {field.name: field.type for field in fields(self)}
         changes = {}
         for item in filter(None, (part.strip() for part in (text or "").split(","))):
             name, equals, value = (part.strip() for part in item.partition("="))
             if not equals or name not in types:
                 known = ", ".join(sorted(types))
                 raise InputError(f"--hparams {item}: write name=value with one of these names: {known}")
-            changes[name] = _parse(name, types[name], value)
+            changes[name] = parse_scalar(types[name], value, f"--hparams {name}")
         return replace(self, **changes)._checked()
 
     def _checked(self) -> "HParams":
@@ -107,18 +109,6 @@ class HParams:
 
     def to_dict(self) -> dict:
         return asdict(self)
-
-
-def _parse(name: str, kind: type, value: str):
-    if kind is bool:
-        if value.lower() not in ("true", "false"):
-            raise InputError(f"--hparams {name}={value}: give True or False")
-        return value.lower() == "true"
-    try:
-        return kind(value)
-    except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise InputError(f"--hparams {name}={value}: give {wanted}") from None
 
 
 hparams = HParams()

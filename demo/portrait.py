@@ -4,6 +4,7 @@ The head sways, and the jaw opens with the loudness of the speech, so that there
 speech.ogg was spoken by espeak-ng.
 """
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import skimage.data
 
 import audio
-from video_writer import VideoWriter
+from media.writer import VideoWriter
 
 SPEECH = Path(__file__).parent / "speech.ogg"
 SPEECH_RATE = 16_000
@@ -26,7 +27,7 @@ def portrait() -> np.ndarray:
     return np.ascontiguousarray(skimage.data.astronaut()[:, :, ::-1])
 
 
-def talking_frames(wav: np.ndarray, fps: float, seed: int = 0, turn: float = 2.0):
+def talking_frames(wav: np.ndarray, fps: float, seed: int = 0, turn: float = 2.0) -> Iterator[np.ndarray]:
     """Frames BGR uint8 [512, 512, 3] for as long as the speech (float [samples] at SPEECH_RATE) lasts."""
     image = portrait()
     size = image.shape[0]

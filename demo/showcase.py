@@ -1,4 +1,4 @@
-"""What `make demo` and `inference.py --demo` dub, and what they say of the result.
+"""What `make demo` and `inference.py --demo` dub, and how the result scores.
 
 python -m demo.showcase           # draws docs/demo.jpg, the strip in the README, from what --demo made
 """
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
-import scorers
-import video_score
-import weights
 from demo.portrait import SPEECH, make_clip
 from face_detection import build_detector
-from video import VideoReader
+from media.reader import VideoReader
+from metrics.experts import load_scorer
+from metrics.video_score import score_video
+from models.published import default_scorers
+from utils.devices import pick_device
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "demo" / "out"
@@ -23,20 +23,19 @@ STRIP = slice(14, 90, 15)  # frames of the strip
 AROUND = (slice(40, 220), slice(130, 320))  # the face in the portrait
 
 
-def prepare() -> None:
+def make_portrait_clip() -> None:
     """Make the clip that is dubbed: the portrait talking for five seconds, with another part of the speech."""
     if not FACE.exists():
         OUT.mkdir(parents=True, exist_ok=True)
-        part = FACE.with_name("part.mp4")
-        make_clip(part, start=4.0, seconds=5.0, seed=99).replace(FACE)
+        make_clip(FACE, start=4.0, seconds=5.0, seed=99)
 
 
-def conclude(device: torch.device) -> None:
-    """Score the dubbed clip and print what came out."""
-    judge = scorers.load(weights.scorers_there()[0], device)
-    detector = build_detector("auto", str(device))
-    sync = video_score.evaluate(DUBBED, DUBBED, None, [judge], detector, batch_size=16)["sync"][0]
-    print(
+def score(device: str) -> str:
+    """How well lips and speech of the dubbed clip fit, in a line."""
+    where = pick_device(device)
+    scorer, detector = load_scorer(default_scorers()[0], where), build_detector("auto", str(where))
+    sync = score_video(DUBBED, DUBBED, None, [scorer], detector, batch_size=16)["sync"][0]
+    return (
         f"lips and speech by {sync['scorer']}: offset {sync['offset']:+d} frames, LSE-D {sync['lse_d']:.3f}, "
         f"LSE-C {sync['lse_c']:.3f}; look at {DUBBED}"
     )

@@ -1,4 +1,4 @@
-"""A list of dubs to do in one run: rows of a CSV file, or objects of a JSON list, whose names are those of flags.
+"""Dubs to do: one, or those of a list (CSV with a line of names, or a JSON list of objects).
 
 face,audio,outfile,pads
 talk.mp4,speech.wav,one.mp4,0 20 0 0
@@ -7,14 +7,51 @@ talk.mp4,speech.wav,one.mp4,0 20 0 0
 import csv
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from cli import InputError
+from dubbing.options import Options
+from media import codecs
+from utils.errors import InputError
+from utils.files import writable_folder
+from utils.options import changed
 
-NUMBER_LISTS = ("pads", "crop", "box")
+
+class Job(NamedTuple):
+    """One dub. outfile: the video to write, or a folder for it."""
+
+    face: Path
+    audio: Path
+    outfile: Path
+    options: Options
 
 
-def read(path: Path) -> list[list[str]]:
-    """The arguments of every job, to be put after those of the command line."""
+def read_jobs(path: Path, options: Options, outfile: Path) -> list[Job]:
+    """The jobs of a list; what a row does not name is as `options` and `outfile` say.
+
+    Raises InputError for a row that lacks face or audio, names an unknown setting, or writes a file that another row
+    writes.
+    """
+    folder = outfile.parent if outfile.suffix else outfile
+    jobs = []
+    for number, row in enumerate(_rows(path), 1):
+        given = {name: value for name, value in row.items() if value is not None and str(value).strip() != ""}
+        if None in row or not given.get("face") or not given.get("audio"):
+            raise InputError(f"--jobs {path}: job {number} lacks face or audio, or has more values than names")
+        face, audio = Path(given.pop("face")), Path(given.pop("audio"))
+        to = Path(given.pop("outfile", folder))
+        try:
+            job_options = changed(options, given)
+        except InputError as error:
+            raise InputError(f"--jobs {path}: job {number}: {error}") from error
+        jobs.append(Job(face, audio, output_path(face, audio, to, job_options), job_options))
+    outfiles = [job.outfile for job in jobs]
+    twice = next((file for file in outfiles if outfiles.count(file) > 1), None)
+    if twice:
+        raise InputError(f"--jobs {path}: more than one job writes {twice}; give each an outfile")
+    return jobs
+
+
+def _rows(path: Path) -> list[dict[Any, Any]]:
     if not path.is_file():
         raise InputError(f"--jobs {path}: no such file")
     try:
@@ -24,25 +61,19 @@ def read(path: Path) -> list[list[str]]:
         raise InputError(f"--jobs {path}: is no CSV or JSON file that can be read ({error})") from error
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"--jobs {path}: give rows under a line of names, or a JSON list of objects")
-    for number, row in enumerate(rows, 1):
-        if None in row or not row.get("face") or not row.get("audio"):
-            raise InputError(f"--jobs {path}: job {number} lacks face or audio, or has more values than names")
-    return [_arguments(row) for row in rows]
+    return rows
 
 
-def _arguments(row: dict) -> list[str]:
-    arguments = []
-    for name, value in row.items():
-        text = str(value).strip()
-        if value is None or text == "" or text.lower() == "false":
-            continue
-        flag = f"--{name.strip().lstrip('-')}"
-        if text.lower() == "true":
-            arguments.append(flag)
-        elif isinstance(value, list):
-            arguments += [flag, *map(str, value)]
-        elif name in NUMBER_LISTS:
-            arguments += [flag, *text.split()]
-        else:
-            arguments.append(f"{flag}={text}")
-    return arguments
+def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:
+    """The file to write: outfile itself, or <face>_<audio>.mp4 in it where it is a folder, which is made.
+
+    Raises InputError where it cannot be written, or is the face or the audio itself.
+    """
+    if outfile.is_dir() or not outfile.suffix:
+        outfile = outfile / f"{face.stem}_{audio.stem}{codecs.usual_suffix(options.codec)}"
+    codecs.choose(options.codec, outfile.suffix, crf=options.crf, preset=options.preset)
+    writable_folder(outfile.parent, "--outfile")
+    for flag, given in (("--face", face), ("--audio", audio)):
+        if given.exists() and outfile.exists() and outfile.samefile(given):
+            raise InputError(f"--outfile {outfile}: is the file given as {flag}; choose another name")
+    return outfile

@@ -1,7 +1,7 @@
-"""The crop that the network sees, and the way of its mouth back into the picture.
+"""The crop that the network takes, and the generated mouth back into the picture.
 
-The crop is the face's box, turned upright where the head is tilted. "box" puts all of it back, as published. "soft"
-puts back the mouth and chin through a mask that fades out inside the crop, its colours matched to the skin around.
+The crop is the face's box, turned upright where the head is tilted. "box" pastes all of it, as published. "soft" pastes
+mouth and chin through a mask that fades out inside the crop, its colours matched to the skin around.
 """
 
 from functools import lru_cache
@@ -11,19 +11,20 @@ import av
 import cv2
 import numpy as np
 
-import planar
-from face_detection.crop import Rect, pad_and_clip, to_network_size
+from face_detection.crop import NO_PADS, pad_and_clip, to_network_size
+from media import yuv
+from utils.geometry import Rect
 
 STYLES = ("soft", "box")
 # The soft mask, in parts of the crop: an ellipse around mouth and chin
 CENTRE_X, CENTRE_Y = 0.5, 0.75
 REACH_X, REACH_Y = 0.44, 0.25  # where it has faded out: the lower half, up to its edges
-INNER = 0.62  # part of the reach inside which the drawn mouth is all there is
+INNER = 0.62  # part of the reach inside which the mask is 1
 SMOOTHNESS = 0.12  # of the colour match, standard deviation in parts of the crop
 LARGEST_CHANGE = 30.0  # levels that the colour match may move
 
 
-class Spot(NamedTuple):
+class FaceRegion(NamedTuple):
     """Where a face is: the rect of its upright crop, and by how many degrees clockwise it is tilted in the picture."""
 
     rect: Rect
@@ -40,82 +41,82 @@ def soft_mask(size: int) -> np.ndarray:
 
 
 @lru_cache
-def _around(size: int) -> np.ndarray:
-    """Where drawn and shown skin are compared: in the mask's slope; float32 [size, size]."""
+def _mask_slope(size: int) -> np.ndarray:
+    """Where generated and shown skin are compared: in the mask's slope; float32 [size, size]."""
     mask = soft_mask(size)
     return mask * (1 - mask)
 
 
-def match_colours(drawn: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """What was drawn, uint8 BGR [B, S, S, 3], with the colours that `shown` (likewise) has around the mouth.
+def match_colours(generated: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """The generated faces, uint8 BGR [B, S, S, 3], with the colours that `shown` (likewise) has around the mouth.
 
     Their difference in the mask's slope is spread smoothly over the mouth (normalised convolution).
     """
-    size = drawn.shape[1]
-    weight = _around(size)
+    size = generated.shape[1]
+    weight = _mask_slope(size)
     sigma = SMOOTHNESS * size
     spread_weight = cv2.GaussianBlur(weight, (0, 0), sigma) + 1e-6
-    matched = np.empty_like(drawn)
-    for n, (ours, theirs) in enumerate(zip(drawn, shown, strict=True)):
+    matched = np.empty_like(generated)
+    for n, (ours, theirs) in enumerate(zip(generated, shown, strict=True)):
         difference = (theirs.astype(np.float32) - ours) * weight[..., None]
         change = cv2.GaussianBlur(difference, (0, 0), sigma) / spread_weight[..., None]
         matched[n] = np.clip(np.rint(ours + np.clip(change, -LARGEST_CHANGE, LARGEST_CHANGE)), 0, 255)
     return matched
 
 
-def blended(drawn: np.ndarray, shown: np.ndarray, style: str) -> np.ndarray:
+def blend(generated: np.ndarray, shown: np.ndarray, style: str) -> np.ndarray:
     """Faces as they will look in the picture, at the network's size: uint8 BGR [B, S, S, 3]."""
     if style == "box":
-        return drawn
-    mask = soft_mask(drawn.shape[1])[..., None]
-    return np.rint(shown + mask * (drawn.astype(np.float32) - shown)).astype(np.uint8)
+        return generated
+    mask = soft_mask(generated.shape[1])[..., None]
+    return np.rint(shown + mask * (generated.astype(np.float32) - shown)).astype(np.uint8)
 
 
-def look(picture: av.VideoFrame, spot: Spot, size: int) -> np.ndarray:
-    """The upright crop as the network sees it, uint8 BGR [size, size, 3]."""
-    if not spot.tilt:
-        return to_network_size(planar.cut_bgr(picture, spot.rect), size)
-    outer = _surrounding(spot, picture)
-    width, height = spot.rect.x2 - spot.rect.x1, spot.rect.y2 - spot.rect.y1
+def crop_face(picture: av.VideoFrame, region: FaceRegion, size: int) -> np.ndarray:
+    """The upright crop as the network takes it, uint8 BGR [size, size, 3]."""
+    if not region.tilt:
+        return to_network_size(yuv.cut_bgr(picture, region.rect), size)
+    outer = _bounding_rect(region, picture)
+    width, height = region.rect.width, region.rect.height
     upright = cv2.warpAffine(
-        planar.cut_bgr(picture, outer), _turn(spot, outer), (width, height),
+        yuv.cut_bgr(picture, outer), _rotation(region, outer), (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
     return to_network_size(upright, size)
 
 
-def paste(picture: av.VideoFrame, spot: Spot, face: np.ndarray, style: str) -> None:
+def paste_face(picture: av.VideoFrame, region: FaceRegion, face: np.ndarray, style: str) -> None:
     """Put a face, uint8 BGR [S, S, 3], into the picture, which changes only inside the mask."""
     picture.make_writable()
-    width, height = spot.rect.x2 - spot.rect.x1, spot.rect.y2 - spot.rect.y1
+    width, height = region.rect.width, region.rect.height
     image = cv2.resize(face, (width, height), interpolation=cv2.INTER_CUBIC if style == "soft" else cv2.INTER_LINEAR)
     mask = soft_mask(face.shape[0]) if style == "soft" else np.ones(face.shape[:2], np.float32)
     mask = cv2.resize(mask, (width, height))
-    outer = spot.rect
-    if spot.tilt:
-        outer = _surrounding(spot, picture)
-        size = outer.x2 - outer.x1, outer.y2 - outer.y1
-        image = cv2.warpAffine(image, _turn(spot, outer), size, borderMode=cv2.BORDER_REPLICATE)
-        mask = cv2.warpAffine(mask, _turn(spot, outer), size)
+    outer = region.rect
+    if region.tilt:
+        outer = _bounding_rect(region, picture)
+        size = outer.width, outer.height
+        image = cv2.warpAffine(image, _rotation(region, outer), size, borderMode=cv2.BORDER_REPLICATE)
+        mask = cv2.warpAffine(mask, _rotation(region, outer), size)
     elif style == "soft":
         top = height // 2 - 1  # above there is no mask
         outer, image, mask = outer._replace(y1=outer.y1 + top), image[top:], mask[top:]
-    planar.blend_bgr(picture, outer, image, mask)
+    yuv.blend_bgr(picture, outer, image, mask)
 
 
-def _surrounding(spot: Spot, picture: av.VideoFrame) -> Rect:
+def _bounding_rect(region: FaceRegion, picture: av.VideoFrame) -> Rect:
     """The part of the picture in which the tilted crop lies."""
-    x1, y1, x2, y2 = spot.rect
+    x1, y1, x2, y2 = region.rect
     radius = np.hypot(x2 - x1, y2 - y1) / 2
     middle_x, middle_y = (x1 + x2) / 2, (y1 + y2) / 2
     box = middle_x - radius, middle_y - radius, middle_x + radius, middle_y + radius
-    return pad_and_clip(box, (0, 0, 0, 0), picture.height, picture.width)
+    return pad_and_clip(box, NO_PADS, picture.height, picture.width)
 
 
-def _turn(spot: Spot, outer: Rect) -> np.ndarray:
+def _rotation(region: FaceRegion, outer: Rect) -> np.ndarray:
     """Pixels of the upright crop -> pixels of `outer`: an affine matrix [2, 3]."""
-    x1, y1, x2, y2 = spot.rect
+    x1, y1, x2, y2 = region.rect
     middle_x, middle_y = (x2 - x1 - 1) / 2, (y2 - y1 - 1) / 2
-    matrix = cv2.getRotationMatrix2D((middle_x, middle_y), -spot.tilt, 1.0)
+    matrix = cv2.getRotationMatrix2D((middle_x, middle_y), -region.tilt, 1.0)
     matrix[:, 2] += (x1 - outer.x1, y1 - outer.y1)
     return matrix

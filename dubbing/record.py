@@ -1,91 +1,137 @@
 """What a dub leaves beside its video: <outfile>.json, and with --report <outfile>.png, a contact sheet."""
 
-import json
 import time
 from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
-import cli
+from utils.files import write_bytes, write_json
 
-STATES = ("dubbed", "bridged", "passed")
+Item = TypeVar("Item")
+Progress = Callable[..., Iterable[Any]]  # called like tqdm: progress(items, desc=..., unit=..., total=...)
+
+DUBBED, INTERPOLATED, UNCHANGED = "dubbed", "interpolated", "unchanged"  # states of a frame
+STATES = (DUBBED, INTERPOLATED, UNCHANGED)
 SHEET_COLUMNS, SHEET_WIDTH = 8, 240  # pictures side by side, and how wide each is
 DIFFERENCE_GAIN = 4
 
 
-class Stopwatch:
+@dataclass(frozen=True)
+class Record:
+    """What was done: the content of <outfile>.json.
+
+    frames, and of these dubbed, interpolated (between two detections) and unchanged (no face); ranges: the times of
+    each state in seconds; sync: offset, LSE-D and LSE-C as evaluate.py gives them, None where nothing could be scored;
+    busy: seconds that each stage worked, which overlap.
+    """
+
+    face: str
+    audio: str
+    outfile: str
+    generator: dict[str, str]
+    precision: str
+    device: str
+    timing: str
+    paste: str
+    silence: str
+    silent_share: float
+    extend: str
+    encoder: str
+    options: dict[str, str]
+    speech_seconds: float
+    preview_seconds: float | None
+    frames: int
+    dubbed: int
+    interpolated: int
+    unchanged: int
+    ranges: dict[str, list[list[float]]]
+    faces: dict[str, Any]
+    damaged_packets: int
+    batch_halved: int
+    sync: dict[str, Any] | None
+    busy: dict[str, float]
+
+    def write(self) -> None:
+        """Write <outfile>.json."""
+        write_json(Path(f"{self.outfile}.json"), asdict(self))
+
+
+class StageTimer:
     """Seconds that each stage was busy; stages in several threads overlap."""
 
-    def __init__(self):
-        self.seconds = defaultdict(float)
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
-    def __call__(self, stage: str):
+    def __call__(self, stage: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self.seconds[stage] += time.perf_counter() - began
+        self._seconds[stage] += time.perf_counter() - began
 
-    def each(self, stage: str, items):
-        """The items, the time that each took to come noted."""
-        items = iter(items)
+    def each(self, stage: str, items: Iterable[Item]) -> Generator[Item, None, None]:
+        """The items; the time that each took to come is added to the stage."""
+        iterator = iter(items)
         while True:
             with self(stage):
-                item = next(items, None)
-            if item is None:
+                item = next(iterator, END)
+            if item is END:
                 return
-            yield item
+            yield item  # type: ignore[misc]
 
-    def rounded(self) -> dict:
-        return {stage: round(seconds, 2) for stage, seconds in self.seconds.items()}
+    def rounded(self) -> dict[str, float]:
+        return {stage: round(seconds, 2) for stage, seconds in self._seconds.items()}
 
 
-class States:
-    """Which frames were dubbed, bridged or passed, as ranges of time."""
+END = object()
 
-    def __init__(self):
+
+class StateLog:
+    """Which frames were dubbed, interpolated or unchanged, as ranges of time."""
+
+    def __init__(self) -> None:
         self.counts = dict.fromkeys(STATES, 0)
-        self.ranges: list[list] = []  # [state, start, end], seconds
+        self._ranges: list[tuple[str, float, float]] = []  # state, start, end in seconds
 
     def add(self, state: str, start: float, step: float) -> None:
+        """A frame that is shown from `start` for `step` seconds."""
         self.counts[state] += 1
-        if self.ranges and self.ranges[-1][0] == state:
-            self.ranges[-1][2] = start + step
-        else:
-            if self.ranges:
-                self.ranges[-1][2] = start
-            self.ranges.append([state, start, start + step])
+        if self._ranges:
+            last, began, _ = self._ranges.pop()
+            self._ranges.append((last, began, start))
+            if last == state:
+                self._ranges[-1] = (state, began, start + step)
+                return
+        self._ranges.append((state, start, start + step))
 
-    def to_dict(self) -> dict:
-        ranges = {state: [] for state in STATES}
-        for state, start, end in self.ranges:
+    def ranges(self) -> dict[str, list[list[float]]]:
+        """By state, [start, end] in seconds."""
+        ranges: dict[str, list[list[float]]] = {state: [] for state in STATES}
+        for state, start, end in self._ranges:
             ranges[state].append([round(start, 3), round(end, 3)])
-        return self.counts | {"ranges": ranges}
+        return ranges
 
 
 class ContactSheet:
     """Source, dubbed picture and their difference, at even times."""
 
-    def __init__(self, frames: int):
+    def __init__(self, frames: int) -> None:
         self.wanted = {int((n + 0.5) * frames / SHEET_COLUMNS) for n in range(SHEET_COLUMNS)}
-        self.columns: list[np.ndarray] = []
+        self._columns: list[np.ndarray] = []
 
     def add(self, before: np.ndarray, after: np.ndarray) -> None:
         """BGR uint8 pictures of one size."""
-        height = round(before.shape[0] * SHEET_WIDTH / before.shape[1])
-        before, after = (cv2.resize(image, (SHEET_WIDTH, height), interpolation=cv2.INTER_AREA)
-                         for image in (before, after))  # fmt: skip
+        size = SHEET_WIDTH, round(before.shape[0] * SHEET_WIDTH / before.shape[1])
+        before = cv2.resize(before, size, interpolation=cv2.INTER_AREA)
+        after = cv2.resize(after, size, interpolation=cv2.INTER_AREA)
         difference = np.clip(cv2.absdiff(before, after).astype(int) * DIFFERENCE_GAIN, 0, 255).astype(np.uint8)
-        self.columns.append(np.vstack((before, after, difference)))
+        self._columns.append(np.vstack((before, after, difference)))
 
     def write(self, path: Path) -> None:
-        if self.columns:
-            part = path.with_name(f"{path.stem}.part{path.suffix}")
-            part.write_bytes(cv2.imencode(".png", np.hstack(self.columns))[1].tobytes())
-            part.replace(path)
-
-
-def write_json(path: Path, record: dict) -> None:
-    cli.write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        if self._columns:
+            write_bytes(path, cv2.imencode(".png", np.hstack(self._columns))[1].tobytes())

@@ -7,9 +7,9 @@ import numpy as np
 from scipy.ndimage import binary_closing, binary_dilation, uniform_filter1d
 
 import audio
-from cli import InputError
 from hparams import HParams
-from video import FILE_START, read_audio
+from media.sound import FILE_START, read_audio
+from utils.errors import InputError
 
 SHORTEST_REST = 0.3  # seconds; shorter pauses are part of speaking
 MARGIN = 0.08  # seconds around speech in which the mouth is on its way
@@ -35,11 +35,11 @@ def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams) -> Spee
     mel = audio.melspectrogram(wav, hp)
     if not rest:
         return Speech(mel, seconds, 0.0)
-    gate = voice_gate(powers, mel.shape[1], hp)
-    return Speech(quietened(mel, gate, hp), seconds, float((gate == 0).mean()))
+    gate = speech_gate(powers, mel.shape[1], hp)
+    return Speech(fade_silence(mel, gate, hp), seconds, float((gate == 0).mean()))
 
 
-def voice_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:
+def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:
     """1 where someone speaks, 0 where the mouth rests, smooth in between: float32 [columns], for mel columns.
 
     powers: audio.frame_powers of the sound.
@@ -55,6 +55,6 @@ def voice_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:
     return uniform_filter1d(uniform_filter1d(gate, ramp, mode="nearest"), ramp, mode="nearest")
 
 
-def quietened(mel: np.ndarray, gate: np.ndarray, hp: HParams) -> np.ndarray:
+def fade_silence(mel: np.ndarray, gate: np.ndarray, hp: HParams) -> np.ndarray:
     """The mel spectrogram (float32 [num_mels, columns]) faded to silence where the gate is 0."""
     return (gate * (mel + hp.max_abs_value) - hp.max_abs_value).astype(np.float32)

@@ -1,5 +1,7 @@
 """Box arithmetic that both detectors share. Boxes are float32 x1 y1 x2 y2 in pixels, anchors cx cy w h."""
 
+from typing import Protocol
+
 import cv2
 import numpy as np
 import torch
@@ -7,6 +9,16 @@ import torch
 MEAN_BGR = (104.0, 117.0, 123.0)  # taken off the pixels; both networks were trained so
 LONGEST_SIDE = 640  # pixels; larger frames are reduced before detection
 CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
+
+
+class Detector(Protocol):
+    """What finds faces: S3FD or RetinaFace. name: which of them it is."""
+
+    name: str
+
+    def detect(self, frames: list[np.ndarray]) -> list[np.ndarray]:
+        """frames: BGR uint8 [H, W, 3], all of one size -> for each float32 [N, 5 or more], best first."""
+        ...
 
 
 def shrink(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
@@ -54,7 +66,15 @@ def decode_points(offsets: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     return points.flatten(1)
 
 
-def best_boxes(offsets, anchors, scores, candidate: float, overlap: float, keep: float, points=None) -> np.ndarray:
+def best_boxes(
+    offsets: torch.Tensor,
+    anchors: torch.Tensor,
+    scores: torch.Tensor,
+    candidate: float,
+    overlap: float,
+    keep: float,
+    points: torch.Tensor | None = None,
+) -> np.ndarray:
     """Regressed offsets [N, 4], anchors [N, 4], scores [N] and, if any, landmarks [N, 2·P] of one image -> detections
     float32 [M, 5 + 2·P], best first.
 

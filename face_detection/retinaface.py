@@ -22,7 +22,7 @@ class RetinaFace:
     """threads: CPU threads of the network; None lets onnxruntime take all. landmarks: detections go on with right eye,
     left eye, nose, right and left corner of the mouth, x y each."""
 
-    def __init__(self, threads: int | None = None, landmarks: bool = False):
+    def __init__(self, threads: int | None = None, landmarks: bool = False) -> None:
         self.name, self.landmarks = "RetinaFace", landmarks
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0

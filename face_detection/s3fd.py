@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import torch
 
-import checkpoint
 from face_detection.boxes import LONGEST_SIDE, MEAN_BGR, best_boxes, grid_anchors, shrink, unscaled
+from utils import weight_files
 
 STRIDES = (4, 8, 16, 32, 64, 128)
 ANCHOR_PER_STRIDE = 4
@@ -17,14 +17,14 @@ CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE = 0.05, 0.3, 0.5
 class S3FD:
     """weights: path of s3fd.pth or its state dict; device: where the network runs."""
 
-    def __init__(self, weights: str | Path | dict, device: str = "cpu"):
+    def __init__(self, weights: str | Path | dict, device: str = "cpu") -> None:
         from face_alignment.detection.sfd.net_s3fd import s3fd  # half a second to import, wanted only with weights
 
-        state = weights if isinstance(weights, dict) else checkpoint.read(weights)["state_dict"]
+        state = weights if isinstance(weights, dict) else weight_files.read(weights)["state_dict"]
         self.name = "S3FD"
         self.device = torch.device(device)
         self.network = s3fd()
-        checkpoint.load_into(self.network, state, "s3fd weights" if isinstance(weights, dict) else weights)
+        weight_files.load_into(self.network, state, "s3fd weights" if isinstance(weights, dict) else weights)
         self.network.eval().to(self.device, memory_format=torch.channels_last)
 
     def detect(self, frames: list[np.ndarray]) -> list[np.ndarray]:
@@ -37,15 +37,15 @@ class S3FD:
             anchors.append(grid_anchors(H, W, stride, (stride * ANCHOR_PER_STRIDE,)))
             offsets.append(regressed.permute(0, 2, 3, 1).reshape(B, H * W, 4))
             scores.append(logits.softmax(dim=1)[:, 1].reshape(B, H * W))
-        anchors = torch.cat(anchors).to(self.device)  # [N, 4]
+        all_anchors = torch.cat(anchors).to(self.device)  # [N, 4]
         thresholds = CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE
         return [
-            unscaled(best_boxes(image_offsets, anchors, image_scores, *thresholds), scales[0])
+            unscaled(best_boxes(image_offsets, all_anchors, image_scores, *thresholds), scales[0])
             for image_offsets, image_scores in zip(torch.cat(offsets, dim=1), torch.cat(scores, dim=1), strict=True)
         ]
 
     @torch.inference_mode()
     def heads(self, images: np.ndarray) -> list[torch.Tensor]:
         """Raw outputs for BGR uint8 [B, H, W, 3]: class logits [B, 2, h, w] and offsets [B, 4, h, w] per stride."""
-        blob = torch.from_numpy(cv2.dnn.blobFromImages(images, mean=MEAN_BGR))
+        blob = torch.from_numpy(cv2.dnn.blobFromImages(list(images), mean=MEAN_BGR))
         return self.network(blob.to(self.device, memory_format=torch.channels_last))

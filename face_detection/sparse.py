@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from face_detection.boxes import overlaps
+from face_detection.boxes import Detector, overlaps
 
 KEY_STEP = 5  # frames from one key frame to the next
 STEADY_IOU = 0.75  # faces in neighbouring key frames are the same, and hardly moved
@@ -22,9 +22,10 @@ LIKE = 0.85  # least correlation of two thumbnails of one face
 EMPTY_CHANGE = 6.0  # levels, of 255, by which a frame between two without a face may differ from the first
 
 
-def detect_sparsely(frames: Iterable[np.ndarray], detector, batch_size: int) -> Iterator[np.ndarray]:
+def detect_sparsely(frames: Iterable[np.ndarray], detector: Detector, batch_size: int) -> Iterator[np.ndarray]:
     """Faces of every frame, float32 [N, 5 or more] each, in order; frames: BGR uint8 of one size, already reduced."""
-    block, last = [], []
+    block: list[np.ndarray] = []
+    last: list[np.ndarray] = []  # the faces of the block's first frame, where they are known
     for frame in frames:
         block.append(frame)
         if len(block) == KEY_STEP * batch_size + 1:
@@ -35,12 +36,14 @@ def detect_sparsely(frames: Iterable[np.ndarray], detector, batch_size: int) -> 
         yield from _detect_block(block, last, detector, batch_size)
 
 
-def _detect_block(block: list[np.ndarray], first: list[np.ndarray], detector, batch_size: int) -> list[np.ndarray]:
+def _detect_block(
+    block: list[np.ndarray], first: list[np.ndarray], detector: Detector, batch_size: int
+) -> list[np.ndarray]:
     """first: the faces of the first frame, where they are known."""
     keys = sorted({*range(0, len(block), KEY_STEP), len(block) - 1})
     found = dict(enumerate(first))
     _detect(block, [key for key in keys if key not in found], found, detector, batch_size)
-    unsure = []
+    unsure: list[int] = []
     for left, right in pairwise(keys):
         between = _interpolated(block, left, right, found[left], found[right])
         if between is None:
@@ -51,13 +54,17 @@ def _detect_block(block: list[np.ndarray], first: list[np.ndarray], detector, ba
     return [found[n] for n in range(len(block))]
 
 
-def _detect(block, numbers: list[int], found: dict, detector, batch_size: int) -> None:
+def _detect(
+    block: list[np.ndarray], numbers: list[int], found: dict[int, np.ndarray], detector: Detector, batch_size: int
+) -> None:
     for first in range(0, len(numbers), batch_size):
         batch = numbers[first : first + batch_size]
         found.update(zip(batch, detector.detect([block[n] for n in batch]), strict=True))
 
 
-def _interpolated(block, left: int, right: int, ours: np.ndarray, theirs: np.ndarray) -> dict[int, np.ndarray] | None:
+def _interpolated(
+    block: list[np.ndarray], left: int, right: int, ours: np.ndarray, theirs: np.ndarray
+) -> dict[int, np.ndarray] | None:
     """Faces of the frames between two key frames; None where they must be detected."""
     if len(ours) != len(theirs):
         return None

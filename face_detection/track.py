@@ -1,21 +1,22 @@
-"""Boxes of all frames -> the one face to use: linked over time, short gaps bridged, smoothed as published.
+"""Boxes of all frames -> the one face to use: linked over time, short gaps interpolated, smoothed as published.
 
 detections  [2 faces][2 faces][  none ][1 face ][none] ... [none][1 face ]
-track       [ box   ][ box   ][bridged][ box   ][ -- ] ... [ -- ][ box   ]
+track       [ box   ][ box   ][between][ box   ][ -- ] ... [ -- ][ box   ]
 segment      0        0        0        0        -1         -1     1
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from cli import InputError
 from face_detection.boxes import overlaps
+from utils.errors import InputError
 
 LINK_IOU = 0.3  # the same face in neighbouring frames overlaps itself by at least this
-BRIDGE_FRAMES = 10  # gaps of at most so many frames are bridged
+MAX_GAP = 10  # frames; longer gaps are not interpolated
 SMOOTH_FRAMES = 5
 NO_FACE = -1
 
@@ -23,15 +24,25 @@ NO_FACE = -1
 @dataclass(frozen=True)
 class Track:
     """boxes: int64 [T, 4], x1 y1 x2 y2, only valid where found; segment: int64 [T], NO_FACE where there is no face,
-    else the number of the unbroken stretch that the frame lies in; bridged: bool [T], boxes between detections."""
+    else the number of the unbroken stretch that the frame lies in; interpolated: bool [T], boxes between detections."""
 
     boxes: np.ndarray
     segment: np.ndarray
-    bridged: np.ndarray
+    interpolated: np.ndarray
 
     @property
     def found(self) -> np.ndarray:
         return self.segment != NO_FACE
+
+
+class Tracklet(NamedTuple):
+    """One face over time. frames: int64 [n], ascending; faces: float32 [n, 5 or more]."""
+
+    frames: np.ndarray
+    faces: np.ndarray
+
+    def overlaps_in_time(self, other: "Tracklet") -> bool:
+        return bool(self.frames[0] <= other.frames[-1] and other.frames[0] <= self.frames[-1])
 
 
 def smooth_boxes(boxes: np.ndarray, window: int = SMOOTH_FRAMES) -> np.ndarray:
@@ -46,8 +57,13 @@ def smooth_boxes(boxes: np.ndarray, window: int = SMOOTH_FRAMES) -> np.ndarray:
     return smoothed
 
 
-def follow_face(detections: list[np.ndarray], smooth: bool = True, cuts: Collection[int] = (),
-                at: tuple[float, float] | None = None, index: int | None = None) -> Track:  # fmt: skip
+def follow_face(
+    detections: list[np.ndarray],
+    smooth: bool = True,
+    cuts: Collection[int] = (),
+    at: tuple[float, float] | None = None,
+    index: int | None = None,
+) -> Track:
     """The one face to use in every frame.
 
     detections: float32 [N, 5 or more] (x1 y1 x2 y2 score) for each of T frames; cuts: frames that begin a new shot,
@@ -60,16 +76,17 @@ def follow_face(detections: list[np.ndarray], smooth: bool = True, cuts: Collect
     T = len(detections)
     boxes = np.zeros((T, 4), np.int64)
     segment = np.full(T, NO_FACE)
-    bridged = np.zeros(T, bool)
-    tracklets = [(np.array(frames), np.stack(faces)) for frames, faces in _link(detections, cuts)]
-    for number, (frames, faces) in enumerate(_one_person(tracklets, cuts, _chosen(tracklets, detections, at, index))):
+    interpolated = np.zeros(T, bool)
+    tracklets = [Tracklet(np.array(frames), np.stack(faces)) for frames, faces in _link(detections, cuts)]
+    chosen = _chosen(tracklets, detections, at, index)
+    for number, (frames, faces) in enumerate(_one_person(tracklets, cuts, chosen)):
         span = np.arange(frames[0], frames[-1] + 1)
-        whole = np.stack([np.interp(span, frames, faces[:, k]) for k in range(4)], axis=1)  # bridges gaps, [n, 4]
+        whole = np.stack([np.interp(span, frames, faces[:, k]) for k in range(4)], axis=1)  # [n, 4], gaps filled
         whole = np.maximum(whole, 0).astype(np.int64)
         boxes[span] = smooth_boxes(whole) if smooth else whole
         segment[span] = number
-        bridged[span] = ~np.isin(span, frames)
-    return Track(boxes, segment, bridged)
+        interpolated[span] = ~np.isin(span, frames)
+    return Track(boxes, segment, interpolated)
 
 
 def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[list[int], list[np.ndarray]]]:
@@ -77,7 +94,7 @@ def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[lis
     tracklets: list[tuple[list[int], list[np.ndarray]]] = []
     live: list[int] = []
     for frame, found in enumerate(detections):
-        live = [i for i in live if frame not in cuts and frame - tracklets[i][0][-1] <= BRIDGE_FRAMES + 1]
+        live = [i for i in live if frame not in cuts and frame - tracklets[i][0][-1] <= MAX_GAP + 1]
         unmatched = set(range(len(found)))
         if live and len(found):
             overlap = overlaps(np.stack([tracklets[i][1][-1] for i in live]), found)
@@ -92,10 +109,10 @@ def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[lis
     return tracklets
 
 
-def _chosen(tracklets, detections: list[np.ndarray], at, index: int | None):
+def _chosen(
+    tracklets: list[Tracklet], detections: list[np.ndarray], at: tuple[float, float] | None, index: int | None
+) -> Tracklet | None:
     """The tracklet that was asked for; None where none was."""
-    if at is None and index is None:
-        return None
     if index is not None:
         frame = int(np.argmax([len(found) for found in detections]))
         people = detections[frame]
@@ -103,42 +120,44 @@ def _chosen(tracklets, detections: list[np.ndarray], at, index: int | None):
             raise InputError(f"--face_index {index}: at most {len(people)} faces are seen at once; 0 is the leftmost")
         x1, y1, x2, y2 = people[np.argsort(people[:, 0])[index], :4]
         at = (x1 + x2) / 2, (y1 + y2) / 2
-        here = [(frames, faces) for frames, faces in tracklets if frame in frames]
-        return min(here, key=lambda t: np.hypot(*(_centres(t[1])[t[0] == frame][0] - at)))
-    hits = []
-    for frames, faces in tracklets:
-        inside = (faces[:, :2] <= at).all(axis=1) & (faces[:, 2:4] >= at).all(axis=1)
+        here = [tracklet for tracklet in tracklets if frame in tracklet.frames]
+        return min(here, key=lambda t: np.hypot(*(_centres(t.faces)[t.frames == frame][0] - at)))
+    if at is None:
+        return None
+    hits = []  # (first frame at the point, tracklet)
+    for tracklet in tracklets:
+        inside = (tracklet.faces[:, :2] <= at).all(axis=1) & (tracklet.faces[:, 2:4] >= at).all(axis=1)
         if inside.any():
-            hits.append((frames[inside.argmax()], frames, faces))
+            hits.append((tracklet.frames[inside.argmax()], tracklet))
     if not hits:
         raise InputError(f"--face_at {at[0]:g},{at[1]:g}: no face is ever there; see where faces are with a player")
-    return min(hits, key=lambda hit: hit[0])[1:]
+    return min(hits, key=lambda hit: hit[0])[1]
 
 
-def _one_person(tracklets, cuts: Collection[int], chosen) -> list:
+def _one_person(tracklets: list[Tracklet], cuts: Collection[int], chosen: Tracklet | None) -> list[Tracklet]:
     """The tracklets of the person to follow, no two of them at the same time."""
-    shots: dict[int, list] = {}
+    shots: dict[int, list[Tracklet]] = {}
     starts = np.sort(np.array(list(cuts), np.int64))
     for tracklet in tracklets:
-        shots.setdefault(int(np.searchsorted(starts, tracklet[0][0], side="right")), []).append(tracklet)
-    person = []
-    seed_shot = None if chosen is None else int(np.searchsorted(starts, chosen[0][0], side="right"))
+        shots.setdefault(int(np.searchsorted(starts, tracklet.frames[0], side="right")), []).append(tracklet)
+    person: list[Tracklet] = []
+    seed_shot = None if chosen is None else int(np.searchsorted(starts, chosen.frames[0], side="right"))
     order = sorted(shots, key=lambda shot: abs(shot - (seed_shot or 0)))
     for shot in order:
         candidates = sorted(shots[shot], key=_presence, reverse=True)
-        if shot == seed_shot:
+        if chosen is not None and shot == seed_shot:
             candidates = [chosen, *candidates]
         elif chosen is not None:
             candidates = [t for t in candidates if _where_last_seen(t, person)]
-        taken = []
-        for frames, faces in candidates:
-            if all(frames[-1] < others[0] or frames[0] > others[-1] for others, _ in taken):
-                taken.append((frames, faces))
+        taken: list[Tracklet] = []
+        for tracklet in candidates:
+            if not any(tracklet.overlaps_in_time(other) for other in taken):
+                taken.append(tracklet)
         person += taken
     return person
 
 
-def _where_last_seen(tracklet, person: list) -> bool:
+def _where_last_seen(tracklet: Tracklet, person: list[Tracklet]) -> bool:
     """Whether a face begins or ends where the person is in the frame nearest to it in time."""
     frames, faces = tracklet
     all_frames, all_faces = np.concatenate([f for f, _ in person]), np.concatenate([b for _, b in person])
@@ -149,9 +168,9 @@ def _where_last_seen(tracklet, person: list) -> bool:
     return False
 
 
-def _presence(tracklet) -> float:
+def _presence(tracklet: Tracklet) -> float:
     """Area summed over all frames, weighted with the score."""
-    x1, y1, x2, y2, score = tracklet[1].T[:5]
+    x1, y1, x2, y2, score = tracklet.faces.T[:5]
     return float(((x2 - x1) * (y2 - y1) * score).sum())
 
 

@@ -1,5 +1,6 @@
 """The lip-sync expert: SyncNet on colour frames (Wav2Lip, ACM MM 2020, section 3.1)."""
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -12,7 +13,7 @@ class SyncNet_color(nn.Module):
     Both embeddings end in a ReLU, so that the cosine lies in 0..1 and can be read as a probability.
     """
 
-    def __init__(self, width: float = 1.0):
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         c32, c64, c128, c256, c512 = (scaled(c, width) for c in (32, 64, 128, 256, 512))
 
@@ -35,15 +36,15 @@ class SyncNet_color(nn.Module):
             *stage(c512, c512, 1, 1, 0),
         )
 
-    def forward(self, mel, faces):
+    def forward(self, mel: torch.Tensor, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """mel [B, 1, 80, 16] in -4..4, faces [B, 15, 48, 96] in 0..1 (five BGR lower halves on channels)
         -> (audio [B, 512], face [B, 512]), both of unit length."""
         return self.embed_audio(mel), self.embed_faces(faces)
 
-    def embed_audio(self, mel):
+    def embed_audio(self, mel: torch.Tensor) -> torch.Tensor:
         """mel [B, 1, 80, 16] -> [B, 512] of unit length."""
         return F.normalize(self.audio_encoder(mel).flatten(1), dim=1)
 
-    def embed_faces(self, faces):
+    def embed_faces(self, faces: torch.Tensor) -> torch.Tensor:
         """faces [B, 15, 48, 96] -> [B, 512] of unit length."""
         return F.normalize(self.face_encoder(faces).flatten(1), dim=1)

@@ -3,17 +3,18 @@
 import torch
 from torch import nn
 
-from models.conv import Conv2d, Conv2dTranspose, PlainConv2d, scaled, stage
+from models.conv import Conv2d, Conv2dTranspose, PlainConv2d, Size, scaled, stage
+from models.inputs import lower_half
 
 
 class Wav2Lip(nn.Module):
-    """Draws the lower half of a face to match a mel window.
+    """Generates the lower half of a face to match a mel window.
 
     Every encoder stage of the face is handed to the decoder stage of the same size; the speech enters as the
     decoder's first input.
     """
 
-    def __init__(self, width: float = 1.0):
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         c16, c32, c64, c128, c256, c384, c512 = (scaled(c, width) for c in (16, 32, 64, 128, 256, 384, 512))
 
@@ -36,7 +37,7 @@ class Wav2Lip(nn.Module):
             *stage(c512, c512, 1, 1, 0),
         )
 
-        def up(cin, cout, stride=2, padding=1, residuals=2):
+        def up(cin: int, cout: int, stride: int = 2, padding: int = 1, residuals: int = 2) -> nn.Sequential:
             first = Conv2dTranspose(cin, cout, 3, stride, padding, output_padding=stride - 1)
             return nn.Sequential(first, *(Conv2d(cout, cout, 3, 1, 1, residual=True) for _ in range(residuals)))
 
@@ -54,7 +55,7 @@ class Wav2Lip(nn.Module):
             Conv2d(c64 + c16, c32, 3, 1, 1), nn.Conv2d(c32, 3, kernel_size=1, stride=1, padding=0), nn.Sigmoid()
         )
 
-    def forward(self, mel, faces):
+    def forward(self, mel: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
         """mel [B, 1, 80, 16] in -4..4 with faces [B, 6, 96, 96] in 0..1 -> [B, 3, 96, 96] in 0..1; or, for windows,
         mel [B, T, 1, 80, 16] with faces [B, 6, T, 96, 96] -> [B, 3, T, 96, 96].
 
@@ -68,7 +69,7 @@ class Wav2Lip(nn.Module):
         out = self._frames(flat_mel, flat_faces)
         return out.reshape(B, T, 3, H, W).transpose(1, 2)  # [B, 3, T, H, W]
 
-    def _frames(self, mel, faces):
+    def _frames(self, mel: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
         skips = []
         for block in self.face_encoder_blocks:
             faces = block(faces)
@@ -82,11 +83,11 @@ class Wav2Lip(nn.Module):
 class Wav2Lip_disc_qual(nn.Module):
     """Tells real lower half faces from generated ones, frame by frame."""
 
-    def __init__(self, width: float = 1.0):
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         c32, c64, c128, c256, c512 = (scaled(c, width) for c in (32, 64, 128, 256, 512))
 
-        def pair(cin, cout, kernel_size, stride, padding):
+        def pair(cin: int, cout: int, kernel_size: int, stride: Size, padding: int) -> nn.Sequential:
             return nn.Sequential(
                 PlainConv2d(cin, cout, kernel_size, stride, padding), PlainConv2d(cout, cout, kernel_size, 1, padding)
             )
@@ -102,10 +103,10 @@ class Wav2Lip_disc_qual(nn.Module):
         ])  # fmt: skip
         self.binary_pred = nn.Sequential(nn.Conv2d(c512, 1, kernel_size=1, stride=1, padding=0), nn.Sigmoid())
 
-    def forward(self, faces):
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
         """faces [B, 3, T, 96, 96] in 0..1 -> [B·T, 1], the probability of being real; frame 0 of every window first."""
-        B, C, T, H, W = faces.shape
-        x = faces[:, :, :, H // 2 :].permute(2, 0, 1, 3, 4).reshape(T * B, C, H - H // 2, W)
+        B, C, T, _, W = faces.shape
+        x = lower_half(faces).permute(2, 0, 1, 3, 4).reshape(T * B, C, -1, W)
         for block in self.face_encoder_blocks:
             x = block(x)
         return self.binary_pred(x).reshape(T * B, 1)

@@ -7,28 +7,24 @@ import pytest
 import torch
 
 import audio
-import cli
 import color_syncnet_train
-import dataset
 import evaluate
 import inference
 import preprocess
-import scoring
 import wav2lip_train
 import weights
 from demo.portrait import SPEECH, make_clip
 from dubbing import face_cache
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
+from utils import cli
 
 SCRIPTS = {
-    "dataset": dataset,
     "preprocess": preprocess,
     "color_syncnet_train": color_syncnet_train,
     "wav2lip_train": wav2lip_train,
     "inference": inference,
     "evaluate": evaluate,
-    "scoring": scoring,
     "weights": weights,
 }
 NARROW_TEXT = "width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16"
@@ -121,16 +117,8 @@ def dub(generator, talking, speech, tmp_path, script):
     """dub(*arguments) -> the script's result; --face and --audio may be given anew."""
 
     def call(*arguments):
-        given = [
-            "--checkpoint_path",
-            generator,
-            "--face",
-            talking,
-            "--audio",
-            speech,
-            "--outfile",
-            tmp_path / "out.mp4",
-        ]
-        return script("inference", *given, *arguments)
+        given = {"checkpoint_path": generator, "face": talking, "audio": speech, "outfile": tmp_path / "out.mp4"}
+        flags = [part for name, value in given.items() for part in (f"--{name}", value)]
+        return script("inference", *flags, *arguments)
 
     return call

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cli import InputError
 from hparams import HParams, hparams
+from utils.errors import InputError
 
 
 def test_overrides_change_a_copy_and_leave_the_global_values():

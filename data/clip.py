@@ -1,0 +1,139 @@
+"""A preprocessed clip as arrays: faces decoded once at training size, mel computed once, both memory-mapped.
+
+The caches lie beside the frames as faces.npy, mel.npy and cache.json, which says what they were made from; when that
+has changed they are made again. Folders written by the published preprocessing serve as they are.
+"""
+
+import json
+import os
+import zlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import audio
+from face_detection.crop import to_network_size
+from hparams import HParams
+from media.reader import read_image
+from utils.errors import InputError
+from utils.files import atomic_write, write_text
+
+FORMAT = 1
+MEL_NAMES = {
+    "sample_rate", "n_fft", "win_size", "hop_size", "num_mels", "fmin", "fmax", "preemphasis", "ref_level_db",
+    "min_level_db", "max_abs_value",
+}  # fmt: skip
+
+
+class Clip:
+    """faces: uint8 [N, S, S, 3] BGR, one row per frame with a face; mel: float32 [columns, num_mels];
+    frames: int64 [N], the frame numbers of the rows, ascending; times: int64 [N], the same in the sound's time, where
+    the sound is early or late; cuts: frame numbers that begin a new shot."""
+
+    def __init__(self, folder: Path, hp: HParams) -> None:
+        self.folder = folder
+        pictures = _numbered_pictures(folder)
+        if not pictures:
+            raise InputError(f"{folder}: holds no frames (0.jpg, 1.jpg, ...); run preprocess.py again")
+        sound = folder / "audio.wav"
+        if not sound.exists():
+            raise InputError(f"{folder}: has no audio.wav; run preprocess.py again")
+        self.frames = np.array([number for number, _ in pictures])
+        record = read_record(folder)
+        self.times = self.frames + record.get("sound_offset", 0)
+        self.cuts = record.get("cuts", [])
+        origin = _made_from(pictures, sound, hp)
+        if not _is_current(folder, origin):
+            _make(folder, pictures, sound, origin, hp)
+
+    def __getstate__(self) -> dict[str, Any]:  # loader processes open the arrays themselves
+        return {name: self.__dict__[name] for name in ("folder", "frames", "times", "cuts")}
+
+    @cached_property
+    def faces(self) -> np.ndarray:
+        return np.load(self.folder / "faces.npy", mmap_mode="r")
+
+    @cached_property
+    def mel(self) -> np.ndarray:
+        return np.load(self.folder / "mel.npy", mmap_mode="r")
+
+    def window_rows(self, hp: HParams, per_frame_mels: bool) -> np.ndarray:
+        """Rows at which a training window starts: window_frames frames in a row of one shot, their mels inside the
+        speech."""
+        columns, earliest = len(self.mel), 1 if per_frame_mels else 0
+        rows = []
+        for row in self.run_starts(hp.window_frames):
+            time = int(self.times[row])
+            starts = [audio.window_mel_start(time, hp)]
+            if per_frame_mels:
+                starts += audio.frame_mel_starts(time, hp)
+            if time >= earliest and max(starts) + hp.mel_window <= columns:
+                rows.append(row)
+        return np.array(rows, np.int64)
+
+    def run_starts(self, count: int) -> np.ndarray:
+        """Rows at which `count` frames start that have no gap and lie in one shot."""
+        first, last = self.frames[: max(0, len(self.frames) - count + 1)], self.frames[count - 1 :]
+        shot_of_first, shot_of_last = (np.searchsorted(self.cuts, frames, side="right") for frames in (first, last))
+        return np.flatnonzero((last - first == count - 1) & (shot_of_first == shot_of_last))
+
+    def mel_window(self, start: int, hp: HParams) -> np.ndarray:
+        """float32 [1, num_mels, mel_window], the columns from `start` on."""
+        return np.array(self.mel[start : start + hp.mel_window].T[None])
+
+
+def read_record(folder: Path) -> dict:
+    """clip.json, what preprocessing found out about the clip; {} where the published preprocessing wrote none."""
+    path = folder / "clip.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _numbered_pictures(folder: Path) -> list[tuple[int, os.DirEntry]]:
+    with os.scandir(folder) as entries:
+        pictures = [
+            (int(entry.name[:-4]), entry) for entry in entries
+            if entry.name.endswith(".jpg") and entry.name[:-4].isdecimal()
+        ]  # fmt: skip
+    return sorted(pictures, key=lambda pair: pair[0])
+
+
+def _made_from(pictures: list[tuple[int, os.DirEntry]], sound: Path, hp: HParams) -> dict:
+    stats = [(number, entry.stat().st_size, entry.stat().st_mtime_ns) for number, entry in pictures]
+    mel_values = {name: value for name, value in hp.to_dict().items() if name in MEL_NAMES}
+    return {
+        "format": FORMAT,
+        "pictures": zlib.crc32(repr(stats).encode()),
+        "sound": [sound.stat().st_size, sound.stat().st_mtime_ns],
+        "img_size": hp.img_size,
+        "mel": mel_values,
+    }
+
+
+def _is_current(folder: Path, origin: dict) -> bool:
+    try:
+        return json.loads((folder / "cache.json").read_text(encoding="utf-8")) == origin
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+
+
+def _make(folder: Path, pictures: list[tuple[int, os.DirEntry]], sound: Path, origin: dict, hp: HParams) -> None:
+    wav = audio.load_wav(sound, hp.sample_rate)
+    if len(wav) < hp.n_fft:
+        raise InputError(f"{sound}: lasts {len(wav) / hp.sample_rate:.2f} s, too short to train on")
+    try:
+        with atomic_write(folder / "mel.npy") as temporary:
+            np.save(temporary, audio.melspectrogram(wav, hp).T)
+        with atomic_write(folder / "faces.npy") as temporary:
+            _write_faces(temporary, pictures, hp.img_size)
+        write_text(folder / "cache.json", json.dumps(origin))
+    except OSError as error:
+        raise InputError(f"{folder}: the training cache cannot be written there ({error.strerror})") from error
+
+
+def _write_faces(path: Path, pictures: list[tuple[int, os.DirEntry]], size: int) -> None:
+    faces = np.lib.format.open_memmap(path, "w+", np.uint8, (len(pictures), size, size, 3))
+    for row, (_, entry) in enumerate(pictures):
+        faces[row] = to_network_size(read_image(entry.path), size)
+    faces.flush()

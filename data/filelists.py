@@ -1,0 +1,115 @@
+"""Which clip is for training and which for evaluation: filelists/train.txt and filelists/eval.txt.
+
+A list has one clip per line, `<group>/<clip>` below the preprocessed root. Lists only grow: a clip keeps the list it
+is in, a line that was moved or taken out by hand stays so, and lists that were written by hand are left alone.
+known_clips.json beside them remembers which clips have been put into lists, so that one taken out is not put back.
+"""
+
+import json
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+
+from utils.errors import InputError
+from utils.files import write_json, write_text
+
+EVAL_SHARE = 0.1
+RECORD = "known_clips.json"
+
+
+def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Collection[str] = ()) -> list[str]:
+    """Add clips that no list has seen yet, and take out those that are left_out; they come back when they are good
+    again. Returns what was done, in sentences for the user."""
+    train, evaluation, record = folder / "train.txt", folder / "eval.txt", folder / RECORD
+    messages = []
+    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
+    if known is None and (train.exists() or evaluation.exists()):
+        missing = sorted(set(clips) - {*_lines(train), *_lines(evaluation)})
+        doubtful = sorted(set(left_out) & {*_lines(train), *_lines(evaluation)})
+        note = f"; not in them: {_few(missing)}" if missing else ""
+        note += f"; in them, but better left out: {_few(doubtful)}" if doubtful else ""
+        return [f"{folder}: lists written by hand are there and stay as they are{note}"]
+    if known is not None and known["data_root"] != str(data_root.resolve()):
+        messages.append(_put_aside([train, evaluation], known["data_root"]))
+        known = None
+
+    remembered = set(known["clips"]) if known else set()
+    lists = {train: _lines(train), evaluation: _lines(evaluation)}
+    if not (lists[train] or lists[evaluation]):
+        remembered = set()  # the lists were deleted: begin anew
+    removed = {*left_out} & {*lists[train], *lists[evaluation]}
+    lists = {path: [line for line in lines if line not in removed] for path, lines in lists.items()}
+    remembered -= set(left_out)
+    new = sorted(set(clips) - remembered - {*lists[train], *lists[evaluation]})
+    for clip in new:
+        lists[evaluation if _position(clip) < EVAL_SHARE else train].append(clip)
+    if new and not lists[evaluation]:  # few clips: the first by position is kept aside all the same
+        kept_aside = min(new, key=_position)
+        lists[train].remove(kept_aside)
+        lists[evaluation].append(kept_aside)
+    if new and not lists[train]:
+        lists[train] = list(lists[evaluation])
+        messages.append("only one clip: it is both trained on and evaluated on; add more videos")
+
+    for path, lines in lists.items():
+        write_text(path, "".join(f"{line}\n" for line in lines))
+    everything = sorted(remembered | set(clips))
+    write_json(record, {"data_root": str(data_root.resolve()), "clips": everything})
+    taken_out = f", {len(removed)} taken out" if removed else ""
+    messages.append(
+        f"{train}: {len(lists[train])} clips, {evaluation}: {len(lists[evaluation])} clips, {len(new)} new{taken_out}"
+    )
+    return messages
+
+
+def listed_clips(folder: Path, split: str, data_root: Path) -> list[Path]:
+    """Folders of the clips in one list ("train" or "eval"). Raises InputError when list or clips are not there."""
+    if not data_root.is_dir():
+        raise InputError(f"--data_root {data_root}: no such folder; give the --preprocessed_root of preprocess.py")
+    path = folder / f"{split}.txt"
+    if split == "eval" and not path.exists():
+        path = folder / "val.txt"  # the published name
+    if not path.exists():
+        raise InputError(f"{folder / f'{split}.txt'}: no such list; run preprocess.py or give --filelists_dir")
+    lines = _lines(path)
+    if not lines:
+        raise InputError(f"{path}: is empty; run preprocess.py on more videos")
+    folders = [_folder(data_root, line) for line in lines]
+    missing = [line for line, clip in zip(lines, folders, strict=True) if not clip.is_dir()]
+    if missing:
+        raise InputError(
+            f"{path}: {len(missing)} of its {len(lines)} clips are not below {data_root}, such as {missing[0]}; "
+            "give the folder that preprocess.py wrote, or take these lines out"
+        )
+    return folders
+
+
+def _folder(data_root: Path, line: str) -> Path:
+    whole = data_root / line
+    return whole if whole.is_dir() else data_root / line.split()[0]  # published lists may have a label after the name
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+
+
+def _position(clip: str) -> float:
+    """A number in 0..1 that depends on the name alone."""
+    return zlib.crc32(clip.encode()) / 2**32
+
+
+def _put_aside(lists: list[Path], old_root: str) -> str:
+    names = []
+    for path in filter(Path.exists, lists):
+        n = 1
+        while (aside := path.with_suffix(f".{n}.txt")).exists():
+            n += 1
+        path.rename(aside)
+        names.append(aside.name)
+    return f"lists of {old_root} put aside as {', '.join(names)}"

@@ -1,0 +1,199 @@
+"""One dub, from a video and speech to a video; everything that happens to a frame happens in this order:
+
+thread "prefetch"  read: decode, crop the face
+main thread        generate: new mouths in batches, their colours matched; score lips against the speech
+thread "sink"      paste: put the mouth into the picture; encode
+"""
+
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import audio as mels
+from dubbing.faces import find_regions
+from dubbing.jobs import output_path
+from dubbing.networks import Networks, load_networks
+from dubbing.options import Options
+from dubbing.paste import FaceRegion, blend, crop_face, match_colours, paste_face
+from dubbing.pipeline import BackgroundSink, prefetch
+from dubbing.record import INTERPOLATED, UNCHANGED, ContactSheet, Progress, Record, StageTimer, StateLog
+from dubbing.source import Source, TimedFrame
+from dubbing.speech import load_speech
+from dubbing.sync_monitor import SyncMonitor
+from face_detection.sparse import resembles
+from media import codecs, yuv
+from media.writer import VideoWriter
+from utils.errors import InputError
+
+QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
+
+
+class Dubber:
+    """Dubs with one set of options. networks: from another Dubber; else they are loaded."""
+
+    def __init__(self, options: Options, networks: Networks | None = None) -> None:
+        self.options = options
+        self.networks = networks or load_networks(options)
+
+    def dub(self, face: str | Path, audio: str | Path, outfile: str | Path, progress: Progress = tqdm) -> Record:
+        """Write the dubbed video, <outfile>.json and what else the options ask for.
+
+        face: a video or a picture; audio: any file with sound; outfile: a video, or a folder for it; progress: called
+        like tqdm, for bars of another kind. Raises InputError for what cannot be used; no video is written then.
+        """
+        return _Dub(self.options, self.networks, Path(face), Path(audio), Path(outfile), progress).run()
+
+
+class FrameTask(NamedTuple):
+    """One output frame. face: the crop that the network takes, uint8 [S, S, 3], where there is a region; generated:
+    the new face, as soon as there is one."""
+
+    frame: TimedFrame
+    region: FaceRegion | None
+    state: str
+    face: np.ndarray | None
+    mel_start: int
+    generated: np.ndarray | None = None
+
+
+class _Dub:
+    """One run of Dubber.dub: what it reads, and its stages."""
+
+    def __init__(
+        self, options: Options, networks: Networks, face: Path, audio: Path, outfile: Path, progress: Progress
+    ) -> None:
+        self.options, self.networks, self.progress = options, networks, progress
+        self.face, self.audio, self.outfile = face, audio, output_path(face, audio, outfile, options)
+        self.timer, self.states = StageTimer(), StateLog()
+        with self.timer("speech"):
+            self.speech = load_speech(audio, options.audio_stream, options.silence == "rest", networks.hp)
+            self.monitor = SyncMonitor(networks.expert, self.speech.mel) if networks.expert else None
+        self.source = Source(face, options.transform, options.static, options.fps)
+        self.encoding = codecs.choose(
+            options.codec, self.outfile.suffix, self.source.pix_fmt, options.crf, options.preset
+        )
+        self.seconds = min(self.speech.seconds, options.preview or self.speech.seconds)
+        device = networks.generator.precision.device
+        with self.timer("faces"):
+            self.faces = find_regions(self.source, self.encoding.pix_fmt, self.seconds, options, device, progress)
+        self.frames = self.source.frames_in(self.seconds, options.keep_length)
+        self.sheet = ContactSheet(self.frames) if options.report else None
+
+    def run(self) -> Record:
+        options, source = self.options, self.source
+        sound = options.audio_stream, options.preview
+        writer = VideoWriter(self.outfile, source.rate, self.audio, source.reader, self.encoding, *sound)
+        most = QUEUE_BYTES // 2 // source.frame_bytes(self.encoding.pix_fmt)
+        batch_size = max(1, min(self.networks.generator.batch_size, most))
+        queued = batch_size // 2 + 1  # before the generator, and behind it
+        with self.timer("dub"):
+            tasks = self.timer.each("read", self._read())
+            with (
+                writer,
+                BackgroundSink[FrameTask](lambda task: self._finish(task, writer), queued) as sink,
+                closing(prefetch(tasks, queued)) as waiting,
+                closing(self._counted(waiting)) as shown,
+            ):
+                while batch := list(islice(shown, batch_size)):
+                    for task in self._generate(batch):
+                        sink.put(task)
+        record = self._record()
+        record.write()
+        if self.sheet:
+            self.sheet.write(Path(f"{self.outfile}.png"))
+        return record
+
+    def _counted(self, tasks: Iterable[FrameTask]) -> Generator[FrameTask, None, None]:
+        """The tasks, shown by the progress bar, which ends when this is closed."""
+        yield from self.progress(tasks, desc="dubbing", unit="frame", total=self.frames)
+
+    def _read(self) -> Generator[FrameTask, None, None]:
+        options, hp, speech = self.options, self.networks.hp, self.speech
+        columns, upper_half, last_known = speech.mel.shape[1], slice(hp.img_size // 2), None
+        whole = options.keep_length and not options.preview
+        for frame in self.source.play(self.encoding.pix_fmt, self.seconds, options.extend, whole):
+            region, state = self.faces.at(frame.number) if frame.time < speech.seconds else (None, UNCHANGED)
+            face = crop_face(frame.picture, region, hp.img_size) if region else None
+            if face is not None:
+                known = state != INTERPOLATED or last_known is None or resembles(face[upper_half], last_known)
+                if known:
+                    last_known = face[upper_half]
+                else:  # no missed face: something else is shown for a moment
+                    region, state, face = None, UNCHANGED, None
+            start = mels.dub_mel_start(frame.time, columns, hp, options.published_timing)
+            yield FrameTask(frame, region, state, face, start)
+            if options.published_timing and mels.mel_column(frame.time, hp) + hp.mel_window > columns:
+                return
+
+    def _generate(self, tasks: list[FrameTask]) -> Generator[FrameTask, None, None]:
+        """The tasks with their generated faces, where there is a face."""
+        networks, style = self.networks, self.options.paste
+        with_face = [(n, task.face, task.mel_start) for n, task in enumerate(tasks) if task.face is not None]
+        generated: dict[int, np.ndarray] = {}
+        blended: dict[int, np.ndarray] = {}
+        if with_face:
+            with self.timer("generate"):
+                numbers, faces, starts = zip(*with_face, strict=True)
+                shown, window = np.stack(faces), networks.hp.mel_window
+                windows = np.stack([self.speech.mel[None, :, start : start + window] for start in starts])
+                try:
+                    new = networks.generator(shown, windows)
+                except torch.OutOfMemoryError as error:
+                    raise InputError("--device: has too little memory for one frame; use --device cpu") from error
+                if style == "soft":
+                    new = match_colours(new, shown)
+            generated = dict(zip(numbers, new, strict=True))
+            blended = dict(zip(numbers, blend(new, shown, style), strict=True))
+        for number, task in enumerate(tasks):
+            if self.monitor:
+                with self.timer("score"):
+                    self.monitor.add(task.frame, blended.get(number))
+            yield task._replace(generated=generated.get(number))
+
+    def _finish(self, task: FrameTask, writer: VideoWriter) -> None:
+        """Paste, encode, note; in the order of the frames."""
+        picture, time = task.frame.picture, task.frame.time
+        sampled = self.sheet is not None and sum(self.states.counts.values()) in self.sheet.wanted
+        before = yuv.to_bgr(picture) if sampled else None
+        if task.region is not None and task.generated is not None:
+            with self.timer("paste"):
+                paste_face(picture, task.region, task.generated, self.options.paste)
+        if self.sheet is not None and before is not None:
+            self.sheet.add(before, yuv.to_bgr(picture))
+        with self.timer("encode"):
+            writer.write_picture(picture, time)
+        self.states.add(task.state, time, 1 / float(self.source.rate))
+
+    def _record(self) -> Record:
+        options, networks, precision = self.options, self.networks, self.networks.generator.precision
+        return Record(
+            face=str(self.face),
+            audio=str(self.audio),
+            outfile=str(self.outfile),
+            generator={"file": str(networks.path), "sha256": networks.sha256},
+            precision=precision.name,
+            device=str(precision.device),
+            timing="published" if options.published_timing else "training",
+            paste=options.paste,
+            silence=options.silence,
+            silent_share=round(self.speech.silent, 3),
+            extend=options.extend,
+            encoder=self.encoding.encoder,
+            options=self.encoding.options,
+            speech_seconds=round(self.speech.seconds, 3),
+            preview_seconds=options.preview,
+            frames=sum(self.states.counts.values()),
+            **self.states.counts,
+            ranges=self.states.ranges(),
+            faces={"detector": self.faces.detector, "cached": self.faces.cached},
+            damaged_packets=self.source.reader.damaged_packets if self.source.reader else 0,
+            batch_halved=networks.generator.halved,
+            sync=self.monitor.result() if self.monitor else None,
+            busy=self.timer.rounded(),
+        )

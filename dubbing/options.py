@@ -1,0 +1,75 @@
+"""Settings of a dub; the flags of inference.py, the columns of a list of jobs and docs/cli.md are made from them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dubbing.paste import STYLES
+from dubbing.source import EXTENSIONS, FrameTransform
+from face_detection import DETECTORS
+from media.codecs import CODECS
+from utils.devices import PRECISIONS
+from utils.errors import InputError
+from utils.options import CommonOptions, option
+
+SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")
+PREVIEW = 5.0  # seconds, of --preview without a value
+DETECT = (-1, -1, -1, -1)  # the published way of giving no --box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CommonOptions):
+    """Every setting of a dub."""
+
+    checkpoint_path: Path | None = option("generator weights; else published ones that are there, else bundled", None)
+    static: bool = option("use the first frame only", False)
+    fps: float = option("frame rate where the face is a picture", 25.0, unit="frames a second")
+    pads: tuple[int, int, int, int] = option(
+        "added to the face box; more at the bottom takes in the chin", (0, 10, 0, 0), unit="pixels", metavar=SIDES
+    )
+    face_det_batch_size: int = option("detected at once", 16, unit="frames", minimum=1)
+    wav2lip_batch_size: int | None = option("generated at once; else 128, on a CPU 16", None, unit="frames", minimum=1)
+    resize_factor: int = option("divide the resolution by this", 1, minimum=1)
+    crop: tuple[int, int, int, int] = option(
+        "use this part of the frame, after --resize_factor and --rotate; -1 is the far edge", (0, -1, 0, -1),
+        unit="pixels", metavar=SIDES,
+    )  # fmt: skip
+    box: tuple[int, int, int, int] | None = option(
+        "the face is here in every frame; no detection", None, unit="pixels", metavar=SIDES
+    )
+    rotate: bool = option("turn the video clockwise by 90 degrees", False)
+    face_at: tuple[float, float] | None = option(
+        "follow the person at this point, when first there", None, unit="pixels", metavar="X,Y"
+    )
+    face_index: int | None = option(
+        "follow the Nth person from the left, from 0, in the first frame that shows the most", None, metavar="N",
+        minimum=0,
+    )  # fmt: skip
+    align: bool = option("turn tilted heads upright before they are dubbed", False)
+    nosmooth: bool = option("do not smooth the face boxes over 5 frames", False)
+    published_timing: bool = option("start the mel as the published code does, 40 ms later", False)
+    extend: str = option("what is shown when the speech is longer than the video", "loop", choices=EXTENSIONS)
+    keep_length: bool = option("when the speech is shorter, play the rest of the video undubbed", False)
+    paste: str = option("how the mouth is put back: without a seam, or the whole box", "soft", choices=STYLES)
+    silence: str = option("a resting mouth, or what the network makes of it", "rest", choices=("rest", "model"))
+    audio_stream: int | None = option(
+        "sound track of the speech's file, from 0; else the best", None, metavar="N", minimum=0
+    )
+    codec: str = option(f"auto, {', '.join(CODECS)} or an encoder of FFmpeg's such as h264_nvenc", "auto")
+    crf: int | None = option("quality on the encoder's scale, less is better; else 18 for H.264", None)
+    preset: str | None = option("the encoder's speed; else veryfast for H.264", None)
+    preview: float | None = option("only the first seconds", None, unit="seconds", const=PREVIEW)
+    report: bool = option("add <outfile>.png: source, result and difference at even times", False)
+    precision: str = option("number format of the network; auto: bf16 where it is fast", "auto", choices=PRECISIONS)
+    no_cache: bool = option("look for faces even where they are known from the last time", False)
+    face_detector: str = option("what finds the faces", "auto", choices=DETECTORS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.box == DETECT:
+            object.__setattr__(self, "box", None)
+        if self.fps <= 0:
+            raise InputError(f"--fps {self.fps:g}: give a rate above zero")
+
+    @property
+    def transform(self) -> FrameTransform:
+        return FrameTransform(self.resize_factor, self.rotate, self.crop)

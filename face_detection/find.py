@@ -1,0 +1,56 @@
+"""Faces in all frames of a video, and its hard cuts: what preprocessing, dubbing and scoring all begin with."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from face_detection.boxes import LONGEST_SIDE, Detector, shrink, unscaled
+from face_detection.sparse import detect_sparsely
+from media.shots import CutFinder
+
+
+class FoundFaces(NamedTuple):
+    """detections: float32 [N, 5] per frame (x1 y1 x2 y2 score), or [N, 15] with five landmarks, in pixels; cuts:
+    numbers of the frames that begin a new shot."""
+
+    detections: list[np.ndarray]
+    cuts: list[int]
+
+
+def find_faces(images: Iterable[np.ndarray], detector: Detector, batch_size: int, sparse: bool = False) -> FoundFaces:
+    """images: the frames of one video, BGR uint8 of one size; they are reduced as they come, so that a batch of large
+    ones takes little memory. sparse: detect in some frames and interpolate where these agree."""
+    cut_finder, scale = CutFinder(), 1.0
+
+    def reduced() -> Iterator[np.ndarray]:
+        nonlocal scale
+        for image in cut_finder.watch(images):
+            small, scale = shrink(image, LONGEST_SIDE)
+            yield small
+
+    detect = detect_sparsely if sparse else detect_in_batches
+    detections = [unscaled(found, scale) for found in detect(reduced(), detector, batch_size)]
+    return FoundFaces(detections, cut_finder.cuts())
+
+
+def detect_in_batches(frames: Iterable[np.ndarray], detector: Detector, batch_size: int) -> Iterator[np.ndarray]:
+    """Faces of every frame, float32 [N, 5 or more] each, in order; frames: BGR uint8 of one size."""
+    batch = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == batch_size:
+            yield from detector.detect(batch)
+            batch = []
+    if batch:
+        yield from detector.detect(batch)
+
+
+def several_people(detections: list[np.ndarray], least_height: float = 0.5) -> float:
+    """Share of the frames with a face in which there is a second one, at least least_height times as high.
+
+    detections: as in FoundFaces.
+    """
+    heights = [np.sort(boxes[:, 3] - boxes[:, 1]) for boxes in detections if len(boxes)]
+    second = [len(sizes) > 1 and sizes[-2] >= least_height * sizes[-1] for sizes in heights]
+    return float(np.mean(second)) if second else 0.0

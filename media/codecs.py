@@ -1,0 +1,105 @@
+"""The encoders that a dubbed video can be written with: how each is told the quality, what it takes, where it fits."""
+
+from dataclasses import dataclass, field
+
+import av
+
+from utils.errors import InputError
+
+EIGHT_BITS = 8
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """encoder: its name in FFmpeg; pix_fmt: planar YUV that it is handed; options: for FFmpeg."""
+
+    encoder: str
+    pix_fmt: str
+    options: dict = field(default_factory=dict)
+    tag: str | None = None  # of the stream, where players look for one
+
+
+@dataclass(frozen=True)
+class Codec:
+    encoder: str
+    suffixes: tuple[str, ...]
+    crf: int | None = None  # quality by default, on the encoder's own scale; None: it has none
+    preset: str | None = None
+    options: dict = field(default_factory=dict)
+    pix_fmts: tuple[str, str] = ("yuv420p", "yuv420p10le")  # for 8 bits, and for more
+
+
+MP4_LIKE = (".mp4", ".mov", ".m4v", ".mkv")
+CODECS = {
+    "h264": Codec("libx264", MP4_LIKE, 18, "veryfast", pix_fmts=("yuv420p", "yuv420p")),  # few players take more bits
+    "hevc": Codec("libx265", MP4_LIKE, 20, "fast", {"x265-params": "log-level=error"}),
+    "av1": Codec("libsvtav1", (".mp4", ".mkv", ".webm"), 25, "8"),
+    "prores": Codec("prores_ks", (".mov", ".mkv"), None, None, {"profile": "hq"}, ("yuv422p10le", "yuv422p10le")),
+    "ffv1": Codec("ffv1", (".mkv",), None, None, {"level": "3", "slices": "4", "slicecrc": "1"}),
+}
+SUFFIXES = tuple(sorted({suffix for codec in CODECS.values() for suffix in codec.suffixes}))
+HARDWARE_CRF = 20  # without it these encoders aim at a low bit rate
+HARDWARE_QUALITY = {  # how encoders in hardware are told the quality, by the end of their names
+    "_nvenc": "cq", "_qsv": "global_quality", "_amf": "qvbr_quality_level", "_videotoolbox": "q:v", "_mf": "quality",
+}  # fmt: skip
+
+
+def choose(
+    name: str, suffix: str, source_format: str = "yuv420p", crf: int | None = None, preset: str | None = None
+) -> Encoding:
+    """The encoding for --codec `name` in a file that ends in `suffix`.
+
+    "auto" is H.264, in .webm AV1, and HEVC where source_format (of FFmpeg) has more than 8 bits. A name that is not in
+    CODECS is taken for one of FFmpeg's encoders, such as h264_nvenc. Raises InputError for what does not fit.
+    """
+    suffix = suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"--outfile: cannot write {suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}")
+    source = av.VideoFormat(source_format)
+    deep = max(component.bits for component in source.components) > EIGHT_BITS
+    if name == "auto":
+        name = "av1" if suffix == ".webm" else "hevc" if deep else "h264"
+    if name not in CODECS:
+        return _other(name, crf, preset)
+    codec = CODECS[name]
+    if suffix not in codec.suffixes:
+        raise InputError(f"--codec {name}: does not go into {suffix} files; use {', '.join(codec.suffixes)}")
+    options = dict(codec.options)
+    if codec.crf is not None:
+        options["crf"] = str(codec.crf if crf is None else crf)
+        options["preset"] = preset or codec.preset
+    elif crf is not None or preset is not None:
+        raise InputError(f"--codec {name}: has no --crf and no --preset")
+    pix_fmt = codec.pix_fmts[deep]
+    if name == "ffv1":
+        pix_fmt = _lossless_format(source, deep)
+    return Encoding(codec.encoder, pix_fmt, options, "hvc1" if name == "hevc" and suffix != ".mkv" else None)
+
+
+def usual_suffix(name: str) -> str:
+    """What a file of this --codec is called where the user does not say."""
+    return CODECS[name].suffixes[0] if name in CODECS else ".mp4"
+
+
+def _lossless_format(source: av.VideoFormat, deep: bool) -> str:
+    """Planar YUV that holds what the source holds."""
+    chroma = "444" if source.is_rgb else next((c for c in ("422", "444") if c in source.name), "420")
+    bits = max(component.bits for component in source.components)
+    return f"yuv{chroma}p" + ("" if not deep else "10le" if bits <= 10 else "16le")
+
+
+def _other(name: str, crf: int | None, preset: str | None) -> Encoding:
+    try:
+        encoder = av.Codec(name, "w")
+    except av.codec.codec.UnknownCodecError:
+        encoder = None
+    if encoder is None or encoder.type != "video":
+        raise InputError(f"--codec {name}: is no encoder here; choose auto, {', '.join(CODECS)} or one of FFmpeg's")
+    formats = [known.name for known in encoder.video_formats or ()]
+    if formats and "yuv420p" not in formats and "nv12" not in formats:
+        raise InputError(f"--codec {name}: takes no 8-bit 4:2:0 pictures; choose auto, {', '.join(CODECS)}")
+    in_hardware = next((key for end, key in HARDWARE_QUALITY.items() if name.endswith(end)), None)
+    if in_hardware and crf is None:
+        crf = HARDWARE_CRF
+    options = {} if crf is None else {in_hardware or "crf": str(crf)}
+    return Encoding(name, "yuv420p", options | ({} if preset is None else {"preset": preset}))

@@ -1,0 +1,217 @@
+"""Videos and pictures, decoded through PyAV: frames with their own time stamps, rotation, colour tags.
+
+reader = VideoReader("talk.mkv")
+for frame in reader.frames():            # decoded one by one, as often as asked
+    frame.time, frame.image              # seconds on the file's clock, BGR uint8 [H, W, 3] upright
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from media import yuv
+from utils.errors import InputError
+
+VIDEO_SUFFIXES = {
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".3gp",
+    ".ogv", ".mxf", ".vob",
+}  # fmt: skip
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+TIME_JUMP = 60.0  # seconds; larger jumps between frames are damage, not a slow frame rate
+EARLIER = 0.001  # seconds; time stamps are compared with this tolerance
+EARLY_END = 0.5  # seconds; a file whose packets end this much before its declared length is cut short
+DECLARES_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")  # elsewhere FFmpeg may only guess the length
+
+
+@dataclass(frozen=True)
+class Frame:
+    """time: seconds on the file's clock; image: BGR uint8 [H, W, 3], upright."""
+
+    time: float
+    image: np.ndarray
+
+
+class VideoReader:
+    """One video file. threads: decoding threads, 0 for as many as there are cores.
+
+    rate: frames a second on average; height, width: of the upright picture; start: time of the first frame in
+    seconds; duration: of the file in seconds, None if it does not say; tags: colour description, metadata: title and
+    the like, both to be handed on; pix_fmt: how pixels are stored; damaged_packets: how many the latest pictures()
+    could not decode and skipped.
+    Raises InputError when the file is missing, no video, or none of its pictures can be decoded.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 0) -> None:
+        self.path, self.threads = Path(path), threads
+        with open_media(self.path) as container:
+            stream = _video_stream(container, self.path)
+            self.has_sound = bool(container.streams.audio)
+            self.duration = container.duration / av.time_base if container.duration else None
+            self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+            self.frame_estimate = stream.frames or (round(self.duration * self.rate) if self.duration else None)
+            first = next(decode(container, stream), None)
+            if first is None:
+                raise InputError(f"{self.path}: none of its pictures can be decoded; it is damaged or truncated")
+            self.tags = {
+                "colorspace": int(first.colorspace),
+                "color_range": int(first.color_range),
+                "color_primaries": int(first.color_primaries),
+                "color_trc": int(first.color_trc),
+            }
+            self.pix_fmt, self.metadata = first.format.name, dict(container.metadata)
+            self.damaged_packets = 0
+            self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
+            self.start = first.time or 0.0
+            turned = first.rotation % 180 == 90
+            self.height, self.width = (first.width, first.height) if turned else (first.height, first.width)
+            if turned:
+                self.pixel_aspect = 1 / self.pixel_aspect
+
+    def frames(self, exact: bool = True) -> Iterator[Frame]:
+        """All frames from the first, each with its own time stamp, strictly increasing.
+
+        exact=False converts the colours quickly, two levels too dark: for looking at frames, not for keeping them.
+        Raises InputError when the file turns out to end early.
+        """
+        for time, picture in self.pictures():
+            yield Frame(time, self._upright(picture, exact))
+
+    def pictures(self, since: float | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Time stamps and pictures as decoded, neither turned nor converted, otherwise as frames() gives them; from the
+        one at `since` seconds, without looking for damage, where that is given."""
+        with open_media(self.path) as container:
+            stream = _video_stream(container, self.path)
+            stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
+            if since is not None:
+                container.seek(int((since - EARLIER) * av.time_base))
+            packets = PacketLog()
+            previous = None
+            for picture in decode(container, stream, packets):
+                step = 1 / float(self.rate)
+                time = picture.time if picture.time is not None else self.start if previous is None else previous + step
+                if since is not None and time < since - EARLIER:
+                    continue
+                if previous is not None and time <= previous:
+                    time = previous + step / 10
+                if previous is not None and time - previous > TIME_JUMP:
+                    raise InputError(
+                        f"{self.path}: time stamps jump from {previous:.1f} s to {time:.1f} s; remux the file first"
+                    )
+                self.damaged_packets = packets.damaged
+                yield time, picture
+                previous = time
+            self.damaged_packets = packets.damaged
+            declared = (container.start_time or 0) / av.time_base + (self.duration or 0)
+            if container.format.name in DECLARES_LENGTH and packets.end < declared - EARLY_END:
+                raise InputError(
+                    f"{self.path}: is truncated: {packets.end:.1f} s of {declared:.1f} s are there; copy it again"
+                )
+
+    def _upright(self, picture: av.VideoFrame, exact: bool) -> np.ndarray:
+        image, turns = yuv.to_bgr(picture, exact), yuv.quarter_turns(picture)
+        if turns:
+            image = np.ascontiguousarray(np.rot90(image, turns))
+        if image.shape[:2] != (self.height, self.width):  # streams may change their size on the way
+            image = cv2.resize(image, (self.width, self.height))
+        return image
+
+
+def at_rate(frames: Iterable[Frame], fps: float) -> Iterator[Frame]:
+    """The same pictures at a constant rate: output n is the source frame nearest to its time, start + n/fps."""
+    previous, start, n, step = None, 0.0, 0, 1.0 / fps
+    for frame in frames:
+        if previous is None:
+            start = frame.time
+        else:
+            step = frame.time - previous.time
+            while start + n / fps < previous.time + step / 2:
+                yield Frame(start + n / fps, previous.image)
+                n += 1
+        previous = frame
+    while previous is not None and start + n / fps < previous.time + step / 2:
+        yield Frame(start + n / fps, previous.image)
+        n += 1
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """A picture file as BGR uint8 [H, W, 3]."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise InputError(f"{path}: is no picture that can be read")
+    return image
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[Any]:
+    """An input container of PyAV; what cannot be opened raises InputError with the reason."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not a file")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty")
+    silence_ffmpeg()
+    try:
+        try:
+            container = av.open(str(path.resolve()))
+        except UnicodeDecodeError:  # tags in another encoding; PyAV 19 passes over them by itself
+            container = av.open(str(path.resolve()), metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise InputError(f"{path}: is no video or sound file that can be read, or a truncated one") from error
+    with container:
+        yield container
+
+
+def silence_ffmpeg() -> None:
+    """Keep FFmpeg's messages out of Python, before every use: some torchvision releases route them there, and a decoder
+    thread that waits for the interpreter lock to log, while its file is being closed, never ends."""
+    av.logging.set_level(None)
+
+
+class PacketLog:
+    """end: where the packets seen so far end, in seconds, over all streams; damaged: how many could not be decoded."""
+
+    def __init__(self) -> None:
+        self.end = 0.0
+        self.damaged = 0
+
+    def note(self, packet: av.Packet) -> None:
+        if packet.pts is not None:
+            self.end = max(self.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+
+
+def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterator[Any]:
+    """Decoded frames of one stream. A packet that cannot be decoded is skipped, as every player does.
+
+    With a log the packets of all streams are noted in it.
+    """
+    try:
+        for packet in container.demux(*([stream] if log is None else container.streams)):
+            if log is not None:
+                log.note(packet)
+            if packet.stream_index == stream.index:
+                try:
+                    yield from packet.decode()
+                except av.error.FFmpegError:
+                    if log is not None:
+                        log.damaged += 1
+    except av.error.FFmpegError:  # the container itself is broken from here on; frames() checks the length
+        return
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        raise InputError(f"{path}: has no pictures, or is truncated; give a whole video")
+    return streams[0]

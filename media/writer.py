@@ -1,0 +1,128 @@
+"""Encoding: pictures with time stamps, and the sound of another file, into one video."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from media import codecs, yuv
+from media.reader import VideoReader, silence_ffmpeg
+from media.sound import packets
+from utils.errors import InputError
+from utils.files import atomic_write
+
+TIME_BASE = Fraction(1, 90_000)  # holds 24, 25, 30, 50, 60 fps exactly and any phone's time stamps closely
+
+OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}  # not of what it shows
+
+
+class VideoWriter:
+    """Write a video as a context manager; it appears under its name only when the block ends without an error.
+
+    rate: frames a second, a hint for the encoder; sound: any media file whose sound goes in, from time 0, its track
+    sound_stream (None: the best one) up to sound_seconds (None: whole); like: a source whose colour tags, pixel shape
+    and metadata the result shall have; encoding: by default H.264. Odd widths and heights grow by one pixel, since
+    4:2:0 has even ones only.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        rate: Fraction,
+        sound: Path | None = None,
+        like: VideoReader | None = None,
+        encoding: codecs.Encoding | None = None,
+        sound_stream: int | None = None,
+        sound_seconds: float | None = None,
+    ) -> None:
+        self.encoding = encoding or codecs.choose("auto", path.suffix)
+        self.path, self.rate, self.like = path, rate, like
+        self._sound, self._sound_settings = sound, (path.suffix, sound_stream, sound_seconds)
+        self._resources = ExitStack()
+        self._container: Any = None
+        self._video: Any = None
+        self._sound_packets: Iterator[av.Packet] = iter(())
+        self._sound_time = 0.0
+        self._last_pts = -1
+
+    def __enter__(self) -> "VideoWriter":
+        silence_ffmpeg()
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; that encoder asks nobody else
+        flags = {"movflags": "+faststart"} if self.path.suffix.lower() in (".mp4", ".mov", ".m4v") else {}
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_write(self.path))
+            try:
+                self._container = stack.enter_context(av.open(str(temporary.absolute()), "w", options=flags))
+            except (av.error.FFmpegError, OSError) as error:
+                raise InputError(
+                    f"{self.path}: cannot be written ({error.strerror}); give another --outfile"
+                ) from error
+            self._resources = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is not None:
+            self._sound_packets = iter(())  # closes the sound file
+            self._resources.__exit__(*error)
+            return
+        with self._resources:
+            self._container.mux(self._video.encode(None))
+            self._mux_sound_until(float("inf"))
+            self._sound_packets = iter(())
+
+    def write(self, image: np.ndarray, time: float) -> None:
+        """image: BGR uint8 [H, W, 3]; time: seconds from the start of the video, increasing."""
+        colorspace = yuv.UNSPECIFIED if self.like is None else self.like.tags["colorspace"]
+        self.write_picture(yuv.from_bgr(image, self.encoding.pix_fmt, colorspace), time)
+
+    def write_picture(self, picture: av.VideoFrame, time: float) -> None:
+        """picture: planar YUV in the encoding's format, of even sides."""
+        if self._video is None:
+            self._add_streams(picture)
+        picture.pts = self._last_pts = max(self._last_pts + 1, round(time / TIME_BASE))
+        picture.time_base, picture.pict_type = TIME_BASE, av.video.frame.PictureType.NONE
+        picture.duration = round(1 / (self.rate * TIME_BASE))
+        self._container.mux(self._video.encode(picture))
+        self._mux_sound_until(time)
+
+    def _add_streams(self, picture: av.VideoFrame) -> None:
+        self._video = self._container.add_stream(self.encoding.encoder, rate=self.rate, options=self.encoding.options)
+        self._video.height, self._video.width = picture.height, picture.width
+        self._video.pix_fmt = self.encoding.pix_fmt
+        context = self._video.codec_context
+        context.time_base = TIME_BASE
+        context.color_range = picture.color_range
+        if self.encoding.tag:
+            context.codec_tag = self.encoding.tag
+        if self.like is not None:
+            context.colorspace = picture.colorspace
+            context.color_primaries = self.like.tags["color_primaries"]
+            context.color_trc = self.like.tags["color_trc"]
+            context.sample_aspect_ratio = self.like.pixel_aspect
+            metadata = {key: value for key, value in self.like.metadata.items() if key not in OF_THE_FILE}
+            self._container.metadata.update(metadata)
+        try:
+            context.open()
+        except (av.error.FFmpegError, ValueError) as error:
+            raise InputError(
+                f"--codec {self.encoding.encoder}: cannot be used here ({error}); try --codec h264 and the default "
+                "--crf and --preset"
+            ) from error
+        if self._sound is not None:
+            self._sound_packets = packets(self._container, self._sound, *self._sound_settings)
+            self._mux_sound_until(0.0)
+
+    def _mux_sound_until(self, time: float) -> None:
+        """Mux the sound along with the picture, so that neither waits in memory for the other."""
+        while self._sound_time <= time:
+            packet = next(self._sound_packets, None)
+            if packet is None:
+                return
+            if packet.pts is not None:
+                self._sound_time = float(packet.pts * packet.time_base)
+            self._container.mux(packet)

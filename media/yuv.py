@@ -1,0 +1,179 @@
+"""Decoded pictures in planar YUV, read and changed in small parts.
+
+Converting whole frames to BGR and back costs time and changes every pixel; here only the part that is asked for is
+converted, and all other values stay as they were to the bit.
+"""
+
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from utils.geometry import Rect
+
+# swscale's quick default darkens every picture by two levels, each time it is converted
+EXACT_COLOUR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+FULL_RANGE, LIMITED_RANGE = 2, 1  # colour ranges of FFmpeg
+RGB_MATRIX, UNSPECIFIED = 0, 2  # colour matrices of ITU-T H.273
+ALIGNMENT = 2  # pixels; parts begin and end at whole samples of colour
+
+
+def bit_depth(frame: av.VideoFrame) -> int:
+    return max(component.bits for component in frame.format.components)
+
+
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """Counterclockwise quarter turns, 0 to 3 as np.rot90 takes them, that put the picture upright."""
+    return round(frame.rotation / 90) % 4
+
+
+def to_format(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
+    """The frame in planar YUV `pix_fmt`, with its own matrix and range; the frame itself where it is in it already."""
+    name = frame.format.name.replace("yuvj", "yuv")  # the same planes, marked as of full range
+    if name == pix_fmt:
+        return frame if name == frame.format.name else copied(frame)
+    rgb = frame.format.is_rgb
+    full = frame.color_range == FULL_RANGE and not rgb
+    return _tagged(
+        frame.reformat(
+            format=pix_fmt,
+            dst_colorspace=UNSPECIFIED if rgb else frame.colorspace,
+            dst_color_range=FULL_RANGE if full else LIMITED_RANGE,
+            interpolation=EXACT_COLOUR,
+        ),
+        frame,
+    )
+
+
+def scaled(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    if (width, height) == (frame.width, frame.height):
+        return frame
+    return _tagged(frame.reformat(width, height, interpolation=EXACT_COLOUR), frame)
+
+
+def turned_and_cut(frame: av.VideoFrame, turns: int, part: Rect) -> av.VideoFrame:
+    """Turned counterclockwise by quarter turns, then cut to the rect `part` of the turned picture.
+
+    The part's left and top edges are moved to even pixels; odd sizes grow by one pixel, since colour has half as many
+    samples.
+    """
+    whole = turns % 4 == 0 and part == (0, 0, frame.width, frame.height)
+    if whole and frame.width % ALIGNMENT == 0 and frame.height % ALIGNMENT == 0:
+        return frame
+    name = frame.format.name
+    if turns % 2 and "422" in name:  # turned, it would have half as many samples the other way
+        full_colour = to_format(frame, name.replace("422", "444"))
+        return to_format(turned_and_cut(full_colour, turns, part), name)
+    left, top = part.x1 // ALIGNMENT * ALIGNMENT, part.y1 // ALIGNMENT * ALIGNMENT
+    out_width, out_height = _even(part.x2 - left), _even(part.y2 - top)
+    result = _blank_like(frame, out_width, out_height)
+    for source, target in zip(planes(frame), planes(result), strict=True):
+        turned = np.rot90(source, turns)
+        across, down = out_width // target.shape[1], out_height // target.shape[0]
+        piece = turned[top // down : top // down + target.shape[0], left // across : left // across + target.shape[1]]
+        missing = (0, target.shape[0] - piece.shape[0]), (0, target.shape[1] - piece.shape[1])
+        target[:] = np.pad(piece, missing, mode="edge")
+    return result
+
+
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Views of the frame's planes, uint8 or uint16 [rows, columns]; to be written to only after make_writable."""
+    kind = np.uint8 if bit_depth(frame) == 8 else np.uint16
+    views = []
+    for plane in frame.planes:
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
+        views.append(rows.view(kind)[:, : plane.width])
+    return views
+
+
+def to_bgr(frame: av.VideoFrame, exact: bool = True) -> np.ndarray:
+    """The whole picture, uint8 [H, W, 3]. exact=False is quicker, and two levels too dark."""
+    return frame.reformat(format="bgr24", interpolation=EXACT_COLOUR if exact else None).to_ndarray()
+
+
+def reduced_bgr(frame: av.VideoFrame, longest: int) -> tuple[np.ndarray, float]:
+    """The whole picture in BGR, its longest side at most `longest`, and the factor it was scaled by; quickly."""
+    scale = min(1.0, longest / max(frame.width, frame.height))
+    width, height = round(frame.width * scale), round(frame.height * scale)
+    return frame.reformat(width, height, format="bgr24").to_ndarray(), scale
+
+
+def cut_bgr(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
+    """The part of the picture inside rect, BGR uint8 [h, w, 3]."""
+    outer = _aligned(rect)
+    small = _blank_like(frame, outer.x2 - outer.x1, outer.y2 - outer.y1)
+    for target, source in zip(planes(small), _parts(frame, outer), strict=True):
+        target[: source.shape[0], : source.shape[1]] = source
+        target[source.shape[0] :], target[:, source.shape[1] :] = target[source.shape[0] - 1], target[:, [-1]]
+    image = to_bgr(small)
+    return image[rect.y1 - outer.y1 : rect.y2 - outer.y1, rect.x1 - outer.x1 : rect.x2 - outer.x1]
+
+
+def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndarray) -> None:
+    """Put BGR uint8 [h, w, 3] into rect where mask, float32 [h, w], is 1; where it is 0 nothing changes.
+
+    The frame must be writable.
+    """
+    outer = _aligned(rect)
+    margins = rect.y1 - outer.y1, outer.y2 - rect.y2, rect.x1 - outer.x1, outer.x2 - rect.x2
+    padded: Any = cv2.copyMakeBorder(image, *margins, cv2.BORDER_REPLICATE)
+    mask = cv2.copyMakeBorder(mask, *margins, cv2.BORDER_CONSTANT, value=0.0)
+    new = av.VideoFrame.from_ndarray(padded, format="bgr24").reformat(
+        format=frame.format.name, dst_colorspace=frame.colorspace, interpolation=EXACT_COLOUR,
+        dst_color_range=FULL_RANGE if frame.color_range == FULL_RANGE else LIMITED_RANGE,
+    )  # fmt: skip
+    for target, source in zip(_parts(frame, outer), planes(new), strict=True):
+        height, width = target.shape
+        weight = cv2.resize(mask, source.shape[::-1], interpolation=cv2.INTER_AREA)[:height, :width]
+        old = target.astype(np.float32)
+        target[:] = np.rint(old + weight * (source[:height, :width] - old))
+
+
+def from_bgr(image: np.ndarray, pix_fmt: str, colorspace: int = UNSPECIFIED) -> av.VideoFrame:
+    """A limited-range frame of BGR uint8 [H, W, 3]; odd sides grow by one pixel."""
+    height, width = image.shape[:2]
+    padded: Any = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return av.VideoFrame.from_ndarray(padded, format="bgr24").reformat(
+        format=pix_fmt, dst_colorspace=colorspace, dst_color_range=LIMITED_RANGE, interpolation=EXACT_COLOUR
+    )
+
+
+def _parts(frame: av.VideoFrame, rect: Rect) -> list[np.ndarray]:
+    """The planes inside an aligned rect, views."""
+    views = []
+    for plane in planes(frame):
+        across, down = -(-frame.width // plane.shape[1]), -(-frame.height // plane.shape[0])
+        views.append(plane[rect.y1 // down : rect.y2 // down, rect.x1 // across : rect.x2 // across])
+    return views
+
+
+def _aligned(rect: Rect) -> Rect:
+    """The smallest rect around this one whose edges are even."""
+    return rect._replace(
+        x1=rect.x1 // ALIGNMENT * ALIGNMENT, y1=rect.y1 // ALIGNMENT * ALIGNMENT, x2=_even(rect.x2), y2=_even(rect.y2)
+    )
+
+
+def _even(number: int) -> int:
+    return number + number % ALIGNMENT
+
+
+def copied(frame: av.VideoFrame) -> av.VideoFrame:
+    """With planes of its own, never marked as yuvj."""
+    result = _blank_like(frame, frame.width, frame.height)
+    for source, target in zip(planes(frame), planes(result), strict=True):
+        target[:] = source
+    return result
+
+
+def _blank_like(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    return _tagged(av.VideoFrame(width, height, frame.format.name.replace("yuvj", "yuv")), frame)
+
+
+def _tagged(new: av.VideoFrame, old: av.VideoFrame) -> av.VideoFrame:
+    new.colorspace = old.colorspace
+    new.color_range = FULL_RANGE if old.color_range == FULL_RANGE and not old.format.is_rgb else LIMITED_RANGE
+    return new

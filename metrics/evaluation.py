@@ -1,0 +1,127 @@
+"""Scores of several videos, and of a generator, as evaluate.py writes them."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data.dataset import open_clips
+from face_detection import build_detector
+from media.reader import VIDEO_SUFFIXES
+from metrics import generator_score
+from metrics.experts import Expert, load_scorer
+from metrics.options import EvaluationOptions
+from metrics.sync_offset import MAX_SHIFT
+from metrics.video_score import score_video
+from models import Wav2Lip
+from models.checkpoint import load_network
+from models.published import BUNDLED_EXPERT, default_scorers
+from utils.devices import Precision, channels_last, pick_device
+from utils.errors import InputError
+
+
+class Pair(NamedTuple):
+    """A video, the sound it is compared with (None: its own), and what it should look like, if that is known."""
+
+    video: Path
+    audio: Path | None
+    reference: Path | None
+
+
+def evaluate_videos(options: EvaluationOptions) -> tuple[list[dict], int]:
+    """The scores of every video, and how many could not be scored; a single one that cannot raises InputError."""
+    device = pick_device(options.device)
+    pairs = find_pairs(options)
+    scorers = [load_scorer(path, device) for path in options.syncnet_checkpoint_path or default_scorers()]
+    detector = build_detector(options.face_detector, str(device))
+    print(f"faces by {detector.name}", flush=True)
+    results, failed = [], 0
+    for video, sound, reference in pairs:
+        try:
+            batch_size = options.face_det_batch_size
+            results.append(score_video(video, sound or video, reference, scorers, detector, batch_size))
+        except InputError as error:
+            if len(pairs) == 1:
+                raise
+            failed += 1
+            print(f"not scored: {error}", file=sys.stderr)
+    if not results:
+        raise InputError("none of the videos could be scored")
+    return results, failed
+
+
+def find_pairs(options: EvaluationOptions) -> list[Pair]:
+    """The videos that the options name."""
+    if options.list:
+        return read_list(options.list)
+    assert options.video is not None
+    if not options.video.is_dir():
+        return [Pair(options.video, options.audio, options.reference)]
+    if options.audio or options.reference:
+        raise InputError(
+            f"--video {options.video}: is a folder; give sounds and references of several videos by --list"
+        )
+    videos = sorted(path for path in options.video.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not videos:
+        raise InputError(f"--video {options.video}: holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
+    return [Pair(path, None, None) for path in videos]
+
+
+def read_list(path: Path) -> list[Pair]:
+    """Rows of a CSV file with a head; names in it are relative to its folder."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"--list {path}: is no CSV file in UTF-8") from error
+    if not rows or not rows[0].get("video"):
+        raise InputError(f"--list {path}: needs a first line `video,audio,reference` and a video in every other")
+
+    def named(row: dict, column: str) -> Path | None:
+        return path.parent / row[column] if row.get(column) else None
+
+    return [Pair(path.parent / row["video"], named(row, "audio"), named(row, "reference")) for row in rows]
+
+
+def means(results: list[dict]) -> list[dict]:
+    """Over all videos, for every scorer."""
+    found = []
+    for each in zip(*(result["sync"] for result in results), strict=True):
+        values = {name: float(np.mean([sync[name] for sync in each])) for name in ("lse_d", "lse_c")}
+        near = float(np.mean([abs(sync["offset"]) <= 1 for sync in each]))
+        found.append({"scorer": each[0]["scorer"]} | values | {"within_1": near})
+    return found
+
+
+def evaluate_generator(options: EvaluationOptions) -> dict:
+    """Likeness and sync of a generator on the clips kept aside, with real footage and a still frame beside it."""
+    assert options.generator is not None and options.data_root is not None
+    precision = Precision("auto", pick_device(options.device))
+    generator, hp = load_network(options.generator, Wav2Lip, options.hparams)
+    channels_last(generator, precision.device)
+    clips = open_clips(options.data_root, "eval", options.filelists_dir, hp)
+    clips = [clip for clip in clips if len(clip.run_starts(hp.window_frames)) > 2 * MAX_SHIFT]
+    if not clips:
+        raise InputError(f"{options.filelists_dir / 'eval.txt'}: has no clip of two seconds or more; add longer ones")
+
+    dubber = generator_score.ClipDubber(generator, hp, precision)
+    redrawn = [dubber.redraw(clip) for clip in clips]
+    copied = [generator_score.ClipDub(generator_score.other_frames(clip), clip, clip) for clip in clips]
+    result = {
+        "generator": str(options.generator),
+        "clips": len(clips),
+        "likeness": {
+            "generated to its own speech": generator_score.mean_likeness(redrawn),
+            "another frame of the clip instead": generator_score.mean_likeness(copied),
+        },
+    }
+    dubs = generator_score.compared_dubs(dubber, clips)
+    experts = []
+    for path in options.syncnet_checkpoint_path or [BUNDLED_EXPERT]:
+        expert = Expert.load(path, precision)
+        sync = {case: generator_score.sync_summary(expert, some) for case, some in dubs.items()}
+        accuracy = generator_score.sync_accuracy(expert, clips)
+        experts.append({"expert": str(path), "sync_accuracy": accuracy, "sync": sync})
+    return result | {"experts": experts}

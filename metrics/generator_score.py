@@ -1,0 +1,168 @@
+"""How good a generator is, on clips kept aside.
+
+Likeness: every frame is generated to the clip's own speech, with another frame of the clip as reference, and its lower
+half compared with the true one (L1, SSIM). Sync: every frame is generated to the speech of another clip, as in dubbing,
+and the expert places the result against that speech.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+import audio
+from data.clip import Clip
+from hparams import HParams
+from metrics.experts import Expert
+from metrics.likeness import mouth_likeness
+from metrics.sync_offset import score_distances
+from models.batched_generator import generate_faces
+from utils.devices import Precision
+
+CLIPS = 8  # scored in training, evenly spaced over those kept aside
+FRAMES = 75  # of each clip
+BATCH = 16  # frames generated at once
+
+
+@dataclass(frozen=True)
+class ClipDub:
+    """Faces of a clip with the speech of another. faces: uint8 BGR [N, S, S, 3]; clip: whose faces; speech: whose
+    speech."""
+
+    faces: np.ndarray
+    clip: Clip
+    speech: Clip
+
+
+class ClipDubber:
+    """A generator (in eval mode, on precision's device) that redraws preprocessed clips."""
+
+    def __init__(self, generator: torch.nn.Module, hp: HParams, precision: Precision) -> None:
+        self.generator, self.hp, self.precision = generator, hp, precision
+
+    def dub(self, clip: Clip, speech: Clip, published_timing: bool = False) -> ClipDub:
+        """The clip's first frames to some speech; each frame is its own reference, as in dubbing."""
+        return self._generate(clip, clip.faces[:FRAMES], speech, published_timing)
+
+    def redraw(self, clip: Clip) -> ClipDub:
+        """The clip's first frames to its own speech; the reference is a frame half the clip away."""
+        return self._generate(clip, other_frames(clip), clip, False)
+
+    def _generate(self, clip: Clip, references: np.ndarray, speech: Clip, published_timing: bool) -> ClipDub:
+        faces, times = clip.faces[:FRAMES], clip.times[:FRAMES] / self.hp.fps
+        starts = [audio.dub_mel_start(time, len(speech.mel), self.hp, published_timing) for time in times]
+        mels = np.stack([speech.mel_window(start, self.hp) for start in starts])
+        parts = []
+        for first in range(0, len(faces), BATCH):
+            part = slice(first, first + BATCH)
+            parts.append(generate_faces(self.generator, faces[part], references[part], mels[part], self.precision))
+        return ClipDub(np.concatenate(parts), clip, speech)
+
+
+def choose_clips(clips: list[Clip]) -> list[Clip]:
+    """At most CLIPS of them, evenly spaced."""
+    count = min(CLIPS, len(clips))
+    return [clips[i * len(clips) // count] for i in range(count)]
+
+
+def other_frames(clip: Clip) -> np.ndarray:
+    """For each of the clip's first frames the one half the clip away: uint8 BGR [N, S, S, 3]."""
+    faces = clip.faces[:FRAMES]
+    return np.roll(faces, -(len(faces) // 2), axis=0)
+
+
+def speech_pairs(clips: list[Clip]) -> list[tuple[Clip, Clip]]:
+    """Every clip with the next one, whose speech it is dubbed with; a single clip with itself."""
+    return list(zip(clips, clips[1:] + clips[:1], strict=True))
+
+
+def generator_scores(dubber: ClipDubber, expert: Expert, clips: list[Clip]) -> tuple[dict[str, float], ClipDub]:
+    """mouth_l1, mouth_ssim, sync_distance, sync_confidence and sync_offset over the clips, and the first clip's dub.
+
+    Sync scores are left out where clips are too short.
+    """
+    scores = mean_likeness([dubber.redraw(clip) for clip in clips])
+    dubs = [dubber.dub(clip, speech) for clip, speech in speech_pairs(clips)]
+    return scores | _sync_scores(expert, dubs), dubs[0]
+
+
+def footage_scores(expert: Expert, clips: list[Clip]) -> dict[str, float]:
+    """The sync scores of the clips' own frames and speech: what a perfect generator would get."""
+    return _sync_scores(expert, [real_footage(clip) for clip in clips])
+
+
+def real_footage(clip: Clip) -> ClipDub:
+    return ClipDub(clip.faces[:FRAMES], clip, clip)
+
+
+def still_frame(clip: Clip, speech: Clip) -> ClipDub:
+    return ClipDub(np.repeat(clip.faces[:1], len(clip.faces[:FRAMES]), axis=0), clip, speech)
+
+
+def mean_likeness(dubs: list[ClipDub]) -> dict[str, float]:
+    """Means over clips of the mouths' likeness to the true ones."""
+    each = [mouth_likeness(dub.faces, dub.clip.faces[:FRAMES]) for dub in dubs]
+    return {name: float(np.mean([values[name] for values in each])) for name in each[0]}
+
+
+def sync_distances(expert: Expert, dub: ClipDub) -> np.ndarray:
+    """Distances [W, 31] of all the dub's windows, shown at the times of the clip's frames, from the speech."""
+    frames = expert.hp.window_frames
+    starts = dub.clip.run_starts(frames)
+    starts = starts[starts <= len(dub.faces) - frames]
+    return expert.distances(dub.faces, starts, dub.clip.times[starts], dub.speech.mel.T)
+
+
+def _sync_scores(expert: Expert, dubs: list[ClipDub]) -> dict[str, float]:
+    score = score_distances(np.concatenate([sync_distances(expert, dub) for dub in dubs]))
+    if score is None:
+        return {}
+    return {
+        "sync_distance": score.distance, "sync_confidence": score.confidence, "sync_offset": float(score.offset),
+    }  # fmt: skip
+
+
+def sync_accuracy(expert: Expert, clips: list[Clip]) -> dict[str, float]:
+    """How well the expert tells windows with their own sound from the same windows with the sound of a random other
+    moment of the clip. accuracy: at a cosine of one half; pairs: how often the own sound lies closer of the two."""
+    rng = np.random.default_rng(0)
+    right: list[bool] = []
+    closer: list[bool] = []
+    for clip in clips:
+        sound = expert.embed_mel(clip.mel.T)
+        rows = clip.window_rows(expert.hp, per_frame_mels=False)
+        rows = rows[clip.times[rows] < len(sound)]
+        others = (np.arange(len(rows)) + rng.integers(1, len(rows), len(rows))) % len(rows)
+        faces = expert.embed_faces(clip.faces, rows)
+        own = (faces * sound[clip.times[rows]]).sum(dim=1)
+        other = (faces * sound[clip.times[rows[others]]]).sum(dim=1)
+        right += torch.cat((own > 0.5, other <= 0.5)).tolist()
+        closer += (own > other).tolist()
+    return {"windows": len(closer), "accuracy": float(np.mean(right)), "pairs": float(np.mean(closer))}
+
+
+def compared_dubs(dubber: ClipDubber, clips: list[Clip]) -> dict[str, list[ClipDub]]:
+    """What an expert compares: real footage is the ceiling, a still frame the floor."""
+    pairs = speech_pairs(clips)
+    dubs = [dubber.dub(clip, speech) for clip, speech in pairs]
+    return {
+        "real footage": [real_footage(clip) for clip in clips],
+        "one still frame": [still_frame(clip, speech) for clip, speech in pairs],
+        "dubbed with another's speech": dubs,
+        "the same against the original speech": [replace(dub, speech=dub.clip) for dub in dubs],
+        "dubbed, published timing": [dubber.dub(clip, speech, published_timing=True) for clip, speech in pairs],
+    }
+
+
+def sync_summary(expert: Expert, dubs: list[ClipDub]) -> dict:
+    """Means over clips, and the offsets: how many clips have which, and the share within one frame of 0."""
+    scores = [score_distances(sync_distances(expert, dub)) for dub in dubs]
+    known = [score for score in scores if score is not None]
+    return {
+        "clips": len(known),
+        "distance": float(np.mean([score.distance for score in known])),
+        "confidence": float(np.mean([score.confidence for score in known])),
+        "within_1": float(np.mean([abs(score.offset) <= 1 for score in known])),
+        "offsets": dict(sorted(Counter(score.offset for score in known).items())),
+    }

@@ -1,0 +1,70 @@
+"""Scores for people: tables for the terminal, pages with plots."""
+
+from pathlib import Path
+
+from metrics.evaluation import means
+from metrics.sync_offset import MAX_SHIFT
+from utils import page
+
+
+def video_rows(results: list[dict]) -> list[tuple[str, ...]]:
+    """A table, the first row its head: one row for every video and scorer, and the mean where there are several."""
+    rows: list[tuple[str, ...]] = [("video", "scorer", "offset", "LSE-D", "LSE-C", "mouth L1", "PSNR", "SSIM")]
+    for result in results:
+        like = result.get("reference")
+        likeness = (f"{like['l1']:.4f}", f"{like['psnr']:.1f} dB", f"{like['ssim']:.3f}") if like else ("", "", "")
+        for sync in result["sync"]:
+            numbers = (f"{sync['offset']:+d}", f"{sync['lse_d']:.3f}", f"{sync['lse_c']:.3f}")
+            rows.append((Path(result["video"]).name, sync["scorer"], *numbers, *likeness))
+    for mean in means(results) if len(results) > 1 else ():
+        name = f"mean of {len(results)}, {mean['within_1']:.0%} within one frame"
+        rows.append((name, mean["scorer"], "", f"{mean['lse_d']:.3f}", f"{mean['lse_c']:.3f}", "", "", ""))
+    return rows
+
+
+def as_text(rows: list[tuple[str, ...]]) -> str:
+    """The table in columns, empty ones left out."""
+    shown = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
+    widths = {i: max(len(row[i]) for row in rows) for i in shown}
+    return "\n".join("  ".join(row[i].ljust(widths[i]) for i in shown).rstrip() for row in rows)
+
+
+def video_page(results: list[dict]) -> str:
+    """The table, and for every video plots of distance over shift and of confidence by second."""
+    parts = [page.table(video_rows(results))]
+    shifts = range(-MAX_SHIFT, MAX_SHIFT + 1)
+    for result in results:
+        parts.append(page.heading(Path(result["video"]).name))
+        for sync in result["sync"]:
+            curve = [(float(shift), distance) for shift, distance in zip(shifts, sync["curve"], strict=True)]
+            parts.append(page.curves(f"{sync['scorer']}: distance over shift in frames", {"": curve}))
+            seconds = [(second["second"], second["lse_c"]) for second in sync["seconds"]]
+            if len(seconds) > 1:
+                parts.append(page.curves(f"{sync['scorer']}: confidence by second", {"": seconds}))
+    return page.page("How well lips and sound fit", parts)
+
+
+def generator_text(result: dict) -> str:
+    """What evaluate_generator found, line by line."""
+    lines = [
+        f"{case:40} mouth_l1 {values['mouth_l1']:.4f}, mouth_ssim {values['mouth_ssim']:.4f}"
+        for case, values in result["likeness"].items()
+    ]
+    for expert in result["experts"]:
+        accuracy = expert["sync_accuracy"]
+        lines.append(
+            f"\n{expert['expert']}: sync accuracy {accuracy['accuracy']:.1%} of {accuracy['windows']} windows; the own "
+            f"sound closer than another moment's {accuracy['pairs']:.1%}"
+        )
+        for case, sync in expert["sync"].items():
+            lines.append(
+                f"{case:40} distance {sync['distance']:.3f}, confidence {sync['confidence']:.3f}, "
+                f"within one frame {sync['within_1']:.0%}, offsets {_commonest(sync['offsets'])}"
+            )
+    return "\n".join(lines)
+
+
+def _commonest(offsets: dict[int, int]) -> str:
+    """The commonest offsets: `+0 (85), +1 (2)`."""
+    commonest = sorted(offsets.items(), key=lambda item: -item[1])[:3]
+    return ", ".join(f"{offset:+d} ({count})" for offset, count in commonest)

@@ -1,0 +1,65 @@
+"""By how many frames sound and picture are apart, from the embeddings of windows and sound.
+
+Every window of five frames is compared with the sound at every shift of up to 15 frames: the shift at which the
+embeddings lie closest is the offset; how far it stands out from the others is the confidence (the measures LSE-D and
+LSE-C of the field; Chung and Zisserman, "Out of time", 2016, and Wav2Lip, ACM MM 2020, section 5).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+MAX_SHIFT = 15  # frames
+BATCH = 64  # windows compared at once
+WINDOW_OVERLAP = 5  # neighbouring windows share all but one of their five frames
+NEAR = 2  # frames around the best shift that say nothing against it, since mels there overlap
+
+
+@dataclass(frozen=True)
+class SyncScore:
+    """offset: frames by which the sound is late (negative: early); distance: mean distance of the embeddings there,
+    0 to 1.42; confidence: how much farther they lie at the median shift; curve: float32 [2·15 + 1], the mean distance
+    at the shifts -15 to 15; evidence: how many standard errors nearer they lie at the offset than at shifts farther
+    than NEAR from it, windows that overlap counted once."""
+
+    offset: int
+    distance: float
+    confidence: float
+    curve: np.ndarray
+    evidence: float
+
+
+def score_distances(distances: np.ndarray, fewest: int = 1) -> SyncScore | None:
+    """The score of some windows' distances [W, 31]; None where fewer than `fewest` were compared at every
+    shift."""
+    whole = distances[~np.isnan(distances).any(axis=1)]
+    if len(whole) < fewest:
+        return None
+    curve = whole.mean(axis=0)
+    best = int(curve.argmin())
+    far = np.abs(np.arange(len(curve)) - best) > NEAR
+    gains = whole[:, far].mean(axis=1) - whole[:, best]  # [W]
+    error = float(gains.std()) / max(1.0, len(gains) / WINDOW_OVERLAP) ** 0.5
+    confidence, evidence = float(np.median(curve) - curve[best]), float(gains.mean()) / (error + 1e-9)
+    return SyncScore(best - MAX_SHIFT, float(curve[best]), confidence, curve, evidence)
+
+
+def window_distances(
+    faces: torch.Tensor, times: np.ndarray, sound: torch.Tensor, missing: float = np.nan
+) -> np.ndarray:
+    """Distances of windows from the sound at every shift: float32 [W, 31].
+
+    faces: [W, D], embeddings of windows; times: int [W], the frame numbers at which they start, in the sound's time;
+    sound: [F, D], embeddings of the sound that belongs to windows starting at frames 0 to F-1; missing: the values of
+    an embedding where there is no sound.
+    """
+    sound = torch.cat((sound, sound.new_full((1, faces.shape[1]), missing)))  # the last row: no sound
+    wanted = times[:, None] + np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
+    last = len(sound) - 1
+    rows = torch.from_numpy(np.where((wanted >= 0) & (wanted < last), wanted, last)).to(faces.device)
+    distances = np.empty(wanted.shape, np.float32)
+    for first in range(0, len(faces), BATCH):
+        part = slice(first, first + BATCH)
+        distances[part] = (faces[part, None] - sound[rows[part]]).norm(dim=2).cpu().numpy()  # [BATCH, 31, D] at once
+    return distances

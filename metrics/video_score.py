@@ -1,0 +1,112 @@
+"""How well lips and sound of one video fit, and how like its mouths are to those of a reference video.
+
+The video is read twice at 25 frames a second, once for faces and once for what lies in them, and never held in memory.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from face_detection.boxes import Detector
+from face_detection.crop import NO_PADS, crop, pad_and_clip
+from face_detection.find import find_faces
+from face_detection.track import Track, follow_face
+from hparams import hparams
+from media.reader import Frame, VideoReader, at_rate
+from media.sound import read_audio
+from metrics.experts import Scorer
+from metrics.likeness import likeness
+from metrics.streaming import WindowStream
+from metrics.sync_offset import MAX_SHIFT
+from utils.errors import InputError
+from utils.geometry import Rect
+
+FPS = hparams.fps
+SMALLEST_MOUTH = 7  # pixels, the window of the SSIM
+
+
+class FaceTrack(NamedTuple):
+    track: Track
+    cuts: list[int]
+
+
+def score_video(
+    video: Path, sound: Path, reference: Path | None, scorers: list[Scorer], detector: Detector, batch_size: int
+) -> dict:
+    """What evaluate.py writes of one video. Raises InputError where it cannot be scored."""
+    reader = VideoReader(video)
+    sounds = [_embed_sound(scorer, sound, reader, sound == video) for scorer in scorers]
+    faces = _track_face(reader, detector, batch_size)
+    streams = [WindowStream(scorer) for scorer in scorers]
+    likenesses = list(_add_frames(reader, faces, streams, reference))
+    sync = [stream.result(embedded) for stream, embedded in zip(streams, sounds, strict=True)]
+    if None in sync:
+        raise InputError(
+            f"{video}: too short to score: five frames in a row with a face, and sound {MAX_SHIFT} frames "
+            "before and after them, are needed"
+        )
+    result = {
+        "video": str(video),
+        "sound": str(sound),
+        "frames": len(faces.track.found),
+        "faces": int(faces.track.found.sum()),
+        "sync": sync,
+    }
+    if reference:
+        if not likenesses:
+            raise InputError(f"{reference}: shares no frame that has a face with {video}")
+        values = dict(zip(("l1", "psnr", "ssim"), np.mean(likenesses, axis=0).tolist(), strict=True))
+        result["reference"] = {"video": str(reference), "frames": len(likenesses)} | values
+    return result
+
+
+def _embed_sound(scorer: Scorer, sound: Path, reader: VideoReader, own: bool) -> torch.Tensor:
+    """Sound of the video itself begins with its first picture; sound of another file with its own first sample."""
+    wav = read_audio(sound, scorer.hp.sample_rate, reader.start if own else None)
+    if len(wav) < scorer.hp.win_size * 4:
+        raise InputError(f"{sound}: its sound lasts {len(wav) / scorer.hp.sample_rate:.2f} s, too short to score")
+    return scorer.embed_audio(wav)
+
+
+def _track_face(reader: VideoReader, detector: Detector, batch_size: int) -> FaceTrack:
+    frames = _frames(reader, "faces", exact=False)
+    detections, cuts = find_faces((frame.image for frame in frames), detector, batch_size)
+    track = follow_face(detections, cuts=cuts)
+    if not track.found.any():
+        raise InputError(f"{reader.path}: no face found in any frame")
+    return FaceTrack(track, cuts)
+
+
+def _add_frames(
+    reader: VideoReader, faces: FaceTrack, streams: list[WindowStream], reference: Path | None
+) -> Iterator[tuple[float, float, float]]:
+    """Add every frame to the streams; yields the mouths' likeness to those of the reference, frame by frame."""
+    others = at_rate(VideoReader(reference).frames(), FPS) if reference else iter(())
+    cuts = set(faces.cuts)
+    for number, frame in enumerate(_frames(reader, "scoring")):
+        found, box = faces.track.found[number], faces.track.boxes[number]
+        for stream in streams:
+            stream.add(number, stream.scorer.crop_face(frame.image, box) if found else None, number in cuts)
+        other, mouth = next(others, None), _lower_half(box, frame.image)
+        if other is not None and found and min(mouth.width, mouth.height) >= SMALLEST_MOUTH:
+            height, width = frame.image.shape[:2]
+            image = other.image if other.image.shape == frame.image.shape else cv2.resize(other.image, (width, height))
+            yield likeness(crop(frame.image, mouth), crop(image, mouth))
+    for stream in streams:
+        stream.flush()
+
+
+def _frames(reader: VideoReader, stage: str, exact: bool = True) -> Iterator[Frame]:
+    """The video at FPS, with a progress bar."""
+    total = round(reader.frame_estimate / reader.rate * FPS) if reader.frame_estimate else None
+    return iter(tqdm(at_rate(reader.frames(exact), FPS), desc=stage, unit="frame", leave=False, total=total))
+
+
+def _lower_half(box: np.ndarray, image: np.ndarray) -> Rect:
+    rect = pad_and_clip(box, NO_PADS, *image.shape[:2])
+    return rect._replace(y1=(rect.y1 + rect.y2) // 2)

@@ -1,0 +1,66 @@
+"""The generator for inference: pictures and mel windows in, pictures with new mouths out, in batches."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.inputs import generator_faces
+from utils.devices import Precision, channels_last
+
+
+def fold_batch_norms(generator: nn.Module, precision: Precision) -> nn.Module:
+    """The generator for inference alone: batch norms folded into their convolutions, weights in the precision, channels
+    last, on precision's device. It is changed in place."""
+    for module in generator.modules():
+        block = getattr(module, "conv_block", None)
+        if block is not None and isinstance(block[-1], nn.BatchNorm2d):
+            conv, norm = block
+            folded = fuse_conv_bn_eval(conv.float(), norm.float(), isinstance(conv, nn.ConvTranspose2d))
+            module.conv_block = nn.Sequential(folded.to(precision.dtype))  # one by one, which saves memory
+    generator.requires_grad_(False)
+    return channels_last(generator, precision.device, precision.dtype)
+
+
+@torch.inference_mode()
+def generate_faces(
+    generator: nn.Module, faces: np.ndarray, references: np.ndarray, mels: np.ndarray, precision: Precision
+) -> np.ndarray:
+    """faces, references: uint8 BGR [B, S, S, 3]; mels: float32 [B, 1, 80, 16] -> uint8 BGR [B, S, S, 3].
+
+    generator: in eval mode on precision's device.
+    """
+    dtype = next(generator.parameters()).dtype
+    frame, reference = (
+        torch.tensor(pictures).to(precision.device).permute(0, 3, 1, 2).to(dtype) / 255
+        for pictures in (faces, references)
+    )
+    with precision.autocast():
+        generated = generator(torch.from_numpy(mels).to(precision.device, dtype), generator_faces(frame, reference))
+    return (generated.float() * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+class BatchedGenerator:
+    """Generates in batches, and in smaller ones from when the device runs out of memory.
+
+    generator: from fold_batch_norms; batch_size: most frames at once; halved: times that memory ran out.
+    """
+
+    def __init__(self, generator: nn.Module, precision: Precision, batch_size: int) -> None:
+        self.generator, self.precision, self.batch_size = generator, precision, batch_size
+        self.halved = 0
+
+    def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
+        """As generate_faces, every face being its own reference."""
+        parts, first = [], 0
+        while first < len(faces):
+            part = slice(first, first + self.batch_size)
+            try:
+                parts.append(generate_faces(self.generator, faces[part], faces[part], mels[part], self.precision))
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size, self.halved = self.batch_size // 2, self.halved + 1
+                continue
+            first += self.batch_size
+        return np.concatenate(parts)

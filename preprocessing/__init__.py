@@ -1,0 +1,1 @@
+"""Raw videos -> preprocessed clips; what the clips are like, verdicts on them, the report."""

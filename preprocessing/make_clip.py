@@ -1,0 +1,154 @@
+"""One video -> one clip folder: faces as <frame>.jpg, audio.wav, clip.json."""
+
+import multiprocessing.synchronize
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import soundfile
+
+import audio
+from face_detection import build_detector
+from face_detection.crop import NO_PADS, crop, pad_and_clip
+from face_detection.find import find_faces, several_people
+from face_detection.track import Track, follow_face
+from hparams import HParams
+from media.reader import VideoReader, at_rate
+from media.sound import audio_blocks
+from utils.errors import InputError
+from utils.files import write_json
+
+Item = TypeVar("Item")
+
+FORMAT = 2  # of a clip folder; a change makes all clips anew
+
+
+@dataclass(frozen=True)
+class Job:
+    video: Path
+    clip: str  # <group>/<clip>
+    folder: Path
+    detector: str
+    batch_size: int
+    hp: HParams
+
+    def origin(self) -> dict:
+        """What the clip is made from; a finished clip with the same origin is left as it is."""
+        stat = self.video.stat()
+        settings = {"format": FORMAT, "fps": self.hp.fps, "sample_rate": self.hp.sample_rate, "detector": self.detector}
+        return {"source": self.video.name, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, **settings}
+
+
+class ClipMaker:
+    """What one worker process keeps from clip to clip.
+
+    counter: a shared number of frames seen so far (multiprocessing.Value); stop: an event that the user's interrupt
+    sets.
+    """
+
+    def __init__(
+        self, detector_name: str, device: str, threads: int, counter: Any, stop: multiprocessing.synchronize.Event
+    ) -> None:
+        self.detector = build_detector(detector_name, device, threads)
+        self.threads, self.counter, self.stop = threads, counter, stop
+
+    def counted(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Pass the items on, count them for the progress bar, and end when the user interrupts."""
+        for item in items:
+            if self.stop.is_set():
+                raise KeyboardInterrupt
+            with self.counter.get_lock():
+                self.counter.value += 1
+            yield item
+
+    def make_clip(self, job: Job) -> dict:
+        """The clip's record; what cannot be made into a clip has nothing but a problem."""
+        try:
+            return self._make_clip(job)
+        except InputError as error:
+            return {"clip": job.clip, "problem": str(error).removeprefix(f"{job.video}: ")}
+
+    def _make_clip(self, job: Job) -> dict:
+        reader = VideoReader(job.video, self.threads)
+        if not reader.has_sound:
+            raise InputError("has no sound track")
+        images = (frame.image for frame in self.counted(at_rate(reader.frames(exact=False), job.hp.fps)))
+        detections, cuts = find_faces(images, self.detector, job.batch_size)
+        track = follow_face(detections, cuts=cuts)
+        if not track.found.any():
+            raise InputError("no face found")
+
+        part = job.folder.with_name(f".{job.folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            sizes = self._write_faces(job, reader, track, part)
+            sound_seconds, powers = write_sound(job, reader.start, len(track.found), part / "audio.wav")
+            record = describe(job, reader, track, sizes, sound_seconds, powers)
+            record |= {"cuts": cuts, "several_people": round(several_people(detections), 3)}
+            write_json(part / "clip.json", record)
+            shutil.rmtree(job.folder, ignore_errors=True)
+            part.rename(job.folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return record
+
+    def _write_faces(self, job: Job, reader: VideoReader, track: Track, folder: Path) -> list[int]:
+        """Write <frame>.jpg for every frame with a face; returns the heights of the crops in pixels."""
+        heights = []
+        for number, frame in enumerate(self.counted(at_rate(reader.frames(), job.hp.fps))):
+            rect = pad_and_clip(track.boxes[number], NO_PADS, *frame.image.shape[:2])
+            if track.found[number] and rect.usable:
+                _, encoded = cv2.imencode(".jpg", crop(frame.image, rect))
+                (folder / f"{number}.jpg").write_bytes(encoded.tobytes())  # cv2.imwrite fails on some names on Windows
+                heights.append(rect.height)
+        return heights
+
+
+def write_sound(job: Job, start: float, frames: int, path: Path) -> tuple[float, np.ndarray]:
+    """Write the sound from time `start` for as long as the frames last; returns its own length and its frame powers."""
+    wanted = round(frames / job.hp.fps * job.hp.sample_rate)
+    written = 0
+    with soundfile.SoundFile(path, "w", job.hp.sample_rate, channels=1, subtype="PCM_16", format="WAV") as wav:
+        for block in audio_blocks(job.video, job.hp.sample_rate, start):
+            block = block[: wanted - written]
+            wav.write(np.clip(block, -1.0, 1.0))
+            written += len(block)
+            if written == wanted:
+                break
+        wav.write(np.zeros(wanted - written, np.float32))
+    powers = audio.frame_powers(soundfile.blocks(path, blocksize=65536, dtype="float32"), job.hp)
+    return written / job.hp.sample_rate, powers
+
+
+def describe(
+    job: Job, reader: VideoReader, track: Track, sizes: list[int], sound_seconds: float, powers: np.ndarray
+) -> dict:
+    """What clip.json says: what was found; verdicts.py says what it means."""
+    problem = audio.speech_problem(powers)
+    if problem is None and longest_run(track.found) <= job.hp.window_frames:
+        problem = f"no {job.hp.window_frames + 1} frames in a row with a face"
+    return {
+        "clip": job.clip,
+        "problem": problem,
+        "frames": len(track.found),
+        "seconds": round(len(track.found) / job.hp.fps, 3),
+        "fps_in": round(float(reader.rate), 3),
+        "start": round(reader.start, 6),
+        "faces": len(sizes),
+        "interpolated": int(track.interpolated.sum()),
+        "face_height": int(np.median(sizes)) if sizes else 0,
+        "sound_seconds": round(sound_seconds, 3),
+        "damaged_packets": reader.damaged_packets,
+        "origin": job.origin(),
+    }
+
+
+def longest_run(found: np.ndarray) -> int:
+    """The most frames in a row with a face."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], found.astype(np.int8), [0]))))
+    return int((edges[1::2] - edges[0::2]).max(initial=0))

@@ -1,0 +1,114 @@
+"""What is known of the data, clip by clip: a table for the terminal, report.json, report.html with pictures."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import soundfile
+
+from media.reader import read_image
+from utils import page
+from utils.files import write_json, write_text
+
+ROWS = 40  # more usable clips than this are summed up in the terminal, not listed
+SHOWN = 150  # clips with pictures in report.html; those with something to say come first
+STRIP = 8  # faces of a clip
+FACE = 96  # pixels, their height
+WAVE = 400  # pixels, width of a waveform
+
+COLUMNS = {
+    "clip": lambda r: r["clip"],
+    "seconds": lambda r: f"{r['seconds']:.2f}",
+    "fps in": lambda r: f"{r['fps_in']:g}" if "fps_in" in r else "",
+    "faces": lambda r: f"{r['faces'] / r['frames']:.1%}",
+    "height": lambda r: f"{r['face_height']} px",
+    "sharpness": lambda r: f"{r['sharpness']:.0f}",
+    "loudness": lambda r: f"{r['loudness_dbfs']:.0f} dBFS",
+    "speech": lambda r: f"{r['speech_share']:.0%}",
+    "cuts": lambda r: str(len(r["cuts"])) if "cuts" in r else "",
+    "offset": lambda r: f"{r['offset']:+d} ({r['confidence']:.2f})" if r.get("offset") is not None else "",
+    "verdict": lambda r: r["verdict"],
+}  # fmt: skip
+
+
+def write(folder: Path, records: list[dict], remarks: list[str]) -> None:
+    """report.json and report.html in the folder that the clips lie in."""
+    content = {"total": total(records), "remarks": remarks, "clips": records}
+    write_json(folder / "report.json", content)
+    write_text(folder / "report.html", _page(folder, records, remarks))
+
+
+def total(records: list[dict]) -> dict:
+    """Sums over all clips."""
+    made = [record for record in records if "frames" in record]
+    frames, faces = sum(record["frames"] for record in made), sum(record["faces"] for record in made)
+    return {
+        "videos": len(records),
+        "usable": sum(record["usable"] for record in records),
+        "minutes": round(sum(record["seconds"] for record in made) / 60, 2),
+        "usable_minutes": round(sum(record["seconds"] for record in made if record["usable"]) / 60, 2),
+        "faces_found": round(faces / frames, 4) if frames else 0.0,
+        "speech_share": round(float(np.mean([record["speech_share"] for record in made])), 3) if made else 0.0,
+        "offsets_corrected": sum(record["sound_offset"] != 0 for record in records),
+    }
+
+
+def total_in_words(records: list[dict]) -> str:
+    sums = total(records)
+    return (
+        f"{sums['usable']} of {sums['videos']} videos usable, {sums['usable_minutes']} of {sums['minutes']} minutes, "
+        f"a face in {sums['faces_found']:.1%} of the frames, speech in {sums['speech_share']:.0%} of the time"
+    )
+
+
+def table(records: list[dict]) -> str:
+    """Rows of all clips, or where they are many, of those with something to say; then the sums."""
+    shown = records if len(records) <= ROWS else [record for record in records if record["verdict"] != "ok"]
+    rows = [tuple(COLUMNS), *(_row(record) for record in shown)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
+    ]
+    return "\n".join([*lines, total_in_words(records)])
+
+
+def _row(record: dict) -> tuple[str, ...]:
+    if "frames" not in record:
+        return (record["clip"], *[""] * (len(COLUMNS) - 2), record["verdict"])
+    return tuple(cell(record) for cell in COLUMNS.values())
+
+
+def _page(folder: Path, records: list[dict], remarks: list[str]) -> str:
+    by_need = sorted(records, key=lambda record: (record["usable"], record["verdict"] == "ok"))
+    parts = [page.paragraph(total_in_words(records)), *(page.paragraph(line, "remark") for line in remarks)]
+    for record in by_need[:SHOWN]:
+        kind = "" if record["verdict"] == "ok" else "remark" if record["usable"] else "bad"
+        parts += [page.heading(record["clip"]), page.paragraph(record["verdict"], kind)]
+        if "frames" in record:
+            clip = folder / record["clip"]
+            numbers = {name: cell(record) for name, cell in COLUMNS.items() if name not in ("clip", "verdict")}
+            parts += [
+                page.picture(_strip(clip), f"faces of {record['clip']}"),
+                page.waveform(_peaks(clip / "audio.wav")),
+                page.table([tuple(numbers), tuple(numbers.values())]),
+            ]
+    if len(records) > SHOWN:
+        rest = [(record["clip"], record["verdict"]) for record in by_need[SHOWN:]]
+        parts += [page.heading("The others"), page.table([("clip", "verdict"), *rest])]
+    return page.page("The data before training", parts)
+
+
+def _strip(clip: Path) -> np.ndarray:
+    """Faces from all over the clip, side by side."""
+    numbers = sorted(int(path.stem) for path in clip.glob("*.jpg") if path.stem.isdecimal())
+    chosen = [numbers[i * (len(numbers) - 1) // max(1, STRIP - 1)] for i in range(STRIP)]
+    faces = [read_image(clip / f"{number}.jpg") for number in chosen]
+    return np.hstack([cv2.resize(face, (FACE * 4 // 5, FACE), interpolation=cv2.INTER_AREA) for face in faces])
+
+
+def _peaks(sound: Path) -> np.ndarray:
+    """The largest level in each of WAVE parts of the sound, as a part of the loudest: float [WAVE]."""
+    info = soundfile.info(sound)
+    size = max(1, -(-info.frames // WAVE))
+    peaks = np.array([np.abs(block).max() for block in soundfile.blocks(sound, blocksize=size, dtype="float32")])
+    return peaks / max(1e-6, peaks.max(initial=0))

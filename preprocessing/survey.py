@@ -1,0 +1,133 @@
+"""What preprocessed clips are like, measured as they lie on disk, whichever preprocessing wrote them.
+
+clip.json of every clip is brought up to date; training reads the sound's offset from it.
+"""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+import audio
+from data import filelists
+from data.clip import Clip, read_record
+from hparams import HParams
+from media.reader import read_image
+from metrics.experts import Expert
+from metrics.sync_offset import score_distances
+from models.published import PUBLISHED_EXPERT
+from preprocessing import report
+from preprocessing.options import PreprocessingOptions
+from preprocessing.verdicts import judge_all
+from utils import distributed
+from utils.devices import Precision
+from utils.errors import InputError
+from utils.files import write_json
+
+FEWEST_WINDOWS = 20  # compared at every shift; fewer give wrong offsets now and then
+WINDOWS = 300  # of a clip, evenly spaced, that the expert is shown
+PICTURES = 8  # of a clip, whose sharpness is measured
+
+
+def load_expert(path: Path | None, precision: Precision) -> Expert | None:
+    """The expert at `path`, or the published one in its place, or None."""
+    if path is None and not PUBLISHED_EXPERT.exists():
+        print(f"no lip-sync expert ({PUBLISHED_EXPERT.name} in checkpoints, or --syncnet_checkpoint_path): "
+              "sound offsets are not measured", flush=True)  # fmt: skip
+        return None
+    return Expert.load(path or PUBLISHED_EXPERT, precision)
+
+
+def clip_folders(root: Path) -> list[Path]:
+    """All folders below root that hold a clip."""
+    if not root.is_dir():
+        raise InputError(f"--preprocessed_root {root}: no such folder")
+    folders = {path.parent for path in root.rglob("audio.wav")}
+    clips = sorted(folder for folder in folders if any(folder.glob("*.jpg")))
+    if not clips:
+        raise InputError(f"--preprocessed_root {root}: no clips there (folders of 0.jpg, ... and audio.wav)")
+    return clips
+
+
+def record_of(folder: Path, root: Path, hp: HParams) -> dict:
+    """clip.json, or what can be told without it."""
+    record = read_record(folder)
+    if record:
+        return record
+    frames = Clip(folder, hp).frames
+    count = int(frames[-1]) + 1
+    return {
+        "clip": folder.relative_to(root).as_posix(),
+        "problem": None,
+        "frames": count,
+        "seconds": round(count / hp.fps, 3),
+        "faces": len(frames),
+        "face_height": len(read_image(folder / f"{frames[len(frames) // 2]}.jpg")),
+    }
+
+
+def survey(records: list[dict], options: PreprocessingOptions, expert: Expert | None, hp: HParams) -> int:
+    """Measure and judge the clips of all processes; in the main process bring clip.json, report and lists up to date
+    and print them. Returns the exit code: 0 where all clips can be used.
+
+    records: this process's share.
+    """
+    root = options.preprocessed_root
+    bar = tqdm(records, desc="survey", unit="clip", disable=not distributed.is_main())
+    measured = [measure(record, root / record["clip"], expert, hp) if "frames" in record else record for record in bar]
+    everything = sorted(distributed.all_gather(measured), key=lambda record: record["clip"])
+    if not distributed.is_main():
+        return 0
+    judged, remarks = judge_all(everything, hp)
+    for record in judged:
+        if "frames" in record:
+            _write_record(root / record["clip"] / "clip.json", record)
+    report.write(root, judged, remarks)
+    print(report.table(judged))
+    for line in remarks:
+        print(line)
+    print(f"{root / 'report.html'}: look at it before training")
+    usable = [record["clip"] for record in judged if record["usable"]]
+    left_out = [record["clip"] for record in judged if not record["usable"]]
+    if not usable:
+        raise InputError(f"{root}: none of its {len(judged)} videos can be used; see the table")
+    for sentence in filelists.update_lists(options.filelists_dir, root, usable, left_out):
+        print(sentence)
+    return 0 if not left_out else 1
+
+
+def measure(record: dict, folder: Path, expert: Expert | None, hp: HParams) -> dict:
+    """The record with the clip's sharpness, loudness, speech and, by an expert, the sound's offset."""
+    clip = Clip(folder, hp)
+    powers = audio.frame_powers(soundfile.blocks(folder / "audio.wav", blocksize=65536, dtype="float32"), hp)
+    measured = {
+        "sharpness": round(sharpness(clip.faces[:: max(1, len(clip.faces) // PICTURES)]), 1),
+        "loudness_dbfs": round(audio.loudness_dbfs(powers), 1),
+        "speech_share": round(audio.speech_share(powers), 3),
+    }
+    return {**record, **measured, **(_offset(clip, expert, hp) if expert else {})}
+
+
+def sharpness(faces: np.ndarray) -> float:
+    """Variance of the Laplacian of grey levels (0..255), mean over faces: uint8 BGR [N, S, S, 3]."""
+    greys = [cv2.cvtColor(face, cv2.COLOR_BGR2GRAY) for face in faces]
+    return float(np.mean([cv2.Laplacian(grey, cv2.CV_32F).var() for grey in greys]))
+
+
+def _offset(clip: Clip, expert: Expert, hp: HParams) -> dict:
+    """offset, confidence and evidence, None where the clip is too short to tell."""
+    starts = clip.run_starts(hp.window_frames)
+    starts = starts[:: -(-len(starts) // WINDOWS) or 1]
+    score = score_distances(expert.distances(clip.faces, starts, clip.frames[starts], clip.mel.T), FEWEST_WINDOWS)
+    if score is None:
+        return {"offset": None, "confidence": None, "evidence": None}
+    confidence, evidence = round(score.confidence, 4), round(score.evidence, 2)
+    return {"offset": score.offset, "confidence": confidence, "evidence": evidence}
+
+
+def _write_record(path: Path, record: dict) -> None:
+    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != record:
+        write_json(path, record)

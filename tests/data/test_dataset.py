@@ -1,0 +1,236 @@
+"""Windows from clips: which there are, what is in them, and that chance is repeatable."""
+
+import itertools
+import json
+import os
+import pickle
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import audio
+from conftest import NARROW
+from data.clip import Clip
+from data.dataset import (
+    EndlessShuffle,
+    ExpertWindows,
+    GeneratorWindows,
+    evaluation_batches,
+    expert_inputs,
+    generator_inputs,
+    open_clips,
+    training_batches,
+)
+from training import losses
+from utils.errors import InputError
+
+FRAMES = 40
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A clip as the published preprocessing leaves it; the grey of a picture is 6 times its frame number."""
+    folder = tmp_path / "talk" / "clip"
+    folder.mkdir(parents=True)
+    for n in range(FRAMES):
+        cv2.imwrite(str(folder / f"{n}.jpg"), np.full((50, 40, 3), 6 * n, np.uint8))
+    wav = np.random.default_rng(0).uniform(-0.5, 0.5, FRAMES * 640).astype(np.float32)
+    audio.save_wav(wav, folder / "audio.wav", 16000)
+    return folder
+
+
+def numbers(faces) -> list[int]:
+    return [round(float(face.float().mean()) / 6) for face in torch.as_tensor(faces)]
+
+
+def test_windows_are_those_whose_frames_and_mels_are_there(folder):
+    clip = Clip(folder, NARROW)
+    columns = len(clip.mel)
+    expected = [f for f in range(FRAMES - 4) if int(80 * f / 25) + 16 <= columns]
+    assert clip.window_rows(NARROW, per_frame_mels=False).tolist() == expected
+    expected = [f for f in expected if f >= 1 and int(80 * (f + 3) / 25) + 16 <= columns]
+    assert clip.window_rows(NARROW, per_frame_mels=True).tolist() == expected
+
+
+def test_no_window_spans_a_missing_frame(folder):
+    (folder / "20.jpg").unlink()
+    clip = Clip(folder, NARROW)
+    frames = clip.frames[clip.window_rows(NARROW, per_frame_mels=False)]
+    assert not set(frames) & set(range(16, 21))
+    assert {15, 21} <= set(frames)
+
+
+def test_a_generator_window_holds_its_frames_its_mels_and_a_reference_from_elsewhere(folder):
+    clip = Clip(folder, NARROW)
+    windows = GeneratorWindows([clip], NARROW)
+    for number in range(len(windows)):
+        item = windows[(5, number)]
+        first = numbers(item["target"])[0]
+        assert numbers(item["target"]) == list(range(first, first + 5))
+        reference = numbers(item["reference"])
+        assert reference == list(range(reference[0], reference[0] + 5))
+        assert reference[0] != first
+        for mel, start in zip(item["mels"], audio.frame_mel_starts(first), strict=True):
+            assert np.array_equal(mel[0], clip.mel[start : start + 16].T)
+        start = audio.window_mel_start(first)
+        assert np.array_equal(item["mel"][0], clip.mel[start : start + 16].T)
+
+
+def test_half_of_the_experts_windows_are_off_sync(folder):
+    clip = Clip(folder, NARROW)
+    windows = ExpertWindows([clip], NARROW)
+    labels = []
+    for place in range(400):
+        number = place % len(windows)
+        item = windows[(place, number)]
+        start = audio.window_mel_start(numbers(item["faces"])[0])
+        assert np.array_equal(item["mel"][0], clip.mel[start : start + 16].T) == bool(item["in_sync"])
+        labels.append(float(item["in_sync"]))
+    assert 0.4 < np.mean(labels) < 0.6
+
+
+def test_what_the_networks_are_given(folder):
+    windows = GeneratorWindows([Clip(folder, NARROW)], NARROW)
+    faces, target = generator_inputs(torch.utils.data.default_collate([windows[(0, 3)], windows[(1, 9)]]))
+    assert faces.shape == (2, 6, 5, 96, 96)
+    assert target.shape == (2, 3, 5, 96, 96)
+    assert (faces[:, :3, :, 48:] == 0).all()
+    assert torch.equal(faces[:, :3, :, :48], target[:, :, :, :48])
+    assert (faces[:, 3:, :, 48:] > 0).any()
+    assert target.max() <= 1
+    expert = ExpertWindows([Clip(folder, NARROW)], NARROW)
+    mel, halves = expert_inputs(torch.utils.data.default_collate([expert[(0, 3)]]))
+    assert mel.shape == (1, 1, 80, 16)
+    assert halves.shape == (1, 15, 48, 96)
+    first = round(float(halves[0, 0].mean()) * 255 / 6)
+    assert [round(float(halves[0, 3 * k].mean()) * 255 / 6) for k in range(5)] == list(range(first, first + 5))
+
+
+def test_an_epoch_is_every_window_once_in_another_order_each_time():
+    keys = list(itertools.islice(EndlessShuffle(50, seed=1, batch=10), 150))
+    assert [place for place, _ in keys] == list(range(150))
+    epochs = [[number for _, number in keys[50 * e : 50 * (e + 1)]] for e in range(3)]
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert list(itertools.islice(EndlessShuffle(50, seed=1, batch=10, start=7), 80)) == keys[70:]
+
+
+def test_processes_share_each_steps_windows():
+    whole = list(itertools.islice(EndlessShuffle(50, seed=1, batch=8, start=3), 160))
+    shares = [list(itertools.islice(EndlessShuffle(50, 1, 8, 3, rank, 4), 40)) for rank in range(4)]
+    for step in range(20):
+        parts = [share[2 * step : 2 * step + 2] for share in shares]
+        assert [key for part in parts for key in part] == whole[8 * step : 8 * step + 8]
+
+
+def test_augmentation_changes_a_window_and_its_reference_alike(folder):
+    for n in range(FRAMES):  # left half dark, right half bright
+        picture = np.full((96, 96, 3), 60, np.uint8)
+        picture[:, 48:] = 180
+        cv2.imwrite(str(folder / f"{n}.jpg"), picture)
+    clip = Clip(folder, NARROW)
+    plain, changed = GeneratorWindows([clip], NARROW), GeneratorWindows([clip], NARROW, training=True)
+    mirrored = 0
+    for place in range(40):
+        item, before = changed[(place, 7)], plain[(place, 7)]
+        assert np.array_equal(item["mels"], before["mels"])
+        assert not np.array_equal(item["target"], before["target"])
+        assert (item["target"] == item["target"][:1]).all()
+        assert (item["reference"] == item["target"]).all()
+        left, right = item["target"][..., :40, :].mean(), item["target"][..., 56:, :].mean()
+        mirrored += left > right
+        edge = np.flatnonzero(np.abs(np.diff(item["target"][0, 0, :, 0].astype(int))) > 60)
+        assert len(edge) == 1  # moved by whole pixels: the edge is as sharp as before
+        assert abs(int(edge[0]) - 47) <= 4
+        assert np.array_equal(item["target"], changed[(place, 7)]["target"])
+    assert 10 < mirrored < 30
+
+
+def same(a: dict, b: dict) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_do_not_depend_on_loader_processes_and_go_on_in_the_middle(folder, workers):
+    hp = NARROW.override(f"num_workers={workers}")
+    whole = list(itertools.islice(training_batches(GeneratorWindows([Clip(folder, NARROW)], NARROW), 4, 0), 12))
+    later = training_batches(GeneratorWindows([Clip(folder, hp)], hp), 4, 7)
+    for batch in whole[7:]:
+        assert same(batch, next(later))
+
+
+def test_clips_are_handed_to_loader_processes_without_their_pictures(folder):
+    windows = GeneratorWindows([Clip(folder, NARROW)], NARROW)
+    assert len(windows.clips[0].faces) == FRAMES  # opened here already
+    assert len(pickle.dumps(windows)) < 5000
+    assert same_item(pickle.loads(pickle.dumps(windows))[(1, 5)], windows[(1, 5)])
+
+
+def same_item(a: dict, b: dict) -> bool:
+    return all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_evaluation_windows_are_always_the_same_and_spread_over_all_clips(folder):
+    windows = GeneratorWindows([Clip(folder, NARROW)], NARROW)
+    first, second = (evaluation_batches(windows, 4) for _ in range(2))
+    assert sum(len(batch["mel"]) for batch in first) == NARROW.eval_windows
+    assert all(same(a, b) for a, b in zip(first, second, strict=True))
+    starts = [number for batch in first for number in (numbers(window)[0] for window in batch["target"])]
+    assert starts[0] == 1
+    assert starts[-1] > 30
+
+
+def test_the_cache_is_made_once_and_again_when_a_source_changes(folder, monkeypatch):
+    calls = []
+    real = audio.melspectrogram
+    monkeypatch.setattr(audio, "melspectrogram", lambda *a: calls.append(1) or real(*a))
+    Clip(folder, NARROW)
+    Clip(folder, NARROW)
+    assert len(calls) == 1
+    cv2.imwrite(str(folder / "7.jpg"), np.full((80, 80, 3), 255, np.uint8))
+    assert Clip(folder, NARROW).faces[7].mean() > 250
+    Clip(folder, NARROW.override("fmin=100"))
+    assert len(calls) == 3
+    os.utime(folder / "audio.wav", (1, 1))
+    Clip(folder, NARROW.override("fmin=100"))
+    assert len(calls) == 4
+    assert not list(folder.glob("*.part"))
+
+
+def test_a_cache_cut_off_half_way_is_made_again(folder):
+    Clip(folder, NARROW)
+    (folder / "cache.json").write_text(json.dumps({})[:1])
+    assert len(Clip(folder, NARROW).faces) == FRAMES
+
+
+def test_broken_clips_are_named(folder, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    (other / "3.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"3\.jpg: is no picture"):
+        Clip(other, NARROW)
+    (folder / "audio.wav").unlink()
+    with pytest.raises(InputError, match=r"has no audio\.wav"):
+        Clip(folder, NARROW)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="holds no frames"):
+        Clip(tmp_path / "none", NARROW)
+
+
+def test_with_all_pairs_training_shows_every_window_in_sync_and_judges_it_against_all_others(preprocessed):
+    hp = NARROW.override("syncnet_all_pairs=True")
+    clips = open_clips(preprocessed.root, "train", preprocessed.lists, hp)
+    shown = {training: [ExpertWindows(clips, hp, training)[(place, place)]["in_sync"] for place in range(20)]
+             for training in (True, False)}  # fmt: skip
+    assert all(shown[True])
+    assert 0 < sum(shown[False]) < 20  # judged as ever
+
+    right, wrong = torch.eye(4), torch.eye(4)[[1, 0, 2, 3]]
+    assert losses.all_pairs_bce(right, right) < 1e-4
+    assert losses.all_pairs_bce(right, wrong) > 3
+    halves = torch.full((3, 4), 0.5)  # all alike: every cosine is 1
+    assert losses.all_pairs_bce(halves, halves) == pytest.approx(-0.5 * np.log(1e-6), rel=1e-2)

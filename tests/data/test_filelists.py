@@ -1,0 +1,113 @@
+"""Lists that only grow, and what is said when they do not fit."""
+
+import pytest
+
+from data.filelists import listed_clips, update_lists
+from utils.errors import InputError
+
+CLIPS = [f"talk/clip {n}" for n in range(40)]
+
+
+def lines(folder, name):
+    return (folder / name).read_text(encoding="utf-8").splitlines()
+
+
+def test_every_clip_is_in_one_list_and_stays_there_when_clips_are_added(tmp_path):
+    update_lists(tmp_path, tmp_path / "root", CLIPS[:20])
+    first = {name: lines(tmp_path, name) for name in ("train.txt", "eval.txt")}
+    assert sorted(first["train.txt"] + first["eval.txt"]) == sorted(CLIPS[:20])
+    assert first["eval.txt"]
+    update_lists(tmp_path, tmp_path / "root", CLIPS)
+    for name, before in first.items():
+        assert lines(tmp_path, name)[: len(before)] == before
+    assert sorted(lines(tmp_path, "train.txt") + lines(tmp_path, "eval.txt")) == sorted(CLIPS)
+
+
+def test_the_split_does_not_depend_on_how_many_clips_come_at_once(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    update_lists(tmp_path / "a", tmp_path / "root", CLIPS)
+    for end in (10, 25, 40):
+        update_lists(tmp_path / "b", tmp_path / "root", CLIPS[:end])
+    shared = set(lines(tmp_path / "a", "eval.txt")) ^ set(lines(tmp_path / "b", "eval.txt"))
+    assert len(shared) <= 1  # the one kept aside while there were few
+
+
+def test_a_clip_left_out_leaves_its_list_and_comes_back(tmp_path):
+    update_lists(tmp_path, tmp_path / "root", CLIPS)
+    said = update_lists(tmp_path, tmp_path / "root", CLIPS[2:], left_out=CLIPS[:2])
+    assert "2 taken out" in said[-1]
+    listed = lines(tmp_path, "train.txt") + lines(tmp_path, "eval.txt")
+    assert sorted(listed) == sorted(CLIPS[2:])
+    update_lists(tmp_path, tmp_path / "root", CLIPS)
+    assert sorted(lines(tmp_path, "train.txt") + lines(tmp_path, "eval.txt")) == sorted(CLIPS)
+
+
+def test_lists_written_by_hand_are_only_commented(tmp_path):
+    (tmp_path / "train.txt").write_text("talk/clip 0\ntalk/clip 1\n", encoding="utf-8")
+    (said,) = update_lists(tmp_path, tmp_path / "root", CLIPS[1:3], left_out=CLIPS[:1])
+    assert "not in them: talk/clip 2; in them, but better left out: talk/clip 0" in said
+    assert lines(tmp_path, "train.txt") == CLIPS[:2]
+
+
+def test_five_clips_leave_one_for_evaluation(tmp_path):
+    update_lists(tmp_path, tmp_path / "root", CLIPS[:5])
+    assert (len(lines(tmp_path, "train.txt")), len(lines(tmp_path, "eval.txt"))) == (4, 1)
+
+
+def test_a_line_moved_or_removed_by_hand_stays_so(tmp_path):
+    update_lists(tmp_path, tmp_path / "root", CLIPS[:10])
+    train = lines(tmp_path, "train.txt")
+    moved, removed = train[0], train[1]
+    (tmp_path / "train.txt").write_text("\n".join(train[2:]), encoding="utf-8")
+    (tmp_path / "eval.txt").write_text("\n".join([*lines(tmp_path, "eval.txt"), moved]), encoding="utf-8")
+    update_lists(tmp_path, tmp_path / "root", CLIPS[:12])
+    assert moved in lines(tmp_path, "eval.txt")
+    assert moved not in lines(tmp_path, "train.txt")
+    assert removed not in lines(tmp_path, "train.txt") + lines(tmp_path, "eval.txt")
+    assert CLIPS[11] in lines(tmp_path, "train.txt") + lines(tmp_path, "eval.txt")
+
+
+def test_lists_written_by_hand_are_left_alone(tmp_path):
+    (tmp_path / "train.txt").write_text("mine/a\n", encoding="utf-8")
+    (said,) = update_lists(tmp_path, tmp_path / "root", CLIPS)
+    assert "written by hand" in said
+    assert lines(tmp_path, "train.txt") == ["mine/a"]
+
+
+def test_lists_of_another_root_are_put_aside_not_lost(tmp_path):
+    update_lists(tmp_path, tmp_path / "root", CLIPS[:5])
+    old = lines(tmp_path, "train.txt")
+    said = update_lists(tmp_path, tmp_path / "other", CLIPS[5:10])
+    assert "put aside" in said[0]
+    assert lines(tmp_path, "train.1.txt") == old
+    assert not set(old) & set(lines(tmp_path, "train.txt"))
+
+
+def test_one_clip_is_trained_and_evaluated_on_and_that_is_said(tmp_path):
+    said = update_lists(tmp_path, tmp_path / "root", CLIPS[:1])
+    assert lines(tmp_path, "train.txt") == lines(tmp_path, "eval.txt") == CLIPS[:1]
+    assert "only one clip" in said[0]
+
+
+def test_lists_are_read_as_published_ones_are_written(tmp_path):
+    for name in ("a b", "c"):
+        (tmp_path / "root" / "talk" / name).mkdir(parents=True)
+    (tmp_path / "train.txt").write_text("talk/a b\ntalk/c 0\n\n", encoding="utf-8")
+    (tmp_path / "val.txt").write_text("talk/c\n", encoding="utf-8")
+    assert [clip.name for clip in listed_clips(tmp_path, "train", tmp_path / "root")] == ["a b", "c"]
+    assert [clip.name for clip in listed_clips(tmp_path, "eval", tmp_path / "root")] == ["c"]
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    (tmp_path / "root" / "talk").mkdir(parents=True)
+    with pytest.raises(InputError, match="no such folder"):
+        listed_clips(tmp_path, "train", tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"train\.txt: no such list"):
+        listed_clips(tmp_path, "train", tmp_path / "root")
+    (tmp_path / "train.txt").write_text("talk/a\ntalk/b\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"2 of its 2 clips are not below .*talk/a"):
+        listed_clips(tmp_path, "train", tmp_path / "root")
+    (tmp_path / "train.txt").write_text("\n", encoding="utf-8")
+    with pytest.raises(InputError, match="is empty"):
+        listed_clips(tmp_path, "train", tmp_path / "root")

@@ -1,0 +1,268 @@
+"""The parts of a dub: what is shown when, where the face is, how the mouth goes back, when it rests."""
+
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+import soundfile
+
+import audio
+from demo.portrait import SPEECH, portrait
+from dubbing.faces import EYES, mouth_inside
+from dubbing.paste import FaceRegion, blend, crop_face, match_colours, paste_face, soft_mask
+from dubbing.source import FrameTransform, Source
+from dubbing.speech import SHORTEST_REST, fade_silence, load_speech, speech_gate
+from face_detection import RetinaFace
+from face_detection.sparse import KEY_STEP, detect_sparsely
+from face_detection.track import follow_face
+from footage import encode, face, frames_of, number_of
+from hparams import hparams
+from media import codecs, yuv
+from media.reader import VideoReader
+from utils.errors import InputError
+from utils.geometry import Rect
+
+RATE = 16_000
+
+
+def shown(source: Source, seconds: float, **how) -> list[tuple[int, float]]:
+    frames = [(f.number, f.time, number_of(yuv.to_bgr(f.picture))) for f in source.play("yuv420p", seconds, **how)]
+    assert all(number == seen for number, _, seen in frames)
+    return [(number, time) for number, time, _ in frames]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.h264", "a.avi"])  # .h264 has no time stamps to seek by
+@pytest.mark.parametrize(
+    ("extend", "numbers"),
+    [
+        ("loop", [*range(30), *range(30), *range(10)]),
+        ("pingpong", [*range(30), *range(28, 0, -1), *range(12)]),
+        ("hold", [*range(30), *[29] * 40]),
+    ],
+)
+def test_a_short_video_is_extended_as_asked_with_even_times(tmp_path, extend, numbers, name):
+    video = encode(tmp_path / name, "mpeg4" if name == "a.avi" else "libx264", frames=30)
+    source = Source(video, FrameTransform(), False, 25)
+    played = shown(source, 2.8, extend=extend)
+    assert [number for number, _ in played] == numbers
+    assert np.allclose([time for _, time in played], np.arange(70) / 25, atol=1e-4)
+
+
+def test_with_the_whole_length_the_video_goes_on_after_the_speech(tmp_path):
+    source = Source(encode(tmp_path / "a.mp4", "libx264", frames=30), FrameTransform(), False, 25)
+    assert len(shown(source, 0.5)) == 13
+    assert len(shown(source, 0.5, whole=True)) == 30
+
+
+def test_reading_may_begin_in_the_middle(tmp_path):
+    reader = VideoReader(encode(tmp_path / "a.mp4", "libx264", frames=60))
+    times = [time for time, _ in reader.pictures()]
+    later = list(reader.pictures(since=times[37]))
+    assert [time for time, _ in later] == times[37:]
+    assert number_of(yuv.to_bgr(later[0][1])) == 37
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le"])
+def test_pictures_are_turned_and_cut_without_changing_a_sample(turns, pix_fmt):
+    picture = yuv.from_bgr(cv2.GaussianBlur(portrait(), (0, 0), 3)[:200, :240], pix_fmt)
+    turned = yuv.turned_and_cut(picture, turns, Rect(20, 10, 100, 90))
+    y = np.rot90(yuv.planes(picture)[0], turns)[10:90, 20:100]
+    assert np.array_equal(yuv.planes(turned)[0], y)
+    expected = np.rot90(yuv.to_bgr(picture), turns)[10:90, 20:100]
+    assert np.abs(yuv.to_bgr(turned).astype(int) - expected)[4:-4, 4:-4].mean() < 1.0
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p", "yuv420p10le"])
+def test_blending_changes_nothing_where_the_mask_is_zero_and_replaces_where_it_is_one(pix_fmt):
+    picture = yuv.from_bgr(portrait(), pix_fmt)
+    before = [plane.copy() for plane in yuv.planes(picture)]
+    rect, mask = Rect(101, 51, 180, 140), np.zeros((89, 79), np.float32)
+    mask[40:, 20:60] = 1
+    green = np.full((89, 79, 3), (40, 180, 60), np.uint8)
+    yuv.blend_bgr(picture, rect, green, mask)
+    after = yuv.to_bgr(picture)
+    assert np.abs(after[95:136, 125:157].astype(int) - (40, 180, 60)).max() <= 3
+    for old, new in zip(before, yuv.planes(picture), strict=True):
+        across, down = 512 // new.shape[1], 512 // new.shape[0]
+        changed = np.argwhere(old != new) * (down, across)
+        assert changed.min(axis=0)[0] >= 91 - down
+        assert changed.min(axis=0)[1] >= 121 - across
+        assert changed.max(axis=0)[0] < 140
+        assert changed.max(axis=0)[1] < 161
+
+
+def test_a_full_range_picture_stays_one():
+    limited = yuv.from_bgr(portrait(), "yuv420p")
+    full = limited.reformat(format="yuvj420p", dst_color_range=yuv.FULL_RANGE)
+    full.color_range = yuv.FULL_RANGE
+    same = yuv.to_format(full, "yuv420p")
+    assert (same.format.name, same.color_range) == ("yuv420p", yuv.FULL_RANGE)
+    assert np.array_equal(yuv.planes(same)[0], yuv.planes(full)[0])
+    assert np.abs(yuv.cut_bgr(same, Rect(178, 57, 274, 178)).astype(int) - portrait()[57:178, 178:274]).mean() < 3
+
+
+def test_the_soft_mask_leaves_the_upper_half_and_the_edges_alone():
+    mask = soft_mask(96)
+    assert (mask[:48] == 0).all()
+    assert mask[:, [0, -1]].max() == 0
+    assert mask[-1].max() < 0.01
+    assert mask[60:86, 32:64].min() > 0.9
+    assert np.abs(np.diff(mask, axis=0)).max() < 0.2
+
+
+def test_colours_of_the_mouth_are_matched_to_the_skin_around_it():
+    skin = cv2.resize(portrait()[57:177, 178:273], (96, 96))[None]
+    tinted = np.clip(skin + np.array([14, -9, 11]), 0, 255).astype(np.uint8)
+    matched = match_colours(tinted, skin)
+    inside = soft_mask(96) > 0
+    assert np.abs(matched[0].astype(int) - skin[0])[inside].mean() < 1.0
+    assert np.abs(tinted[0].astype(int) - skin[0])[inside].mean() > 9
+
+
+@pytest.mark.parametrize("tilt", [0.0, 25.0, -40.0])
+def test_a_face_that_goes_back_unchanged_leaves_the_picture_as_it_was(tilt):
+    picture = yuv.from_bgr(portrait(), "yuv420p")
+    region = FaceRegion(Rect(178, 57, 274, 177), tilt)
+    seen = crop_face(picture, region, 96)
+    paste_face(picture, region, seen, "soft")
+    changed = np.abs(yuv.to_bgr(picture).astype(int) - portrait())
+    assert changed[57:177, 178:274].mean() < 3
+    assert np.array_equal(blend(seen[None], seen[None], "soft")[0], seen)
+
+
+def test_a_tilted_head_is_seen_upright():
+    height, width = portrait().shape[:2]
+    middle = (226.0, 117.0)  # of the face
+    turned = cv2.warpAffine(portrait(), cv2.getRotationMatrix2D(middle, -30, 1.0), (width, height))
+    upright = crop_face(yuv.from_bgr(portrait(), "yuv420p"), FaceRegion(Rect(178, 57, 274, 177)), 96)
+    seen = crop_face(yuv.from_bgr(turned, "yuv420p"), FaceRegion(Rect(178, 57, 274, 177), 30.0), 96)
+    assert np.abs(seen.astype(int) - upright)[8:-8, 8:-8].mean() < 5
+    straight, tilted = (found[0, EYES] for found in RetinaFace(landmarks=True).detect([portrait(), turned]))
+    angles = [np.degrees(np.arctan2(y2 - y1, x2 - x1)) for x1, y1, x2, y2 in (straight, tilted)]
+    assert angles[1] - angles[0] == pytest.approx(30, abs=8)
+
+
+class CountingDetector:
+    """A detector that finds what it was given, by the grey of the picture's corner, and counts."""
+
+    def __init__(self, boxes):
+        self.boxes, self.seen = boxes, []
+
+    def detect(self, frames):
+        numbers = [int(frame[0, 0, 0]) for frame in frames]
+        self.seen += numbers
+        return [self.boxes[number] for number in numbers]
+
+
+def drifting(step: float, count: int = 23):
+    """Frames with the portrait moving by `step` pixels a frame, and its boxes."""
+    frames, boxes = [], []
+    for n in range(count):
+        frame = np.roll(portrait(), round(step * n), axis=1)
+        frame[0, 0] = n
+        frames.append(frame)
+        boxes.append(np.array([[178 + step * n, 57, 273 + step * n, 177, 0.9]], np.float32))
+    return frames, boxes
+
+
+def test_a_steady_face_is_detected_in_key_frames_only_and_interpolated_between():
+    frames, boxes = drifting(2.0)
+    detector = CountingDetector(boxes)
+    found = list(detect_sparsely(iter(frames), detector, 2))
+    assert len(found) == len(frames)
+    assert len(detector.seen) == len(set(detector.seen)) <= len(frames) // KEY_STEP + 2
+    assert all(np.abs(ours - theirs).max() < 1e-3 for ours, theirs in zip(found, boxes, strict=True))
+
+
+def test_where_the_face_is_not_steady_every_frame_is_detected():
+    frames, boxes = drifting(9.0)
+    detector = CountingDetector(boxes)
+    list(detect_sparsely(iter(frames), detector, 2))
+    assert sorted(detector.seen) == list(range(len(frames)))
+    frames, boxes = drifting(0.0)
+    frames[7] = cv2.GaussianBlur(frames[7][::-1].copy(), (0, 0), 9)  # another picture between two equal ones
+    frames[7][0, 0] = 7
+    detector = CountingDetector(boxes)
+    list(detect_sparsely(iter(frames), detector, 2))
+    assert {6, 7, 8, 9} <= set(detector.seen)
+    assert 12 not in detector.seen
+
+
+def test_a_person_is_followed_by_place_and_nobody_else_instead():
+    left, right = face(100, size=100), face(300, size=250)
+    frames = frames_of(*[[left, right]] * 8, *[[left]] * 20, *[[left, right]] * 8)
+    largest, at, index = (follow_face(frames, False, (), *chosen) for chosen in ((), ((150, 100),), (None, 0)))
+    assert largest.boxes[largest.found, 0].tolist() == [300] * 16
+    for track in (at, index):
+        assert track.boxes[:, 0].tolist() == [100] * 36
+    with pytest.raises(InputError, match="no face is ever there"):
+        follow_face(frames, at=(10, 10))
+    with pytest.raises(InputError, match="at most 2 faces"):
+        follow_face(frames, index=2)
+
+
+def test_a_face_whose_mouth_lies_outside_the_frame_is_told():
+    tall = portrait()
+    for rows, inside in ((512, True), (165, True), (130, False)):  # the mouth is around row 147
+        (found,) = RetinaFace().detect([tall[:rows]])
+        assert len(found) == 1
+        assert mouth_inside(found[0, :4], rows, 512) == inside
+
+
+def test_after_a_cut_the_chosen_person_is_looked_for_where_last_seen():
+    left, right, moved = face(100, size=100), face(300, size=120), face(110, size=100)
+    frames = frames_of(*[[left, right]] * 6, *[[right]] * 6, *[[moved, right]] * 6)
+    track = follow_face(frames, False, cuts=[6, 12], at=(150, 100))
+    assert track.boxes[track.found, 0].tolist() == [100] * 6 + [110] * 6
+    assert not track.found[6:12].any()
+
+
+def test_the_mouth_rests_in_silence_and_not_in_short_pauses(tmp_path):
+    wav = audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE]
+    noise = np.random.default_rng(0).normal(0, 1e-3, RATE).astype(np.float32)
+    audio.save_wav(np.concatenate([wav, noise, wav]), tmp_path / "pause.wav", RATE)
+    rest, model = (load_speech(tmp_path / "pause.wav", None, rest, hparams) for rest in (True, False))
+    silent = slice(round(1.3 * 80), round(1.7 * 80))
+    assert (rest.mel[:, silent] == -hparams.max_abs_value).all()
+    assert model.mel[:, silent].std() > 0.1
+    assert np.array_equal(rest.mel[:, 16:60], model.mel[:, 16:60])
+    assert 0.2 < rest.silent < 0.4
+    powers = np.ones(80)  # 4 s, of 50 ms each
+    powers[20:24] = powers[40:56] = 1e-9  # pauses of 0.2 s and 0.8 s
+    gate = speech_gate(powers, 320, hparams)
+    assert SHORTEST_REST > 0.2
+    assert gate[:140].min() > 0.999
+    assert (gate[180:200] == 0).all()
+    assert np.abs(np.diff(gate)).max() < 0.2
+    assert np.abs(np.diff(fade_silence(np.zeros((80, 3)), np.array([0, 0.5, 1]), hparams)[0])).max() == 2
+
+
+def test_speech_that_starts_late_in_its_file_is_silent_till_then(tmp_path):
+    wav = audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE]
+    soundfile.write(tmp_path / "a.wav", wav, RATE)
+    with av.open(str(tmp_path / "late.mkv"), "w") as out:
+        video = out.add_stream("libx264", rate=25)
+        video.width = video.height = 64
+        sound = out.add_stream("flac", rate=RATE, layout="mono")
+        for n in range(50):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        block = av.AudioFrame.from_ndarray((wav * 32767).astype(np.int16)[None], format="s16", layout="mono")
+        block.rate, block.pts, block.time_base = RATE, round(0.5 * RATE), Fraction(1, RATE)
+        out.mux(sound.encode(block))
+        out.mux([*video.encode(None), *sound.encode(None)])
+    late = load_speech(tmp_path / "late.mkv", None, False, hparams)
+    assert late.seconds == pytest.approx(1.5, abs=0.01)
+    assert (late.mel[:, : round(0.47 * 80)] == -hparams.max_abs_value).all()
+    own = load_speech(tmp_path / "a.wav", None, False, hparams)
+    assert np.abs(late.mel[:, 44:116] - own.mel[:, 4:76]).max() < 0.2
+
+
+@pytest.mark.skipif("h264_nvenc" not in av.codecs_available, reason="this build of FFmpeg has no such encoder")
+def test_encoders_in_hardware_are_told_the_quality_in_their_own_way():
+    assert codecs.choose("h264_nvenc", ".mp4").options == {"cq": "20"}
+    assert codecs.choose("h264_nvenc", ".mov", crf=25, preset="p4").options == {"cq": "25", "preset": "p4"}

@@ -1,0 +1,95 @@
+"""Threads, batches and the sync monitor of a dub."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import NARROW
+from dubbing.pipeline import BackgroundSink, prefetch
+from dubbing.source import TimedFrame
+from dubbing.sync_monitor import SyncMonitor
+from models import Wav2Lip
+from models.batched_generator import BatchedGenerator, fold_batch_norms, generate_faces
+from utils.devices import Precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("fps", [12.5, 24.0, 25.0, 60.0])
+def test_the_expert_is_shown_the_nearest_of_25_frames_a_second(fps):
+    seen = []
+
+    def embed_faces(faces, starts):
+        seen.extend(faces[: len(starts), 0].tolist())
+        return torch.zeros(len(starts), 2)
+
+    expert = SimpleNamespace(embed_mel=lambda mel: torch.zeros(80, 2), embed_faces=embed_faces, missing=0.0, name="")
+    monitor = SyncMonitor(expert, np.zeros((80, 100)))
+    for n in range(int(3 * fps)):
+        monitor.add(TimedFrame(n, n / fps, None), np.array([n]))
+    assert monitor.result()["windows"] == len(seen)
+    assert 69 <= len(seen) <= 71  # each window by its first frame
+    assert all(abs(face / fps - number / 25) <= 0.5 / fps + 1e-6 for number, face in enumerate(seen))
+
+
+def test_stages_keep_the_order_and_do_not_run_far_ahead():
+    made, used = [], []
+
+    def numbers():
+        for n in range(100):
+            made.append(n)
+            yield n
+
+    with BackgroundSink(used.append, 3) as sink:
+        for n in prefetch(numbers(), 4):
+            assert len(made) <= n + 4 + 2
+            sink.put(n)
+    assert used == list(range(100))
+
+
+def test_an_error_in_any_stage_ends_all_and_is_raised():
+    def failing(n):
+        raise ValueError(f"at {n}")
+
+    def numbers():
+        yield 1
+        raise KeyError("made")
+
+    with pytest.raises(KeyError, match="made"):
+        list(prefetch(numbers(), 2))
+    with pytest.raises(ValueError, match="at 7"), BackgroundSink(failing, 2) as sink:
+        sink.put(7)
+        while True:
+            sink.put(8)
+    waiting = prefetch((n for n in range(10**9)), 2)
+    next(waiting)
+    waiting.close()
+    time.sleep(0.3)
+    assert not any(thread.name.startswith(("prefetch", "sink")) for thread in threading.enumerate())
+
+
+def test_the_batch_is_halved_when_memory_runs_out_and_nothing_is_lost():
+    real = fold_batch_norms(Wav2Lip(NARROW.width).eval(), Precision("fp32", CPU))
+
+    class Small(torch.nn.Module):
+        weight = next(real.parameters())
+
+        def parameters(self, recurse=True):
+            return iter([self.weight])
+
+        def forward(self, mel, faces):
+            if len(mel) > 3:
+                raise torch.OutOfMemoryError("full")
+            return real(mel, faces)
+
+    rng = np.random.default_rng(0)
+    faces = rng.integers(0, 256, (10, 96, 96, 3), np.uint8)
+    mels = rng.normal(size=(10, 1, 80, 16)).astype(np.float32)
+    generator = BatchedGenerator(Small(), Precision("fp32", CPU), 8)
+    generated = generator(faces, mels)
+    assert (generator.batch_size, generator.halved) == (2, 2)
+    assert np.abs(generated.astype(int) - generate_faces(real, faces, faces, mels, Precision("fp32", CPU))).max() <= 1

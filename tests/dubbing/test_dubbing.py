@@ -1,0 +1,312 @@
+"""What inference.py makes of real-life files: planes, sound, codecs, faces, lists of jobs."""
+
+import hashlib
+import json
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from demo.portrait import portrait, talking_frames
+from dubbing import dubber
+from face_detection import RetinaFace
+from footage import encode
+from media import yuv
+from media.reader import VideoReader
+from media.sound import read_audio
+from media.writer import VideoWriter
+from models import Wav2Lip, published
+from models.batched_generator import fold_batch_norms, generate_faces
+from models.checkpoint import load_network
+from utils.devices import Precision
+
+RATE = 16_000
+BOX = ["--box", 57, 177, 178, 273]
+
+
+def planes_of(path) -> list[list[np.ndarray]]:
+    return [[plane.copy() for plane in yuv.planes(picture)] for _, picture in VideoReader(path).pictures()]
+
+
+def record_of(path) -> dict:
+    return json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))
+
+
+def sound_packets(path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+def test_outside_the_mouth_every_sample_stays_as_the_decoder_gave_it(dub, talking, tmp_path):
+    assert dub(*BOX, "--codec", "ffv1", "--outfile", tmp_path / "out.mkv").code == 0
+    for ours, theirs in zip(planes_of(tmp_path / "out.mkv"), planes_of(talking), strict=False):
+        for new, old in zip(ours, theirs, strict=True):
+            scale = 512 // new.shape[0]
+            changed = np.argwhere(new != old) * scale
+            assert changed.min(axis=0)[0] >= 117 - scale  # the lower half of the box
+            assert changed.max(axis=0)[0] < 177
+            assert changed.min(axis=0)[1] >= 178 - scale
+            assert changed.max(axis=0)[1] < 273
+        assert np.abs(ours[0][140:165, 205:245].astype(int) - theirs[0][140:165, 205:245]).mean() > 5
+
+
+def test_the_published_paste_puts_the_whole_box_back(dub, talking, tmp_path):
+    assert dub(*BOX, "--paste", "box", "--codec", "ffv1", "--outfile", tmp_path / "out.mkv").code == 0
+    ours, theirs = planes_of(tmp_path / "out.mkv")[5][0], planes_of(talking)[5][0]
+    assert (ours[57:177, 178:273] != theirs[57:177, 178:273]).mean() > 0.9
+    ours[57:177, 178:273] = theirs[57:177, 178:273]
+    assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_sound_goes_in_packet_by_packet_where_its_codec_fits(dub, talking, speech, tmp_path):
+    assert dub(*BOX, "--audio", talking).code == 0
+    assert sound_packets(tmp_path / "out.mp4") == sound_packets(talking)
+    whole, copied = read_audio(talking, RATE), read_audio(tmp_path / "out.mp4", RATE)
+    assert np.array_equal(whole, copied[: len(whole)])
+    assert dub(*BOX, "--audio", speech, "--outfile", tmp_path / "out.mkv").code == 0
+    assert np.array_equal(read_audio(speech, RATE), read_audio(tmp_path / "out.mkv", RATE))
+    soundfile.write(tmp_path / "a.mp3", read_audio(speech, RATE), RATE, format="MP3")
+    assert dub(*BOX, "--audio", tmp_path / "a.mp3").code == 0
+    assert sound_packets(tmp_path / "out.mp4") == sound_packets(tmp_path / "a.mp3")
+
+
+def late_sound(path, wav: np.ndarray, delay: float, streams: int = 1):
+    """A file with pictures from 0 and AAC from `delay` on; of several sound streams the last has the sound."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25)
+        video.width = video.height = 64
+        sounds = [out.add_stream("aac", rate=48000, layout="5.1") for _ in range(streams)]
+        for n in range(25):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        for n, sound in enumerate(sounds):
+            samples = np.zeros((6, len(wav)), np.float32)
+            samples[2] = wav * (n == streams - 1)
+            block = av.AudioFrame.from_ndarray(samples, format="fltp", layout="5.1")
+            block.rate, block.pts, block.time_base = 48000, round(delay * 48000), Fraction(1, 48000)
+            out.mux([*sound.encode(block), *sound.encode(None)])
+        out.mux(video.encode(None))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_late_sound_in_5_1_stays_late_and_another_stream_can_be_chosen(dub, speech, tmp_path, suffix):
+    wav = np.repeat(read_audio(speech, RATE), 3) * 0.2
+    wav[24000:24100] = 0.95  # a click at half a second
+    source = late_sound(tmp_path / "late.mkv", wav, 0.3, streams=2)
+    assert "silent" in dub(*BOX, "--audio", source, "--audio_stream", 0).error
+    assert "has no sound track 5" in dub(*BOX, "--audio", source, "--audio_stream", 5).error
+    out = tmp_path / f"out{suffix}"
+    assert dub(*BOX, "--audio", source, "--audio_stream", 1, "--outfile", out).code == 0
+    with av.open(str(out)) as container:
+        first = next(container.decode(video=0)).time
+    heard = read_audio(out, RATE, first)
+    assert np.abs(heard).argmax() / RATE == pytest.approx(0.8, abs=0.01)
+    frames = list(VideoReader(out).pictures())
+    assert frames[-1][0] - frames[0][0] + 0.04 == pytest.approx(1.3, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("codec", "name", "decoder", "pix_fmt"),
+    [
+        ("auto", "a.mp4", "h264", "yuv420p"),
+        ("hevc", "a.mov", "hevc", "yuv420p"),
+        ("av1", "a.webm", "av1", "yuv420p"),
+        ("prores", "a.mov", "prores", "yuv422p10le"),
+        ("ffv1", "a.mkv", "ffv1", "yuv420p"),
+        ("libvpx-vp9", "a.mkv", "vp9", "yuv420p"),
+    ],
+)
+def test_every_codec_is_written_and_shows_the_same_picture(dub, talking, tmp_path, codec, name, decoder, pix_fmt):
+    assert dub(*BOX, "--codec", codec, "--outfile", tmp_path / name, "--preview", 0.4).code == 0
+    with av.open(str(tmp_path / name)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.codec.canonical_name == decoder
+        assert stream.codec_context.pix_fmt == pix_fmt
+    ours, theirs = list(VideoReader(tmp_path / name).frames()), next(VideoReader(talking).frames())
+    assert len(ours) == 10
+    assert np.abs(ours[0].image.astype(int) - theirs.image)[200:].mean() < 4
+
+
+def test_what_does_not_fit_is_refused_before_any_work(dub, tmp_path):
+    for arguments, said in [
+        (["--codec", "prores", "--outfile", tmp_path / "a.mp4"], "prores: does not go into .mp4"),
+        (["--codec", "nonsense"], "nonsense: is no encoder"),
+        (["--codec", "aac"], "aac: is no encoder"),
+        (["--codec", "ffv1", "--crf", 3, "--outfile", tmp_path / "a.mkv"], "has no --crf"),
+        (["--preset", "nonsense"], "libx264: cannot be used here"),
+        (["--align", "--face_detector", "sfd"], "sfd"),
+        (["--face_at", "1,1"], "no face is ever there"),
+        (["--face_index", 3], "at most 1 faces"),
+    ]:
+        result = dub(*arguments)
+        assert (result.code, said in result.error) == (2, True), result.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ten_bits_colour_tags_and_title_are_carried_over(dub, tmp_path):
+    with av.open(str(tmp_path / "hdr.mkv"), "w") as out:
+        out.metadata["title"] = "Käse"
+        stream = out.add_stream("libx265", rate=25, options={"x265-params": "log-level=error"})
+        stream.height = stream.width = 512
+        stream.pix_fmt = "yuv420p10le"
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, 16, 9, 1
+        for n in range(10):
+            frame = yuv.from_bgr(portrait(), "yuv420p10le", colorspace=9)
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    assert dub("--face", tmp_path / "hdr.mkv", *BOX, "--preview", 0.4).code == 0
+    reader = VideoReader(tmp_path / "out.mp4")
+    assert reader.pix_fmt == "yuv420p10le"
+    assert reader.tags == {"colorspace": 9, "color_range": 1, "color_primaries": 9, "color_trc": 16}
+    assert reader.metadata["title"] == "Käse"
+    assert np.abs(next(reader.frames()).image.astype(int) - portrait())[200:].mean() < 4
+
+
+def test_rotated_footage_comes_out_upright(dub, tmp_path):
+    sideways = np.ascontiguousarray(np.rot90(portrait()[:, :400]))
+    with av.open(str(tmp_path / "phone.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.height, stream.width = sideways.shape[:2]
+        stream.set_display_rotation(-90)
+        for n in range(5):
+            frame = av.VideoFrame.from_ndarray(sideways, format="bgr24")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    upright = next(VideoReader(tmp_path / "phone.mp4").frames()).image
+    assert dub("--face", tmp_path / "phone.mp4", "--preview", 0.2).code == 0
+    ours = next(VideoReader(tmp_path / "out.mp4").frames()).image
+    assert ours.shape == upright.shape
+    assert np.abs(ours.astype(int) - upright)[200:].mean() < 3
+    assert record_of(tmp_path / "out.mp4")["dubbed"] == 5
+
+
+@pytest.mark.slow
+def test_faces_of_a_video_seen_before_are_not_looked_for_again(dub, talking, tmp_path, monkeypatch):
+    assert dub("--no_cache").code == 0
+    monkeypatch.setenv("WAV2LIP_CACHE", str(tmp_path / "faces"))
+    assert dub().code == 0
+    assert record_of(tmp_path / "out.mp4")["faces"]["cached"] is False
+    first = planes_of(tmp_path / "out.mp4")
+
+    def never(*_):
+        raise AssertionError("looked for faces")
+
+    monkeypatch.setattr(RetinaFace, "detect", never)
+    (tmp_path / "another name.mp4").write_bytes(talking.read_bytes())
+    assert dub("--face", tmp_path / "another name.mp4").code == 0
+    assert record_of(tmp_path / "out.mp4")["faces"]["cached"] is True
+    second = planes_of(tmp_path / "out.mp4")
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, second, strict=True))
+    (kept,) = (tmp_path / "faces").iterdir()
+    kept.write_bytes(b"damaged")
+    with pytest.raises(AssertionError, match="looked"):
+        dub()
+
+
+@pytest.mark.slow
+def test_the_record_says_what_was_done_when_and_how_well(dub, generator, tmp_path):
+    empty = np.full((512, 512, 3), 90, np.uint8)
+    wav = read_audio(published.ROOT / "demo" / "speech.ogg", RATE)[: 3 * RATE]
+    with VideoWriter(tmp_path / "mixed.mp4", Fraction(25)) as writer:
+        for n, frame in enumerate(talking_frames(wav, 25)):
+            picture = empty if 40 <= n < 60 or n == 30 else frame
+            if n == 20:  # the eyes are hidden, the rest is there
+                picture = frame.copy()
+                picture[60:175, 180:270] = cv2.GaussianBlur(frame, (0, 0), 12)[60:175, 180:270]
+            writer.write(picture, n / 25)
+    soundfile.write(tmp_path / "three.wav", wav, RATE)
+    assert dub("--face", tmp_path / "mixed.mp4", "--audio", tmp_path / "three.wav", "--report").code == 0
+    record = record_of(tmp_path / "out.mp4")
+    assert (record["dubbed"], record["interpolated"], record["unchanged"]) == (53, 1, 21)
+    assert record["ranges"]["unchanged"] == [[1.2, 1.24], [1.6, 2.4]]
+    assert record["ranges"]["interpolated"] == [[0.8, 0.84]]
+    assert record["generator"]["sha256"] == hashlib.sha256(generator.read_bytes()).hexdigest()
+    assert {"read", "generate", "paste", "encode", "faces"} <= record["busy"].keys()
+    assert record["sync"]["scorer"].endswith("lipsync_expert_small.safetensors")
+    assert [second["second"] for second in record["sync"]["seconds"]] == [0, 1]  # later the sound ends
+    sheet = cv2.imdecode(np.frombuffer((tmp_path / "out.mp4.png").read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert sheet.shape == (3 * 240, 8 * 240, 3)
+    assert np.abs(sheet[:240].astype(int) - sheet[240:480]).max() > 40
+    assert sheet[480 + 150 :].max() < 30  # below the face nothing differs
+
+
+def test_speech_shorter_than_the_video_may_leave_the_rest_as_it_was(dub, talking, speech, tmp_path):
+    assert dub(*BOX, "--keep_length", "--codec", "ffv1", "--outfile", tmp_path / "out.mkv").code == 0
+    ours, theirs = planes_of(tmp_path / "out.mkv"), planes_of(talking)
+    assert len(ours) == len(theirs) == 50
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(ours[25:], theirs[25:], strict=True))
+    assert not any(np.array_equal(a[0], b[0]) for a, b in zip(ours[:25], theirs[:25], strict=True))
+    assert record_of(tmp_path / "out.mkv")["unchanged"] == 25
+
+
+def test_jobs_fail_alone_and_share_the_networks(script, generator, talking, speech, tmp_path, monkeypatch):
+    mute = encode(tmp_path / "no face.mp4", "libx264")
+    rows = [
+        {"face": str(talking), "audio": str(speech), "outfile": str(tmp_path / "1 é.mp4"), "box": [57, 177, 178, 273]},
+        {"face": str(mute), "audio": str(speech), "outfile": str(tmp_path / "2.mp4")},
+        {"face": str(talking), "audio": str(speech), "pads": [0, 20, 0, 0], "report": True},
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps(rows), encoding="utf-8")
+    loads = []
+    real = dubber.load_networks
+    monkeypatch.setattr(dubber, "load_networks", lambda options: loads.append(1) or real(options))
+    common = ["--checkpoint_path", generator, "--outfile", tmp_path / "folder", "--preview", 0.4]
+    result = script("inference", *common, "--jobs", tmp_path / "jobs.json")
+    assert result.code == 1
+    assert loads == [1]
+    assert "job 2: " in result.error
+    assert "no face found" in result.error
+    assert (tmp_path / "1 é.mp4").exists()
+    assert not (tmp_path / "2.mp4").exists()
+    assert (tmp_path / "folder" / "talking head_a speech.mp4.png").exists()
+
+    table = f'face,audio,outfile,box\n"{talking}","{speech}",{tmp_path / "3.mp4"},57 177 178 273\n'
+    (tmp_path / "jobs.csv").write_text(table, encoding="utf-8")
+    assert script("inference", *common, "--jobs", tmp_path / "jobs.csv").code == 0
+    assert (tmp_path / "3.mp4").exists()
+    for name, content, said in [
+        ("empty.csv", "face,audio\n", "give rows"),
+        ("short.csv", "face\nx\n", "job 1 lacks face or audio"),
+        ("broken.json", "[1", "is no CSV or JSON"),
+    ]:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        bad = script("inference", *common, "--jobs", tmp_path / name)
+        assert (bad.code, said in bad.error) == (2, True), bad.error
+
+
+def test_an_interrupt_leaves_nothing_behind(dub, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dubber._Dub, "_generate", interrupt)
+    assert dub(*BOX).code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not published.BUNDLED_GENERATOR.exists(), reason="the bundled weights are not there")
+def test_folded_and_half_precision_networks_draw_what_the_plain_one_draws(talking):
+    network, _ = load_network(published.BUNDLED_GENERATOR, Wav2Lip)
+    faces = [cv2.resize(frame.image[57:177, 178:273], (96, 96)) for frame in VideoReader(talking).frames()][:16]
+    mels = np.random.default_rng(0).uniform(-4, 2, (16, 1, 80, 16)).astype(np.float32)
+    precision = Precision("fp32", torch.device("cpu"))
+    plain = generate_faces(network, np.stack(faces), np.stack(faces), mels, precision).astype(float)
+
+    def psnr(name):
+        network, _ = load_network(published.BUNDLED_GENERATOR, Wav2Lip)
+        ready = fold_batch_norms(network, Precision(name, precision.device))
+        drawn = generate_faces(ready, np.stack(faces), np.stack(faces), mels, precision)
+        return 10 * np.log10(255**2 / (np.mean((drawn - plain) ** 2) + 1e-9))
+
+    assert psnr("fp32") > 60
+    assert psnr("bf16") > 40

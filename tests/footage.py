@@ -1,0 +1,61 @@
+"""Footage and detections that several tests make for themselves."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+
+
+def numbered(n: int, width: int = 160, height: int = 120) -> np.ndarray:
+    """A picture that tells its number (the grey of the left half) and which way up it is (a white top left corner)."""
+    image = np.full((height, width, 3), 40 + 5 * (n % 40), np.uint8)
+    image[:, width // 2 :] = (30, 90, 200)
+    image[:24, :24] = 255
+    return image
+
+
+def number_of(image: np.ndarray) -> int:
+    return round((float(image[image.shape[0] // 2, image.shape[1] // 4].mean()) - 40) / 5)
+
+
+def encode(path, codec: str, frames: int = 20, fps: int = 25, pix_fmt: str = "yuv420p", size=(160, 120), rotation=0,
+           sound=None):  # fmt: skip
+    """A file of numbered pictures by PyAV directly, not by the writer under test."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
+        stream.bit_rate = 2_000_000
+        if rotation:
+            stream.set_display_rotation(rotation)
+        track = None
+        if sound is not None:
+            track = container.add_stream(
+                "mp2" if path.suffix in (".mpg", ".avi") else "aac", rate=44100, layout="stereo"
+            )
+        for n in range(frames):
+            frame = av.VideoFrame.from_ndarray(numbered(n, *size), format="bgr24")
+            frame.pts, frame.time_base = n, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if track is not None:
+            block = av.AudioFrame.from_ndarray(
+                np.stack([sound, sound]).astype(np.float32), format="fltp", layout="stereo"
+            )
+            block.rate, block.pts, block.time_base = 44100, 0, Fraction(1, 44100)
+            container.mux(track.encode(block))
+            container.mux(track.encode(None))
+    return path
+
+
+def click_track(seconds: float, at: float, rate: int = 44100) -> np.ndarray:
+    wav = np.zeros(int(seconds * rate), np.float32)
+    wav[int(at * rate) : int(at * rate) + 200] = 0.8
+    return wav
+
+
+def face(x: float, y: float = 50, size: float = 100, score: float = 0.9) -> list[float]:
+    return [x, y, x + size, y + size, score]
+
+
+def frames_of(*boxes_per_frame) -> list[np.ndarray]:
+    return [np.array(boxes, np.float32).reshape(-1, 5) for boxes in boxes_per_frame]

@@ -1,0 +1,234 @@
+"""One reader and one writer for every kind of file."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import soundfile
+
+from footage import click_track, encode, number_of, numbered
+from media.reader import Frame, VideoReader, at_rate
+from media.sound import read_audio
+from media.writer import VideoWriter
+from utils import files
+from utils.errors import InputError
+
+RATE = 16_000
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "size"),
+    [
+        ("h264.mp4", "libx264", "yuv420p", (160, 120)),
+        ("hevc.mp4", "libx265", "yuv420p", (160, 120)),
+        ("hevc 10 bit.mkv", "libx265", "yuv420p10le", (160, 120)),
+        ("mpeg4.avi", "mpeg4", "yuv420p", (160, 120)),
+        ("mpeg1.mpg", "mpeg1video", "yuv420p", (160, 120)),
+        ("vp9.webm", "libvpx-vp9", "yuv420p", (160, 120)),
+        ("odd.mov", "libx264", "yuv444p", (161, 121)),
+        ("prores.mov", "prores_ks", "yuv422p10le", (160, 120)),
+    ],
+)
+def test_frames_come_in_order_with_their_times(tmp_path, name, codec, pix_fmt, size):
+    reader = VideoReader(encode(tmp_path / name, codec, pix_fmt=pix_fmt, size=size))
+    frames = list(reader.frames())
+    assert [number_of(frame.image) for frame in frames] == list(range(20))
+    assert np.allclose(np.diff([frame.time for frame in frames]), 0.04, atol=1e-3)
+    assert frames[0].image.shape == (size[1], size[0], 3) == (reader.height, reader.width, 3)
+    assert not reader.has_sound
+
+
+@pytest.mark.parametrize(("rotation", "corner"), [(90, "bottom left"), (-90, "top right"), (180, "bottom right")])
+def test_rotation_is_applied(tmp_path, rotation, corner):
+    reader = VideoReader(encode(tmp_path / "phone.mp4", "libx264", rotation=rotation))
+    image = next(reader.frames()).image
+    assert image.shape[:2] == (reader.height, reader.width) == ((160, 120) if rotation % 180 else (120, 160))
+    rows, columns = corner.split()
+    square = image[:12] if rows == "top" else image[-12:]
+    square = square[:, :12] if columns == "left" else square[:, -12:]
+    assert square.mean() > 230
+
+
+@pytest.mark.parametrize(("fps", "expected"), [(30, 50), (50, 50), (15, 50), (25, 50), (24, 50)])
+def test_frames_are_retimed_by_their_time_stamps(fps, expected):
+    source = [Frame(3.0 + n / fps, np.full(1, n)) for n in range(2 * fps)]
+    retimed = list(at_rate(source, 25))
+    assert len(retimed) == expected
+    for n, frame in enumerate(retimed):
+        assert frame.time == pytest.approx(3.0 + n / 25)
+        assert abs(int(frame.image[0]) / fps - n / 25) <= 0.5 / fps + 1e-6
+
+
+def test_variable_rate_is_retimed_to_the_nearest_frame():
+    times = [0.0, 0.033, 0.066, 0.5, 0.533, 0.566]
+    retimed = list(at_rate([Frame(t, np.array([i])) for i, t in enumerate(times)], 25))
+    chosen = [times[int(frame.image[0])] for frame in retimed]
+    best = [min(times, key=lambda t, n=n: abs(t - n / 25)) for n in range(len(retimed))]
+    assert np.allclose(np.abs(np.array(chosen) - np.arange(len(retimed)) / 25),
+                       np.abs(np.array(best) - np.arange(len(retimed)) / 25))  # fmt: skip
+    assert len(retimed) == 15
+
+
+def first_click(wav: np.ndarray) -> float:
+    return float(np.argmax(np.abs(wav) > 0.3)) / RATE
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.mpg", "mpeg1video")]
+)
+def test_sound_of_any_container_keeps_its_place_against_the_picture(tmp_path, name, codec):
+    path = encode(tmp_path / name, codec, frames=50, sound=click_track(2.0, 0.7))
+    reader = VideoReader(path)
+    assert reader.has_sound
+    assert first_click(read_audio(path, RATE, reader.start)) == pytest.approx(0.7, abs=0.03)
+
+
+def test_sound_starts_where_it_is_asked_to(tmp_path):
+    soundfile.write(tmp_path / "click.wav", click_track(2.0, 1.0), 44100)
+    whole = read_audio(tmp_path / "click.wav", RATE)
+    later, earlier = (read_audio(tmp_path / "click.wav", RATE, start) for start in (0.25, -0.25))
+    assert first_click(whole) == pytest.approx(1.0, abs=0.002)
+    assert first_click(later) == pytest.approx(0.75, abs=0.002)
+    assert first_click(earlier) == pytest.approx(1.25, abs=0.002)
+    assert (len(later), len(earlier)) == (len(whole) - RATE // 4, len(whole) + RATE // 4)
+
+
+def write(path, times, sound=None, size=(160, 120)):
+    with VideoWriter(path, Fraction(25), sound) as writer:
+        for n, time in enumerate(times):
+            writer.write(numbered(n, *size), time)
+    return path
+
+
+def test_written_video_keeps_time_stamps_colours_and_sound(tmp_path):
+    times = [0.0, 0.033, 0.1, 0.14, 0.3, 0.301, 0.5]
+    soundfile.write(tmp_path / "click.wav", np.stack([click_track(3.0, 1.3)] * 2, axis=1), 44100)
+    path = write(tmp_path / "dub é 'x'.mp4", times, tmp_path / "click.wav")
+    frames = list(VideoReader(path).frames())
+    assert np.allclose([frame.time for frame in frames], times, atol=1e-3)
+    for n, frame in enumerate(frames):
+        difference = frame.image[30:-4, 4:-4].astype(float) - numbered(n)[30:-4, 4:-4]
+        assert np.abs(np.median(difference, axis=(0, 1))).max() <= 2
+    sound = read_audio(path, RATE)
+    assert len(sound) / RATE == pytest.approx(3.0, abs=0.03)
+    assert first_click(sound) == pytest.approx(1.3, abs=0.002)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+@pytest.mark.parametrize("rate", [8000, 22050, 96000])
+def test_sound_of_any_layout_and_rate_can_be_written(tmp_path, channels, rate):
+    soundfile.write(tmp_path / "a.wav", np.stack([click_track(1.0, 0.5, rate)] * channels, axis=1), rate)
+    path = write(tmp_path / "a.mkv", [0.0, 0.04], tmp_path / "a.wav")
+    assert first_click(read_audio(path, RATE)) == pytest.approx(0.5, abs=0.005)
+
+
+def test_odd_sizes_are_written(tmp_path):
+    frame = next(VideoReader(write(tmp_path / "odd.mp4", [0.0, 0.04], size=(161, 121))).frames())
+    assert frame.image.shape == (122, 162, 3)
+
+
+def test_nothing_is_left_under_the_final_name_when_writing_fails(tmp_path):
+    with pytest.raises(RuntimeError, match="half-way"), VideoWriter(tmp_path / "a.mp4", Fraction(25)) as writer:
+        writer.write(numbered(0), 0.0)
+        raise RuntimeError("half-way")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreadable_files_are_named_with_the_reason(tmp_path, talking):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("this is a text, not a video\n" * 100)
+    whole = talking.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "headless.mp4").write_bytes(whole[:200])
+    soundfile.write(tmp_path / "sound.wav", click_track(1.0, 0.5), 44100)
+    cases = {
+        "missing.mp4": "no such file",
+        "empty.mp4": "is empty",
+        "text.mp4": "no video or sound file",
+        "headless.mp4": "truncated",
+        "cut.mp4": "truncated",
+        "sound.wav": "has no pictures",
+        ".": "is a folder",
+    }
+    for name, said in cases.items():
+        with pytest.raises(InputError, match=said) as error:
+            list(VideoReader(tmp_path / name).frames())
+        assert str(tmp_path / name) in str(error.value)
+    with pytest.raises(InputError, match="has no sound"):
+        read_audio(encode(tmp_path / "mute.mp4", "libx264"), RATE)
+
+
+def test_anamorphic_pixels_are_handed_on(tmp_path):
+    source = encode(tmp_path / "a.mp4", "libx264")
+    reader = VideoReader(source)
+    reader.pixel_aspect = Fraction(16, 15)
+    with VideoWriter(tmp_path / "b.mp4", reader.rate, like=reader) as writer:
+        writer.write(cv2.resize(numbered(0), (160, 120)), 0.0)
+    assert VideoReader(tmp_path / "b.mp4").pixel_aspect == Fraction(16, 15)
+
+
+def test_closing_a_file_half_read_does_not_wait_for_a_decoder_that_wants_to_log(talking):
+    av.logging.set_level(av.logging.VERBOSE)  # as torchvision's deprecated video module does on import, less loudly
+    for _ in range(30):
+        next(VideoReader(talking).frames())
+    assert av.logging.get_level() is None
+
+
+def test_sound_that_changes_its_format_on_the_way_is_read_through(tmp_path):
+    parts = []
+    for rate, layout in ((44100, "stereo"), (48000, "mono")):
+        path = tmp_path / f"{rate}.mp2"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mp2", rate=rate, layout=layout)
+            wav = np.tile(click_track(1.0, 0.5, rate), (2 if layout == "stereo" else 1, 1))
+            block = av.AudioFrame.from_ndarray((wav * 32767).astype(np.int16), format="s16p", layout=layout)
+            block.rate, block.pts, block.time_base = rate, 0, Fraction(1, rate)
+            container.mux(stream.encode(block))
+            container.mux(stream.encode(None))
+        parts.append(path.read_bytes())
+    (tmp_path / "both.mp2").write_bytes(b"".join(parts))
+    wav = read_audio(tmp_path / "both.mp2", RATE)
+    clicks = np.flatnonzero(np.abs(wav) > 0.3) / RATE
+    assert clicks.min() == pytest.approx(0.5, abs=0.05)
+    assert clicks.max() == pytest.approx(1.5, abs=0.1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.secrets, "token_hex", lambda count: "full")
+    (tmp_path / ".a.full.part.mp4").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "a.mp4", [0.0, 0.04])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damage_in_the_middle_is_passed_over_and_counted(tmp_path):
+    path = encode(tmp_path / "a.avi", "mpeg4", frames=60)
+    content = bytearray(path.read_bytes())
+    chunks = [i for i in range(len(content)) if content[i : i + 4] == b"00dc"]
+    for start in (chunks[20], chunks[21]):
+        content[start + 8 : start + 40] = bytes(32)
+    path.write_bytes(content)
+    reader = VideoReader(path)
+    frames = list(reader.frames())
+    assert 50 <= len(frames) <= 60
+    assert number_of(frames[-1].image) == 59 % 40
+    assert reader.damaged_packets == 2
+
+
+def test_tags_in_another_encoding_do_not_matter(tmp_path):
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Zoe's talk"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(numbered(3), format="bgr24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = path.read_bytes()
+    assert content.count(b"Zoe's") == 1
+    path.write_bytes(content.replace(b"Zoe's", b"Zo\xeb's"))
+    assert [number_of(frame.image) for frame in VideoReader(path).frames()] == [3]

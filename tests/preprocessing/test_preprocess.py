@@ -1,0 +1,104 @@
+"""Raw videos -> clips, lists, report."""
+
+import json
+import shutil
+import time
+
+import cv2
+import numpy as np
+import pytest
+import soundfile
+
+from demo.portrait import make_clip
+from footage import click_track, encode
+
+
+def test_a_clip_has_a_face_for_every_frame_and_sound_as_long_as_the_frames(preprocessed):
+    for n in range(3):
+        clip = preprocessed.root / "Zoë's talk" / f"clip {n}"
+        record = json.loads((clip / "clip.json").read_text(encoding="utf-8"))
+        assert record["verdict"] == "ok"
+        assert record["frames"] == record["faces"] == 50
+        assert {path.name for path in clip.glob("*.jpg")} == {f"{i}.jpg" for i in range(50)}
+        sound = soundfile.info(clip / "audio.wav")
+        assert (sound.samplerate, sound.channels, sound.frames) == (16000, 1, 32000)
+        face = cv2.imdecode(np.fromfile(clip / "10.jpg", np.uint8), cv2.IMREAD_COLOR)
+        assert abs(face.shape[0] - record["face_height"]) < 15
+        assert 100 < face.shape[0] < 150
+
+
+def test_report_and_lists_are_written(preprocessed):
+    report = json.loads((preprocessed.root / "report.json").read_text(encoding="utf-8"))
+    total = report["total"]
+    assert (total["videos"], total["usable"], total["minutes"], total["faces_found"]) == (3, 3, 0.1, 1.0)
+    assert 0.3 < total["speech_share"] < 1
+    listed = "".join((preprocessed.lists / name).read_text(encoding="utf-8") for name in ("train.txt", "eval.txt"))
+    assert sorted(listed.splitlines()) == [f"Zoë's talk/clip {n}" for n in range(3)]
+
+
+@pytest.mark.slow
+def test_finished_clips_are_not_made_again_but_changed_ones_are(preprocessed, tmp_path, script):
+    raw, root, lists = tmp_path / "raw", tmp_path / "clips", tmp_path / "lists"
+    shutil.copytree(preprocessed.raw, raw)  # copies keep their times
+    shutil.copytree(preprocessed.root, root)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("clip.json")}
+    make_clip(raw / "Zoë's talk" / "clip 0.mp4", start=3.0, seconds=1.0)
+    arguments = ["--data_root", raw, "--preprocessed_root", root, "--filelists_dir", lists, "--workers", 1]
+    result = script("preprocess", *arguments)
+    assert result.code == 0
+    assert "3 videos, 2 finished before" in result.out
+    changed = [path.parent.name for path, stamp in before.items() if path.stat().st_mtime_ns != stamp]
+    assert changed == ["clip 0"]
+    assert len(list((root / "Zoë's talk" / "clip 0").glob("*.jpg"))) == 25
+
+
+@pytest.mark.slow
+def test_what_cannot_be_used_is_skipped_and_named_while_the_rest_is_made(tmp_path, talking, script):
+    raw = tmp_path / "raw"
+    (raw / "deep" / "er").mkdir(parents=True)
+    shutil.copy(talking, raw / "good.mp4")
+    shutil.copy(talking, raw / "deep" / "er" / "good.mp4")
+    shutil.copy(talking, raw / "deep" / "er" / "good.MOV")
+    (raw / "text.mp4").write_text("not a video\n" * 50)
+    (raw / "cut.mkv").write_bytes(talking.read_bytes()[:30_000])
+    encode(raw / "mute.mp4", "libx264")
+    encode(raw / "faceless.mp4", "libx264", frames=25, sound=click_track(1.0, 0.5))
+    result = script("preprocess", "--data_root", raw, "--preprocessed_root", tmp_path / "clips", "--filelists_dir",
+                    tmp_path / "lists", "--workers", 2)  # fmt: skip
+    assert result.code == 1
+    records = json.loads((tmp_path / "clips" / "report.json").read_text(encoding="utf-8"))["clips"]
+    verdicts = {record["clip"]: record["verdict"] for record in records}
+    assert {clip for clip, verdict in verdicts.items() if verdict == "ok"} == {
+        "raw/good", "deep/er/good", "deep/er/good.mp4"
+    }  # fmt: skip
+    assert "no video" in verdicts["raw/text"]
+    assert "truncated" in verdicts["raw/cut"]
+    assert "no sound track" in verdicts["raw/mute"]
+    assert "no face" in verdicts["raw/faceless"]
+    assert "3 of 7 videos usable" in result.out
+    assert not list((tmp_path / "clips").rglob("*.part"))
+
+
+@pytest.mark.slow
+def test_thirty_frames_a_second_become_twenty_five(tmp_path, script):
+    (tmp_path / "raw").mkdir()
+    make_clip(tmp_path / "raw" / "a.mp4", start=1.0, seconds=2.0, fps=30.0)
+    result = script("preprocess", "--data_root", tmp_path / "raw", "--preprocessed_root", tmp_path / "clips",
+                    "--filelists_dir", tmp_path / "lists", "--workers", 1)  # fmt: skip
+    assert result.code == 0
+    record = json.loads((tmp_path / "clips" / "raw" / "a" / "clip.json").read_text(encoding="utf-8"))
+    assert (record["fps_in"], record["frames"], record["seconds"]) == (30.0, 50, 2.0)
+
+
+def test_wrong_folders_are_refused_at_once(tmp_path, script):
+    began = time.perf_counter()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    there = ["--filelists_dir", tmp_path / "lists", "--preprocessed_root"]
+    assert "no such folder" in script("preprocess", "--data_root", tmp_path / "nowhere", *there, tmp_path / "o").error
+    assert "no videos there" in script("preprocess", "--data_root", tmp_path / "empty", *there, tmp_path / "o").error
+    (tmp_path / "empty" / "a.mp4").touch()
+    blocked = script("preprocess", "--data_root", tmp_path / "empty", *there, tmp_path / "file" / "o")
+    assert blocked.code == 2
+    assert "cannot write there" in blocked.error
+    assert time.perf_counter() - began < 5

@@ -1,0 +1,40 @@
+"""Training runs and weight files that several tests use."""
+
+import safetensors.torch
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+EXPERT = "color_syncnet_train"
+GENERATOR = "wav2lip_train"
+
+
+def where(preprocessed, folder):
+    return ["--data_root", preprocessed.root, "--filelists_dir", preprocessed.lists, "--checkpoint_dir", folder]
+
+
+def scalars(folder, name: str) -> dict[int, float]:
+    log = EventAccumulator(str(folder / "logs"))
+    log.Reload()
+    return {event.step: event.value for event in log.Scalars(name)}
+
+
+def save_forms(network, folder):
+    """The network's weights in every accepted form: name -> path."""
+    state = network.state_dict()
+    forms = {
+        "published": {"state_dict": state, "optimizer": None, "global_step": 5, "global_epoch": 0},
+        "wrapped": {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
+        "bare": state,
+        "bare wrapped": {f"module.{name}": tensor for name, tensor in state.items()},
+    }
+    paths = {name: folder / f"{name}.pth" for name in forms}
+    for name, content in forms.items():
+        torch.save(content, paths[name])
+    paths["before zip"] = folder / "before zip.pth"
+    torch.save(forms["published"], paths["before zip"], _use_new_zipfile_serialization=False)
+    paths["safetensors"] = folder / "weights.safetensors"
+    safetensors.torch.save_file(state, paths["safetensors"])
+    paths["torchscript"] = folder / "traced.pt"
+    example = (torch.zeros(1, 1, 80, 16), torch.zeros(1, 6, 96, 96))
+    torch.jit.trace(network, example).save(str(paths["torchscript"]))
+    return paths

@@ -1,0 +1,39 @@
+"""Files that the project writes are whole or not there."""
+
+import json
+import os
+
+import pytest
+
+from utils.errors import InputError
+from utils.files import atomic_write, write_json, write_text
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "Ü 1.json"
+    write_json(path, {"a": "ä"})
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".json"
+        raise RuntimeError
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": "ä"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_target_that_is_open_elsewhere_leaves_the_finished_file_under_a_second_name(tmp_path, monkeypatch):
+    path = tmp_path / "video.txt"
+    write_text(path, "old")
+    real = os.replace
+
+    def refuses(source, target):  # as Windows does
+        if target == path:
+            raise PermissionError(13, "Access is denied")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", refuses)
+    with pytest.raises(InputError, match=r"video\.txt: is open in another program; the new file is .*video\."):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    (second,) = set(tmp_path.iterdir()) - {path}
+    assert second.read_text() == "new"

@@ -1,0 +1,119 @@
+"""Every form that weights come in, what is wrong with a file in one line, and writing that a crash cannot spoil."""
+
+import os
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+
+import golden
+from conftest import NARROW
+from models import SyncNet_color, Wav2Lip
+from runs import save_forms
+from utils import weight_files
+from utils.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(1)
+    return Wav2Lip(NARROW.width).eval()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_form_gives_the_same_weights(network, tmp_path):
+    wanted = network.state_dict()
+    for name, path in save_forms(network, tmp_path).items():
+        content = weight_files.read(path)
+        assert content["state_dict"].keys() == wanted.keys(), name
+        assert all(torch.equal(content["state_dict"][key], wanted[key]) for key in wanted), name
+        assert content["global_step"] == (5 if name in ("published", "before zip") else 0)
+
+
+def test_the_published_key_sets_load_strictly(tmp_path):
+    for name, network in (("wav2lip", Wav2Lip()), ("syncnet", SyncNet_color())):
+        torch.save(golden.state_dict(name), tmp_path / "a.pth")
+        weight_files.load_into(network, weight_files.read(tmp_path / "a.pth")["state_dict"], tmp_path / "a.pth")
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+def test_a_file_that_is_no_weights_says_what_it_is(network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": network.state_dict()}, "good.pth")
+    whole = (tmp_path / "good.pth").read_bytes()
+    torch.save({"state_dict": network.state_dict()}, "old.pth", _use_new_zipfile_serialization=False)
+    old = (tmp_path / "old.pth").read_bytes()
+    safetensors.torch.save_file(network.state_dict(), "good.safetensors")
+    files = {
+        "empty.pth": (b"", "is empty"),
+        "page.pth": (b"<!DOCTYPE html><html>sign in</html>", "web page"),
+        "pointer.pth": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
+        "cut.pth": (whole[: len(whole) // 2], "truncated"),
+        "cut old.pth": (old[: len(old) // 2], "truncated"),
+        "cut.safetensors": ((tmp_path / "good.safetensors").read_bytes()[:5000], "truncated"),
+        "noise.pth": (bytes(range(256)) * 40, "no weight file"),
+        "text.pth": (b"hello, these are not weights\n" * 9, "no weight file"),
+        "code.pth": (pickle.dumps({"state_dict": Evil()}), "refused|no weight file"),
+    }
+    for name, (content, said) in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=said) as error:
+            weight_files.read(tmp_path / name)
+        assert str(tmp_path / name) in str(error.value)
+    torch.save({"state_dict": Evil()}, "code.pth")
+    with pytest.raises(InputError, match="refused for safety"):
+        weight_files.read(tmp_path / "code.pth")
+    assert not (tmp_path / "executed").exists()
+    torch.save({"epoch": 3}, "numbers.pth")
+    with pytest.raises(InputError, match="no network weights"):
+        weight_files.read(tmp_path / "numbers.pth")
+    torch.save({"state_dict": [torch.ones(1)]}, "list.pth")
+    with pytest.raises(InputError, match="no network weights"):
+        weight_files.read(tmp_path / "list.pth")
+    with pytest.raises(InputError, match="no such file"):
+        weight_files.read(tmp_path / "missing.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("s3fd", "face detector"), ("syncnet", "lip-sync expert"), ("disc", "visual-quality discriminator")],
+)
+def test_another_network_is_named(tmp_path, name, kind):
+    with pytest.raises(InputError, match=f"{kind}.*generator .Wav2Lip. is needed"):
+        weight_files.load_into(Wav2Lip(NARROW.width), golden.state_dict(name), "k.pth")
+
+
+def test_another_width_is_named(network):
+    with pytest.raises(InputError, match="--hparams width="):
+        weight_files.load_into(Wav2Lip(0.25), network.state_dict(), "k.pth")
+
+
+def test_a_torchscript_archive_cannot_smuggle_a_program(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/constants.pkl", pickle.dumps(()))
+        archive.writestr("a/data.pkl", pickle.dumps(Evil()))
+    with pytest.raises(InputError, match="refused for safety"):
+        weight_files.read(tmp_path / "a.pt")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.pth"
+    weight_files.write(path, {"state_dict": {"a": torch.ones(1)}})
+
+    def dies(content, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", dies)
+    with pytest.raises(InputError, match="No space left"):
+        weight_files.write(path, {"state_dict": {"a": torch.zeros(1)}})
+    monkeypatch.undo()
+    assert torch.equal(weight_files.read(path)["state_dict"]["a"], torch.ones(1))
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,92 @@
+"""Training of the lip-sync expert (Wav2Lip, ACM MM 2020, section 3.1)."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from data.dataset import ExpertWindows, expert_inputs
+from hparams import HParams
+from models import SyncNet_color
+from training import losses
+from training.network import TrainableNetwork
+from training.options import TrainingOptions
+from training.trainer import Schedule, Training
+
+PLATEAU_STEPS = 1000
+PLATEAU_LOSS = 0.68  # guessing gives ln 2 = 0.693
+LITTLE_FOOTAGE = 20  # minutes
+
+
+class ExpertTraining(Training):
+    """The expert learns to tell windows with their own sound from windows with another moment's."""
+
+    windows_class = ExpertWindows
+
+    def __init__(self, options: TrainingOptions) -> None:
+        super().__init__(options)
+        hp = self.hp
+        self.expert = TrainableNetwork(SyncNet_color(hp.width), hp, self.precision, hp.syncnet_lr, ema=hp.syncnet_ema)
+        self.expert.restore(self.content, self.start, self.weights_only)
+        self.networks = {"": self.expert}
+
+    @staticmethod
+    def make_schedule(hp: HParams) -> Schedule:
+        return Schedule(hp.syncnet_batch_size, hp.syncnet_eval_interval, hp.syncnet_checkpoint_interval)
+
+    def train_on(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        audio, face = self.expert(*expert_inputs(batch))
+        if self.hp.syncnet_all_pairs:
+            loss = losses.all_pairs_bce(audio, face)
+        else:
+            loss = losses.cosine_bce(audio, face, batch["in_sync"])
+        self.expert.backward(loss)
+        return {"loss": loss.detach()}
+
+    @torch.no_grad()
+    def evaluate(
+        self, step: int, batches: list[dict[str, torch.Tensor]], tensorboard: SummaryWriter
+    ) -> dict[str, float]:
+        """Loss, and share of windows judged rightly at a cosine of one half."""
+        network = self.expert.best_weights.eval()
+        loss, right, count = 0.0, 0, 0
+        for batch in batches:
+            batch = self.to_device(batch)
+            with self.precision.autocast():
+                audio, face = network(*expert_inputs(batch))
+            in_sync = batch["in_sync"]
+            loss += float(losses.cosine_bce(audio, face, in_sync)) * len(in_sync)
+            cosine = (audio.float() * face.float()).sum(dim=1)
+            right += int(((cosine > 0.5) == (in_sync > 0.5)).sum())
+            count += len(in_sync)
+        return {"loss": loss / count, "accuracy": right / count}
+
+    def objective(self, scores: dict[str, float]) -> float:
+        return scores["loss"]
+
+    def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
+        guesses = step >= PLATEAU_STEPS and scores["loss"] > PLATEAU_LOSS
+        return [explain_plateau(self.options.data_root / "report.json")] if guesses else []
+
+
+def explain_plateau(report: Path) -> str:
+    """Why the expert may be guessing still, by what preprocessing found in the data."""
+    guess, command = f"the expert still guesses (loss above {PLATEAU_LOSS}): ", "python preprocess.py --report_only"
+    if not report.exists():
+        return guess + f"{report} is not there; run `{command}` to see what the data is like"
+    content = json.loads(report.read_text(encoding="utf-8"))
+    total, clips = content["total"], [clip for clip in content["clips"] if clip["usable"]]
+    reasons = []
+    if total["usable_minutes"] < LITTLE_FOOTAGE:
+        reasons.append(f"{total['usable_minutes']} minutes are little footage: it takes {LITTLE_FOOTAGE} and more")
+    unmeasured = sum(clip.get("offset") is None for clip in clips)
+    if unmeasured:
+        reasons.append(
+            f"the sound's offset of {unmeasured} of {len(clips)} clips was never measured: run `{command}` with the "
+            "published expert"
+        )
+    remarked = sum(clip["verdict"] != "ok" for clip in clips)
+    if remarked:
+        reasons.append(f"{remarked} of {len(clips)} clips have remarks in {report.with_suffix('.html')}")
+    return guess + ("; ".join(reasons) or "the data looks right; it may take 2,000 steps more, or a larger batch")

@@ -1,0 +1,136 @@
+"""A network under training: its precision, optimizer, moving average, and its share of several processes."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from hparams import HParams
+from utils import distributed, weight_files
+from utils.devices import Precision, channels_last
+from utils.errors import InputError
+
+KEPT = ("lr", "betas", "fused", "foreach")  # settings of the optimizer that a checkpoint does not change
+
+
+class TrainableNetwork:
+    """network: the module itself, with the weights that are trained; called, it runs in the precision.
+
+    lr: learning rate; ema: decay of the moving average of the weights (batch-norm statistics with them), 0 for none.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        hp: HParams,
+        precision: Precision,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        ema: float = 0.0,
+    ) -> None:
+        device, several = precision.device, distributed.world_size() > 1
+        self.network = channels_last(network, device)
+        if several and hp.sync_batch_norm:
+            self.network = distributed.with_sync_batch_norms(self.network, device)
+        self.hp, self.precision, self.lr = hp, precision, lr
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
+        self.average = _moving_average(self.network, ema) if ema else None
+        self.parallel: nn.Module = self.network  # exchanges gradients with other processes
+        if several:
+            self.parallel = DistributedDataParallel(self.network, [device] if device.type == "cuda" else None)
+        self.compiled = torch.compile(self.parallel) if hp.compile else self.parallel
+
+    def __call__(self, *inputs: torch.Tensor) -> Any:
+        with self.precision.autocast():
+            return self.compiled(*inputs)
+
+    @property
+    def best_weights(self) -> nn.Module:
+        """What is evaluated and used: the moving average where there is one."""
+        return self.average.module if self.average else self.network
+
+    def no_sync(self) -> AbstractContextManager:
+        """The context of forward and backward passes whose gradients stay in this process for now."""
+        return self.parallel.no_sync() if isinstance(self.parallel, DistributedDataParallel) else nullcontext()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        self.scaler.scale(loss / self.hp.accumulate).backward()
+
+    def update(self, step: int, last_step: int) -> None:
+        """One optimizer step with the gradients gathered since the one before."""
+        self.scaler.unscale_(self.optimizer)
+        if self.hp.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.hp.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * lr_factor(step, last_step, self.hp)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.update_parameters(self.network)
+
+    def state(self) -> dict:
+        """What a checkpoint holds of it. `state_dict` are the weights to use; with a moving average those that are
+        trained on are kept besides."""
+        state = {"state_dict": self.best_weights.state_dict(), "optimizer": None}
+        if self.hp.save_optimizer_state:
+            state |= {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+            if self.average:
+                state["trained_state_dict"] = self.network.state_dict()
+        return state
+
+    def restore(self, content: dict, path: Path | None, weights_only: bool) -> int:
+        """Put the state of a checkpoint ({} for none) in place; returns the step to go on from.
+
+        Learning rate and betas stay those given here, so that --hparams can change them.
+        """
+        if not content or path is None:
+            return 0
+        weight_files.load_into(self.network, content["state_dict"], path)
+        if self.average:
+            weight_files.load_into(self.average.module, content["state_dict"], path)
+        if weights_only:
+            return 0
+        step = content["global_step"]
+        if self.average:
+            weight_files.load_into(self.network, content.get("trained_state_dict", content["state_dict"]), path)
+            self.average.n_averaged.fill_(step)
+        if content["optimizer"] is None:
+            print(f"{path}: has no optimizer state; the optimizer starts anew", flush=True)
+            return step
+        made_with = [{name: group[name] for name in KEPT} for group in self.optimizer.param_groups]
+        try:
+            self.optimizer.load_state_dict(content["optimizer"])
+            for group, values in zip(self.optimizer.param_groups, made_with, strict=True):
+                group.update(values)
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{path}: its optimizer state does not fit; add --reset_optimizer") from error
+        if content.get("scaler"):  # has something in fp16 alone
+            self.scaler.load_state_dict(content["scaler"])
+        return step
+
+
+def lr_factor(step: int, last_step: int, hp: HParams) -> float:
+    """The learning rate of a step as a part of the full one: warmed up, then with cosine_lr falling to zero."""
+    warm = min(1.0, step / hp.warmup_steps) if hp.warmup_steps else 1.0
+    fall = 0.5 * (1 + math.cos(math.pi * (step - 1) / last_step)) if hp.cosine_lr else 1.0
+    return warm * fall
+
+
+def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    def update(averages: Sequence[torch.Tensor], values: Sequence[torch.Tensor], updates: torch.Tensor | int) -> None:
+        weight = 1 - min(decay, float((1 + updates) / (10 + updates)))  # the first weights are soon forgotten
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, weight)
+            else:
+                average.copy_(value)
+
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True).eval()

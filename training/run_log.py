@@ -1,0 +1,54 @@
+"""What a run prints and logs while it goes: a progress bar, lines on the terminal, TensorBoard."""
+
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from utils import distributed
+
+ENDLESS = 100_000_000  # steps; a run that would take more is stopped by hand, and its bar shows no time left
+
+
+class RunLog:
+    """A context manager; silent in all processes but the main one. tensorboard: None in the others."""
+
+    def __init__(self, folder: Path, first_step: int, last_step: int) -> None:
+        main, total = distributed.is_main(), last_step if last_step < ENDLESS else None
+        self.tensorboard = SummaryWriter(folder / "logs", purge_step=first_step + 1) if main else None
+        self._bar = tqdm(total=total, initial=first_step, unit="step", smoothing=0.05, disable=not main)
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.close()
+        if self.tensorboard:
+            self.tensorboard.close()
+
+    def step_done(self) -> None:
+        self._bar.update()
+
+    def losses(self, values: dict[str, float], step: int) -> None:
+        """Training losses and rates, for TensorBoard and the bar."""
+        self._scalars("train", values, step)
+        self._bar.set_postfix_str(in_words(values), refresh=False)
+
+    def scores(self, scores: dict[str, float], losses: dict[str, float], step: int) -> None:
+        """Evaluation scores, with the latest training losses."""
+        self._scalars("eval", scores, step)
+        self.line(f"step {step}: {in_words(scores)}" + (f"; training: {in_words(losses)}" if losses else ""))
+
+    def line(self, text: str) -> None:
+        """A line on the terminal, above the bar."""
+        self._bar.write(text)
+
+    def _scalars(self, group: str, values: dict[str, float], step: int) -> None:
+        if self.tensorboard:
+            for name, value in values.items():
+                self.tensorboard.add_scalar(f"{group}/{name}", value, step)
+
+
+def in_words(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -1,0 +1,77 @@
+"""Is the finetuned generator better than the one it started from? summary.json and summary.html of a run."""
+
+from pathlib import Path
+
+import numpy as np
+
+from media.reader import read_image
+from training.run_directory import History
+from utils import page
+from utils.files import write_json, write_text
+
+MARGIN = 0.02  # part of a score by which it must change to count; less is noise
+LOWER_IS_BETTER = {"mouth_l1": "the mouth's likeness", "sync_distance": "the lip-sync"}
+
+
+def write(folder: Path, history: History, truth: dict[str, float]) -> None:
+    """truth: the sync scores of the real footage. A run that was not scored at its start has nothing to compare."""
+    best, start = history.best(), history.entries[0]
+    better, verdict = None, "its start is not known"
+    if start["step"] == 0:
+        better, verdict = compare_scores(start["scores"], best["scores"])
+    content = {
+        "better": better, "verdict": verdict,
+        "start": start, "best": best, "real_footage": truth, "evaluations": history.entries,
+    }  # fmt: skip
+    write_json(folder / "summary.json", content)
+    write_text(folder / "summary.html", _page(folder, content))
+
+
+def _page(folder: Path, content: dict) -> str:
+    start, best, truth = content["start"], content["best"], content["real_footage"]
+    names = list(best["scores"])
+    rows = [
+        ("", *names),
+        *((f"{what} (step {entry['step']})", *(f"{entry['scores'].get(name, 0):.4g}" for name in names))
+          for what, entry in (("start", start), ("best", best))),
+        ("real footage", *(f"{truth[name]:.4g}" if name in truth else "" for name in names)),
+    ]  # fmt: skip
+    kind = {True: "", False: "bad", None: "remark"}[content["better"]]
+    parts = [page.paragraph(content["verdict"], kind), page.table(rows)]
+    strips = _strips(folder, start["step"], best["step"])
+    if strips is not None:
+        parts += [
+            page.heading("Clips kept aside: as generated at the start, by the best weights, and the truth"),
+            page.picture(strips, "three rows of faces: start, best, true"),
+        ]
+    parts.append(page.heading("By step"))
+    for name in names:
+        lines = {"kept aside": [(e["step"], e["scores"][name]) for e in content["evaluations"] if name in e["scores"]]}
+        trained = [(e["step"], e["losses"][name]) for e in content["evaluations"] if name in e["losses"]]
+        parts.append(page.curves(name, lines | ({"training": trained} if trained else {})))
+    return page.page("Is it better than what it started from?", parts)
+
+
+def _strips(folder: Path, start: int, best: int) -> np.ndarray | None:
+    """Rows of the sample grids (input, reference, generated, true): generated at the start and by the best, true."""
+    paths = [folder / "samples" / f"step{step:09d}.png" for step in (start, best)]
+    if not all(path.exists() for path in paths):
+        return None
+    grids = [read_image(path) for path in paths]
+    height = len(grids[0]) // 4
+    return np.vstack([grids[0][2 * height : 3 * height], grids[1][2 * height :]])
+
+
+def compare_scores(start: dict[str, float], best: dict[str, float]) -> tuple[bool, str]:
+    """Whether the best scores beat those of the start, and a sentence: better means that likeness or lip-sync has
+    gained more than MARGIN and neither has lost as much."""
+    change = {name: best[name] / start[name] - 1 for name in LOWER_IS_BETTER if name in best and name in start}
+    gained = [LOWER_IS_BETTER[name] for name, part in change.items() if part < -MARGIN]
+    lost = [LOWER_IS_BETTER[name] for name, part in change.items() if part > MARGIN]
+    if gained and not lost:
+        return True, f"better than the start: {' and '.join(gained)} improved"
+    if gained:
+        return False, f"not better than the start: {gained[0]} improved, but {lost[0]} got worse"
+    if lost:
+        return False, f"not better than the start: {' and '.join(lost)} got worse; use the weights you started from"
+    return False, "not better than the start: no score has changed by more than noise; train longer"

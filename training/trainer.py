@@ -1,0 +1,227 @@
+"""What both trainings share: set-up, the loop with its log, evaluations, checkpoints and stop signal."""
+
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack
+from types import FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from data.dataset import Windows, evaluation_batches, open_windows, training_batches
+from hparams import HParams
+from models.checkpoint import hparams_of
+from training.metric_logger import MetricLogger
+from training.network import TrainableNetwork
+from training.options import TrainingOptions
+from training.run_directory import NUMBERED, History, starting_point, write_checkpoints
+from training.run_log import RunLog
+from utils import distributed, weight_files
+from utils.devices import Precision, pick_device
+from utils.errors import InputError
+from utils.files import writable_folder
+
+LOG_EVERY = 10  # steps between readings of the losses, which make a GPU wait
+
+
+class Schedule(NamedTuple):
+    step_size: int  # windows in one step, over all processes
+    evaluate_every: int  # steps
+    save_every: int  # steps
+
+
+class Training(ABC):
+    """One training run. A subclass says what is trained and how.
+
+    networks: those under training by the prefix of their checkpoints' names, "" for the one that is evaluated; to be
+    filled by the subclass.
+    """
+
+    windows_class: type[Windows]
+
+    def __init__(self, options: TrainingOptions) -> None:
+        """Open data, device and the checkpoint to start from. What is wrong with them raises InputError."""
+        self.options, self.folder = options, options.checkpoint_dir
+        self.device = pick_device(distributed.init_processes(options.device))
+        writable_folder(self.folder, "--checkpoint_dir")
+        self.start, self.weights_only = starting_point(options)
+        self.content = weight_files.read(self.start) if self.start else {}
+        self.resumed = {} if self.weights_only else self.content  # what a run that goes on takes over
+        self.hp = hparams_of(self.content, options.hparams_overrides)
+        torch.manual_seed(self.hp.seed)
+        torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
+        torch.backends.cudnn.benchmark = True
+        self.precision = Precision(options.precision, self.device)
+        self.windows, self.eval_windows = open_windows(
+            self.windows_class, options.data_root, options.filelists_dir, self.hp
+        )
+        self.networks: dict[str, TrainableNetwork] = {}
+        self.schedule = self.make_schedule(self.hp)
+        self.history = History(self.resumed, self.objective)
+        self.metrics = MetricLogger(self.schedule.step_size, self.resumed.get("metrics") or self.resumed.get("meter"))
+
+    @staticmethod
+    @abstractmethod
+    def make_schedule(hp: HParams) -> Schedule: ...
+
+    @abstractmethod
+    def train_on(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Forward and backward passes of one batch; returns its losses."""
+
+    @abstractmethod
+    def evaluate(
+        self, step: int, batches: list[dict[str, torch.Tensor]], tensorboard: SummaryWriter
+    ) -> dict[str, float]:
+        """Scores of the network on the evaluation batches; the main process alone calls it."""
+
+    @abstractmethod
+    def objective(self, scores: dict[str, float]) -> float:
+        """The number that the best weights have least of."""
+
+    def on_evaluation(self, scores: dict[str, float]) -> None:
+        """Called in every process with the scores of an evaluation."""
+        return None
+
+    def write_summary(self) -> None:
+        """Called in the main process when an evaluation is in the history."""
+        return None
+
+    def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
+        """What there is to say to the user about an evaluation."""
+        return []
+
+    def state(self) -> dict:
+        """What the run's checkpoints hold besides the networks."""
+        return {}
+
+    def run(self) -> None:
+        """Train to the last step. Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint."""
+        first, last = self.resumed.get("global_step", 0), self._last_step()
+        if first >= last:
+            raise InputError(
+                f"nothing to do: the checkpoint is at step {first}, --max_steps at {last}; raise --max_steps"
+            )
+        batches = training_batches(self.windows, self.schedule.step_size, first)
+        held_out = evaluation_batches(self.eval_windows, self.schedule.step_size) if distributed.is_main() else []
+        log = RunLog(self.folder, first, last)
+        print(f"{self.device} in {self.precision.name}, width {self.hp.width:g}, from step {first}", flush=True)
+
+        with StopSignal() as stop, log:
+            self.networks[""].network.train()
+            if first == 0:
+                self._evaluate(0, {}, held_out, log)
+            for step in range(first + 1, last + 1):
+                self._train_step(step, last, batches)
+                log.step_done()
+                logs = step % LOG_EVERY == 0
+                if logs:
+                    self.metrics.last = distributed.all_reduce_mean(self.metrics.read())
+                    log.losses(self.metrics.last, step)
+                ends = step == last
+                if step % self.schedule.evaluate_every == 0 or ends:
+                    self._evaluate(step, self.metrics.last, held_out, log)
+                    ends = ends or self._out_of_patience(log)
+                stopped = stop.asked if distributed.world_size() == 1 else logs and distributed.any_process(stop.asked)
+                if step % self.schedule.save_every == 0 or ends or stopped:
+                    self._save(step)
+                if stopped:
+                    log.line(f"stopped at step {step}; without --checkpoint_path the same command goes on")
+                    raise KeyboardInterrupt
+                if ends:
+                    return
+
+    def to_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+
+    def _last_step(self) -> int:
+        end = self.hp.nepochs * len(self.windows) // self.schedule.step_size
+        return min(self.options.max_steps or end, end)
+
+    def _train_step(self, step: int, last: int, batches: Iterator[dict[str, torch.Tensor]]) -> None:
+        for part in range(1, self.hp.accumulate + 1):
+            self.metrics.start_waiting()
+            batch = self.to_device(next(batches))
+            self.metrics.stop_waiting()
+            self.metrics.add(self._accumulate(batch, last_part=part == self.hp.accumulate))
+        for network in self.networks.values():
+            network.update(step, last)
+        self.metrics.step_done()
+
+    def _accumulate(self, batch: dict[str, torch.Tensor], last_part: bool) -> dict[str, torch.Tensor]:
+        """train_on; gradients are exchanged with other processes only for a step's last batch."""
+        with ExitStack() as contexts:
+            if not last_part:
+                for network in self.networks.values():
+                    contexts.enter_context(network.no_sync())
+            try:
+                return self.train_on(batch)
+            except torch.OutOfMemoryError as error:
+                raise InputError("--device: has too little memory; raise accumulate with --hparams") from error
+
+    def _evaluate(self, step: int, losses: dict[str, float], held_out: list, log: RunLog) -> None:
+        """Evaluate in the main process, tell the others, and keep the weights when they are the best so far."""
+        scores = None
+        if log.tensorboard:
+            scores = self.evaluate(step, held_out, log.tensorboard)
+            self.networks[""].network.train()
+        scores = distributed.broadcast(scores)
+        self.on_evaluation(scores)
+        best = self.history.add(step, losses, scores)
+        if best and step and distributed.is_main():
+            weights = {**self._progress(step), "state_dict": self.networks[""].best_weights.state_dict()}
+            weight_files.write(self.folder / "best.pth", {**weights, "optimizer": None})
+        for remark in self.remarks(step, scores):
+            log.line(remark)
+        log.scores(scores, losses, step)
+        if distributed.is_main():
+            self.write_summary()
+
+    def _out_of_patience(self, log: RunLog) -> bool:
+        patience = self.options.patience
+        if not patience or self.history.since_best() < patience:
+            return False
+        log.line(f"no better evaluation for {patience} times: the training ends here")
+        return True
+
+    def _save(self, step: int) -> None:
+        """A numbered checkpoint in the published form, with the run's values and all it needs to go on exactly."""
+        if not distributed.is_main():
+            return
+        self.history.saved = [*(saved for saved in self.history.saved if saved != step), step]
+        parts = {prefix: {**network.state(), **self._progress(step)} for prefix, network in self.networks.items()}
+        parts[""] |= {**self.state(), "history": self.history.entries, "saved": self.history.saved}
+        parts[""]["metrics"] = self.metrics.state()
+        write_checkpoints(self.folder, NUMBERED.format(step), parts)
+        self.history.delete_old(self.folder, self.options.keep)
+
+    def _progress(self, step: int) -> dict:
+        epoch = step * self.schedule.step_size // len(self.windows)
+        return {"global_step": step, "global_epoch": epoch, "hparams": self.hp.to_dict()}
+
+
+def train(training: Training) -> None:
+    """Run a training in all processes to its end."""
+    training.run()
+    distributed.destroy_processes()
+
+
+class StopSignal:
+    """Within its block, turns the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignal":
+        self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)

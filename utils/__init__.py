@@ -1,0 +1,1 @@
+"""What every other package builds on: errors, options and flags, devices, processes, files, small HTML pages."""

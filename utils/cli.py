@@ -1,0 +1,37 @@
+"""How the scripts talk to people: flags, the one line that an error is, the exit codes.
+
+Exit codes: 0 done, 1 done but something was skipped, 2 bad input, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from utils.errors import InputError
+from utils.options import Options, add_flags
+
+
+def parser_for(description: str | None, *options_classes: type[Options]) -> argparse.ArgumentParser:
+    """A parser with a flag for every setting, and --debug."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for options_class in options_classes:
+        add_flags(parser, options_class)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def run(main: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> None:
+    """Call main(args) and leave with its exit code; InputError and OSError become one line on stderr and code 2."""
+    try:
+        code = main(args) or 0
+    except (InputError, OSError) as error:  # OSError: a full disk, no permission; its text names the file
+        if args.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        if args.debug:
+            raise
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)

@@ -1,0 +1,56 @@
+"""Where the networks run and in which precision."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+import torch
+
+from utils.errors import InputError
+
+NetworkType = TypeVar("NetworkType", bound=torch.nn.Module)
+
+DTYPES: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = ("auto", *DTYPES)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; "auto" takes CUDA, then MPS, then the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: not here; use auto or cpu") from error
+    return device
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the hardware itself multiplies bfloat16; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+
+
+def channels_last(network: NetworkType, device: torch.device, dtype: torch.dtype | None = None) -> NetworkType:
+    """The network on the device, its tensors in the memory format that convolutions are fastest in; in place."""
+    network.to(device, dtype)
+    network.to(memory_format=torch.channels_last)
+    return network
+
+
+class Precision:
+    """Autocast in one precision.
+
+    name: fp32, bf16, fp16, or auto for bf16 where the hardware has it, fp16 on older GPUs, else fp32.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        if name == "auto":
+            name = "bf16" if multiplies_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
+        if name == "fp16" and device.type == "cpu":
+            raise InputError("--precision fp16: needs a GPU; use bf16 or fp32 on a CPU")
+        self.name, self.device, self.dtype = name, device, DTYPES[name]
+
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()

@@ -1,0 +1,78 @@
+"""Files that are whole or not there: every file the project writes goes through atomic_write."""
+
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from utils.errors import InputError
+
+BLOCK = 1 << 20  # bytes
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with the same suffix, to be written in the block.
+
+    When the block ends without an error it is on disk under the name `path`; after an error nothing is left of it.
+    Where `path` cannot be replaced because another program has it open (Windows), the finished file stays under a
+    second name and InputError says so.
+    """
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        _replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    try:
+        os.replace(temporary, path)
+    except PermissionError as error:
+        second = path.with_name(f"{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+        os.replace(temporary, second)
+        raise InputError(f"{path}: is open in another program; the new file is {second}") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def writable_folder(folder: Path, flag: str) -> Path:
+    """Make the folder and prove that files can be written there, before any long work starts."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{flag} {folder}: cannot write there ({error.strerror}); give another folder") from error
+    return folder
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal digits; shows progress."""
+    digest, size = hashlib.sha256(), path.stat().st_size
+    with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, leave=False) as bar:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            bar.update(len(block))
+    return digest.hexdigest()

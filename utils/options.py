@@ -1,0 +1,184 @@
+"""Settings of a stage as a frozen dataclass, written once: type, default, unit, check and help of every setting.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Resize(Options):
+        width: int = option("size of the result", 640, unit="pixels", minimum=1)
+
+    Resize(width=320)                                # in Python
+    add_flags(parser, Resize); from_args(Resize, parser.parse_args())   # as the flag --width
+    changed(Resize(), {"width": "320"})              # from a row of a table
+
+Types: bool, int, float, str, Path, tuples of them, and any of these `| None`.
+"""
+
+import argparse
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+from utils.errors import InputError
+
+OptionsType = TypeVar("OptionsType", bound="Options")
+
+WORDS = {int: "a whole number", float: "a number", bool: "True or False"}
+
+
+def option(
+    help: str,
+    default: Any = MISSING,
+    *,
+    unit: str = "",
+    minimum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    metavar: str | tuple[str, ...] | None = None,
+    const: Any = None,
+    aliases: tuple[str, ...] = (),
+) -> Any:
+    """One setting of an Options class.
+
+    minimum: the least allowed value; choices: the only allowed values; const: the value of a flag given without one;
+    aliases: other names of the flag; metavar: as in argparse, one name per value for tuples.
+    """
+    described = {"help": help, "unit": unit, "minimum": minimum, "choices": choices, "metavar": metavar}
+    return field(default=default, metadata=described | {"const": const, "aliases": aliases})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of all settings. Values are checked when an object is made; a wrong one raises InputError."""
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if isinstance(value, list):
+                object.__setattr__(self, setting.name, tuple(value))
+            if isinstance(value, str) and value_type(setting) is Path:
+                object.__setattr__(self, setting.name, Path(value))
+            _check(setting, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions(Options):
+    """What every stage with a network takes."""
+
+    hparams: str = option("change values of hparams.py", "", metavar="NAME=VALUE,...")
+    device: str = option("auto, cpu, cuda, cuda:1, mps ...", "auto")
+
+
+def value_type(setting: Field) -> Any:
+    """The type of a setting's values, without `| None`."""
+    if isinstance(setting.type, types.UnionType):
+        return next(kind for kind in get_args(setting.type) if kind is not types.NoneType)
+    return setting.type
+
+
+def parse_scalar(kind: type, text: str, name: str) -> Any:
+    """The value of a bool, int, float, str or Path setting that `text` writes; InputError names it by `name`."""
+    try:
+        return _boolean(text) if kind is bool else kind(text)
+    except ValueError as error:
+        raise InputError(f"{name}={text}: give {WORDS[kind]}") from error
+
+
+def changed(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
+    """A copy with other values, which may be texts, as a table holds them, or values of the right type.
+
+    Names may be written as flags. Raises InputError for an unknown name or a value of the wrong type.
+    """
+    known = {setting.name: setting for setting in fields(options)}
+    new = {}
+    for written, value in values.items():
+        name = written.strip().lstrip("-")
+        if name not in known:
+            raise InputError(f"{written}: no such setting; there are {', '.join(sorted(known))}")
+        new[name] = _parse(known[name], value)
+    return replace(options, **new)
+
+
+def add_flags(parser: argparse.ArgumentParser, options_class: type[Options]) -> None:
+    """A flag for every setting of the class."""
+    for setting in fields(options_class):
+        flags = [f"--{setting.name}", *setting.metadata["aliases"]]
+        parser.add_argument(*flags, **_argparse_settings(setting))
+
+
+def from_args(options_class: type[OptionsType], args: argparse.Namespace) -> OptionsType:
+    """The options that a command line gave; args may hold other flags besides."""
+    return options_class(**{setting.name: getattr(args, setting.name) for setting in fields(options_class)})
+
+
+def help_text(setting: Field) -> str:
+    """What the setting is, its unit and its default, in one sentence."""
+    notes = [setting.metadata["unit"]] if setting.metadata["unit"] else []
+    if setting.default not in (MISSING, None, False, ""):
+        notes.append(f"default: {written(setting.default)}")
+    return setting.metadata["help"] + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def written(value: Any) -> str:
+    """A value as it is typed on a command line."""
+    if isinstance(value, Path):
+        return value.as_posix()
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _argparse_settings(setting: Field) -> dict[str, Any]:
+    kind, about = value_type(setting), setting.metadata
+    settings: dict[str, Any] = {"help": help_text(setting).replace("%", "%%"), "metavar": about["metavar"]}
+    if setting.default is MISSING:
+        settings["required"] = True
+    else:
+        settings["default"] = setting.default
+    if about["choices"]:
+        return settings | {"choices": about["choices"]}
+    if kind is bool:
+        return settings | {"nargs": "?", "const": True, "type": _flag_type(_boolean), "metavar": "True|False"}
+    if get_origin(kind) is not tuple:
+        return settings | {"type": kind} | ({"nargs": "?", "const": about["const"]} if about["const"] else {})
+    inner = get_args(kind)
+    if isinstance(about["metavar"], str) and "," in about["metavar"]:  # written as one word: X,Y
+        return settings | {"type": _flag_type(lambda text: _tuple(setting, text))}
+    return settings | {"type": inner[0], "nargs": "+" if Ellipsis in inner else len(inner)}
+
+
+def _flag_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        try:
+            return parse(text)
+        except (ValueError, InputError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def _parse(setting: Field, value: Any) -> Any:
+    kind = value_type(setting)
+    if get_origin(kind) is tuple:
+        return _tuple(setting, value)
+    return parse_scalar(kind, str(value).strip(), setting.name)
+
+
+def _tuple(setting: Field, value: Any) -> tuple:
+    inner = get_args(value_type(setting))
+    parts = value.replace(",", " ").split() if isinstance(value, str) else value
+    if Ellipsis not in inner and len(parts) != len(inner):
+        raise InputError(f"{setting.name}={value}: give {len(inner)} values")
+    return tuple(parse_scalar(inner[0], str(part), setting.name) for part in parts)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("give True or False")
+    return text.lower() == "true"
+
+
+def _check(setting: Field, value: Any) -> None:
+    minimum, choices = setting.metadata["minimum"], setting.metadata["choices"]
+    if value is None:
+        return
+    if minimum is not None and value < minimum:
+        raise InputError(f"--{setting.name} {value}: give at least {minimum}")
+    if choices and value not in choices:
+        raise InputError(f"--{setting.name} {value}: choose from {', '.join(choices)}")

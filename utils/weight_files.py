@@ -1,0 +1,132 @@
+"""Weight files: every known form is read, none is executed; files are written so that a crash loses nothing.
+
+Forms that are read: the published dict (`state_dict`, `optimizer`, `global_step`, `global_epoch`), a bare state dict,
+either with `module.` before its names, safetensors, and TorchScript archives.
+"""
+
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from utils import torchscript
+from utils.errors import InputError
+from utils.files import atomic_write
+
+# A name that only this network has -> what to call the network
+SIGNATURES = {
+    "face_decoder_blocks.0.0.conv_block.0.weight": "a generator (Wav2Lip)",
+    "face_encoder.0.conv_block.0.weight": "a lip-sync expert (SyncNet_color)",
+    "binary_pred.0.weight": "a visual-quality discriminator (Wav2Lip_disc_qual)",
+    "conv3_3_norm_mbox_conf.weight": "a face detector (S3FD)",
+}
+WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
+UNREADABLE = (
+    RuntimeError, EOFError, KeyError, ValueError, OSError, zipfile.BadZipFile, safetensors.SafetensorError,
+)  # fmt: skip
+
+
+def read(path: str | Path, mapped: bool = False) -> dict:
+    """A weight file of any known form as the published dict, tensors on the CPU: `state_dict` without wrapper
+    prefixes, `optimizer` (None if absent), `global_step`, `global_epoch`, and whatever else the file has.
+
+    mapped: leave tensors in the file till they are used, where it allows that; it must not be changed meanwhile.
+
+    Raises InputError that says what is wrong with the file.
+    """
+    path = Path(path)
+    content = _load(path, mapped)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, not weights")
+    if "state_dict" not in content:
+        content = {"state_dict": content}
+    state = content["state_dict"] if isinstance(content["state_dict"], dict) else {}
+    state = {_unwrapped(name): tensor for name, tensor in state.items()}
+    if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise InputError(f"{path}: holds no network weights")
+    return {"optimizer": None, "global_step": 0, "global_epoch": 0, **content, "state_dict": state}
+
+
+def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) -> None:
+    """Strictly load weights; a network on the meta device takes them over without a copy, in single precision.
+
+    Names that are missing or too many, and other shapes, raise InputError naming source."""
+    wanted = network.state_dict()
+    if wanted.keys() != state_dict.keys():
+        kind, needed = identify(state_dict), identify(wanted)
+        reason = f"is {kind}" if kind != needed else "lacks some of the weights or has others besides"
+        raise InputError(f"{source}: {reason}; {needed} is needed here")
+    for name, tensor in wanted.items():
+        if tensor.shape != state_dict[name].shape:
+            shapes = f"{name} is {tuple(state_dict[name].shape)}, expected {tuple(tensor.shape)}"
+            raise InputError(f"{source}: made for another width ({shapes}); give it with --hparams width=...")
+    if next(network.parameters()).is_meta:
+        whole = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()}
+        network.load_state_dict(whole, strict=True, assign=True)
+    else:
+        network.load_state_dict(state_dict, strict=True)
+
+
+def identify(state_dict: dict) -> str:
+    """What network these weights are of, in words."""
+    return next((kind for name, kind in SIGNATURES.items() if name in state_dict), "no network of this project")
+
+
+def write(path: Path, content: dict) -> None:
+    """Save a checkpoint under its name only when it is complete and on disk."""
+    try:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def write_safetensors(path: Path, state_dict: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Save weights alone, with texts beside them."""
+    with atomic_write(path) as temporary:
+        safetensors.torch.save_file(state_dict, temporary, metadata)
+
+
+def _unwrapped(name: str) -> str:
+    for prefix in WRAPPER_PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _load(path: Path, mapped: bool) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise InputError(f"{path}: is empty; download it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path}: is a Git LFS pointer, not the weights; fetch the file itself with `git lfs pull`")
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise InputError(f"{path}: is a web page, not weights; download the file itself")
+    try:
+        if path.suffix == ".safetensors" or head[8:9] == b"{":
+            return _load_safetensors(path)
+        if head.startswith(b"PK") and torchscript.is_archive(path):
+            return torchscript.read_tensors(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and head.startswith(b"PK"))
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error) or "Unsupported" in str(error):
+            raise InputError(f"{path}: holds more than weights, or is no weight file; refused for safety") from error
+        raise InputError(f"{path}: is truncated or no weight file; download it again") from error
+    except UNREADABLE as error:
+        raise InputError(f"{path}: is truncated or no weight file; download it again") from error
+
+
+def _load_safetensors(path: Path) -> dict:
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    content = {"state_dict": safetensors.torch.load_file(path)}
+    if "hparams" in metadata:
+        content["hparams"] = json.loads(metadata["hparams"])
+    return content
