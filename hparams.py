@@ -103,12 +103,31 @@ class HParams:
 
     @classmethod
     def from_dict(cls, saved: dict | None) -> "HParams":
-        """The values saved in a checkpoint; names that this version does not know are left out."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in (saved or {}).items() if name in known})
+        """The values saved in a checkpoint; names that this version does not know are left out.
+
+        Raises InputError for values of the wrong type.
+        """
+        types: dict[str, Any] = {field.name: field.type for field in fields(cls)}
+        values = {
+            name: parse_scalar(types[name], str(value), f"saved hparams {name}")
+            for name, value in (saved or {}).items()
+            if name in types
+        }
+        return cls(**values)._checked()
+
+    def of_network(self) -> "HParams":
+        """The published values, but those that describe the network and its inputs taken from here: what a training
+        inherits from weights that it starts from."""
+        return replace(HParams(), **{name: getattr(self, name) for name in NETWORK_NAMES})
 
     def to_dict(self) -> dict:
         return asdict(self)
 
+
+MEL_NAMES = (
+    "sample_rate", "n_fft", "win_size", "hop_size", "num_mels", "fmin", "fmax", "preemphasis", "ref_level_db",
+    "min_level_db", "max_abs_value",
+)  # fmt: skip
+NETWORK_NAMES = (*MEL_NAMES, "img_size", "fps", "window_frames", "mel_window", "width")
 
 hparams = HParams()

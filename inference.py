@@ -41,13 +41,15 @@ def main(args: argparse.Namespace) -> int:
 
 
 def dub_list(path: Path, options: Options, outfile: Path) -> int:
-    """The dubs of a list: each fails alone, and all share the networks."""
+    """The dubs of a list: each fails alone; networks are loaded anew only where a job asks for others."""
     jobs, failed = read_jobs(path, options, outfile), 0
-    networks = Dubber(options).networks
+    networks = None
     for number, job in enumerate(jobs, 1):
         print(f"job {number} of {len(jobs)}: {job.face}", file=sys.stderr, flush=True)
         try:
-            say(Dubber(job.options, networks).dub(job.face, job.audio, job.outfile))
+            dubber = Dubber(job.options, networks)
+            networks = dubber.networks
+            say(dubber.dub(job.face, job.audio, job.outfile))
         except (InputError, OSError) as error:
             failed += 1
             print(f"error: job {number}: {error}", file=sys.stderr)

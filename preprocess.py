@@ -20,8 +20,9 @@ import argparse
 
 from hparams import hparams
 from preprocessing.options import PreprocessingOptions
+from preprocessing.plan import plan_jobs
 from preprocessing.survey import clip_folders, load_expert, record_of, survey
-from preprocessing.workers import make_clips, plan_jobs
+from preprocessing.workers import make_clips
 from utils import cli, distributed
 from utils.devices import Precision, pick_device
 from utils.files import writable_folder

@@ -15,15 +15,15 @@ import numpy as np
 
 import audio
 from face_detection.crop import to_network_size
-from hparams import HParams
+from hparams import MEL_NAMES, HParams
 from media.reader import read_image
 from utils.errors import InputError
 from utils.files import atomic_write, write_text
 
 FORMAT = 1
-MEL_NAMES = {
-    "sample_rate", "n_fft", "win_size", "hop_size", "num_mels", "fmin", "fmax", "preemphasis", "ref_level_db",
-    "min_level_db", "max_abs_value",
+RECORD_TYPES: dict[str, Any] = {  # of what clip.json holds
+    "problem": (str, type(None)), "frames": (int,), "seconds": (int, float), "faces": (int,), "face_height": (int,),
+    "sound_offset": (int,), "cuts": (list,), "origin": (dict,), "speech_share": (int, float), "fps_in": (int, float),
 }  # fmt: skip
 
 
@@ -85,9 +85,19 @@ class Clip:
 
 
 def read_record(folder: Path) -> dict:
-    """clip.json, what preprocessing found out about the clip; {} where the published preprocessing wrote none."""
+    """clip.json, what preprocessing found out about the clip; {} where the published preprocessing wrote none. Raises
+    InputError where it is damaged or of another kind."""
     path = folder / "clip.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged; delete it, then run preprocess.py --report_only") from error
+    kinds = RECORD_TYPES.items()
+    if not isinstance(record, dict) or any(not isinstance(record.get(name, kind[0]()), kind) for name, kind in kinds):
+        raise InputError(f"{path}: was not written by preprocess.py; move it elsewhere")
+    return record
 
 
 def _numbered_pictures(folder: Path) -> list[tuple[int, os.DirEntry]]:
@@ -101,7 +111,7 @@ def _numbered_pictures(folder: Path) -> list[tuple[int, os.DirEntry]]:
 
 def _made_from(pictures: list[tuple[int, os.DirEntry]], sound: Path, hp: HParams) -> dict:
     stats = [(number, entry.stat().st_size, entry.stat().st_mtime_ns) for number, entry in pictures]
-    mel_values = {name: value for name, value in hp.to_dict().items() if name in MEL_NAMES}
+    mel_values = {name: getattr(hp, name) for name in MEL_NAMES}
     return {
         "format": FORMAT,
         "pictures": zlib.crc32(repr(stats).encode()),
@@ -112,9 +122,11 @@ def _made_from(pictures: list[tuple[int, os.DirEntry]], sound: Path, hp: HParams
 
 
 def _is_current(folder: Path, origin: dict) -> bool:
+    if not all((folder / name).exists() for name in ("cache.json", "faces.npy", "mel.npy")):
+        return False
     try:
         return json.loads((folder / "cache.json").read_text(encoding="utf-8")) == origin
-    except (FileNotFoundError, json.JSONDecodeError):
+    except ValueError:  # damaged
         return False
 
 

@@ -6,8 +6,10 @@ window's place in the training run alone, so runs can be repeated and resumed wi
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +26,26 @@ from models.inputs import generator_faces, lower_half
 from utils import distributed
 from utils.errors import InputError
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 def open_clips(data_root: Path, split: str, filelists_dir: Path, hp: HParams) -> list[Clip]:
-    """The clips of one list ("train" or "eval"), their caches made where they are missing."""
-    folders = listed_clips(filelists_dir, split, data_root)
+    """The clips of one list ("train" or "eval"), their caches made where they are missing. A clip that is listed
+    several times, and so counts more, is opened once."""
+    listed = listed_clips(filelists_dir, split, data_root)
+    folders = list(dict.fromkeys(listed))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         opened = pool.map(lambda folder: Clip(folder, hp), folders)
-        return list(tqdm(opened, total=len(folders), desc=f"{split} clips", unit="clip", leave=False))
+        clips = tqdm(opened, total=len(folders), desc=f"{split} clips", unit="clip", leave=False)
+        by_folder = dict(zip(folders, clips, strict=True))
+    return [by_folder[folder] for folder in listed]
 
 
 class Windows(Dataset):
     """All windows of some clips. An item is asked for by (place in the run, window number)."""
 
     per_frame_mels = False
+    batch_setting = "batch_size"  # in hparams
 
     def __init__(self, clips: list[Clip], hp: HParams, training: bool = False) -> None:
         self.hp, self.training = hp, training
@@ -73,6 +82,8 @@ class Windows(Dataset):
 class ExpertWindows(Windows):
     """Items: faces uint8 [5, 48, 96, 3] lower halves; mel float32 [1, 80, 16]; in_sync float 0 or 1, half and half, or
     in training with hp.syncnet_all_pairs always 1."""
+
+    batch_setting = "syncnet_batch_size"
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
         clip, row, other, rng = self._draw(*key)
@@ -145,7 +156,7 @@ def training_batches(windows: Windows, step_size: int, first_step: int) -> Itera
     hp, world, workers = windows.hp, distributed.world_size(), windows.hp.num_workers
     if step_size % (world * hp.accumulate):
         raise InputError(
-            f"--hparams batch_size={step_size}: is not a multiple of {world * hp.accumulate} "
+            f"--hparams {windows.batch_setting}={step_size}: is not a multiple of {world * hp.accumulate} "
             f"({world} processes, accumulate={hp.accumulate})"
         )
     batch = step_size // hp.accumulate
@@ -157,8 +168,26 @@ def training_batches(windows: Windows, step_size: int, first_step: int) -> Itera
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
         multiprocessing_context="spawn" if workers else None,  # the same on every system; fork and threads do not mix
+        worker_init_fn=_ignore_stop_signals,
     )
-    return iter(loader)
+    with _stop_signals_ignored():  # loader processes inherit this till _ignore_stop_signals runs in them
+        return iter(loader)
+
+
+def _ignore_stop_signals(worker: int) -> None:
+    """A signal to the whole process group ends the main process, which needs its loaders for the step that it is in."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _stop_signals_ignored() -> Iterator[None]:
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def evaluation_batches(windows: Windows, batch_size: int) -> list[dict]:

@@ -85,8 +85,11 @@ def listed_clips(folder: Path, split: str, data_root: Path) -> list[Path]:
 
 
 def _folder(data_root: Path, line: str) -> Path:
-    whole = data_root / line
-    return whole if whole.is_dir() else data_root / line.split()[0]  # published lists may have a label after the name
+    """The clip that a line names. Published lists may have a label after the name; and data_root may be a group's
+    folder, so that the group is named twice."""
+    names = (line, line.rsplit(maxsplit=1)[0], line.split()[0])
+    inside_group = [name.removeprefix(f"{data_root.resolve().name}/") for name in names]
+    return next((data_root / name for name in (*names, *inside_group) if (data_root / name).is_dir()), data_root / line)
 
 
 def _lines(path: Path) -> list[str]:

@@ -35,11 +35,12 @@ QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at 
 
 
 class Dubber:
-    """Dubs with one set of options. networks: from another Dubber; else they are loaded."""
+    """Dubs with one set of options. networks: of another Dubber, used where they fit these options; else they are
+    loaded."""
 
     def __init__(self, options: Options, networks: Networks | None = None) -> None:
         self.options = options
-        self.networks = networks or load_networks(options)
+        self.networks = networks if networks and networks.fit(options) else load_networks(options)
 
     def dub(self, face: str | Path, audio: str | Path, outfile: str | Path, progress: Progress = tqdm) -> Record:
         """Write the dubbed video, <outfile>.json and what else the options ask for.
@@ -90,7 +91,10 @@ class _Dub:
         sound = options.audio_stream, options.preview
         writer = VideoWriter(self.outfile, source.rate, self.audio, source.reader, self.encoding, *sound)
         most = QUEUE_BYTES // 2 // source.frame_bytes(self.encoding.pix_fmt)
-        batch_size = max(1, min(self.networks.generator.batch_size, most))
+        wanted = self.networks.generator.batches.batch_size
+        batch_size = max(1, min(wanted, most))
+        if options.wav2lip_batch_size and batch_size < wanted:
+            print(f"--wav2lip_batch_size {wanted}: {batch_size}, since frames this large must not fill the memory")
         queued = batch_size // 2 + 1  # before the generator, and behind it
         with self.timer("dub"):
             tasks = self.timer.each("read", self._read())
@@ -193,7 +197,7 @@ class _Dub:
             ranges=self.states.ranges(),
             faces={"detector": self.faces.detector, "cached": self.faces.cached},
             damaged_packets=self.source.reader.damaged_packets if self.source.reader else 0,
-            batch_halved=networks.generator.halved,
+            batch_halved=networks.generator.batches.halved,
             sync=self.monitor.result() if self.monitor else None,
             busy=self.timer.rounded(),
         )

@@ -15,7 +15,7 @@ from dubbing.paste import FaceRegion
 from dubbing.pipeline import prefetch
 from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, Progress
 from dubbing.source import TOLERANCE, Source
-from face_detection import build_detector, choose_detector
+from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
 from face_detection.crop import pad_and_clip
 from face_detection.find import find_faces
@@ -59,8 +59,10 @@ def find_regions(
     detector = detector or choose_detector(options.face_detector)
     if options.align and detector != "retinaface":
         raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
-    settings = {"detector": detector, "landmarks": options.align, "static": source.still, **vars(source.transform)}
-    path = None if options.no_cache else face_cache.cache_path(source.path, settings)
+    path = None
+    if not options.no_cache:
+        settings = {"landmarks": options.align, "static": source.still, **vars(source.transform)}
+        path = face_cache.cache_path(source.path, settings | detector_identity(detector))
     faces = face_cache.read(path, seconds) if path else None
     cached = faces is not None
     print(f"faces by {detector}" + (", as found before" if cached else ""), flush=True)

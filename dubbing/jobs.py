@@ -15,6 +15,8 @@ from utils.errors import InputError
 from utils.files import writable_folder
 from utils.options import changed
 
+PATHS = {"face", "audio", "outfile", "checkpoint_path"}
+
 
 class Job(NamedTuple):
     """One dub. outfile: the video to write, or a folder for it."""
@@ -26,10 +28,10 @@ class Job(NamedTuple):
 
 
 def read_jobs(path: Path, options: Options, outfile: Path) -> list[Job]:
-    """The jobs of a list; what a row does not name is as `options` and `outfile` say.
+    """The jobs of a list; paths in it are relative to it; what a row does not name is as `options` and `outfile` say.
 
     Raises InputError for a row that lacks face or audio, names an unknown setting, or writes a file that another row
-    writes.
+    reads or writes.
     """
     folder = outfile.parent if outfile.suffix else outfile
     jobs = []
@@ -37,17 +39,20 @@ def read_jobs(path: Path, options: Options, outfile: Path) -> list[Job]:
         given = {name: value for name, value in row.items() if value is not None and str(value).strip() != ""}
         if None in row or not given.get("face") or not given.get("audio"):
             raise InputError(f"--jobs {path}: job {number} lacks face or audio, or has more values than names")
-        face, audio = Path(given.pop("face")), Path(given.pop("audio"))
-        to = Path(given.pop("outfile", folder))
+        for name in PATHS & given.keys():
+            given[name] = path.parent / str(given[name]).strip()
+        face, audio, to = given.pop("face"), given.pop("audio"), given.pop("outfile", folder)
         try:
             job_options = changed(options, given)
         except InputError as error:
             raise InputError(f"--jobs {path}: job {number}: {error}") from error
         jobs.append(Job(face, audio, output_path(face, audio, to, job_options), job_options))
-    outfiles = [job.outfile for job in jobs]
-    twice = next((file for file in outfiles if outfiles.count(file) > 1), None)
-    if twice:
-        raise InputError(f"--jobs {path}: more than one job writes {twice}; give each an outfile")
+    used = {file.resolve(): "reads" for job in jobs for file in (job.face, job.audio)}
+    for job in jobs:
+        place = job.outfile.resolve()
+        if place in used:
+            raise InputError(f"--jobs {path}: another job {used[place]} {job.outfile}; give each an outfile of its own")
+        used[place] = "writes"
     return jobs
 
 

@@ -1,5 +1,6 @@
 """The networks of a dub, which many dubs share."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,22 +10,30 @@ from metrics.experts import Expert
 from models import Wav2Lip
 from models.batched_generator import BatchedGenerator, fold_batch_norms
 from models.checkpoint import load_network
-from models.published import default_expert, default_generator
+from models.published import EXPERTS, default_generator
 from utils.devices import Precision, pick_device
+from utils.errors import InputError
 from utils.files import sha256
 
 BATCH_CPU, BATCH_GPU = 16, 128
+SETTINGS = ("checkpoint_path", "hparams", "device", "precision", "wav2lip_batch_size", "no_score")
 
 
 @dataclass(frozen=True)
 class Networks:
-    """hp, path, sha256: of the generator; expert: what scores the sync, where there is one."""
+    """hp, path, sha256: of the generator; expert: what scores the sync, where there is one;
+    options: what they were loaded with."""
 
     generator: BatchedGenerator
     hp: HParams
     path: Path
     sha256: str
     expert: Expert | None
+    options: Options
+
+    def fit(self, options: Options) -> bool:
+        """Whether dubs with these options use the same networks."""
+        return all(getattr(options, name) == getattr(self.options, name) for name in SETTINGS)
 
 
 def load_networks(options: Options) -> Networks:
@@ -35,7 +44,16 @@ def load_networks(options: Options) -> Networks:
         print(f"generator: {path}", flush=True)
     generator, hp = load_network(path, Wav2Lip, options.hparams)
     batch_size = options.wav2lip_batch_size or (BATCH_CPU if precision.device.type == "cpu" else BATCH_GPU)
-    expert_path = default_expert()
-    expert = Expert.load(expert_path, Precision("auto", precision.device)) if expert_path else None
+    expert = None if options.no_score else load_expert(Precision("auto", precision.device))
     batched = BatchedGenerator(fold_batch_norms(generator, precision), precision, batch_size)
-    return Networks(batched, hp, path, sha256(path), expert)
+    return Networks(batched, hp, path, sha256(path), expert, options)
+
+
+def load_expert(precision: Precision) -> Expert | None:
+    """The best expert that is there and can be read. A dub does not need one, so a damaged file is only a warning."""
+    for path in filter(Path.exists, EXPERTS):
+        try:
+            return Expert.load(path, precision)
+        except InputError as error:
+            print(f"warning: no sync score by {error}", file=sys.stderr, flush=True)
+    return None

@@ -8,7 +8,6 @@ from dubbing.source import EXTENSIONS, FrameTransform
 from face_detection import DETECTORS
 from media.codecs import CODECS
 from utils.devices import PRECISIONS
-from utils.errors import InputError
 from utils.options import CommonOptions, option
 
 SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")
@@ -22,7 +21,7 @@ class Options(CommonOptions):
 
     checkpoint_path: Path | None = option("generator weights; else published ones that are there, else bundled", None)
     static: bool = option("use the first frame only", False)
-    fps: float = option("frame rate where the face is a picture", 25.0, unit="frames a second")
+    fps: float = option("frame rate where the face is a picture", 25.0, unit="frames a second", minimum=1, maximum=1000)
     pads: tuple[int, int, int, int] = option(
         "added to the face box; more at the bottom takes in the chin", (0, 10, 0, 0), unit="pixels", metavar=SIDES
     )
@@ -57,7 +56,8 @@ class Options(CommonOptions):
     codec: str = option(f"auto, {', '.join(CODECS)} or an encoder of FFmpeg's such as h264_nvenc", "auto")
     crf: int | None = option("quality on the encoder's scale, less is better; else 18 for H.264", None)
     preset: str | None = option("the encoder's speed; else veryfast for H.264", None)
-    preview: float | None = option("only the first seconds", None, unit="seconds", const=PREVIEW)
+    preview: float | None = option("only the first seconds", None, unit="seconds", const=PREVIEW, minimum=0.1)
+    no_score: bool = option("do not score how well lips and speech fit", False)
     report: bool = option("add <outfile>.png: source, result and difference at even times", False)
     precision: str = option("number format of the network; auto: bf16 where it is fast", "auto", choices=PRECISIONS)
     no_cache: bool = option("look for faces even where they are known from the last time", False)
@@ -67,8 +67,6 @@ class Options(CommonOptions):
         super().__post_init__()
         if self.box == DETECT:
             object.__setattr__(self, "box", None)
-        if self.fps <= 0:
-            raise InputError(f"--fps {self.fps:g}: give a rate above zero")
 
     @property
     def transform(self) -> FrameTransform:

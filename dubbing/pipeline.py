@@ -39,7 +39,7 @@ class BackgroundSink(Generic[Item]):
     """
 
     def __init__(self, consume: Callable[[Item], None], size: int) -> None:
-        self._consume, self._size = consume, size
+        self._consume, self._size, self._failed = consume, size, False
         self._thread = ThreadPoolExecutor(1, "sink")
         self._waiting: deque[Future] = deque()
 
@@ -50,7 +50,16 @@ class BackgroundSink(Generic[Item]):
         """Waits while `size` items are behind; raises the error that consuming an earlier item has raised."""
         while self._waiting and (len(self._waiting) >= self._size or self._waiting[0].done()):
             self._waiting.popleft().result()
-        self._waiting.append(self._thread.submit(self._consume, item))
+        self._waiting.append(self._thread.submit(self._work, item))
+
+    def _work(self, item: Item) -> None:
+        if self._failed:
+            return
+        try:
+            self._consume(item)
+        except BaseException:
+            self._failed = True
+            raise
 
     def __exit__(self, *error: object) -> None:
         try:

@@ -1,12 +1,15 @@
 """Faces in video: frame -> boxes (S3FD, RetinaFace), boxes over time -> one steady track, box -> crop."""
 
+import hashlib
 from pathlib import Path
 
+from face_detection import retinaface, s3fd
 from face_detection.retinaface import RetinaFace
 from face_detection.s3fd import S3FD
 from utils.errors import InputError
+from utils.files import sha256
 
-__all__ = ["DETECTORS", "S3FD", "RetinaFace", "build_detector", "choose_detector"]
+__all__ = ["DETECTORS", "S3FD", "RetinaFace", "build_detector", "choose_detector", "detector_identity"]
 
 DETECTORS = ("auto", "sfd", "retinaface")
 S3FD_WEIGHTS = Path(__file__).parent / "detection" / "sfd" / "s3fd.pth"
@@ -23,6 +26,14 @@ def build_detector(
     if choose_detector(name) == "retinaface":
         return RetinaFace(threads, landmarks)
     return S3FD(S3FD_WEIGHTS, device)
+
+
+def detector_identity(name: str) -> dict[str, str | float]:
+    """What a detector ("sfd" or "retinaface") finds depends on: its name, the hash of its weights, its thresholds."""
+    module = s3fd if name == "sfd" else retinaface
+    weights = sha256(S3FD_WEIGHTS) if name == "sfd" else hashlib.sha256(retinaface.WEIGHTS).hexdigest()
+    thresholds = {"candidate": module.CANDIDATE_SCORE, "overlap": module.NMS_OVERLAP, "keep": module.KEEP_SCORE}
+    return {"detector": name, "weights": weights, **thresholds}
 
 
 def choose_detector(name: str) -> str:

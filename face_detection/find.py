@@ -8,6 +8,7 @@ import numpy as np
 from face_detection.boxes import LONGEST_SIDE, Detector, shrink, unscaled
 from face_detection.sparse import detect_sparsely
 from media.shots import CutFinder
+from utils.devices import HalvingBatches
 
 
 class FoundFaces(NamedTuple):
@@ -21,7 +22,7 @@ class FoundFaces(NamedTuple):
 def find_faces(images: Iterable[np.ndarray], detector: Detector, batch_size: int, sparse: bool = False) -> FoundFaces:
     """images: the frames of one video, BGR uint8 of one size; they are reduced as they come, so that a batch of large
     ones takes little memory. sparse: detect in some frames and interpolate where these agree."""
-    cut_finder, scale = CutFinder(), 1.0
+    cut_finder, scale, batched = CutFinder(), 1.0, BatchedDetector(detector, batch_size)
 
     def reduced() -> Iterator[np.ndarray]:
         nonlocal scale
@@ -30,8 +31,19 @@ def find_faces(images: Iterable[np.ndarray], detector: Detector, batch_size: int
             yield small
 
     detect = detect_sparsely if sparse else detect_in_batches
-    detections = [unscaled(found, scale) for found in detect(reduced(), detector, batch_size)]
+    detections = [unscaled(found, scale) for found in detect(reduced(), batched, batch_size)]
     return FoundFaces(detections, cut_finder.cuts())
+
+
+class BatchedDetector:
+    """A detector that takes any number of frames, in batches that shrink when the device runs out of memory."""
+
+    def __init__(self, detector: Detector, batch_size: int) -> None:
+        self.name, self._detector, self._batches = detector.name, detector, HalvingBatches(batch_size)
+
+    def detect(self, frames: list[np.ndarray]) -> list[np.ndarray]:
+        batches = self._batches.run(lambda part: self._detector.detect(frames[part]), len(frames))
+        return [found for batch in batches for found in batch]
 
 
 def detect_in_batches(frames: Iterable[np.ndarray], detector: Detector, batch_size: int) -> Iterator[np.ndarray]:

@@ -3,7 +3,7 @@
 speech = read_audio("talk.mkv", 16000)   # float32 mono
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -53,17 +53,13 @@ def audio_blocks(
         if start == FILE_START:
             start = audio_start(container)
         resampler: Any = None
-        shape, skip, expected = None, 0, None
-        for frame in decode(container, stream):
-            time = frame.time
-            if expected is None:
-                lead = 0 if start is None or time is None else round((time - start) * sample_rate)
+        shape, skip = None, 0
+        for hole, frame in with_holes(decode(container, stream)):
+            if shape is None and start is not None and frame.time is not None:
+                lead = round((frame.time - start) * sample_rate)
                 skip = max(0, -lead)
-                if lead > 0:
-                    yield np.zeros(lead, np.float32)
-            elif time is not None and SOUND_GAP < time - expected < TIME_JUMP:
-                yield np.zeros(round((time - expected) * sample_rate), np.float32)
-            expected = (time if time is not None else expected or 0.0) + frame.samples / frame.sample_rate
+                yield np.zeros(max(0, lead), np.float32)
+            yield np.zeros(round(hole * sample_rate), np.float32)
             if shape != (frame.format.name, frame.layout.name, frame.sample_rate):  # may change on the way
                 shape = frame.format.name, frame.layout.name, frame.sample_rate
                 resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
@@ -73,6 +69,17 @@ def audio_blocks(
                 skip -= min(skip, len(block))
         for out in resampler.resample(None) if resampler is not None else ():
             yield out.to_ndarray()[0][skip:]
+
+
+def with_holes(frames: Iterable[Any]) -> Iterator[tuple[float, Any]]:
+    """Decoded frames, each with the seconds that are missing before it in the time stamps."""
+    expected = None
+    for frame in frames:
+        time, hole = frame.time, 0.0
+        if expected is not None and time is not None and SOUND_GAP < time - expected < TIME_JUMP:
+            hole = time - expected
+        expected = (time if time is not None else expected or 0.0) + frame.samples / frame.sample_rate
+        yield hole, frame
 
 
 def sound_stream(container: Any, path: Path, number: int | None = None) -> Any:
@@ -93,12 +100,12 @@ def audio_start(container: Any) -> float:
 def packets(
     container: Any, path: Path, suffix: str, stream_number: int | None = None, seconds: float | None = None
 ) -> Iterator[av.Packet]:
-    """Packets of the sound of `path` for `container`, an output whose name ends in `suffix`, to which a stream is added
+    """Packets of the sound of `path` for `container`, an output of this suffix (lower case), to which a stream is added
     first; the sound starts as long after time 0 as it starts in its own file. seconds: leave out what is later."""
     with open_media(path) as source:
         track = sound_stream(source, path, stream_number)
         zero = audio_start(source)
-        if track.codec_context.codec.canonical_name in COPIED[suffix.lower()]:
+        if track.codec_context.codec.canonical_name in COPIED[suffix]:
             made = _copied(container, source, track, zero)
         else:
             made = _encoded(container, source, track, zero, suffix)
@@ -126,11 +133,22 @@ def _encoded(container: Any, source: Any, track: Any, zero: float, suffix: str) 
     out.bit_rate = BIT_RATE
     resampler = av.AudioResampler(format="flt" if encoder == "libopus" else "fltp", layout=layout, rate=rate)
     samples = None
-    for decoded in chain(decode(source, track), [None]):
+    for hole, decoded in chain(with_holes(decode(source, track)), [(0.0, None)]):
         if samples is None:
             samples = round((decoded.time - zero) * rate) if decoded is not None and decoded.time is not None else 0
-        for frame in resampler.resample(decoded):
+        for frame in [*_silence(round(hole * rate), resampler), *resampler.resample(decoded)]:
             frame.pts, frame.time_base = samples, Fraction(1, rate)
             samples += frame.samples
             yield from out.encode(frame)
     yield from out.encode(None)
+
+
+def _silence(samples: int, resampler: av.AudioResampler) -> list[av.AudioFrame]:
+    """A silent frame as the resampler's are; none for no samples."""
+    if not samples:
+        return []
+    frame = av.AudioFrame(resampler.format.name, resampler.layout.name, samples)
+    frame.sample_rate = resampler.rate
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    return [frame]

@@ -42,7 +42,7 @@ class VideoWriter:
     ) -> None:
         self.encoding = encoding or codecs.choose("auto", path.suffix)
         self.path, self.rate, self.like = path, rate, like
-        self._sound, self._sound_settings = sound, (path.suffix, sound_stream, sound_seconds)
+        self._sound, self._sound_settings = sound, (path.suffix.lower(), sound_stream, sound_seconds)
         self._resources = ExitStack()
         self._container: Any = None
         self._video: Any = None

@@ -88,8 +88,10 @@ def generator_scores(dubber: ClipDubber, expert: Expert, clips: list[Clip]) -> t
 
 
 def footage_scores(expert: Expert, clips: list[Clip]) -> dict[str, float]:
-    """The sync scores of the clips' own frames and speech: what a perfect generator would get."""
-    return _sync_scores(expert, [real_footage(clip) for clip in clips])
+    """The sync scores of the clips' own frames and speech: what a perfect generator would get; and sync_evidence."""
+    dubs = [real_footage(clip) for clip in clips]
+    score = score_distances(np.concatenate([sync_distances(expert, dub) for dub in dubs]))
+    return _sync_scores(expert, dubs) | ({} if score is None else {"sync_evidence": score.evidence})
 
 
 def real_footage(clip: Clip) -> ClipDub:

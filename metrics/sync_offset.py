@@ -13,6 +13,11 @@ import torch
 MAX_SHIFT = 15  # frames
 BATCH = 64  # windows compared at once
 WINDOW_OVERLAP = 5  # neighbouring windows share all but one of their five frames
+# Evidence from which on an offset is believed. Measured with a narrow expert on 84 kept-back sentences of
+# 3 s of the speaker it was trained on, as they are, 5 frames late and 5 early: 97 % reach it, and the offsets of all of
+# them are right within a frame. Under another sentence's sound 5 % reach it; a fifth of the others lies near 0 by
+# chance. An expert with a tenth of the training reaches it on no clip, and so decides nothing.
+TRUSTED_EVIDENCE = 4.5
 NEAR = 2  # frames around the best shift that say nothing against it, since mels there overlap
 
 

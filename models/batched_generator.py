@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.inputs import generator_faces
-from utils.devices import Precision, channels_last
+from utils.devices import HalvingBatches, Precision, channels_last
 
 
 def fold_batch_norms(generator: nn.Module, precision: Precision) -> nn.Module:
@@ -43,24 +43,16 @@ def generate_faces(
 class BatchedGenerator:
     """Generates in batches, and in smaller ones from when the device runs out of memory.
 
-    generator: from fold_batch_norms; batch_size: most frames at once; halved: times that memory ran out.
+    generator: from fold_batch_norms; batches: how many frames at once.
     """
 
     def __init__(self, generator: nn.Module, precision: Precision, batch_size: int) -> None:
-        self.generator, self.precision, self.batch_size = generator, precision, batch_size
-        self.halved = 0
+        self.generator, self.precision, self.batches = generator, precision, HalvingBatches(batch_size)
 
     def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
         """As generate_faces, every face being its own reference."""
-        parts, first = [], 0
-        while first < len(faces):
-            part = slice(first, first + self.batch_size)
-            try:
-                parts.append(generate_faces(self.generator, faces[part], faces[part], mels[part], self.precision))
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise
-                self.batch_size, self.halved = self.batch_size // 2, self.halved + 1
-                continue
-            first += self.batch_size
-        return np.concatenate(parts)
+
+        def generate(part: slice) -> np.ndarray:
+            return generate_faces(self.generator, faces[part], faces[part], mels[part], self.precision)
+
+        return np.concatenate(self.batches.run(generate, len(faces)))

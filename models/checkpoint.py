@@ -11,9 +11,12 @@ from utils.errors import InputError
 from utils.files import writable_folder
 
 
-def hparams_of(content: dict, overrides: str = "") -> HParams:
-    """The values a checkpoint's network was trained with, changed by `--hparams`."""
-    return HParams.from_dict(content.get("hparams")).override(overrides)
+def hparams_of(content: dict, overrides: str = "", of_network: bool = False) -> HParams:
+    """The values a checkpoint's network was trained with, changed by `--hparams`. of_network: only what describes the
+    network and its inputs, for another training."""
+    saved = content.get("hparams")
+    hp = HParams.from_dict(saved if isinstance(saved, dict) else None)
+    return (hp.of_network() if of_network else hp).override(overrides)
 
 
 def load_network(path: str | Path, network_class: type, overrides: str = "") -> tuple[torch.nn.Module, HParams]:

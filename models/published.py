@@ -90,11 +90,6 @@ def default_generator() -> Path:
     return _existing(paths, "--checkpoint_path")[0]
 
 
-def default_expert() -> Path | None:
-    """The lip-sync expert that is there, the published one before the bundled one."""
-    return next(filter(Path.exists, EXPERTS), None)
-
-
 def default_scorers() -> list[Path]:
     """All weights that are there and that lip-sync can be scored with."""
     return _existing([PUBLISHED_SCORER, *EXPERTS], "--syncnet_checkpoint_path")

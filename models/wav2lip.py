@@ -103,10 +103,12 @@ class Wav2Lip_disc_qual(nn.Module):
         ])  # fmt: skip
         self.binary_pred = nn.Sequential(nn.Conv2d(c512, 1, kernel_size=1, stride=1, padding=0), nn.Sigmoid())
 
-    def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        """faces [B, 3, T, 96, 96] in 0..1 -> [B·T, 1], the probability of being real; frame 0 of every window first."""
+    def forward(self, faces: torch.Tensor, logits: bool = False) -> torch.Tensor:
+        """faces [B, 3, T, 96, 96] in 0..1 -> [B·T, 1], the probability of being real, or with `logits` its logit; frame
+        0 of every window first."""
         B, C, T, _, W = faces.shape
         x = lower_half(faces).permute(2, 0, 1, 3, 4).reshape(T * B, C, -1, W)
         for block in self.face_encoder_blocks:
             x = block(x)
-        return self.binary_pred(x).reshape(T * B, 1)
+        head = self.binary_pred[:-1] if logits else self.binary_pred  # without the sigmoid
+        return head(x).reshape(T * B, 1)

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 import audio
+from data.clip import read_record
 from face_detection import build_detector
 from face_detection.crop import NO_PADS, crop, pad_and_clip
 from face_detection.find import find_faces, several_people
@@ -25,6 +26,7 @@ from utils.files import write_json
 Item = TypeVar("Item")
 
 FORMAT = 2  # of a clip folder; a change makes all clips anew
+CLIP_FILES = {"audio.wav", "clip.json", "faces.npy", "mel.npy", "cache.json", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,11 @@ class ClipMaker:
             return self._make_clip(job)
         except InputError as error:
             return {"clip": job.clip, "problem": str(error).removeprefix(f"{job.video}: ")}
+        except Exception as error:  # of a library, of CUDA, of the disk: this clip fails, the others do not
+            return {"clip": job.clip, "problem": f"{type(error).__name__}: {error}"}
 
     def _make_clip(self, job: Job) -> dict:
+        check_place(job)
         reader = VideoReader(job.video, self.threads)
         if not reader.has_sound:
             raise InputError("has no sound track")
@@ -83,7 +88,7 @@ class ClipMaker:
             raise InputError("no face found")
 
         part = job.folder.with_name(f".{job.folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
+        remove_clip(part)  # of an interrupted run
         part.mkdir(parents=True)
         try:
             sizes = self._write_faces(job, reader, track, part)
@@ -91,10 +96,10 @@ class ClipMaker:
             record = describe(job, reader, track, sizes, sound_seconds, powers)
             record |= {"cuts": cuts, "several_people": round(several_people(detections), 3)}
             write_json(part / "clip.json", record)
-            shutil.rmtree(job.folder, ignore_errors=True)
+            remove_clip(job.folder)
             part.rename(job.folder)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            remove_clip(part)
         return record
 
     def _write_faces(self, job: Job, reader: VideoReader, track: Track, folder: Path) -> list[int]:
@@ -107,6 +112,33 @@ class ClipMaker:
                 (folder / f"{number}.jpg").write_bytes(encoded.tobytes())  # cv2.imwrite fails on some names on Windows
                 heights.append(rect.height)
         return heights
+
+
+def check_place(job: Job) -> None:
+    """Raises InputError where the clip's folder would lie inside another clip's, or holds what is not this clip."""
+    for folder in list(job.folder.parents)[: job.clip.count("/")]:
+        if (folder / "audio.wav").exists():
+            raise InputError(f"{job.folder}: would lie inside the clip {folder}; rename that clip's video or folder")
+    if job.folder.exists() and any(job.folder.iterdir()):
+        if "origin" not in read_record(job.folder):
+            raise InputError(f"{job.folder}: was not made by preprocess.py; move it elsewhere")
+        refuse_foreign_files(job.folder)
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """Raises InputError where a clip's folder holds anything but what belongs to a clip, or what a crash or a file
+    manager may have left there."""
+    for path in folder.iterdir():
+        picture = path.suffix == ".jpg" and path.stem.isdecimal()
+        if path.is_dir() or not (picture or path.name in CLIP_FILES or path.match(".*.part.*")):
+            raise InputError(f"{path}: does not belong to the clip in this folder; move it elsewhere")
+
+
+def remove_clip(folder: Path) -> None:
+    """Delete a clip's folder, if it is there and holds nothing else."""
+    if folder.exists():
+        refuse_foreign_files(folder)
+        shutil.rmtree(folder)
 
 
 def write_sound(job: Job, start: float, frames: int, path: Path) -> tuple[float, np.ndarray]:

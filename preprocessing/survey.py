@@ -45,7 +45,7 @@ def clip_folders(root: Path) -> list[Path]:
     """All folders below root that hold a clip."""
     if not root.is_dir():
         raise InputError(f"--preprocessed_root {root}: no such folder")
-    folders = {path.parent for path in root.rglob("audio.wav")}
+    folders = {path.parent for path in root.rglob("audio.wav") if not path.parent.name.startswith(".")}
     clips = sorted(folder for folder in folders if any(folder.glob("*.jpg")))
     if not clips:
         raise InputError(f"--preprocessed_root {root}: no clips there (folders of 0.jpg, ... and audio.wav)")
@@ -53,20 +53,27 @@ def clip_folders(root: Path) -> list[Path]:
 
 
 def record_of(folder: Path, root: Path, hp: HParams) -> dict:
-    """clip.json, or what can be told without it."""
+    """What the pictures say of a clip, and clip.json, if there is one; what is wrong with the folder is its problem."""
+    clip = folder.relative_to(root).as_posix()
+    try:
+        return _record(folder, hp) | {"clip": clip}
+    except InputError as error:
+        return {"clip": clip, "problem": str(error)}
+
+
+def _record(folder: Path, hp: HParams) -> dict:
     record = read_record(folder)
-    if record:
+    if record.keys() >= {"problem", "frames", "seconds", "faces", "face_height"}:
         return record
     frames = Clip(folder, hp).frames
     count = int(frames[-1]) + 1
     return {
-        "clip": folder.relative_to(root).as_posix(),
         "problem": None,
         "frames": count,
         "seconds": round(count / hp.fps, 3),
         "faces": len(frames),
         "face_height": len(read_image(folder / f"{frames[len(frames) // 2]}.jpg")),
-    }
+    } | record
 
 
 def survey(records: list[dict], options: PreprocessingOptions, expert: Expert | None, hp: HParams) -> int:
@@ -100,15 +107,19 @@ def survey(records: list[dict], options: PreprocessingOptions, expert: Expert | 
 
 
 def measure(record: dict, folder: Path, expert: Expert | None, hp: HParams) -> dict:
-    """The record with the clip's sharpness, loudness, speech and, by an expert, the sound's offset."""
-    clip = Clip(folder, hp)
+    """The record with the clip's sharpness, loudness, speech and, by an expert, the sound's offset; a clip that cannot
+    be read has nothing but a problem."""
+    try:
+        clip = Clip(folder, hp)
+    except InputError as error:
+        return {"clip": record["clip"], "problem": str(error)}
     powers = audio.frame_powers(soundfile.blocks(folder / "audio.wav", blocksize=65536, dtype="float32"), hp)
     measured = {
         "sharpness": round(sharpness(clip.faces[:: max(1, len(clip.faces) // PICTURES)]), 1),
         "loudness_dbfs": round(audio.loudness_dbfs(powers), 1),
         "speech_share": round(audio.speech_share(powers), 3),
     }
-    return {**record, **measured, **(_offset(clip, expert, hp) if expert else {})}
+    return record | measured | (_offset(clip, expert, hp) if expert else {})
 
 
 def sharpness(faces: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """What the facts about a clip mean: whether it can be trained on, and what its owner can do about it."""
 
 from hparams import HParams
+from metrics.sync_offset import TRUSTED_EVIDENCE
 
 LITTLE_FACE = 0.9  # share of the frames with a face
 SMALL_FACE = 64  # pixels of face height
@@ -10,18 +11,13 @@ SOUND_SHORT = 0.5  # seconds of picture without sound
 SHORT_SHOT = 2.0  # seconds
 SEVERAL_PEOPLE = 0.2  # share of the frames
 
-# sync_offset's evidence from which on an offset is believed. Measured with a narrow expert on 84 kept-back sentences of
-# 3 s of the speaker it was trained on, as they are, 5 frames late and 5 early: 97 % reach it, and the offsets of all of
-# them are right within a frame. Under another sentence's sound 5 % reach it; a fifth of the others lies near 0 by
-# chance. An expert with a tenth of the training reaches it on no clip, and so decides nothing.
-TRUSTED = 4.5
 FAR = 2  # frames of offset from which on it is corrected: less is within what a single clip resolves
 
 
 def judge_all(records: list[dict], hp: HParams) -> tuple[list[dict], list[str]]:
     """The records with `usable`, `verdict` and `sound_offset`, and what there is to say of all of them together."""
     judged = [record for record in records if _tells_offset(record)]
-    knows = 2 * sum(record["evidence"] >= TRUSTED for record in judged) > len(judged)
+    knows = 2 * sum(record["evidence"] >= TRUSTED_EVIDENCE for record in judged) > len(judged)
     remarks = []
     if judged and not knows:
         remarks.append("the expert is sure of less than half of the clips, as of faces or voices it does not know: its "
@@ -37,7 +33,7 @@ def _judge(record: dict, knows: bool, hp: HParams) -> dict:
     """knows: whether the expert knows such faces, so that its offsets are used."""
     problem, remarks = record["problem"], _remarks(record, hp) if "frames" in record else []
     far = knows and _tells_offset(record) and abs(record["offset"]) >= FAR
-    correct = far and record["evidence"] >= TRUSTED
+    correct = far and record["evidence"] >= TRUSTED_EVIDENCE
     if far and not correct:
         problem = "left out: sound and picture do not fit (dubbed, another's voice, not this face?)"
     offset = record["offset"] if correct else 0

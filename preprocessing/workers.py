@@ -1,4 +1,4 @@
-"""Which videos there are, which clips they become, and the worker processes that make them."""
+"""The worker processes that make clips of videos."""
 
 import multiprocessing
 import os
@@ -6,56 +6,18 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
 from tqdm import tqdm
 
-from data.clip import read_record
 from face_detection import build_detector
-from hparams import HParams
-from media.reader import VIDEO_SUFFIXES
 from preprocessing.make_clip import ClipMaker, Job
 from preprocessing.options import PreprocessingOptions
+from preprocessing.plan import finished
 from utils import distributed
 from utils.errors import InputError
-
-
-def find_videos(data_root: Path) -> list[Path]:
-    """All videos below the folder but hidden ones, such as the ._x.mp4 that macOS leaves on other disks."""
-    if not data_root.is_dir():
-        raise InputError(f"--data_root {data_root}: no such folder")
-    videos = sorted(
-        path for path in data_root.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )  # fmt: skip
-    if not videos:
-        raise InputError(f"--data_root {data_root}: no videos there ({' '.join(sorted(VIDEO_SUFFIXES))})")
-    return videos
-
-
-def plan_jobs(options: PreprocessingOptions, hp: HParams) -> list[Job]:
-    """One job per video. Of two videos with one stem in a folder, the later by name keeps its suffix."""
-    assert options.data_root is not None
-    jobs, taken = [], set()
-    for video in find_videos(options.data_root):
-        inner = video.parent.relative_to(options.data_root).as_posix()
-        group = options.data_root.resolve().name if inner == "." else inner
-        clip = f"{group}/{video.stem}"
-        if clip in taken:
-            clip = f"{group}/{video.name}"
-        taken.add(clip)
-        folder = options.preprocessed_root / clip
-        jobs.append(Job(video, clip, folder, options.face_detector, options.batch_size, hp))
-    return jobs
-
-
-def finished(job: Job) -> dict | None:
-    """The record of a clip that is there and made from what its job says, else None."""
-    record = read_record(job.folder)
-    return record if record.get("origin") == job.origin() else None
 
 
 def make_clips(jobs: list[Job], options: PreprocessingOptions) -> list[dict]:
@@ -96,19 +58,26 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
         bar.close()
 
 
-_maker: ClipMaker | None = None  # one per worker process: a pool hands its functions nothing else to keep state in
+# One per worker process: a pool hands its functions nothing else to keep state in
+_maker: ClipMaker | None = None
+_failure = ""  # why there is none
 
 
 def _start_worker(detector: str, devices: Any, threads: int, counter: Any, stop: Any) -> None:
-    global _maker
+    global _maker, _failure
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process gets Ctrl-C and sets `stop`
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    _maker = ClipMaker(detector, devices.get(), threads, counter, stop)
+    device = devices.get()
+    try:
+        _maker = ClipMaker(detector, device, threads, counter, stop)
+    except Exception as error:  # raised here it would look like a process that died
+        _failure = f"a worker on {device} cannot start: {type(error).__name__}: {error}"
 
 
 def _work(job: Job) -> dict:
-    assert _maker is not None
+    if _maker is None:
+        raise InputError(_failure)
     return _maker.make_clip(job)
 
 

@@ -32,13 +32,13 @@ class Discriminator(TrainableNetwork):
         """The generator's loss; no gradient reaches the discriminator's own weights."""
         frozen = {name: weight.detach() for name, weight in self.network.named_parameters()}
         with self.precision.autocast():
-            probability = torch.func.functional_call(self.network, frozen, (generated,))
-        return losses.real_fake_bce(probability, real=True)
+            logits = torch.func.functional_call(self.network, frozen, (generated,), {"logits": True})
+        return losses.real_fake_bce(logits, real=True)
 
     def train_on(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Backward pass on real and generated windows; returns the loss."""
-        probability = self(torch.cat((target, generated.detach())))  # [T·2B, 1], frame 0 of every window first
-        real, fake = probability.reshape(target.shape[2], 2, -1).unbind(dim=1)
+        logits = self(torch.cat((target, generated.detach())), logits=True)  # [T·2B, 1], frame 0 of every window first
+        real, fake = logits.reshape(target.shape[2], 2, -1).unbind(dim=1)
         loss = losses.real_fake_bce(real, real=True) + losses.real_fake_bce(fake, real=False)
         self.backward(loss)
         return loss.detach()
@@ -64,8 +64,9 @@ class GeneratorTraining(Training):
         self.networks = {"": self.generator}
         self.discriminator = None
         if options.gan:
-            saved_with_start = None if self.weights_only else saved_discriminator(self.start)
-            path = options.disc_checkpoint_path or saved_with_start
+            path = options.disc_checkpoint_path
+            if self.goes_on or (path is None and not self.weights_only):
+                path = saved_discriminator(self.start) or path
             content = weight_files.read(path) if path else {}
             self.discriminator = Discriminator(Wav2Lip_disc_qual(hp.width), hp, precision, disc_rate, betas=GAN_BETAS)
             self.discriminator.restore(content, path, self.weights_only)

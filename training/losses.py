@@ -35,10 +35,11 @@ def sync_loss(expert: torch.nn.Module, mel: torch.Tensor, generated: torch.Tenso
     return cosine_bce(audio, face, torch.ones(len(mel), device=mel.device))
 
 
-def real_fake_bce(probability: torch.Tensor, real: bool) -> torch.Tensor:
-    """BCE of the discriminator's probabilities [N, 1] against all real or all fake, computed in float32."""
-    probability = probability.float()
-    return F.binary_cross_entropy(probability, torch.full_like(probability, float(real)))
+def real_fake_bce(logits: torch.Tensor, real: bool) -> torch.Tensor:
+    """BCE of the discriminator's logits [N, 1] against all real or all fake, computed in float32: in half precision a
+    sigmoid rounds to 1, where the loss has no gradient."""
+    logits = logits.float()
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
 def generator_loss(

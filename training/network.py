@@ -47,9 +47,9 @@ class TrainableNetwork:
             self.parallel = DistributedDataParallel(self.network, [device] if device.type == "cuda" else None)
         self.compiled = torch.compile(self.parallel) if hp.compile else self.parallel
 
-    def __call__(self, *inputs: torch.Tensor) -> Any:
+    def __call__(self, *inputs: torch.Tensor, **settings: bool) -> Any:
         with self.precision.autocast():
-            return self.compiled(*inputs)
+            return self.compiled(*inputs, **settings)
 
     @property
     def best_weights(self) -> nn.Module:
@@ -105,16 +105,22 @@ class TrainableNetwork:
         if content["optimizer"] is None:
             print(f"{path}: has no optimizer state; the optimizer starts anew", flush=True)
             return step
-        made_with = [{name: group[name] for name in KEPT} for group in self.optimizer.param_groups]
         try:
-            self.optimizer.load_state_dict(content["optimizer"])
-            for group, values in zip(self.optimizer.param_groups, made_with, strict=True):
-                group.update(values)
-        except (ValueError, KeyError) as error:
+            self.optimizer.load_state_dict(self._with_own_settings(content["optimizer"]))
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: its optimizer state does not fit; add --reset_optimizer") from error
         if content.get("scaler"):  # has something in fp16 alone
             self.scaler.load_state_dict(content["scaler"])
         return step
+
+    def _with_own_settings(self, saved: dict) -> dict:
+        """A saved optimizer state with the settings made here. They must be in it when it is loaded: a fused optimizer
+        wants its step counts on the weights' device, and published states do not say that it is one."""
+        groups = [
+            group | {name: ours[name] for name in KEPT}
+            for group, ours in zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
+        ]
+        return {"state": saved["state"], "param_groups": groups}
 
 
 def lr_factor(step: int, last_step: int, hp: HParams) -> float:

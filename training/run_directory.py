@@ -21,32 +21,42 @@ def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
     """The checkpoint to start from, None for none, and whether to take its weights alone.
 
     Without --checkpoint_path a run goes on from its newest checkpoint; so does a process that torchrun restarted,
-    whatever its command line says.
+    whatever its command line says. Another checkpoint than the newest is refused in a directory that holds a run: what
+    follows from it would be mixed with the newer ones.
     """
     newest = max(options.checkpoint_dir.glob(PATTERN), default=None)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if newest is None:
         return options.checkpoint_path, options.reset_optimizer
-    if options.reset_optimizer and not restarted:
+    if restarted:
+        print(f"goes on from {newest}", flush=True)
+        return newest, False
+    if options.reset_optimizer:
         raise InputError(
             f"--checkpoint_dir {options.checkpoint_dir}: holds a run already ({newest.name}); to go on with it leave "
             "out --reset_optimizer and --checkpoint_path, to start anew give another folder"
         )
-    if options.checkpoint_path is None or restarted:
-        print(f"goes on from {newest}", flush=True)
-        return newest, False
-    return options.checkpoint_path, False
+    given = options.checkpoint_path
+    if given is not None and given.resolve() != newest.resolve():
+        raise InputError(
+            f"--checkpoint_path {given}: --checkpoint_dir {options.checkpoint_dir} holds a run up to {newest.name}; to "
+            "go on with that leave out --checkpoint_path, to go on from another give another --checkpoint_dir"
+        )
+    print(f"goes on from {newest}", flush=True)
+    return newest, False
 
 
 class History:
     """How a run went: the losses and scores at every evaluation, and which numbered checkpoints it has written.
 
-    objective: evaluation scores -> the number that the best weights have least of.
+    content: of the checkpoint that it goes on from; objective: evaluation scores -> the number that the best weights
+    have least of; goes_on: whether that checkpoint lies in the run's own directory, so that the files it names may be
+    deleted.
     """
 
-    def __init__(self, content: dict, objective: Callable[[dict], float]) -> None:
+    def __init__(self, content: dict, objective: Callable[[dict], float], goes_on: bool) -> None:
         self.entries: list[dict] = content.get("history", [])
-        self.saved: list[int] = content.get("saved", [])
+        self.saved: list[int] = content.get("saved", []) if goes_on else []
         self.objective = objective
 
     def add(self, step: int, losses: dict, scores: dict) -> bool:

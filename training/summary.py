@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from media.reader import read_image
+from metrics.sync_offset import TRUSTED_EVIDENCE
 from training.run_directory import History
 from utils import page
 from utils.files import write_json, write_text
@@ -18,7 +19,7 @@ def write(folder: Path, history: History, truth: dict[str, float]) -> None:
     best, start = history.best(), history.entries[0]
     better, verdict = None, "its start is not known"
     if start["step"] == 0:
-        better, verdict = compare_scores(start["scores"], best["scores"])
+        better, verdict = compare_scores(start["scores"], best["scores"], truth)
     content = {
         "better": better, "verdict": verdict,
         "start": start, "best": best, "real_footage": truth, "evaluations": history.entries,
@@ -62,10 +63,23 @@ def _strips(folder: Path, start: int, best: int) -> np.ndarray | None:
     return np.vstack([grids[0][2 * height : 3 * height], grids[1][2 * height :]])
 
 
-def compare_scores(start: dict[str, float], best: dict[str, float]) -> tuple[bool, str]:
+def compare_scores(start: dict[str, float], best: dict[str, float], truth: dict[str, float]) -> tuple[bool, str]:
     """Whether the best scores beat those of the start, and a sentence: better means that likeness or lip-sync has
-    gained more than MARGIN and neither has lost as much."""
-    change = {name: best[name] / start[name] - 1 for name in LOWER_IS_BETTER if name in best and name in start}
+    gained more than MARGIN and neither has lost as much. Scores of an expert that does not find the real footage (its
+    scores are `truth`) in sync count for nothing."""
+    known = abs(truth.get("sync_offset", 0)) <= 1 and truth.get("sync_evidence", np.inf) >= TRUSTED_EVIDENCE
+    counted = LOWER_IS_BETTER if known else {"mouth_l1": LOWER_IS_BETTER["mouth_l1"]}
+    better, verdict = _verdict(start, best, counted)
+    if known:
+        return better, verdict
+    return better, (
+        f"{verdict}; judged by likeness alone: the expert puts the real footage at offset {truth['sync_offset']:+.0f} "
+        f"with confidence {truth['sync_confidence']:.2f}, so that its scores prove nothing"
+    )
+
+
+def _verdict(start: dict[str, float], best: dict[str, float], counted: dict[str, str]) -> tuple[bool, str]:
+    change = {name: best[name] / start[name] - 1 for name in counted if name in best and name in start}
     gained = [LOWER_IS_BETTER[name] for name, part in change.items() if part < -MARGIN]
     lost = [LOWER_IS_BETTER[name] for name, part in change.items() if part > MARGIN]
     if gained and not lost:

@@ -3,7 +3,7 @@
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -49,7 +49,7 @@ class Training(ABC):
         self.start, self.weights_only = starting_point(options)
         self.content = weight_files.read(self.start) if self.start else {}
         self.resumed = {} if self.weights_only else self.content  # what a run that goes on takes over
-        self.hp = hparams_of(self.content, options.hparams_overrides)
+        self.hp = hparams_of(self.content, options.hparams_overrides, of_network=self.weights_only)
         torch.manual_seed(self.hp.seed)
         torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
         torch.backends.cudnn.benchmark = True
@@ -59,7 +59,8 @@ class Training(ABC):
         )
         self.networks: dict[str, TrainableNetwork] = {}
         self.schedule = self.make_schedule(self.hp)
-        self.history = History(self.resumed, self.objective)
+        self.goes_on = self.start is not None and self.start.resolve().parent == self.folder.resolve()
+        self.history = History(self.resumed, self.objective, self.goes_on)
         self.metrics = MetricLogger(self.schedule.step_size, self.resumed.get("metrics") or self.resumed.get("meter"))
 
     @staticmethod
@@ -99,7 +100,10 @@ class Training(ABC):
     def run(self) -> None:
         """Train to the last step. Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint."""
         first, last = self.resumed.get("global_step", 0), self._last_step()
-        if first >= last:
+        every, saves = self.schedule.evaluate_every, self.schedule.save_every
+        evaluated = [entry["step"] for entry in self.history.entries]
+        cut_off = bool(evaluated) and first not in evaluated and (first % every == 0 or first == last)
+        if first >= last and not cut_off:
             raise InputError(
                 f"nothing to do: the checkpoint is at step {first}, --max_steps at {last}; raise --max_steps"
             )
@@ -110,21 +114,20 @@ class Training(ABC):
 
         with StopSignal() as stop, log:
             self.networks[""].network.train()
-            if first == 0:
-                self._evaluate(0, {}, held_out, log)
+            if first == 0 or cut_off:  # by a stop during the evaluation
+                self._evaluate(first, self.metrics.last, held_out, log, stop)
             for step in range(first + 1, last + 1):
                 self._train_step(step, last, batches)
                 log.step_done()
-                logs = step % LOG_EVERY == 0
-                if logs:
+                if step % LOG_EVERY == 0:
                     self.metrics.last = distributed.all_reduce_mean(self.metrics.read())
                     log.losses(self.metrics.last, step)
-                ends = step == last
-                if step % self.schedule.evaluate_every == 0 or ends:
-                    self._evaluate(step, self.metrics.last, held_out, log)
+                ends, stopped = step == last, distributed.any_process(stop.asked)
+                if (step % every == 0 or ends) and not stopped:
+                    self._evaluate(step, self.metrics.last, held_out, log, stop)
                     ends = ends or self._out_of_patience(log)
-                stopped = stop.asked if distributed.world_size() == 1 else logs and distributed.any_process(stop.asked)
-                if step % self.schedule.save_every == 0 or ends or stopped:
+                    stopped = distributed.any_process(stop.asked)
+                if step in (1, last) or step % saves == 0 or ends or stopped:  # at 1, as published: can it be written?
                     self._save(step)
                 if stopped:
                     log.line(f"stopped at step {step}; without --checkpoint_path the same command goes on")
@@ -160,13 +163,17 @@ class Training(ABC):
             except torch.OutOfMemoryError as error:
                 raise InputError("--device: has too little memory; raise accumulate with --hparams") from error
 
-    def _evaluate(self, step: int, losses: dict[str, float], held_out: list, log: RunLog) -> None:
-        """Evaluate in the main process, tell the others, and keep the weights when they are the best so far."""
+    def _evaluate(self, step: int, losses: dict[str, float], held_out: list, log: RunLog, stop: "StopSignal") -> None:
+        """Evaluate in the main process, tell the others, and keep the weights when they are the best so far. A stop
+        cuts the evaluation off; it is made up for when the run goes on."""
         scores = None
         if log.tensorboard:
-            scores = self.evaluate(step, held_out, log.tensorboard)
+            with suppress(StopRequest), stop.interrupts():
+                scores = self.evaluate(step, held_out, log.tensorboard)
             self.networks[""].network.train()
         scores = distributed.broadcast(scores)
+        if scores is None:
+            return
         self.on_evaluation(scores)
         best = self.history.add(step, losses, scores)
         if best and step and distributed.is_main():
@@ -207,11 +214,16 @@ def train(training: Training) -> None:
     distributed.destroy_processes()
 
 
+class StopRequest(Exception):
+    """Raised by a stop signal in what may be cut off."""
+
+
 class StopSignal:
     """Within its block, turns the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._raises = False
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
@@ -222,6 +234,20 @@ class StopSignal:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def interrupts(self) -> Iterator[None]:
+        """In this block a request, also one made before, raises StopRequest."""
+        if self.asked:
+            raise StopRequest
+        self._raises = True
+        try:
+            yield
+        finally:
+            self._raises = False
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._raises:
+            self._raises = False
+            raise StopRequest

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 done but something was skipped, 2 bad input, 130 interrupt
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Callable
 
@@ -22,6 +23,9 @@ def parser_for(description: str | None, *options_classes: type[Options]) -> argp
 
 def run(main: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> None:
     """Call main(args) and leave with its exit code; InputError and OSError become one line on stderr and code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that a redirected stream cannot encode must not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main(args) or 0
     except (InputError, OSError) as error:  # OSError: a full disk, no permission; its text names the file

@@ -31,6 +31,7 @@ def option(
     *,
     unit: str = "",
     minimum: float | None = None,
+    maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     metavar: str | tuple[str, ...] | None = None,
     const: Any = None,
@@ -38,11 +39,12 @@ def option(
 ) -> Any:
     """One setting of an Options class.
 
-    minimum: the least allowed value; choices: the only allowed values; const: the value of a flag given without one;
-    aliases: other names of the flag; metavar: as in argparse, one name per value for tuples.
+    minimum, maximum: the bounds of a number; choices: the only allowed values; const: the value of a flag given without
+    one; aliases: other names of the flag; metavar: as in argparse, one name per value for tuples.
     """
-    described = {"help": help, "unit": unit, "minimum": minimum, "choices": choices, "metavar": metavar}
-    return field(default=default, metadata=described | {"const": const, "aliases": aliases})
+    described = {"help": help, "unit": unit, "choices": choices, "metavar": metavar, "const": const}
+    bounds = {"minimum": minimum, "maximum": maximum}
+    return field(default=default, metadata=described | bounds | {"aliases": aliases})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,10 +177,12 @@ def _boolean(text: str) -> bool:
 
 
 def _check(setting: Field, value: Any) -> None:
-    minimum, choices = setting.metadata["minimum"], setting.metadata["choices"]
+    minimum, maximum, choices = (setting.metadata[name] for name in ("minimum", "maximum", "choices"))
     if value is None:
         return
-    if minimum is not None and value < minimum:
+    if minimum is not None and not value >= minimum:  # nor is NaN
         raise InputError(f"--{setting.name} {value}: give at least {minimum}")
+    if maximum is not None and value > maximum:
+        raise InputError(f"--{setting.name} {value}: give at most {maximum}")
     if choices and value not in choices:
         raise InputError(f"--{setting.name} {value}: choose from {', '.join(choices)}")

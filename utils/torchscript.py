@@ -27,9 +27,17 @@ DTYPES = {
 
 
 def is_archive(path: Path) -> bool:
-    """Whether this zip file is a TorchScript archive. Raises zipfile.BadZipFile when it is truncated."""
+    """Whether this zip file of weights is a TorchScript archive.
+
+    Raises zipfile.BadZipFile when it is truncated, UnpicklingError when it would grow in memory: PyTorch compresses
+    nothing but programs, which are not read, so that all other members together are no larger than the file.
+    """
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        members = archive.infolist()
+        read = sum(member.file_size for member in members if "/code/" not in member.filename)
+        if read > path.stat().st_size:
+            raise pickle.UnpicklingError("weights_only: members are larger than the file")
+        return any(member.filename.endswith("/constants.pkl") for member in members)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -58,9 +66,9 @@ class _TreeUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("__torch__"):
-            return _Module
+            return type("_Module", (_Module,), {})  # one of its own, since a pickle can set attributes of what it gets
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
+            return lambda *arguments: _tensor(*arguments)
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if module == "torch" and name in DTYPES:
@@ -75,7 +83,10 @@ class _TreeUnpickler(pickle.Unpickler):
 
 
 def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
-    return torch.as_strided(storage, size, stride, offset).clone()
+    tensor = torch.as_strided(storage, size, stride, offset)
+    if tensor.numel() > storage.numel():  # as with strides of zero
+        raise pickle.UnpicklingError("weights_only: a tensor is larger than its storage")
+    return tensor.clone()
 
 
 def _flatten(module: _Module, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:

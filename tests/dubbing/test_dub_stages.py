@@ -91,5 +91,5 @@ def test_the_batch_is_halved_when_memory_runs_out_and_nothing_is_lost():
     mels = rng.normal(size=(10, 1, 80, 16)).astype(np.float32)
     generator = BatchedGenerator(Small(), Precision("fp32", CPU), 8)
     generated = generator(faces, mels)
-    assert (generator.batch_size, generator.halved) == (2, 2)
+    assert (generator.batches.batch_size, generator.batches.halved) == (2, 2)
     assert np.abs(generated.astype(int) - generate_faces(real, faces, faces, mels, Precision("fp32", CPU))).max() <= 1

@@ -286,11 +286,18 @@ def test_jobs_fail_alone_and_share_the_networks(script, generator, talking, spee
 
 
 def test_an_interrupt_leaves_nothing_behind(dub, tmp_path, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+    real, written = VideoWriter.write_picture, []
 
-    monkeypatch.setattr(dubber._Dub, "_generate", interrupt)
+    def interrupted(self, picture, time):
+        real(self, picture, time)
+        written.append([path.stat().st_size for path in tmp_path.iterdir()])
+        if len(written) == 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoWriter, "write_picture", interrupted)
     assert dub(*BOX).code == 130
+    assert len(written) == 20
+    assert len(written[-1]) == 1  # the file that was being written
     assert list(tmp_path.iterdir()) == []
 
 

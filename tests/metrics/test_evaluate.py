@@ -10,6 +10,7 @@ import torch
 
 import audio
 from conftest import NARROW
+from data.dataset import open_clips
 from footage import encode
 from hparams import hparams
 from metrics import generator_score, streaming
@@ -18,7 +19,7 @@ from metrics.experts import Expert, load_scorer
 from metrics.likeness import likeness
 from metrics.mfcc import mfcc
 from metrics.sync_offset import MAX_SHIFT, window_distances
-from models import published
+from models import Wav2Lip, published
 from models.syncnet_v2 import SyncNet_v2
 from utils.devices import Precision
 from utils.errors import InputError
@@ -216,8 +217,26 @@ def test_a_generator_is_scored_with_ceiling_floor_and_several_experts(
     rows = content["experts"][0]["sync"]
     assert len(rows) == 5
     assert all(row["clips"] == 1 and 0 <= row["distance"] <= 1.42 for row in rows.values())
-    assert rows["one still frame"]["confidence"] < 0.2
+    assert rows["real footage"] != rows["one still frame"] != rows["dubbed with another's speech"]
     assert result.out.count("sync accuracy") == 2
+
+
+def test_what_is_compared_are_the_true_frames_a_still_one_and_dubs_with_the_neighbours_speech(preprocessed):
+    clips = open_clips(preprocessed.root, "train", preprocessed.lists, NARROW)
+    network = Wav2Lip(NARROW.width).eval()
+    dubber = generator_score.ClipDubber(network, NARROW, Precision("fp32", CPU))
+    dubs = generator_score.compared_dubs(dubber, clips)
+    for (clip, other), real, still, dubbed, against in zip(
+        [(clips[0], clips[1]), (clips[1], clips[0])], dubs["real footage"], dubs["one still frame"],
+        dubs["dubbed with another's speech"], dubs["the same against the original speech"], strict=True,
+    ):  # fmt: skip
+        assert np.array_equal(real.faces, clip.faces[:75])
+        assert real.speech is clip
+        assert (still.faces == clip.faces[0]).all()
+        assert still.speech is dubbed.speech is other
+        assert against.speech is clip
+        assert np.array_equal(dubbed.faces, against.faces)
+        assert not np.array_equal(dubbed.faces, real.faces)
 
 
 class PerfectExpert(torch.nn.Module):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import http.server
+import re
 import threading
 
 import numpy as np
@@ -130,5 +131,10 @@ def test_a_damaged_file_is_found(published, script):
 def test_the_list_names_every_file_and_unknown_names_are_refused(script):
     listing = script("weights", "list").out
     assert all(entry.file in listing for entry in registry.PUBLISHED)
-    assert len({entry.sha256 for entry in registry.PUBLISHED}) == 6
+    for entry in registry.PUBLISHED:
+        assert re.fullmatch("[0-9a-f]{64}", entry.sha256)
+        assert entry.path.parent.is_dir()
+        assert entry.mirrors
+        assert all(mirror.startswith("https://") for mirror in entry.mirrors)
+    assert len({entry.sha256 for entry in registry.PUBLISHED}) == len(registry.PUBLISHED)
     assert "choose from" in script("weights", "fetch", "wav2lips").error

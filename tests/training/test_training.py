@@ -75,9 +75,22 @@ def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, t
 )
 def test_a_finetune_that_is_not_better_is_called_so(changes, better, said):
     start = {"mouth_l1": 0.05, "mouth_ssim": 0.8, "sync_distance": 0.6}
-    verdict = summary.compare_scores(start, start | changes)
+    verdict = summary.compare_scores(start, start | changes, {"sync_offset": 0.0, "sync_evidence": 20.0})
     assert verdict[0] is better
     assert said in verdict[1]
+
+
+def test_scores_of_an_expert_that_fails_on_the_real_footage_count_for_nothing():
+    start = {"mouth_l1": 0.05, "sync_distance": 0.6}
+    truth = {"sync_offset": 3.0, "sync_confidence": 0.08, "sync_evidence": 9.0}
+    better, verdict = summary.compare_scores(start, start | {"sync_distance": 0.4}, truth)
+    assert not better
+    assert "no score has changed" in verdict
+    assert "real footage at offset +3 with confidence 0.08" in verdict
+    better, verdict = summary.compare_scores(start, {"mouth_l1": 0.03, "sync_distance": 0.9}, truth)
+    assert better
+    unsure = {"sync_offset": 0.0, "sync_confidence": 0.02, "sync_evidence": 1.0}
+    assert "likeness alone" in summary.compare_scores(start, start, unsure)[1]
 
 
 def test_an_expert_that_keeps_guessing_is_told_why(preprocessed, tmp_path, script, monkeypatch):
@@ -114,8 +127,7 @@ def test_patience_ends_a_run_that_does_not_get_better(preprocessed, tmp_path, sc
     common = [*where(preprocessed, tmp_path), "--hparams", values, "--patience", 3]
     result = script(EXPERT, *common, "--max_steps", 1000)
     assert result.code == 0
-    (last,) = tmp_path.glob("checkpoint_step*.pth")
-    content = weight_files.read(last)
+    content = weight_files.read(max(tmp_path.glob("checkpoint_step*.pth")))
     losses = [entry["scores"]["loss"] for entry in content["history"]]
     assert losses.index(min(losses)) == len(losses) - 4
     assert content["global_step"] == 2 * (len(losses) - 1)
@@ -184,12 +196,13 @@ def test_the_sync_weight_is_switched_on_by_the_evaluation_and_kept_on_resume(pre
 
 @pytest.mark.slow
 def test_finetuning_takes_only_the_weights(preprocessed, expert, generator, tmp_path, script):
-    common = [*where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert, "--checkpoint_path", generator]
-    assert script(GENERATOR, *common, "--reset_optimizer", "--max_steps", 2).code == 0
-    assert (tmp_path / "checkpoint_step000000002.pth").exists()
-    resumed = script(GENERATOR, *common, "--max_steps", 9)  # generator.pth is at step 7, without optimizer state
-    assert "no optimizer state" in resumed.out
-    assert (tmp_path / "checkpoint_step000000009.pth").exists()
+    common = ["--syncnet_checkpoint_path", expert, "--checkpoint_path", generator, "--hparams", NARROW_TEXT]
+    fresh, resumed = where(preprocessed, tmp_path / "fresh"), where(preprocessed, tmp_path / "resumed")
+    assert script(GENERATOR, *fresh, *common, "--reset_optimizer", "--max_steps", 2).code == 0
+    assert (tmp_path / "fresh" / "checkpoint_step000000002.pth").exists()
+    result = script(GENERATOR, *resumed, *common, "--max_steps", 9)  # generator.pth is at step 7
+    assert "no optimizer state" in result.out
+    assert (tmp_path / "resumed" / "checkpoint_step000000009.pth").exists()
 
 
 def test_an_optimizer_state_as_old_as_the_published_ones_is_taken(tmp_path):
@@ -246,7 +259,8 @@ def test_ctrl_c_saves_a_checkpoint_and_says_where_to_go_on(preprocessed, tmp_pat
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     result = script(EXPERT, *where(preprocessed, tmp_path), "--hparams", NARROW_TEXT, "--max_steps", 1000)
     assert result.code == 130
-    (saved,) = tmp_path.glob("checkpoint_step*.pth")
+    first, saved = sorted(tmp_path.glob("checkpoint_step*.pth"))
+    assert torch.load(first, weights_only=True)["global_step"] == 1
     assert torch.load(saved, weights_only=True)["global_step"] == 5
     assert {number: signal.getsignal(number) for number in handlers} == handlers
 

@@ -1,8 +1,11 @@
 """Every form that weights come in, what is wrong with a file in one line, and writing that a crash cannot spoil."""
 
+import io
 import os
 import pickle
+import zipfile
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -10,8 +13,9 @@ import torch
 import golden
 from conftest import NARROW
 from models import SyncNet_color, Wav2Lip
+from models.checkpoint import load_network
 from runs import save_forms
-from utils import weight_files
+from utils import torchscript, weight_files
 from utils.errors import InputError
 
 
@@ -94,8 +98,6 @@ def test_another_width_is_named(network):
 
 
 def test_a_torchscript_archive_cannot_smuggle_a_program(tmp_path):
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         archive.writestr("a/constants.pkl", pickle.dumps(()))
         archive.writestr("a/data.pkl", pickle.dumps(Evil()))
@@ -117,3 +119,56 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert torch.equal(weight_files.read(path)["state_dict"]["a"], torch.ones(1))
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bytes_that_are_no_weights_get_a_line_whatever_they_make_the_reader_do(tmp_path):
+    path, rng = tmp_path / "noise.pth", np.random.default_rng(0)
+    starts = [b"", b"\x80\x02", b"\x80\x04", b"PK\x03\x04"]
+    noise = [start + rng.bytes(int(rng.integers(1, 3000))) for start in starts for _ in range(10)]
+    pickles = [
+        b"\x80\x02" + code for code in (b"0.", b"e.", b"a.", b"s.", b"u.", b"b.", b"R.", b"t.", b"h\x00.", b"Q.")
+    ]
+    for content in noise + pickles:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="no weight file"):
+            weight_files.read(path)
+
+
+def archive(path, *members: tuple[str, bytes], compression: int = zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, content in (("a/constants.pkl", pickle.dumps(())), *members):
+            file.writestr(name, content)
+    return path
+
+
+def test_malformed_torchscript_archives_get_a_line(tmp_path):
+    for content in (b"", b"N.", pickle.dumps(3), pickle.dumps({"a": 1}), b"(lp0\n.", b"cno.such\nthing\n."):
+        with pytest.raises(InputError, match="no weight file"):
+            weight_files.read(archive(tmp_path / "a.pt", ("a/data.pkl", content)))
+    with pytest.raises(InputError, match="no weight file"):
+        weight_files.read(archive(tmp_path / "b.pt"))
+
+
+def test_an_archive_cannot_grow_in_memory(tmp_path):
+    bomb = archive(tmp_path / "bomb.pt", ("a/data.pkl", bytes(50_000_000)), compression=zipfile.ZIP_DEFLATED)
+    assert bomb.stat().st_size < 100_000
+    with pytest.raises(InputError, match="refused for safety"):
+        weight_files.read(bomb)
+    storage = torch.zeros(1)
+    with pytest.raises(pickle.UnpicklingError, match="larger than its storage"):
+        torchscript._tensor(storage, 0, (1_000_000, 1_000_000), (0, 0))
+
+
+def test_what_one_archive_sets_on_a_function_is_gone_with_it(tmp_path):
+    unpickler = torchscript._TreeUnpickler(io.BytesIO(b"N."), None, "")
+    for where in (("torch._utils", "_rebuild_tensor_v2"), ("__torch__.a", "Net")):
+        first = unpickler.find_class(*where)
+        first.mark = "set by a pickle"
+        assert not hasattr(unpickler.find_class(*where), "mark")
+
+
+@pytest.mark.parametrize("saved", [{"width": "wide"}, {"width": -1}, {"mel_window": 2.5}])
+def test_saved_values_of_the_wrong_kind_get_a_line(tmp_path, saved):
+    torch.save({"state_dict": Wav2Lip(NARROW.width).state_dict(), "hparams": saved}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=f"{next(iter(saved))}="):
+        load_network(tmp_path / "a.pth", Wav2Lip)

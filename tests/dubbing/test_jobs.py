@@ -1,0 +1,124 @@
+"""Lists of dubs: what a row may set, where its paths are, which files may not be the same."""
+
+import json
+
+import pytest
+
+from conftest import NARROW, save_network
+from dubbing import Options, networks
+from dubbing.jobs import read_jobs
+from models import Wav2Lip
+from utils.errors import InputError
+
+BOX = "57 177 178 273"
+
+
+def write_list(path, *rows: dict):
+    path.write_text(json.dumps(list(rows)), encoding="utf-8")
+    return path
+
+
+def test_paths_in_a_list_are_relative_to_it(tmp_path):
+    folder = tmp_path / "a list"
+    folder.mkdir()
+    row = {"face": "f.mp4", "audio": "sub/a.wav", "outfile": "out/o.mp4", "checkpoint_path": "k.pth"}
+    (job,) = read_jobs(write_list(folder / "jobs.json", row), Options(), tmp_path)
+    assert (job.face, job.audio, job.outfile) == (folder / "f.mp4", folder / "sub/a.wav", folder / "out/o.mp4")
+    assert job.options.checkpoint_path == folder / "k.pth"
+    (folder / "jobs.csv").write_text(f"face,audio,outfile\n{tmp_path / 'f.mp4'},a.wav,o.mp4\n", encoding="utf-8")
+    (job,) = read_jobs(folder / "jobs.csv", Options(), tmp_path)
+    assert (job.face, job.outfile) == (tmp_path / "f.mp4", folder / "o.mp4")
+
+
+def test_no_job_writes_what_another_reads_or_writes(tmp_path):
+    one = {"face": "f.mp4", "audio": "a.wav", "outfile": "o.mp4"}
+    for other, said in (
+        ({"face": "o.mp4", "audio": "a.wav", "outfile": "p.mp4"}, "another job reads"),
+        ({"face": "f.mp4", "audio": "./o.mp4", "outfile": "p.mp4"}, "another job reads"),
+        ({"face": "f.mp4", "audio": "a.wav", "outfile": "./sub/../o.mp4"}, "another job writes"),
+    ):
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=said):
+            read_jobs(write_list(tmp_path / "jobs.json", one, other), Options(), tmp_path)
+
+
+def test_a_job_may_name_its_own_weights_precision_and_batch(tmp_path, script, talking, speech, generator, monkeypatch):
+    other = save_network(tmp_path / "other.pth", Wav2Lip)
+    loaded, real = [], networks.load_network
+    monkeypatch.setattr(networks, "load_network", lambda path, *rest: loaded.append(path.name) or real(path, *rest))
+    common = {"face": str(talking), "audio": str(speech), "box": BOX}
+    jobs = write_list(
+        tmp_path / "jobs.json",
+        common | {"outfile": "1.mp4"},
+        common | {"outfile": "2.mp4", "pads": "0 0 0 0"},
+        common | {"outfile": "3.mp4", "checkpoint_path": "other.pth", "precision": "fp32", "wav2lip_batch_size": 3},
+        common | {"outfile": "4.mp4", "checkpoint_path": "missing.pth"},
+    )
+    result = script("inference", "--jobs", jobs, "--checkpoint_path", generator, "--preview", 0.2)
+    assert result.code == 1
+    assert "job 4: " in result.error
+    assert "missing.pth: no such file" in result.error
+    assert loaded == [generator.name, "other.pth", "missing.pth"]  # the second job shares the first one's
+    records = [json.loads((tmp_path / f"{n}.mp4.json").read_text(encoding="utf-8")) for n in (1, 2, 3)]
+    assert [record["generator"]["file"] for record in records] == [str(generator), str(generator), str(other)]
+    assert records[2]["precision"] == "fp32"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02damaged"])
+def test_a_damaged_scorer_is_a_warning_and_the_dub_goes_on(dub, expert, tmp_path, monkeypatch, content):
+    damaged = tmp_path / "lipsync_expert.pth"
+    damaged.write_bytes(content)
+    monkeypatch.setattr(networks, "EXPERTS", (damaged, expert))
+    box = ["--box", *BOX.split(), "--preview", 0.2]
+    result = dub(*box)
+    assert result.code == 0
+    assert result.err.count("warning: no sync score by") == 1
+    assert "lipsync_expert.pth" in result.err
+    monkeypatch.setattr(networks, "EXPERTS", (damaged,))
+    assert dub(*box).code == 0
+    assert json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))["sync"] is None
+
+
+def test_without_a_score_no_scorer_is_read(dub, tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "load_expert", lambda precision: pytest.fail("a scorer is read"))
+    assert dub("--box", *BOX.split(), "--preview", 0.2, "--no_score").code == 0
+    assert json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))["sync"] is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--preview", -1], "--preview -1.0: give at least"),
+        (["--preview", "nan"], "--preview nan: give at least"),
+        (["--fps", "inf"], "--fps inf: give at most"),
+    ],
+)
+def test_numbers_that_make_no_sense_get_one_line(dub, flags, said):
+    result = dub(*flags)
+    assert (result.code, said in result.error) == (2, True), result.error
+
+
+def test_a_batch_that_is_made_smaller_is_told(dub, monkeypatch):
+    monkeypatch.setattr("dubbing.dubber.QUEUE_BYTES", 3_000_000)
+    result = dub("--box", *BOX.split(), "--wav2lip_batch_size", 64, "--preview", 0.2)
+    assert result.code == 0
+    assert "--wav2lip_batch_size 64: 3, since" in result.out
+
+
+def test_the_first_checkpoint_of_a_training_is_dubbed_into_a_folder(script, generator, talking, speech, tmp_path):
+    checkpoint = tmp_path / "savedmodel" / "checkpoint_step000000001.pth"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(generator.read_bytes())
+    result = script(
+        "inference", "--checkpoint_path", checkpoint, "--face", talking, "--audio", speech,
+        "--out-file", tmp_path / "output", "--box", *BOX.split(), "--preview", 0.2, "--no_score",
+    )  # fmt: skip
+    assert result.code == 0
+    assert (tmp_path / "output" / "talking head_a speech.mp4").exists()
+
+
+def test_networks_fit_options_that_ask_for_the_same_ones(generator):
+    loaded = networks.load_networks(Options(checkpoint_path=generator, no_score=True))
+    assert loaded.hp.width == NARROW.width
+    assert loaded.fit(Options(checkpoint_path=generator, no_score=True, pads=(1, 2, 3, 4)))
+    assert not loaded.fit(Options(checkpoint_path=generator, no_score=True, precision="fp32"))

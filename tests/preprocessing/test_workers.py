@@ -1,0 +1,171 @@
+"""The worker processes of preprocess.py: how many there are and where they run, and what one that is ended leaves."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from demo.portrait import make_clip
+from preprocessing.options import PreprocessingOptions
+from preprocessing.workers import worker_devices
+
+ROOT = Path(__file__).parent.parent.parent
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+CHILDREN = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")  # depends on how the kernel was built
+
+
+@pytest.fixture
+def machine(monkeypatch) -> Callable:
+    """machine(gpus=, cores=, here=, place=): the GPUs and cores that this machine has from now on, how many processes
+    torchrun has started on it, and which of them this one is."""
+
+    def make(gpus: int = 0, cores: int = 8, here: int | None = None, place: int = 0) -> None:
+        monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+        monkeypatch.setattr("os.cpu_count", lambda: cores)
+        for name, value in {"LOCAL_WORLD_SIZE": here, "LOCAL_RANK": None if here is None else place}.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, str(value))
+
+    return make
+
+
+def devices(on_gpu: bool, **settings) -> list[str]:
+    return worker_devices(PreprocessingOptions(data_root="raw", preprocessed_root="clips", **settings), on_gpu)
+
+
+def test_s3fd_gets_a_worker_on_each_gpu_up_to_ngpu(machine):
+    machine(gpus=4)
+    assert devices(True) == ["cuda:0"]
+    assert devices(True, ngpu=3) == ["cuda:0", "cuda:1", "cuda:2"]
+    assert devices(True, ngpu=9) == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+
+
+def test_without_a_gpu_or_a_detector_for_it_there_is_a_worker_for_each_core(machine):
+    machine(gpus=0, cores=6)
+    assert devices(True, ngpu=2) == ["cpu"] * 6
+    machine(gpus=2, cores=6)
+    assert devices(False, ngpu=2) == ["cpu"] * 6  # RetinaFace runs on the CPU
+    assert devices(True, device="cpu") == ["cpu"] * 6
+
+
+def test_a_device_given_by_name_has_one_worker(machine):
+    machine(gpus=4, cores=6)
+    assert devices(True, ngpu=2, device="cuda:3") == ["cuda:3"]
+
+
+def test_the_given_number_of_workers_takes_turns_at_the_devices(machine):
+    machine(gpus=4)
+    assert devices(True, workers=5, ngpu=2) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+    assert devices(True, workers=1, ngpu=2) == ["cuda:0"]
+    assert devices(False, workers=3) == ["cpu"] * 3
+
+
+def test_processes_of_torchrun_share_the_gpus_and_cores_of_their_machine(machine):
+    machine(gpus=2, cores=8, here=3, place=1)
+    assert devices(True) == ["cuda:1"]
+    assert devices(True, workers=2) == ["cuda:1"] * 2
+    assert devices(False) == ["cpu"] * 2
+    machine(gpus=2, cores=8, here=3, place=2)
+    assert devices(True) == ["cuda:0"]
+    machine(gpus=0, cores=2, here=3, place=2)
+    assert devices(True) == ["cpu"]
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory) -> Path:
+    """A video of 1 s; one of 4 s, long enough to be interrupted in; one of 1 s."""
+    folder = tmp_path_factory.mktemp("videos") / "raw"
+    folder.mkdir()
+    make_clip(folder / "a.mp4", start=1.0, seconds=1.0)
+    make_clip(folder / "b.mp4", start=1.0, seconds=4.0)
+    shutil.copy(folder / "a.mp4", folder / "c.mp4")
+    return folder
+
+
+def arguments(raw: Path, folder: Path) -> list:
+    return ["--data_root", raw, "--preprocessed_root", folder / "clips", "--filelists_dir", folder / "lists",
+            "--workers", 1]  # fmt: skip
+
+
+def start(raw: Path, folder: Path) -> subprocess.Popen:
+    """preprocess.py with one worker, in a process group of its own, as a terminal starts it."""
+    command = [sys.executable, "preprocess.py", *(str(argument) for argument in arguments(raw, folder))]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    """Process ids of its workers; multiprocessing starts a resource tracker besides."""
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    children = [int(child) for task in tasks for child in task.read_text().split()]
+    return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def whole_clips(folder: Path) -> list[str]:
+    """Names of the clips under their final names, each of which must be complete."""
+    names = {"a": 25, "b": 100, "c": 25}
+    clips = sorted(path for path in (folder / "clips" / "raw").iterdir() if not path.name.startswith("."))
+    for clip in clips:
+        pictures = {f"{n}.jpg" for n in range(names[clip.name])}
+        assert pictures | {"audio.wav", "clip.json"} <= {path.name for path in clip.iterdir()}
+    return [clip.name for clip in clips]
+
+
+def assert_the_same_command_makes_the_rest(script: Callable, raw: Path, folder: Path) -> None:
+    """Run preprocess.py again, after it has made clip a."""
+    first = folder / "clips" / "raw" / "a" / "0.jpg"
+    before = first.stat().st_mtime_ns
+    result = script("preprocess", *arguments(raw, folder))
+    assert result.code == 0, result.err
+    assert "3 videos, 1 finished before" in result.out
+    assert first.stat().st_mtime_ns == before
+    assert sorted(path.name for path in (folder / "clips" / "raw").iterdir()) == ["a", "b", "c"]
+    assert whole_clips(folder) == ["a", "b", "c"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHILDREN.exists(), reason="child processes are not listed in /proc")
+def test_a_worker_that_dies_gives_one_error_and_no_half_written_clip(raw, tmp_path, script):
+    with start(raw, tmp_path) as process:
+        wait_for(tmp_path / "clips" / "raw" / ".b.part" / "5.jpg", process)
+        (worker,) = workers_of(process)
+        os.kill(worker, signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "a worker process died" in error
+    assert "--workers" in error
+    assert "Traceback" not in err
+    assert whole_clips(tmp_path) == ["a"]
+    assert_the_same_command_makes_the_rest(script, raw, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_leaves_whole_clips_only_and_the_same_command_makes_the_rest(raw, tmp_path, script):
+    with start(raw, tmp_path) as process:
+        wait_for(tmp_path / "clips" / "raw" / ".b.part" / "5.jpg", process)
+        os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the workers too
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+    assert [path.name for path in (tmp_path / "clips" / "raw").iterdir()] == ["a"]  # b was given up
+    assert whole_clips(tmp_path) == ["a"]
+    assert_the_same_command_makes_the_rest(script, raw, tmp_path)
