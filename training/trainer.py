@@ -116,6 +116,8 @@ class Training(ABC):
             self.networks[""].network.train()
             if first == 0 or cut_off:  # by a stop during the evaluation
                 self._evaluate(first, self.metrics.last, held_out, log, stop)
+                if distributed.any_process(stop.asked):
+                    raise KeyboardInterrupt
             for step in range(first + 1, last + 1):
                 self._train_step(step, last, batches)
                 log.step_done()

@@ -77,3 +77,9 @@ def test_a_stop_cuts_an_evaluation_off_which_is_made_up_for_when_the_run_goes_on
     content = weight_files.read(tmp_path / "checkpoint_step000000006.pth")
     assert [entry["step"] for entry in content["history"]] == [0, 2, 4, 6]
     assert seen == [0, 2, 4, 4, 6]
+
+
+def test_a_stop_before_the_first_step_leaves_nothing_to_go_on_from(preprocessed, tmp_path, script, monkeypatch):
+    monkeypatch.setattr(ExpertTraining, "evaluate", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert script(EXPERT, *where(preprocessed, tmp_path), "--hparams", NARROW_TEXT, "--max_steps", 6).code == 130
+    assert steps(tmp_path) == []
