@@ -3,7 +3,8 @@
 The video is read twice at 25 frames a second, once for faces and once for what lies in them, and never held in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,13 +87,14 @@ def _add_frames(
     reader: VideoReader, faces: FaceTrack, streams: list[WindowStream], reference: Path | None
 ) -> Iterator[tuple[float, float, float]]:
     """Add every frame to the streams; yields the mouths' likeness to those of the reference, frame by frame."""
-    others = at_rate(VideoReader(reference).frames(), FPS) if reference else iter(())
+    others: Iterable[Frame] = at_rate(VideoReader(reference).frames(), FPS) if reference else ()
     cuts = set(faces.cuts)
-    for number, frame in enumerate(_frames(reader, "scoring")):
+    pairs = zip(_frames(reader, "scoring"), chain(others, repeat(None)), strict=False)
+    for number, (frame, other) in enumerate(pairs):
         found, box = faces.track.found[number], faces.track.boxes[number]
         for stream in streams:
             stream.add(number, stream.scorer.crop_face(frame.image, box) if found else None, number in cuts)
-        other, mouth = next(others, None), _lower_half(box, frame.image)
+        mouth = _lower_half(box, frame.image)
         if other is not None and found and min(mouth.width, mouth.height) >= SMALLEST_MOUTH:
             height, width = frame.image.shape[:2]
             image = other.image if other.image.shape == frame.image.shape else cv2.resize(other.image, (width, height))

@@ -1,4 +1,4 @@
-"""Speech with holes in its time stamps stays in time, copied or encoded anew; suffixes in capitals."""
+"""Times stay what they are: holes in speech, frames that are close together; suffixes in capitals."""
 
 from fractions import Fraction
 
@@ -51,3 +51,15 @@ def test_looking_for_cuts_keeps_little_of_a_frame():
     kept = [value for value in vars(finder).values() if value is not None]
     numbers = sum(getattr(value, "nbytes", 0) or len(value) * getattr(value, "itemsize", 10_000) for value in kept)
     assert numbers < 200 * 16 + 4_000
+
+
+def test_frames_closer_than_the_time_base_are_all_written_in_order(tmp_path):
+    times = [0.0, 1e-6, 2e-6, 0.04, 0.04, 0.08]
+    with VideoWriter(tmp_path / "a.mp4", Fraction(25)) as writer:
+        for time in times:
+            writer.write(np.zeros((64, 64, 3), np.uint8), time)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        written = [frame.time for frame in container.decode(video=0)]
+    assert len(written) == len(times)
+    assert all(later > earlier for earlier, later in zip(written, written[1:], strict=False))
+    assert np.allclose(written, times, atol=1e-3)
