@@ -1,5 +1,6 @@
 """Times stay what they are: holes in speech, frames that are close together; suffixes in capitals."""
 
+import itertools
 from fractions import Fraction
 
 import av
@@ -61,5 +62,5 @@ def test_frames_closer_than_the_time_base_are_all_written_in_order(tmp_path):
     with av.open(str(tmp_path / "a.mp4")) as container:
         written = [frame.time for frame in container.decode(video=0)]
     assert len(written) == len(times)
-    assert all(later > earlier for earlier, later in zip(written, written[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(written))
     assert np.allclose(written, times, atol=1e-3)
