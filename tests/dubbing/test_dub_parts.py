@@ -122,6 +122,12 @@ def test_colours_of_the_mouth_are_matched_to_the_skin_around_it():
     assert np.abs(tinted[0].astype(int) - skin[0])[inside].mean() > 9
 
 
+def test_the_colour_match_moves_no_level_far():
+    dark, bright = (np.full((1, 96, 96, 3), level, np.uint8) for level in (40, 200))
+    assert (match_colours(dark, bright) == 40 + 30).all()
+    assert (match_colours(bright, dark) == 200 - 30).all()
+
+
 @pytest.mark.parametrize("tilt", [0.0, 25.0, -40.0])
 def test_a_face_that_goes_back_unchanged_leaves_the_picture_as_it_was(tilt):
     picture = yuv.from_bgr(portrait(), "yuv420p")

@@ -36,6 +36,22 @@ def test_the_expert_is_shown_the_nearest_of_25_frames_a_second(fps):
     assert all(abs(face / fps - number / 25) <= 0.5 / fps + 1e-6 for number, face in enumerate(seen))
 
 
+def test_no_window_spans_the_place_where_the_video_starts_again():
+    windows = []
+
+    def embed_faces(faces, starts):
+        windows.extend(faces[start : start + 5, 0].tolist() for start in starts)
+        return torch.zeros(len(starts), 2)
+
+    expert = SimpleNamespace(embed_mel=lambda mel: torch.zeros(80, 2), embed_faces=embed_faces, missing=0.0, name="")
+    monitor = SyncMonitor(expert, np.zeros((80, 200)))
+    for n in range(30):
+        monitor.add(TimedFrame(n % 15, n / 25, None), np.array([n % 15]))
+    monitor.result()
+    assert len(windows) > 15
+    assert all(window == list(range(window[0], window[0] + 5)) for window in windows)
+
+
 def test_stages_keep_the_order_and_do_not_run_far_ahead():
     made, used = [], []
 

@@ -204,6 +204,14 @@ def test_a_published_folder_is_surveyed_and_its_lists_are_written(preprocessed, 
     assert "none: no such folder" in script("preprocess", *missing).error
 
 
+def test_a_clip_too_short_to_tell_has_no_offset(preprocessed, expert):
+    folder = next(path.parent for path in preprocessed.root.rglob("audio.wav"))  # two seconds
+    loaded = Expert.load(expert, Precision("fp32", torch.device("cpu")))
+    measured = survey.measure({"clip": "a/b"}, folder, loaded, NARROW)
+    assert measured["offset"] is measured["evidence"] is None
+    assert measured["sharpness"] > 0
+
+
 def test_the_expert_in_its_usual_place_is_taken(expert, tmp_path, monkeypatch):
     precision = Precision("fp32", torch.device("cpu"))
     monkeypatch.setattr(survey, "PUBLISHED_EXPERT", expert)
