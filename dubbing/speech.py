@@ -47,7 +47,6 @@ def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:
     frame = hp.win_size / hp.sample_rate  # seconds
     spoken = audio.speech_frames(powers)
     spoken = binary_closing(np.pad(spoken, 10, mode="edge"), np.ones(round(SHORTEST_REST / frame)))[10:-10]
-    spoken = spoken | audio.speech_frames(powers)
     spoken = binary_dilation(spoken, np.ones(2 * round(MARGIN / frame) + 1))
     times = np.arange(columns) / hp.mel_columns_per_second
     gate = spoken[np.minimum((times / frame).astype(int), len(spoken) - 1)].astype(np.float32)

@@ -46,3 +46,10 @@ def test_dubbed_frames_use_the_mel_start_of_training():
         assert audio.dub_mel_start(frame / 25, 1000) == audio.window_mel_start(frame - 1)
     assert audio.dub_mel_start(0.0, 1000) == 0
     assert audio.dub_mel_start(100.0, 200) == 200 - 16
+
+
+def test_quiet_noise_is_no_speech_however_it_varies():
+    levels = np.tile([-58.0, -64.0, -90.0], 20)  # dBFS
+    powers = 10 ** (levels / 10)
+    assert not audio.speech_frames(powers).any()
+    assert audio.speech_frames(powers * 1000).sum() == 40  # 30 dB louder: all but the softest

@@ -94,6 +94,14 @@ def test_blending_changes_nothing_where_the_mask_is_zero_and_replaces_where_it_i
         assert changed.max(axis=0)[1] < 161
 
 
+def test_a_full_range_picture_is_blended_with_in_its_own_range():
+    full = yuv.from_bgr(portrait(), "yuv420p").reformat(format="yuv420p", dst_color_range=yuv.FULL_RANGE)
+    full.color_range = yuv.FULL_RANGE
+    white = np.full((80, 80, 3), 255, np.uint8)
+    yuv.blend_bgr(full, Rect(100, 100, 180, 180), white, np.ones((80, 80), np.float32))
+    assert (yuv.planes(full)[0][104:176, 104:176] >= 254).all()  # in limited range white is 235
+
+
 def test_a_full_range_picture_stays_one():
     limited = yuv.from_bgr(portrait(), "yuv420p")
     full = limited.reformat(format="yuvj420p", dst_color_range=yuv.FULL_RANGE)

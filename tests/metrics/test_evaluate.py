@@ -18,7 +18,7 @@ from metrics import mfcc as mel_cepstrum
 from metrics.experts import Expert, load_scorer
 from metrics.likeness import likeness
 from metrics.mfcc import mfcc
-from metrics.sync_offset import MAX_SHIFT, window_distances
+from metrics.sync_offset import MAX_SHIFT, score_distances, window_distances
 from models import Wav2Lip, published
 from models.syncnet_v2 import SyncNet_v2
 from utils.devices import Precision
@@ -77,6 +77,15 @@ def test_outside_the_sound_the_scorers_own_missing_value_counts():
     assert zeros[0, MAX_SHIFT - 1] == 3.0  # the length of the face's own embedding
     assert np.isnan(window_distances(faces, np.array([0, 1]), sound)[0, MAX_SHIFT - 1])
     assert zeros[0, MAX_SHIFT] == zeros[1, MAX_SHIFT] == 2.0
+
+
+def test_evidence_counts_standard_errors_of_windows_that_do_not_overlap():
+    rng = np.random.default_rng(0)
+    distances = np.ones((500, 31), np.float32)
+    distances[:, 20] -= (0.2 + rng.normal(0, 0.1, 500)).astype(np.float32)
+    score = score_distances(distances)
+    assert score.offset == 20 - MAX_SHIFT
+    assert score.evidence == pytest.approx(0.2 / (0.1 / (500 / 5) ** 0.5), rel=0.1)
 
 
 @pytest.mark.parametrize("block", [8, 256])

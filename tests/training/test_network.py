@@ -5,10 +5,12 @@ import copy
 import pytest
 import torch
 
-from conftest import NARROW_TEXT
+from conftest import NARROW, NARROW_TEXT
 from hparams import hparams
+from models import Wav2Lip_disc_qual
 from runs import EXPERT, where
 from training import losses
+from training.generator import Discriminator
 from training.network import TrainableNetwork
 from utils import weight_files
 from utils.devices import Precision
@@ -58,6 +60,16 @@ def test_the_moving_average_follows_the_weights_and_goes_on_at_its_own_pace_afte
         each.update(201, 1000)
     assert torch.equal(network.best_weights.weight, resumed.best_weights.weight)
     assert torch.equal(network.network.weight, resumed.network.weight)
+
+
+def test_no_gradient_of_the_generators_loss_reaches_the_discriminator():
+    discriminator = Discriminator(Wav2Lip_disc_qual(NARROW.width), NARROW, FP32, 0.1)
+    generated = torch.rand(1, 3, 5, 96, 96, requires_grad=True)
+    discriminator.adversarial_loss(generated).backward()
+    assert generated.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in discriminator.network.parameters())
+    discriminator.train_on(generated, torch.rand(1, 3, 5, 96, 96))
+    assert all(parameter.grad is not None for parameter in discriminator.network.parameters())
 
 
 def test_the_best_weights_that_are_kept_are_the_averaged_ones(preprocessed, tmp_path, script):
