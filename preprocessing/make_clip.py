@@ -1,6 +1,5 @@
 """One video -> one clip folder: faces as <frame>.jpg, audio.wav, clip.json."""
 
-import multiprocessing.synchronize
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -48,20 +47,18 @@ class Job:
 class ClipMaker:
     """What one worker process keeps from clip to clip.
 
-    counter: a shared number of frames seen so far (multiprocessing.Value); stop: an event that the user's interrupt
-    sets.
+    counter: a shared number of frames seen so far (multiprocessing.Value); stop: a shared flag that an interrupt
+    sets, without a lock that a killed worker could take with it.
     """
 
-    def __init__(
-        self, detector_name: str, device: str, threads: int, counter: Any, stop: multiprocessing.synchronize.Event
-    ) -> None:
+    def __init__(self, detector_name: str, device: str, threads: int, counter: Any, stop: Any) -> None:
         self.detector = build_detector(detector_name, device, threads)
         self.threads, self.counter, self.stop = threads, counter, stop
 
     def counted(self, items: Iterable[Item]) -> Iterator[Item]:
         """Pass the items on, count them for the progress bar, and end when the user interrupts."""
         for item in items:
-            if self.stop.is_set():
+            if self.stop.value:
                 raise KeyboardInterrupt
             with self.counter.get_lock():
                 self.counter.value += 1

@@ -36,7 +36,7 @@ def make_clips(jobs: list[Job], options: PreprocessingOptions) -> list[dict]:
 def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[dict]:
     """Records as the clips are finished, in worker processes, one per entry of devices."""
     context = multiprocessing.get_context("spawn")
-    counter, stop, queue = context.Value("q", 0), context.Event(), context.Queue()
+    counter, stop, queue = context.Value("q", 0), context.RawValue("b", 0), context.Queue()
     for device in devices:
         queue.put(device)
     threads = max(1, (os.cpu_count() or 1) // len(devices))
@@ -53,7 +53,7 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
     except BrokenProcessPool as error:
         raise InputError("a worker process died, most likely for lack of memory; use fewer --workers") from error
     finally:
-        stop.set()
+        stop.value = 1
         pool.shutdown(cancel_futures=True)
         bar.close()
 

@@ -67,6 +67,9 @@ class GeneratorTraining(Training):
             path = options.disc_checkpoint_path
             if self.goes_on or (path is None and not self.weights_only):
                 path = saved_discriminator(self.start) or path
+            if path is None and self.start and not self.weights_only:
+                beside = self.start.with_name(f"disc_{self.start.name}")
+                print(f"{beside}: not there; the discriminator starts anew", flush=True)
             content = weight_files.read(path) if path else {}
             self.discriminator = Discriminator(Wav2Lip_disc_qual(hp.width), hp, precision, disc_rate, betas=GAN_BETAS)
             self.discriminator.restore(content, path, self.weights_only)
@@ -163,7 +166,4 @@ def saved_discriminator(generator: Path | None) -> Path | None:
     if generator is None:
         return None
     path = generator.with_name(f"disc_{generator.name}")
-    if not path.exists():
-        print(f"{path}: not there; the discriminator starts anew", flush=True)
-        return None
-    return path
+    return path if path.exists() else None
