@@ -16,7 +16,7 @@ from data.clip import Clip
 from hparams import HParams
 from metrics.experts import Expert
 from metrics.likeness import mouth_likeness
-from metrics.sync_offset import score_distances
+from metrics.sync_offset import SyncScore, score_distances
 from models.batched_generator import generate_faces
 from utils.devices import Precision
 
@@ -84,14 +84,13 @@ def generator_scores(dubber: ClipDubber, expert: Expert, clips: list[Clip]) -> t
     """
     scores = mean_likeness([dubber.redraw(clip) for clip in clips])
     dubs = [dubber.dub(clip, speech) for clip, speech in speech_pairs(clips)]
-    return scores | _sync_scores(expert, dubs), dubs[0]
+    return scores | _numbers(_sync_score(expert, dubs)), dubs[0]
 
 
 def footage_scores(expert: Expert, clips: list[Clip]) -> dict[str, float]:
     """The sync scores of the clips' own frames and speech: what a perfect generator would get; and sync_evidence."""
-    dubs = [real_footage(clip) for clip in clips]
-    score = score_distances(np.concatenate([sync_distances(expert, dub) for dub in dubs]))
-    return _sync_scores(expert, dubs) | ({} if score is None else {"sync_evidence": score.evidence})
+    score = _sync_score(expert, [real_footage(clip) for clip in clips])
+    return _numbers(score) | ({} if score is None else {"sync_evidence": score.evidence})
 
 
 def real_footage(clip: Clip) -> ClipDub:
@@ -116,8 +115,12 @@ def sync_distances(expert: Expert, dub: ClipDub) -> np.ndarray:
     return expert.distances(dub.faces, starts, dub.clip.times[starts], dub.speech.mel.T)
 
 
-def _sync_scores(expert: Expert, dubs: list[ClipDub]) -> dict[str, float]:
-    score = score_distances(np.concatenate([sync_distances(expert, dub) for dub in dubs]))
+def _sync_score(expert: Expert, dubs: list[ClipDub]) -> SyncScore | None:
+    """One score over the windows of all dubs."""
+    return score_distances(np.concatenate([sync_distances(expert, dub) for dub in dubs]))
+
+
+def _numbers(score: SyncScore | None) -> dict[str, float]:
     if score is None:
         return {}
     return {
