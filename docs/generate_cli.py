@@ -112,7 +112,7 @@ def _escaped(cell: str) -> str:
 
 
 def _flag(setting: Field) -> Flag:
-    names = ", ".join(f"`{name}`" for name in (f"--{setting.name}", *setting.metadata["aliases"]))
+    names = f"`--{setting.name}`"
     return Flag(names, _values(setting), _default(setting), setting.metadata["help"])
 
 

@@ -35,16 +35,15 @@ def option(
     choices: tuple[str, ...] | None = None,
     metavar: str | tuple[str, ...] | None = None,
     const: Any = None,
-    aliases: tuple[str, ...] = (),
 ) -> Any:
     """One setting of an Options class.
 
     minimum, maximum: the bounds of a number; choices: the only allowed values; const: the value of a flag given without
-    one; aliases: other names of the flag; metavar: as in argparse, one name per value for tuples.
+    one; metavar: as in argparse, one name per value for tuples.
     """
     described = {"help": help, "unit": unit, "choices": choices, "metavar": metavar, "const": const}
     bounds = {"minimum": minimum, "maximum": maximum}
-    return field(default=default, metadata=described | bounds | {"aliases": aliases})
+    return field(default=default, metadata=described | bounds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +101,7 @@ def changed(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
 def add_flags(parser: argparse.ArgumentParser, options_class: type[Options]) -> None:
     """A flag for every setting of the class."""
     for setting in fields(options_class):
-        flags = [f"--{setting.name}", *setting.metadata["aliases"]]
-        parser.add_argument(*flags, **_argparse_settings(setting))
+        parser.add_argument(f"--{setting.name}", **_argparse_settings(setting))
 
 
 def from_args(options_class: type[OptionsType], args: argparse.Namespace) -> OptionsType:
