@@ -74,6 +74,19 @@ class HParams:
     syncnet_eval_interval: int = 10000  # steps
     syncnet_checkpoint_interval: int = 10000  # steps
 
+    # Refiner training
+    refiner_size: int = 256  # pixels, both sides of a refined face: 192, 256, 384 or 512
+    refiner_width: float = 1.0  # factor on its channel counts
+    refiner_references: int = 4  # sharp crops that a frame is refined with
+    refiner_bank: int = 384  # sharp crops that are kept of a person, or with --bank clip of each clip
+    refiner_batch_size: int = 8  # frames in one step, over all processes
+    refiner_lr: float = 1.5e-3
+    refiner_ema: float = 0.99  # see ema
+    refiner_gradient_wt: float = 1.0  # of the pictures' gradients, against L1
+    refiner_texture_wt: float = 0.5  # of the amount of texture, against L1
+    refiner_eval_interval: int = 250  # steps
+    refiner_checkpoint_interval: int = 250  # steps
+
     @property
     def mel_columns_per_second(self) -> float:
         return self.sample_rate / self.hop_size
@@ -95,10 +108,14 @@ class HParams:
             "seed", "num_workers", "save_optimizer_state", "augment", "clip_norm", "warmup_steps", "cosine_lr",
             "compile", "syncnet_all_pairs",
             "sync_batch_norm", "ema", "syncnet_ema", "syncnet_wt", "disc_wt", "preemphasis", "fmin",
+            "refiner_ema", "refiner_gradient_wt", "refiner_texture_wt",
         }  # fmt: skip
         for name, value in asdict(self).items():
             if name != "min_level_db" and (value < 0 or (value == 0 and name not in may_be_zero)):
                 raise InputError(f"--hparams {name}={value}: give a number above zero")
+        if self.refiner_size not in REFINER_SIZES:
+            sizes = ", ".join(map(str, REFINER_SIZES))
+            raise InputError(f"--hparams refiner_size={self.refiner_size}: choose from {sizes}")
         return self
 
     @classmethod
@@ -128,6 +145,11 @@ MEL_NAMES = (
     "sample_rate", "n_fft", "win_size", "hop_size", "num_mels", "fmin", "fmax", "preemphasis", "ref_level_db",
     "min_level_db", "max_abs_value",
 )  # fmt: skip
-NETWORK_NAMES = (*MEL_NAMES, "img_size", "fps", "window_frames", "mel_window", "width")
+NETWORK_NAMES = (
+    *MEL_NAMES, "img_size", "fps", "window_frames", "mel_window", "width",
+    "refiner_size", "refiner_width", "refiner_references",
+)  # fmt: skip
+
+REFINER_SIZES = (192, 256, 384, 512)
 
 hparams = HParams()

@@ -22,10 +22,10 @@ def augment(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         wide = cv2.copyMakeBorder(face, SHIFT, SHIFT, SHIFT, SHIFT, cv2.BORDER_REPLICATE)
         shifted = wide[y : y + S, x : x + S]
         out[:] = cv2.flip(shifted, 1) if mirrored else shifted
-    return cv2.LUT(moved.reshape(-1, S, 3), _levels(rng)).reshape(moved.shape)
+    return cv2.LUT(moved.reshape(-1, S, 3), random_levels(rng)).reshape(moved.shape)
 
 
-def _levels(rng: np.random.Generator) -> np.ndarray:
+def random_levels(rng: np.random.Generator) -> np.ndarray:
     """For every level and channel the level it becomes: uint8 [1, 256, 3]."""
     gain = 1 + rng.uniform(-CONTRAST, CONTRAST) + rng.uniform(-COLOUR, COLOUR, 3)
     offset = rng.uniform(-BRIGHTNESS, BRIGHTNESS)

@@ -41,6 +41,7 @@ class Clip:
         if not sound.exists():
             raise InputError(f"{folder}: has no audio.wav; run preprocess.py again")
         self.frames = np.array([number for number, _ in pictures])
+        self.names = [entry.name for _, entry in pictures]
         record = read_record(folder)
         self.times = self.frames + record.get("sound_offset", 0)
         self.cuts = record.get("cuts", [])
@@ -49,11 +50,15 @@ class Clip:
             _make(folder, pictures, sound, origin, hp)
 
     def __getstate__(self) -> dict[str, Any]:  # loader processes open the arrays themselves
-        return {name: self.__dict__[name] for name in ("folder", "frames", "times", "cuts")}
+        return {name: self.__dict__[name] for name in ("folder", "frames", "names", "times", "cuts")}
 
     @cached_property
     def faces(self) -> np.ndarray:
         return np.load(self.folder / "faces.npy", mmap_mode="r")
+
+    def picture(self, row: int) -> np.ndarray:
+        """The crop of a row as it was stored, uint8 BGR [h, w, 3]."""
+        return read_image(self.folder / self.names[row])
 
     @cached_property
     def mel(self) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +23,11 @@ from dubbing.options import Options
 from dubbing.paste import FaceRegion, blend, crop_face, match_colours, paste_face
 from dubbing.pipeline import BackgroundSink, prefetch
 from dubbing.record import INTERPOLATED, UNCHANGED, ContactSheet, Progress, Record, StageTimer, StateLog
+from dubbing.refining import bank_of_video, match_grain
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import load_speech
 from dubbing.sync_monitor import SyncMonitor
+from face_detection.crop import to_network_size
 from face_detection.sparse import resembles
 from media import codecs, yuv
 from media.writer import VideoWriter
@@ -52,14 +54,15 @@ class Dubber:
 
 
 class FrameTask(NamedTuple):
-    """One output frame. face: the crop that the network takes, uint8 [S, S, 3], where there is a region; generated:
-    the new face, as soon as there is one."""
+    """One output frame. face: the crop that the generator takes, uint8 [S, S, 3], where there is a region; sharp: the
+    same at the refiner's size, where it is refined; generated: the new face, as soon as there is one."""
 
     frame: TimedFrame
     region: FaceRegion | None
     state: str
     face: np.ndarray | None
     mel_start: int
+    sharp: np.ndarray | None = None
     generated: np.ndarray | None = None
 
 
@@ -83,6 +86,12 @@ class _Dub:
         device = networks.generator.precision.device
         with self.timer("faces"):
             self.faces = find_regions(self.source, self.encoding.pix_fmt, self.seconds, options, device, progress)
+        self.refiner, self.bank, self.refined = networks.refiner, None, 0
+        if self.refiner:
+            with self.timer("references"):
+                self.bank = self.refiner.bank or bank_of_video(
+                    self.source, self.faces, self.encoding.pix_fmt, self.refiner
+                )
         self.frames = self.source.frames_in(self.seconds, options.keep_length)
         self.sheet = ContactSheet(self.frames) if options.report else None
 
@@ -131,7 +140,10 @@ class _Dub:
                 else:  # no missed face: something else is shown for a moment
                     region, state, face = None, UNCHANGED, None
             start = mels.dub_mel_start(frame.time, columns, hp, options.published_timing)
-            yield FrameTask(frame, region, state, face, start)
+            sharp = None
+            if self.refiner and region and region.rect.height > hp.img_size:  # a smaller one has nothing to gain
+                sharp = crop_face(frame.picture, region, self.refiner.size)
+            yield FrameTask(frame, region, state, face, start, sharp)
             if options.published_timing and mels.mel_column(frame.time, hp) + hp.mel_window > columns:
                 return
 
@@ -150,15 +162,32 @@ class _Dub:
                     new = networks.generator(shown, windows)
                 except torch.OutOfMemoryError as error:
                     raise InputError("--device: has too little memory for one frame; use --device cpu") from error
-                if style == "soft":
+            refined = self._refine([tasks[number] for number in numbers], new, shown)
+            if style == "soft":
+                with self.timer("generate"):
                     new = match_colours(new, shown)
-            generated = dict(zip(numbers, new, strict=True))
-            blended = dict(zip(numbers, blend(new, shown, style), strict=True))
+            generated = {number: refined.get(row, new[row]) for row, number in enumerate(numbers)}
+            small = np.stack([to_network_size(face, networks.hp.img_size) for face in generated.values()])
+            blended = dict(zip(numbers, blend(small, shown, style), strict=True))
         for number, task in enumerate(tasks):
             if self.monitor:
                 with self.timer("score"):
                     self.monitor.add(task.frame, blended.get(number))
             yield task._replace(generated=generated.get(number))
+
+    def _refine(self, tasks: list[FrameTask], generated: np.ndarray, shown: np.ndarray) -> dict[int, np.ndarray]:
+        """By row the refined faces of those that are to be, in the colours and with the grain of the frames."""
+        own = {row: task.sharp for row, task in enumerate(tasks) if task.sharp is not None}
+        if self.refiner is None or self.bank is None or not own:
+            return {}
+        rows, sharp = list(own), np.stack(list(own.values()))
+        self.refined += len(rows)
+        with self.timer("refine"):
+            faces = self.refiner(generated[rows], sharp, self.bank)
+            if self.options.paste == "soft":
+                faces = match_colours(faces, shown[rows])
+            numbers = (tasks[row].frame.number for row in rows)
+            return dict(zip(rows, map(match_grain, faces, sharp, numbers), strict=True))
 
     def _finish(self, task: FrameTask, writer: VideoWriter) -> None:
         """Paste, encode, note; in the order of the frames."""
@@ -174,6 +203,12 @@ class _Dub:
             writer.write_picture(picture, time)
         self.states.add(task.state, time, 1 / float(self.source.rate))
 
+    def _refiner_record(self) -> dict[str, Any] | None:
+        if self.refiner is None:
+            return None
+        bank = "person" if self.refiner.bank else "video"
+        return {"file": str(self.refiner.path), "size": self.refiner.size, "references": bank, "frames": self.refined}
+
     def _record(self) -> Record:
         options, networks, precision = self.options, self.networks, self.networks.generator.precision
         return Record(
@@ -181,6 +216,7 @@ class _Dub:
             audio=str(self.audio),
             outfile=str(self.outfile),
             generator={"file": str(networks.path), "sha256": networks.sha256},
+            refiner=self._refiner_record(),
             precision=precision.name,
             device=str(precision.device),
             timing="published" if options.published_timing else "training",

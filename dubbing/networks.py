@@ -7,28 +7,30 @@ from pathlib import Path
 from dubbing.options import Options
 from hparams import HParams
 from metrics.experts import Expert
-from models import Wav2Lip
+from models import Wav2Lip, face_refiner
 from models.batched_generator import BatchedGenerator, fold_batch_norms
 from models.checkpoint import load_network
-from models.published import EXPERTS, default_generator
+from models.face_refiner import PERSON, FaceRefiner
+from models.published import BUNDLED_REFINER, EXPERTS, default_generator
 from utils.devices import Precision, pick_device
 from utils.errors import InputError
 from utils.files import sha256
 
 BATCH_CPU, BATCH_GPU = 16, 128
-SETTINGS = ("checkpoint_path", "hparams", "device", "precision", "wav2lip_batch_size", "no_score")
+SETTINGS = ("checkpoint_path", "hparams", "device", "precision", "wav2lip_batch_size", "no_score", "refine")
 
 
 @dataclass(frozen=True)
 class Networks:
     """hp, path, sha256: of the generator; expert: what scores the sync, where there is one;
-    options: what they were loaded with."""
+    refiner: what sharpens the mouths, where that is wanted; options: what they were loaded with."""
 
     generator: BatchedGenerator
     hp: HParams
     path: Path
     sha256: str
     expert: Expert | None
+    refiner: FaceRefiner | None
     options: Options
 
     def fit(self, options: Options) -> bool:
@@ -46,7 +48,27 @@ def load_networks(options: Options) -> Networks:
     batch_size = options.wav2lip_batch_size or (BATCH_CPU if precision.device.type == "cpu" else BATCH_GPU)
     expert = None if options.no_score else load_expert(Precision("auto", precision.device))
     batched = BatchedGenerator(fold_batch_norms(generator, precision), precision, batch_size)
-    return Networks(batched, hp, path, sha256(path), expert, options)
+    hashed = sha256(path)
+    refiner = load_refiner(options.refine, path, hashed, Precision("auto", precision.device))
+    return Networks(batched, hp, path, hashed, expert, refiner, options)
+
+
+def load_refiner(wanted: str, generator: Path, generator_sha256: str, precision: Precision) -> FaceRefiner | None:
+    """The refiner that `--refine` asks for. One that belongs to another generator is used only where it is named, with
+    a warning."""
+    if wanted == "off":
+        return None
+    if wanted != "auto":
+        refiner = face_refiner.load(Path(wanted), precision)
+        if refiner.generator != generator_sha256:
+            print(f"warning: {wanted} was trained with another generator than {generator}", file=sys.stderr, flush=True)
+        return refiner
+    for path in filter(Path.exists, (generator.with_name(PERSON), BUNDLED_REFINER)):
+        refiner = face_refiner.load(path, precision)
+        if refiner.generator == generator_sha256:
+            print(f"refiner: {path}", flush=True)
+            return refiner
+    return None
 
 
 def load_expert(precision: Precision) -> Expert | None:

@@ -41,25 +41,30 @@ def soft_mask(size: int) -> np.ndarray:
 
 
 @lru_cache
-def _mask_slope(size: int) -> np.ndarray:
+def mask_slope(size: int) -> np.ndarray:
     """Where generated and shown skin are compared: in the mask's slope; float32 [size, size]."""
     mask = soft_mask(size)
     return mask * (1 - mask)
 
 
 def match_colours(generated: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """The generated faces, uint8 BGR [B, S, S, 3], with the colours that `shown` (likewise) has around the mouth.
+    """The generated faces, uint8 BGR [B, S, S, 3], with the colours that `shown`, likewise of any size, has around the
+    mouth.
 
-    Their difference in the mask's slope is spread smoothly over the mouth (normalised convolution).
+    Their difference in the mask's slope is spread smoothly over the mouth (normalised convolution), at the size of
+    `shown`.
     """
-    size = generated.shape[1]
-    weight = _mask_slope(size)
+    size, full = shown.shape[1], generated.shape[1]
+    weight = mask_slope(size)
     sigma = SMOOTHNESS * size
     spread_weight = cv2.GaussianBlur(weight, (0, 0), sigma) + 1e-6
     matched = np.empty_like(generated)
     for n, (ours, theirs) in enumerate(zip(generated, shown, strict=True)):
-        difference = (theirs.astype(np.float32) - ours) * weight[..., None]
+        small = ours if full == size else cv2.resize(ours, (size, size), interpolation=cv2.INTER_AREA)
+        difference = (theirs.astype(np.float32) - small) * weight[..., None]
         change = cv2.GaussianBlur(difference, (0, 0), sigma) / spread_weight[..., None]
+        if full != size:
+            change = cv2.resize(change, (full, full), interpolation=cv2.INTER_LINEAR)
         matched[n] = np.clip(np.rint(ours + np.clip(change, -LARGEST_CHANGE, LARGEST_CHANGE)), 0, 255)
     return matched
 

@@ -26,15 +26,17 @@ DIFFERENCE_GAIN = 4
 class Record:
     """What was done: the content of <outfile>.json.
 
-    frames, and of these dubbed, interpolated (between two detections) and unchanged (no face); ranges: the times of
-    each state in seconds; sync: offset, LSE-D and LSE-C as evaluate.py gives them, None where nothing could be scored;
-    busy: seconds that each stage worked, which overlap.
+    refiner: its file, the size of its faces, where its references came from and how many frames were refined; frames,
+    and of these dubbed, interpolated (between two detections) and unchanged (no face); ranges: the times of each state
+    in seconds; sync: offset, LSE-D and LSE-C as evaluate.py gives them, None where nothing could be scored; busy:
+    seconds that each stage worked, which overlap.
     """
 
     face: str
     audio: str
     outfile: str
     generator: dict[str, str]
+    refiner: dict[str, Any] | None
     precision: str
     device: str
     timing: str

@@ -84,7 +84,7 @@ def generator_scores(dubber: ClipDubber, expert: Expert, clips: list[Clip]) -> t
     """
     scores = mean_likeness([dubber.redraw(clip) for clip in clips])
     dubs = [dubber.dub(clip, speech) for clip, speech in speech_pairs(clips)]
-    return scores | _numbers(_sync_score(expert, dubs)), dubs[0]
+    return scores | sync_numbers(expert, dubs), dubs[0]
 
 
 def footage_scores(expert: Expert, clips: list[Clip]) -> dict[str, float]:
@@ -113,6 +113,11 @@ def sync_distances(expert: Expert, dub: ClipDub) -> np.ndarray:
     starts = dub.clip.run_starts(frames)
     starts = starts[starts <= len(dub.faces) - frames]
     return expert.distances(dub.faces, starts, dub.clip.times[starts], dub.speech.mel.T)
+
+
+def sync_numbers(expert: Expert, dubs: list[ClipDub]) -> dict[str, float]:
+    """sync_distance, sync_confidence and sync_offset over the windows of all dubs; {} where they are too short."""
+    return _numbers(_sync_score(expert, dubs))
 
 
 def _sync_score(expert: Expert, dubs: list[ClipDub]) -> SyncScore | None:

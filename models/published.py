@@ -69,6 +69,7 @@ PUBLISHED = (
     ),
 )  # fmt: skip
 BUNDLED_GENERATOR = ROOT / "checkpoints" / "wav2lip_small.safetensors"
+BUNDLED_REFINER = ROOT / "checkpoints" / "refiner_small.safetensors"
 BUNDLED_EXPERT = ROOT / "checkpoints" / "lipsync_expert_small.safetensors"
 PUBLISHED_SCORER = ROOT / "checkpoints" / "syncnet_v2.model"  # of the field's LSE-D and LSE-C; to be put there by hand
 PUBLISHED_EXPERT = ROOT / "checkpoints" / "lipsync_expert.pth"
@@ -88,6 +89,11 @@ def default_generator() -> Path:
     """The best generator that is there: a published one before the bundled one."""
     paths = [*(published(name).path for name in GENERATORS), BUNDLED_GENERATOR]
     return _existing(paths, "--checkpoint_path")[0]
+
+
+def default_expert() -> Path:
+    """The best lip-sync expert that is there."""
+    return _existing([*EXPERTS], "--syncnet_checkpoint_path")[0]
 
 
 def default_scorers() -> list[Path]:

@@ -11,6 +11,7 @@ import color_syncnet_train
 import evaluate
 import inference
 import preprocess
+import refiner_train
 import wav2lip_train
 import weights
 from demo.portrait import SPEECH, make_clip
@@ -23,6 +24,7 @@ SCRIPTS = {
     "preprocess": preprocess,
     "color_syncnet_train": color_syncnet_train,
     "wav2lip_train": wav2lip_train,
+    "refiner_train": refiner_train,
     "inference": inference,
     "evaluate": evaluate,
     "weights": weights,

@@ -11,7 +11,7 @@ from hparams import HParams
 from models import SyncNet_color
 from training import losses
 from training.network import TrainableNetwork
-from training.options import TrainingOptions
+from training.options import ExpertOptions
 from training.trainer import Schedule, Training
 
 PLATEAU_STEPS = 1000
@@ -24,7 +24,7 @@ class ExpertTraining(Training):
 
     windows_class = ExpertWindows
 
-    def __init__(self, options: TrainingOptions) -> None:
+    def __init__(self, options: ExpertOptions) -> None:
         super().__init__(options)
         hp = self.hp
         self.expert = TrainableNetwork(SyncNet_color(hp.width), hp, self.precision, hp.syncnet_lr, ema=hp.syncnet_ema)

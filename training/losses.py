@@ -5,6 +5,8 @@ import torch.nn.functional as F
 
 from models.inputs import expert_faces
 
+TEXTURE_CELLS = 32  # across the face
+
 
 def cosine_bce(audio: torch.Tensor, face: torch.Tensor, in_sync: torch.Tensor) -> torch.Tensor:
     """BCE of the embeddings' cosine similarity against in_sync.
@@ -48,3 +50,27 @@ def generator_loss(
     """s·sync + d·adversarial + (1-s-d)·L1."""
     l1_weight = 1.0 - sync_weight - adversarial_weight
     return sync_weight * sync + adversarial_weight * adversarial + l1_weight * l1
+
+
+def refined_losses(refined: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of refined lower halves [B, 3, H, W] in 0..1 beside the true ones, each a mean under weight [H, W].
+
+    l1; gradient: L1 of the differences of neighbouring pixels; texture: by how much the strength of the Laplacian, as
+    a local average, is wrong, wherever its lines may lie: L1 alone makes what cannot be foreseen smooth.
+    """
+    difference = refined - target
+    across, down = difference.diff(dim=-1).abs(), difference.diff(dim=-2).abs()
+    texture = (_texture(refined) - _texture(target)).abs()
+    return {
+        "l1": (weight * difference.abs()).mean(),
+        "gradient": (weight[:, 1:] * across).mean() + (weight[1:] * down).mean(),
+        "texture": texture.mean(),
+    }
+
+
+def _texture(pictures: torch.Tensor) -> torch.Tensor:
+    """Local averages of the Laplacian's absolute value, about a sixteenth of the width apart."""
+    luma = pictures.mean(dim=1, keepdim=True)
+    kernel = luma.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+    cells = pictures.shape[-1] // TEXTURE_CELLS
+    return F.avg_pool2d(F.conv2d(luma, kernel, padding=1).abs(), 2 * cells, cells)

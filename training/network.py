@@ -63,13 +63,13 @@ class TrainableNetwork:
     def backward(self, loss: torch.Tensor) -> None:
         self.scaler.scale(loss / self.hp.accumulate).backward()
 
-    def update(self, step: int, last_step: int) -> None:
+    def update(self, step: int, progress: float) -> None:
         """One optimizer step with the gradients gathered since the one before."""
         self.scaler.unscale_(self.optimizer)
         if self.hp.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.hp.clip_norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * lr_factor(step, last_step, self.hp)
+            group["lr"] = self.lr * lr_factor(step, progress, self.hp)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -123,10 +123,13 @@ class TrainableNetwork:
         return {"state": saved["state"], "param_groups": groups}
 
 
-def lr_factor(step: int, last_step: int, hp: HParams) -> float:
-    """The learning rate of a step as a part of the full one: warmed up, then with cosine_lr falling to zero."""
+def lr_factor(step: int, progress: float, hp: HParams) -> float:
+    """The learning rate of a step as a part of the full one: warmed up, then with cosine_lr falling to zero.
+
+    progress: how much of the training is done before this step, 0..1.
+    """
     warm = min(1.0, step / hp.warmup_steps) if hp.warmup_steps else 1.0
-    fall = 0.5 * (1 + math.cos(math.pi * (step - 1) / last_step)) if hp.cosine_lr else 1.0
+    fall = 0.5 * (1 + math.cos(math.pi * progress)) if hp.cosine_lr else 1.0
     return warm * fall
 
 

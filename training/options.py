@@ -1,4 +1,4 @@
-"""Settings of color_syncnet_train.py and wav2lip_train.py."""
+"""Settings of color_syncnet_train.py, wav2lip_train.py and refiner_train.py."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,13 @@ from utils.options import CommonOptions, option
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(CommonOptions):
-    """What both trainings take."""
+    """What all trainings take."""
 
     data_root: Path = option("the --preprocessed_root of preprocess.py")
     checkpoint_dir: Path = option("the run: checkpoints, logs, samples")
-    checkpoint_path: Path | None = option("start here; else from the newest in --checkpoint_dir", None)
-    reset_optimizer: bool = option("take only its weights and count from step 0", False)
     filelists_dir: Path = option("where train.txt and eval.txt are", Path("filelists"))
     max_steps: int | None = option("stop at this step; else by hparams nepochs", None, unit="steps", minimum=1)
+    max_minutes: float | None = option("stop after so long", None, unit="minutes", minimum=0.01)
     patience: int | None = option("stop after N evaluations without a better one", None, metavar="N", minimum=1)
     keep: int = option("numbered checkpoints to keep", 5, metavar="N", minimum=1)
     num_workers: int | None = option("loader processes; else hparams num_workers", None, minimum=0)
@@ -28,9 +27,35 @@ class TrainingOptions(CommonOptions):
         """The changes to hparams.py, --num_workers among them."""
         return self.hparams if self.num_workers is None else f"{self.hparams},num_workers={self.num_workers}"
 
+    @property
+    def start(self) -> Path | None:
+        """The weights to start from."""
+        return None
+
+    @property
+    def weights_only(self) -> bool:
+        """Whether a run takes nothing but the weights from there."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratorOptions(TrainingOptions):
+class ExpertOptions(TrainingOptions):
+    """What a training that goes on from published checkpoints takes: the expert's, and the generator's."""
+
+    checkpoint_path: Path | None = option("start here; else from the newest in --checkpoint_dir", None)
+    reset_optimizer: bool = option("take only its weights and count from step 0", False)
+
+    @property
+    def start(self) -> Path | None:
+        return self.checkpoint_path
+
+    @property
+    def weights_only(self) -> bool:
+        return self.reset_optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorOptions(ExpertOptions):
     """What the generator's training takes besides."""
 
     syncnet_checkpoint_path: Path = option("the lip-sync expert")
@@ -41,3 +66,24 @@ class GeneratorOptions(TrainingOptions):
         super().__post_init__()
         if self.disc_checkpoint_path and not self.gan:
             raise InputError("--disc_checkpoint_path: add --gan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinerOptions(TrainingOptions):
+    """What the refiner's training takes."""
+
+    checkpoint_path: Path | None = option("the generator whose faces are refined; else as in inference.py", None)
+    refiner_path: Path | None = option("start from these weights, such as a refiner of other people", None)
+    syncnet_checkpoint_path: Path | None = option("the expert that watches over lip-sync; else the best there is", None)
+    bank: str = option(
+        "references: one bank of the person in all clips, or for a refiner of anyone of each clip itself", "person",
+        choices=("person", "clip"),
+    )  # fmt: skip
+
+    @property
+    def start(self) -> Path | None:
+        return self.refiner_path
+
+    @property
+    def weights_only(self) -> bool:
+        return self.refiner_path is not None

@@ -27,16 +27,16 @@ def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
     newest = max(options.checkpoint_dir.glob(PATTERN), default=None)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if newest is None:
-        return options.checkpoint_path, options.reset_optimizer
+        return options.start, options.weights_only
     if restarted:
         print(f"goes on from {newest}", flush=True)
         return newest, False
-    if options.reset_optimizer:
+    if options.weights_only:
         raise InputError(
             f"--checkpoint_dir {options.checkpoint_dir}: holds a run already ({newest.name}); to go on with it leave "
-            "out --reset_optimizer and --checkpoint_path, to start anew give another folder"
+            "out the weights to start from and --reset_optimizer, to start anew give another folder"
         )
-    given = options.checkpoint_path
+    given = options.start
     if given is not None and given.resolve() != newest.resolve():
         raise InputError(
             f"--checkpoint_path {given}: --checkpoint_dir {options.checkpoint_dir} holds a run up to {newest.name}; to "

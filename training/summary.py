@@ -67,7 +67,7 @@ def compare_scores(start: dict[str, float], best: dict[str, float], truth: dict[
     """Whether the best scores beat those of the start, and a sentence: better means that likeness or lip-sync has
     gained more than MARGIN and neither has lost as much. Scores of an expert that does not find the real footage (its
     scores are `truth`) in sync count for nothing."""
-    known = abs(truth.get("sync_offset", 0)) <= 1 and truth.get("sync_evidence", np.inf) >= TRUSTED_EVIDENCE
+    known = knows_footage(truth)
     counted = LOWER_IS_BETTER if known else {"mouth_l1": LOWER_IS_BETTER["mouth_l1"]}
     better, verdict = _verdict(start, best, counted)
     if known:
@@ -76,6 +76,11 @@ def compare_scores(start: dict[str, float], best: dict[str, float], truth: dict[
         f"{verdict}; judged by likeness alone: the expert puts the real footage at offset {truth['sync_offset']:+.0f} "
         f"with confidence {truth['sync_confidence']:.2f}, so that its scores prove nothing"
     )
+
+
+def knows_footage(truth: dict[str, float]) -> bool:
+    """Whether an expert whose scores of the real footage these are finds it in sync, so that its scores count."""
+    return abs(truth.get("sync_offset", 0)) <= 1 and truth.get("sync_evidence", np.inf) >= TRUSTED_EVIDENCE
 
 
 def _verdict(start: dict[str, float], best: dict[str, float], counted: dict[str, str]) -> tuple[bool, str]:

@@ -4,6 +4,8 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
+from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -49,7 +51,7 @@ class Training(ABC):
         self.start, self.weights_only = starting_point(options)
         self.content = weight_files.read(self.start) if self.start else {}
         self.resumed = {} if self.weights_only else self.content  # what a run that goes on takes over
-        self.hp = hparams_of(self.content, options.hparams_overrides, of_network=self.weights_only)
+        self.hp = self.make_hparams()
         torch.manual_seed(self.hp.seed)
         torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
         torch.backends.cudnn.benchmark = True
@@ -62,6 +64,10 @@ class Training(ABC):
         self.goes_on = self.start is not None and self.start.resolve().parent == self.folder.resolve()
         self.history = History(self.resumed, self.objective, self.goes_on)
         self.metrics = MetricLogger(self.schedule.step_size, self.resumed.get("metrics") or self.resumed.get("meter"))
+
+    def make_hparams(self) -> HParams:
+        """The values of this run: those of the checkpoint, changed by --hparams."""
+        return hparams_of(self.content, self.options.hparams_overrides, of_network=self.weights_only)
 
     @staticmethod
     @abstractmethod
@@ -83,6 +89,10 @@ class Training(ABC):
 
     def on_evaluation(self, scores: dict[str, float]) -> None:
         """Called in every process with the scores of an evaluation."""
+        return None
+
+    def on_best(self, weights: dict) -> None:
+        """Called in the main process with the content of best.pth when that was written."""
         return None
 
     def write_summary(self) -> None:
@@ -109,7 +119,7 @@ class Training(ABC):
             )
         batches = training_batches(self.windows, self.schedule.step_size, first)
         held_out = evaluation_batches(self.eval_windows, self.schedule.step_size) if distributed.is_main() else []
-        log = RunLog(self.folder, first, last)
+        log, clock = RunLog(self.folder, first, last), Clock(last, self.options.max_minutes)
         print(f"{self.device} in {self.precision.name}, width {self.hp.width:g}, from step {first}", flush=True)
 
         with StopSignal() as stop, log:
@@ -119,12 +129,13 @@ class Training(ABC):
                 if distributed.any_process(stop.asked):
                     raise KeyboardInterrupt
             for step in range(first + 1, last + 1):
-                self._train_step(step, last, batches)
+                self._train_step(step, clock.progress(step - 1), batches)
                 log.step_done()
                 if step % LOG_EVERY == 0:
                     self.metrics.last = distributed.all_reduce_mean(self.metrics.read())
                     log.losses(self.metrics.last, step)
-                ends, stopped = step == last, distributed.any_process(stop.asked)
+                ends = step == last or distributed.any_process(clock.progress(step) >= 1)
+                stopped = distributed.any_process(stop.asked)
                 if (step % every == 0 or ends) and not stopped:
                     self._evaluate(step, self.metrics.last, held_out, log, stop)
                     ends = ends or self._out_of_patience(log)
@@ -144,14 +155,14 @@ class Training(ABC):
         end = self.hp.nepochs * len(self.windows) // self.schedule.step_size
         return min(self.options.max_steps or end, end)
 
-    def _train_step(self, step: int, last: int, batches: Iterator[dict[str, torch.Tensor]]) -> None:
+    def _train_step(self, step: int, progress: float, batches: Iterator[dict[str, torch.Tensor]]) -> None:
         for part in range(1, self.hp.accumulate + 1):
             self.metrics.start_waiting()
             batch = self.to_device(next(batches))
             self.metrics.stop_waiting()
             self.metrics.add(self._accumulate(batch, last_part=part == self.hp.accumulate))
         for network in self.networks.values():
-            network.update(step, last)
+            network.update(step, progress)
         self.metrics.step_done()
 
     def _accumulate(self, batch: dict[str, torch.Tensor], last_part: bool) -> dict[str, torch.Tensor]:
@@ -181,6 +192,7 @@ class Training(ABC):
         if best and step and distributed.is_main():
             weights = {**self._progress(step), "state_dict": self.networks[""].best_weights.state_dict()}
             weight_files.write(self.folder / "best.pth", {**weights, "optimizer": None})
+            self.on_best(weights)
         for remark in self.remarks(step, scores):
             log.line(remark)
         log.scores(scores, losses, step)
@@ -214,6 +226,16 @@ def train(training: Training) -> None:
     """Run a training in all processes to its end."""
     training.run()
     distributed.destroy_processes()
+
+
+class Clock:
+    """How far a training is: progress(steps done) -> 0..1, of all its steps or of its minutes, whichever is farther."""
+
+    def __init__(self, last_step: int, minutes: float | None) -> None:
+        self.last_step, self.seconds, self.began = last_step, 60 * minutes if minutes else inf, monotonic()
+
+    def progress(self, steps: int) -> float:
+        return min(1.0, max(steps / self.last_step, (monotonic() - self.began) / self.seconds))
 
 
 class StopRequest(Exception):

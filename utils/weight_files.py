@@ -22,6 +22,7 @@ SIGNATURES = {
     "face_decoder_blocks.0.0.conv_block.0.weight": "a generator (Wav2Lip)",
     "face_encoder.0.conv_block.0.weight": "a lip-sync expert (SyncNet_color)",
     "binary_pred.0.weight": "a visual-quality discriminator (Wav2Lip_disc_qual)",
+    "reference_stages.0.0.weight": "a refiner (Refiner)",
     "conv3_3_norm_mbox_conf.weight": "a face detector (S3FD)",
 }
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
@@ -122,7 +123,7 @@ def _load(path: Path, mapped: bool) -> Any:
 def _load_safetensors(path: Path) -> dict:
     with safetensors.safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-    content = {"state_dict": safetensors.torch.load_file(path)}
+    content = {**metadata, "state_dict": safetensors.torch.load_file(path)}
     if "hparams" in metadata:
         content["hparams"] = json.loads(metadata["hparams"])
     return content

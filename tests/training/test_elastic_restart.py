@@ -11,7 +11,7 @@ from models import Wav2Lip, Wav2Lip_disc_qual
 from runs import EXPERT, GENERATOR, where
 from training.generator import GeneratorTraining
 from training.network import TrainableNetwork
-from training.options import GeneratorOptions, TrainingOptions
+from training.options import GeneratorOptions, ExpertOptions
 from training.run_directory import NUMBERED, starting_point
 from utils import weight_files
 from utils.devices import Precision
@@ -21,7 +21,7 @@ RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # how torchrun tells a process that it 
 
 
 def start_of(folder: Path, **settings) -> tuple[Path | None, bool]:
-    return starting_point(TrainingOptions(data_root="clips", checkpoint_dir=folder, **settings))
+    return starting_point(ExpertOptions(data_root="clips", checkpoint_dir=folder, **settings))
 
 
 @pytest.mark.parametrize("checkpoint_path", [None, "start.pth"])
@@ -89,7 +89,7 @@ def test_with_compile_the_compiled_network_runs_and_the_plain_ones_weights_are_t
     result = network(inputs)
     assert torch.equal(result, module(inputs))
     network.backward(result.sum())
-    network.update(1, 1)
+    network.update(1, 0.0)
     if compiled:
         assert len(given) == len(calls) == 1
         assert given[0] is module

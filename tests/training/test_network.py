@@ -39,7 +39,7 @@ def test_gradients_are_scaled_down_to_the_norm_that_was_asked_for(values, norm, 
 
     monkeypatch.setattr(network.optimizer, "step", step)
     network.backward(40 * network(torch.ones(1, 3)).sum())
-    network.update(1, 10)
+    network.update(1, 0.0)
     (found,) = seen
     assert found == pytest.approx(norm, rel=0.01) if values else found > norm
 
@@ -48,7 +48,7 @@ def test_the_moving_average_follows_the_weights_and_goes_on_at_its_own_pace_afte
     network = small(ema=0.9)
     for step in range(1, 201):
         network.backward(network(torch.ones(1, 3)).square().sum())
-        network.update(step, 1000)
+        network.update(step, step / 1000)
     averaged, trained = network.best_weights.weight, network.network.weight
     assert not torch.equal(averaged, trained)
     assert network.best_weights is not network.network
@@ -57,7 +57,7 @@ def test_the_moving_average_follows_the_weights_and_goes_on_at_its_own_pace_afte
     assert resumed.restore(content, tmp_path / "k.pth", weights_only=False) == 200
     for each in (network, resumed):
         each.backward(each(torch.full((1, 3), 2.0)).square().sum())
-        each.update(201, 1000)
+        each.update(201, 0.2)
     assert torch.equal(network.best_weights.weight, resumed.best_weights.weight)
     assert torch.equal(network.network.weight, resumed.network.weight)
 

@@ -135,12 +135,12 @@ def test_patience_ends_a_run_that_does_not_get_better(preprocessed, tmp_path, sc
 
 def test_the_learning_rate_is_warmed_up_and_falls_to_zero():
     hp = hparams.override("warmup_steps=10,cosine_lr=True")
-    factors = [lr_factor(step, 100, hp) for step in range(1, 101)]
+    factors = [lr_factor(step, (step - 1) / 100, hp) for step in range(1, 101)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == pytest.approx(1, abs=0.03)
     assert factors[50] == pytest.approx(0.5)
     assert factors[-1] < 0.001
-    assert all(lr_factor(step, 100, hparams) == 1 for step in (1, 50, 100))
+    assert all(lr_factor(step, step / 100, hparams) == 1 for step in (1, 50, 100))
 
 
 def test_a_step_in_parts_gives_the_gradient_of_the_whole(tmp_path):
@@ -154,7 +154,7 @@ def test_a_step_in_parts_gives_the_gradient_of_the_whole(tmp_path):
         for step in (1, 2):
             for x, y in zip(inputs.chunk(parts), wanted.chunk(parts), strict=True):
                 learner.backward((learner(x) - y).square().mean())
-            learner.update(step, 2)
+            learner.update(step, (step - 1) / 2)
         return learner
 
     whole, parts = trained(1), trained(4)
@@ -221,7 +221,7 @@ def test_an_optimizer_state_as_old_as_the_published_ones_is_taken(tmp_path):
     learner = TrainableNetwork(network, hparams, Precision("fp32", device), 2e-4)
     assert learner.restore(weight_files.read(tmp_path / "a.pth"), tmp_path / "a.pth", weights_only=False) == 258_000
     learner.backward(learner(torch.ones(1, 3)).sum())
-    learner.update(258_001, 300_000)
+    learner.update(258_001, 0.86)
     assert learner.optimizer.state_dict()["state"][0]["step"] == 258_001
     assert learner.optimizer.param_groups[0]["lr"] == 2e-4
 

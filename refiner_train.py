@@ -1,0 +1,32 @@
+"""Train the refiner of one person on five or more of that person's videos: sharp mouths at the footage's resolution.
+
+    python refiner_train.py --data_root preprocessed --checkpoint_dir checkpoints/anna --max_minutes 40
+    ... --checkpoint_path checkpoints/mine/best.pth     # the generator whose faces are refined, such as a finetuned one
+    ... --refiner_path checkpoints/bert/person.safetensors   # start from another refiner
+    ... --bank clip                                     # a refiner of anyone, from clips of many people
+    python inference.py --refine checkpoints/anna/person.safetensors ...        # dub with it
+
+Writes into the checkpoint folder person.safetensors (the best refiner, with sharp reference pictures of the person),
+checkpoint_step<step>.pth, best.pth, summary.html (is it better than enlarging?), samples/step<step>.png (rows:
+enlarged, nearest reference, refined, true) and logs/ for TensorBoard. The same command goes on where it was.
+"""
+
+import argparse
+
+from training.options import RefinerOptions
+from training.refiner import RefinerTraining
+from training.trainer import train
+from utils import cli
+from utils.options import from_args
+
+
+def main(args: argparse.Namespace) -> None:
+    train(RefinerTraining(from_args(RefinerOptions, args)))
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    return cli.parser_for(__doc__, RefinerOptions).parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.run(main, parse_args())

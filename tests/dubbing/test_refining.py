@@ -1,0 +1,107 @@
+"""Dubs with a refiner: which one is taken, where references come from, what it changes."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_dubbing import BOX, planes_of, record_of
+
+from dubbing.paste import match_colours
+from dubbing.refining import match_grain, noise
+from hparams import hparams
+from models import face_refiner
+from models.reference_bank import ReferenceBank
+from models.refiner import Refiner
+from utils.files import sha256
+
+HP = hparams.override("refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=4")
+
+
+@pytest.fixture
+def weights(tmp_path, generator):
+    """A generator of the test's own, in a folder of its own."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    return shutil.copy(generator, folder / "generator.pth")
+
+
+def save_refiner(path, generator, with_bank: bool = True, belongs: bool = True):
+    torch.manual_seed(0)
+    network = Refiner(HP.refiner_size, HP.refiner_width)
+    torch.nn.init.normal_(network.output.weight, std=0.05)
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 192, 192, 3), np.uint8)
+    bank = ReferenceBank(pictures) if with_bank else None
+    face_refiner.save(path, network.state_dict(), HP, bank, sha256(generator) if belongs else "of another")
+    return path
+
+
+def test_a_persons_refiner_beside_the_weights_is_taken_and_changes_the_mouth_alone(dub, weights, tmp_path):
+    off, on = tmp_path / "off.mkv", tmp_path / "on.mkv"
+    save_refiner(weights.with_name("person.safetensors"), weights)
+    common = [*BOX, "--checkpoint_path", weights, "--codec", "ffv1"]
+    assert dub(*common, "--outfile", off, "--refine", "off").code == 0
+    assert dub(*common, "--outfile", on).code == 0
+    assert record_of(off)["refiner"] is None
+    record = record_of(on)
+    assert record["refiner"] == {
+        "file": str(weights.with_name("person.safetensors")), "size": 192, "references": "person",
+        "frames": record["dubbed"],
+    }  # fmt: skip
+    plain, refined = planes_of(off)[5][0].astype(int), planes_of(on)[5][0].astype(int)
+    changed = np.argwhere(plain != refined)
+    assert changed.min(axis=0)[0] >= 116
+    assert changed.max(axis=0)[0] < 177
+    assert np.abs(plain - refined)[135:165, 205:245].mean() > 0.5
+
+
+@pytest.mark.slow
+def test_a_refiner_of_another_generator_is_taken_only_where_it_is_named(dub, weights, tmp_path):
+    path = save_refiner(weights.with_name("person.safetensors"), weights, belongs=False)
+    common = [*BOX, "--checkpoint_path", weights, "--preview", 0.2]
+    assert dub(*common).code == 0
+    assert record_of(tmp_path / "out.mp4")["refiner"] is None
+    result = dub(*common, "--refine", path)
+    assert "was trained with another generator" in result.err
+    assert record_of(tmp_path / "out.mp4")["refiner"]["frames"] > 0
+
+
+@pytest.mark.slow
+def test_without_a_bank_the_video_serves_as_its_own(dub, weights, tmp_path):
+    path = save_refiner(tmp_path / "any.safetensors", weights, with_bank=False)
+    assert dub(*BOX, "--checkpoint_path", weights, "--preview", 0.4, "--refine", path).code == 0
+    assert record_of(tmp_path / "out.mp4")["refiner"]["references"] == "video"
+
+
+@pytest.mark.slow
+def test_a_face_smaller_than_the_network_sees_it_is_left_as_generated(dub, weights, tmp_path):
+    path = save_refiner(tmp_path / "any.safetensors", weights)
+    small = ["--resize_factor", 2, "--box", 28, 88, 89, 136, "--checkpoint_path", weights, "--preview", 0.2]
+    assert dub(*small, "--refine", path).code == 0
+    assert record_of(tmp_path / "out.mp4")["refiner"]["frames"] == 0
+
+
+def test_what_is_no_refiner_is_refused_in_one_line(dub, weights, tmp_path):
+    assert "is a generator (Wav2Lip); a refiner (Refiner) is needed" in dub(*BOX, "--refine", weights).error
+    assert "none.safetensors: no such file" in dub(*BOX, "--refine", tmp_path / "none.safetensors").error
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_grain_is_added_where_the_mouth_is_cleaner_than_the_skin_and_only_there():
+    rng = np.random.default_rng(0)
+    clean = np.full((192, 192, 3), 120, np.uint8)
+    grainy = np.clip(clean + rng.normal(0, 5, (192, 192, 1)), 0, 255).astype(np.uint8)
+    assert noise(grainy) == pytest.approx(5, rel=0.15)
+    assert noise(match_grain(clean, grainy, 3)) == pytest.approx(5, rel=0.15)
+    assert np.array_equal(match_grain(clean, grainy, 3), match_grain(clean, grainy, 3))
+    assert not np.array_equal(match_grain(clean, grainy, 3), match_grain(clean, grainy, 4))
+    assert np.array_equal(match_grain(grainy, clean, 3), grainy)
+
+
+def test_the_colours_of_a_large_face_are_matched_to_a_small_one():
+    rng = np.random.default_rng(0)
+    shown = cv2.GaussianBlur(rng.integers(60, 200, (96, 96, 3), np.uint8), (0, 0), 8)[None]
+    large = cv2.resize(shown[0], (192, 192), interpolation=cv2.INTER_CUBIC)[None]
+    darker = (large.astype(int) - 12).astype(np.uint8)
+    assert np.abs(match_colours(darker, shown)[0, 96:, 40:150].astype(int) - large[0, 96:, 40:150]).mean() < 2

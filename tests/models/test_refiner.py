@@ -1,0 +1,136 @@
+"""The refiner, its bank of references, and the file that holds both."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from hparams import REFINER_SIZES, hparams
+from models import face_refiner
+from models.face_refiner import FaceRefiner
+from models.inputs import lower_half
+from models.reference_bank import ReferenceBank, choose_spread, describe
+from models.refiner import Refiner, enlarge
+from utils.devices import Precision
+from utils.errors import InputError
+
+FP32 = Precision("fp32", torch.device("cpu"))
+HP = hparams.override("refiner_size=192,refiner_width=0.125,refiner_references=2")
+
+
+def untrained(size: int = 192) -> Refiner:
+    """A refiner whose output layer is not zero."""
+    torch.manual_seed(0)
+    network = Refiner(size, 0.125).eval()
+    torch.nn.init.normal_(network.output.weight, std=0.1)
+    return network
+
+
+def inputs(size: int = 192, references: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    return torch.rand(2, 3, 96, 96), torch.rand(2, 3, size, size), torch.rand(2, references, 3, size, size)
+
+
+def faces(count: int, size: int = 192) -> np.ndarray:
+    """Faces with mouths of different heights."""
+    pictures = np.full((count, size, size, 3), 150, np.uint8)
+    for number, picture in enumerate(pictures):
+        mouth = size // 2, 3 * size // 4
+        cv2.ellipse(picture, mouth, (size // 5, 2 + size * number // (8 * count)), 0, 0, 360, (40, 40, 90), -1)
+    return pictures
+
+
+@pytest.mark.parametrize("size", REFINER_SIZES)
+def test_an_untrained_refiner_gives_the_enlarged_face(size):
+    generated, frames, references = inputs(size)
+    with torch.inference_mode():
+        assert torch.equal(Refiner(size, 0.125)(generated, frames, references), enlarge(generated, size))
+
+
+def test_only_the_lower_half_is_refined():
+    generated, frames, references = inputs()
+    with torch.inference_mode():
+        change = untrained()(generated, frames, references) - enlarge(generated, 192)
+    assert change[:, :, :96].abs().max() == 0
+    assert change[:, :, 96:].abs().mean() > 1e-3
+
+
+def test_the_true_mouth_cannot_reach_the_result_but_the_upper_half_can():
+    generated, frames, references = inputs()
+    other_mouth, other_eyes = frames.clone(), frames.clone()
+    lower_half(other_mouth).zero_()
+    other_eyes[:, :, :96] = 0
+    network = untrained()
+    with torch.inference_mode():
+        first, same, different = (network(generated, f, references) for f in (frames, other_mouth, other_eyes))
+    assert torch.equal(first, same)
+    assert not torch.allclose(first, different, atol=1e-3)
+
+
+def test_the_order_of_the_references_does_not_count_but_what_they_show_does():
+    generated, frames, references = inputs()
+    network = untrained()
+    with torch.inference_mode():
+        first = network(generated, frames, references)
+        assert torch.allclose(first, network(generated, frames, references.flip(1)), atol=1e-5)
+        assert not torch.allclose(first, network(generated, frames, 1 - references), atol=1e-3)
+
+
+def test_at_256_pixels_a_frame_takes_less_than_3_gflop():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    generated, frames, references = inputs(256, references=4)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        Refiner(256)(generated[:1], frames[:1], references[:1])
+    assert counter.get_total_flops() < 3e9
+
+
+def test_the_nearest_references_show_the_mouth_that_was_generated():
+    pictures = faces(8)
+    small = np.stack([cv2.resize(picture, (96, 96), interpolation=cv2.INTER_AREA) for picture in pictures])
+    bank = ReferenceBank(pictures)
+    chosen = bank.nearest(describe(pictures, small), 2)
+    assert chosen[:, 0].tolist() == list(range(8))
+    assert np.abs(chosen[:, 1] - np.arange(8)).max() == 1
+
+
+def test_excluded_references_are_not_taken_and_a_small_bank_is_repeated():
+    pictures = faces(4)
+    bank = ReferenceBank(pictures)
+    descriptors = describe(pictures[:1], pictures[:1])
+    assert bank.nearest(descriptors, 2, np.array([[True, True, False, False]])).tolist() == [[2, 3]]
+    assert bank.nearest(descriptors, 6).tolist() == [[0, 1, 2, 3, 0, 1]]
+
+
+def test_the_bank_keeps_different_mouths_and_leaves_blurred_ones_out():
+    different = faces(4, 96)
+    blurred = np.stack([cv2.GaussianBlur(picture, (0, 0), 4) for picture in different])
+    repeated = np.concatenate((different[:1].repeat(6, axis=0), different[1:], blurred[:3]))
+    chosen = choose_spread(repeated, 4)
+    assert {7, 8} <= set(chosen.tolist())
+    assert not set(chosen.tolist()) & {9, 10, 11}
+    assert choose_spread(different, 10).tolist() == [0, 1, 2, 3]
+
+
+def test_a_persons_file_gives_the_refiner_and_the_bank_back(tmp_path):
+    path, network, pictures = tmp_path / "person.safetensors", untrained(), faces(3)
+    face_refiner.save(path, network.state_dict(), HP, ReferenceBank(pictures), "abc")
+    read = face_refiner.load(path, FP32)
+    assert (read.size, read.generator, len(read.bank)) == (192, "abc", 3)
+    assert np.abs(read.bank.pictures.astype(int) - pictures).mean() < 2
+    small = np.stack([cv2.resize(picture, (96, 96)) for picture in pictures])
+    ours = FaceRefiner(network, HP, None, FP32, path, "")(small, pictures, read.bank)
+    assert np.abs(read(small, pictures, read.bank).astype(int) - ours).max() <= 1
+    assert ours.shape == (3, 192, 192, 3)
+
+
+def test_a_file_without_a_bank_is_a_refiner_of_anyone_and_another_network_is_refused(tmp_path, generator):
+    face_refiner.save(tmp_path / "any.safetensors", untrained().state_dict(), HP, None, "")
+    assert face_refiner.load(tmp_path / "any.safetensors", FP32).bank is None
+    with pytest.raises(InputError, match="is a generator"):
+        face_refiner.load(generator, FP32)
+
+
+def test_other_sizes_of_refined_faces_are_refused():
+    with pytest.raises(InputError, match="choose from 192, 256, 384, 512"):
+        hparams.override("refiner_size=200")

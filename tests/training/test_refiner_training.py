@@ -1,0 +1,154 @@
+"""refiner_train.py: what it is trained on, what it learns, what it leaves."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import NARROW
+from data.clip import Clip
+from data.clip_bank import NEIGHBOURS, ClipBank
+from data.dataset import open_clips
+from data.sharp_faces import SharpFaces
+from face_detection.crop import to_network_size
+from models import face_refiner
+from models.reference_bank import describe
+from runs import where
+from training import losses, trainer
+from utils import weight_files
+from utils.devices import Precision
+
+REFINER = "refiner_train"
+VALUES = "refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2,num_workers=0"
+HP = NARROW.override(VALUES)
+FP32 = Precision("fp32", torch.device("cpu"))
+
+
+@pytest.fixture
+def clips(preprocessed) -> list[Clip]:
+    return open_clips(preprocessed.root, "train", preprocessed.lists, HP)
+
+
+def flags(preprocessed, folder, generator, expert) -> list:
+    return [
+        *where(preprocessed, folder), "--checkpoint_path", generator, "--syncnet_checkpoint_path", expert, "--hparams",
+        VALUES, "--precision", "fp32",
+    ]  # fmt: skip
+
+
+def test_in_training_the_generator_sees_the_very_face_that_is_to_be_restored(clips):
+    windows = SharpFaces(clips, HP, training=True)
+    for place in range(4):
+        item = windows[place, 3 * place]
+        small = to_network_size(item["target"], 96)
+        assert item["target"].shape == (192, 192, 3)
+        assert np.abs(small.astype(int) - item["frame"]).mean() < 3
+        assert np.abs(item["reference"].astype(int) - item["frame"]).mean() > 0.5
+
+
+def test_training_pictures_are_jittered_anew_each_time_and_evaluation_pictures_never(clips):
+    training, evaluation = (SharpFaces(clips, HP, training=flag) for flag in (True, False))
+    first, again, other = (training[place, 5]["target"] for place in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    item = evaluation[0, 5]
+    assert np.array_equal(item["target"], evaluation[1, 5]["target"])
+    assert np.array_equal(item["frame"], to_network_size(clips[0].picture(item["row"]), 96))
+
+
+def test_no_reference_is_a_neighbour_of_the_frame_it_is_for(clips):
+    bank = ClipBank(clips[:1], HP.override("refiner_bank=20"))
+    (_, row), picture = bank.places[7], bank.bank.pictures[7:8]
+    nearest = bank.nearest(describe(picture, picture), clips[0], row)
+    near = [n for n, (_, other) in enumerate(bank.places) if abs(other - row) <= NEIGHBOURS]
+    assert 7 in near
+    assert not any(np.array_equal(found, bank.bank.pictures[n]) for found in nearest for n in near)
+
+
+def test_blur_has_too_little_texture_and_noise_in_another_place_has_not():
+    torch.manual_seed(0)
+    target, other = torch.rand(2, 1, 3, 96, 192)
+    blurred = torch.nn.functional.avg_pool2d(target, 5, 1, 2)
+    weight = torch.ones(96, 192)
+    blur, noise, same = (losses.refined_losses(picture, target, weight) for picture in (blurred, other, target))
+    assert blur["texture"] > 5 * noise["texture"]
+    assert noise["l1"] > blur["l1"]
+    assert all(float(value) == 0 for value in same.values())
+
+
+def test_the_mouths_weight_counts_and_the_rest_does_not():
+    weight, target = torch.zeros(96, 192), torch.zeros(1, 3, 96, 192)
+    weight[40:60, 80:100] = 1
+    inside, outside = target.clone(), target.clone()
+    inside[..., 50, 90] = outside[..., 5, 5] = 1
+    assert losses.refined_losses(outside, target, weight)["l1"] == 0
+    assert losses.refined_losses(inside, target, weight)["l1"] > 0
+
+
+@pytest.mark.slow
+def test_a_short_run_beats_enlarging_and_leaves_a_persons_file(script, preprocessed, generator, expert, tmp_path):
+    more = "refiner_eval_interval=40,refiner_lr=0.004,refiner_ema=0"
+    result = script(REFINER, *flags(preprocessed, tmp_path, generator, expert), "--hparams", f"{VALUES},{more}",
+                    "--max_steps", 40)  # fmt: skip
+    assert result.code == 0, result.err
+    start, end = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["evaluations"]
+    assert end["scores"]["mouth_psnr"] > start["scores"]["mouth_psnr"] + 1
+    person = face_refiner.load(tmp_path / "person.safetensors", FP32)
+    assert len(person.bank) == 6
+    assert (tmp_path / "samples" / "step000000040.png").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_goes_on_exactly(script, preprocessed, generator, expert, tmp_path):
+    whole, parts = (flags(preprocessed, tmp_path / name, generator, expert) for name in ("whole", "parts"))
+    values = ["--hparams", f"{VALUES},refiner_eval_interval=100,cosine_lr=False"]
+    assert script(REFINER, *whole, *values, "--max_steps", 4).code == 0
+    assert script(REFINER, *parts, *values, "--max_steps", 2).code == 0
+    assert script(REFINER, *parts, *values, "--max_steps", 4).code == 0
+    states = [
+        weight_files.read(tmp_path / name / "checkpoint_step000000004.pth")["state_dict"] for name in ("whole", "parts")
+    ]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.slow
+def test_a_refiner_of_anyone_keeps_no_bank_and_another_run_may_start_from_it(
+    script, preprocessed, generator, expert, tmp_path
+):
+    given = [*flags(preprocessed, tmp_path / "any", generator, expert), "--max_steps", 1, "--bank", "clip"]
+    assert script(REFINER, *given).code == 0
+    path = tmp_path / "any" / "person.safetensors"
+    first = face_refiner.load(path, FP32)
+    assert first.bank is None
+    own = [*flags(preprocessed, tmp_path / "own", generator, expert), "--refiner_path", path, "--max_steps", 1]
+    assert script(REFINER, *own).code == 0
+    weights = weight_files.read(tmp_path / "own" / "checkpoint_step000000001.pth")["state_dict"]
+    assert all(torch.allclose(weights[name], tensor, atol=1e-3) for name, tensor in first.network.state_dict().items())
+    assert "holds a run already" in script(REFINER, *own).error
+
+
+def test_a_generator_of_another_kind_is_refused_in_one_line(script, preprocessed, expert, tmp_path):
+    result = script(REFINER, *flags(preprocessed, tmp_path, expert, expert))
+    assert (result.code, "is a lip-sync expert (SyncNet_color)" in result.error) == (2, True)
+    shutil.rmtree(tmp_path)
+    assert script(REFINER, *flags(preprocessed, tmp_path, tmp_path / "none.pth", expert)).code == 2
+
+
+def test_minutes_end_a_training_as_steps_do(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(trainer, "monotonic", lambda: now[0])
+    clock = trainer.Clock(1000, 2)
+    assert clock.progress(0) == 0
+    now[0] += 30
+    assert clock.progress(10) == 0.25
+    assert clock.progress(600) == 0.6
+    now[0] += 100
+    assert clock.progress(10) == 1
+    assert trainer.Clock(10, None).progress(5) == 0.5
+
+
+def test_minutes_must_be_above_zero(script, preprocessed, generator, expert, tmp_path):
+    result = script(REFINER, *flags(preprocessed, tmp_path, generator, expert), "--max_minutes", 0)
+    assert (result.code, "--max_minutes 0.0: give at least 0.01" in result.error) == (2, True)
