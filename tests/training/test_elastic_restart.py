@@ -11,7 +11,7 @@ from models import Wav2Lip, Wav2Lip_disc_qual
 from runs import EXPERT, GENERATOR, where
 from training.generator import GeneratorTraining
 from training.network import TrainableNetwork
-from training.options import GeneratorOptions, ExpertOptions
+from training.options import ExpertOptions, GeneratorOptions
 from training.run_directory import NUMBERED, starting_point
 from utils import weight_files
 from utils.devices import Precision
