@@ -19,11 +19,12 @@ import audio as mels
 from dubbing.faces import find_regions
 from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
+from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
 from dubbing.paste import FaceRegion, blend, crop_face, match_colours, paste_face
 from dubbing.pipeline import BackgroundSink, prefetch
 from dubbing.record import INTERPOLATED, UNCHANGED, ContactSheet, Progress, Record, StageTimer, StateLog
-from dubbing.refining import bank_of_video, match_grain
+from dubbing.refining import bank_of_video, match_grain, sampled_faces
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import load_speech
 from dubbing.sync_monitor import SyncMonitor
@@ -33,6 +34,7 @@ from media import codecs, yuv
 from media.writer import VideoWriter
 from utils.errors import InputError
 
+OCCLUSION_REFERENCES = 36  # crops of the video that explain what a face without an occluder looks like
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
 
 
@@ -55,7 +57,8 @@ class Dubber:
 
 class FrameTask(NamedTuple):
     """One output frame. face: the crop that the generator takes, uint8 [S, S, 3], where there is a region; sharp: the
-    same at the refiner's size, where it is refined; generated: the new face, as soon as there is one."""
+    same at the refiner's size, where it is refined; visible: float32 [S, S], 0 where something covers the face, None
+    where that is not asked; generated: the new face, as soon as there is one."""
 
     frame: TimedFrame
     region: FaceRegion | None
@@ -63,6 +66,7 @@ class FrameTask(NamedTuple):
     face: np.ndarray | None
     mel_start: int
     sharp: np.ndarray | None = None
+    visible: np.ndarray | None = None
     generated: np.ndarray | None = None
 
 
@@ -92,6 +96,12 @@ class _Dub:
                 self.bank = self.refiner.bank or bank_of_video(
                     self.source, self.faces, self.encoding.pix_fmt, self.refiner
                 )
+        self.occlusion, self.occluded, self.turned = None, 0, 0
+        if options.occlusion == "on":
+            with self.timer("references"):
+                size, count = networks.hp.img_size, OCCLUSION_REFERENCES
+                crops = sampled_faces(self.source, self.faces, self.encoding.pix_fmt, size, count)
+                self.occlusion = OcclusionDetector(crops)
         self.frames = self.source.frames_in(self.seconds, options.keep_length)
         self.sheet = ContactSheet(self.frames) if options.report else None
 
@@ -143,7 +153,8 @@ class _Dub:
             sharp = None
             if self.refiner and region and region.rect.height > hp.img_size:  # a smaller one has nothing to gain
                 sharp = crop_face(frame.picture, region, self.refiner.size)
-            yield FrameTask(frame, region, state, face, start, sharp)
+            visible = self.occlusion.visible(face) if self.occlusion and face is not None else None
+            yield FrameTask(frame, region, state, face, start, sharp, visible)
             if options.published_timing and mels.mel_column(frame.time, hp) + hp.mel_window > columns:
                 return
 
@@ -196,7 +207,9 @@ class _Dub:
         before = yuv.to_bgr(picture) if sampled else None
         if task.region is not None and task.generated is not None:
             with self.timer("paste"):
-                paste_face(picture, task.region, task.generated, self.options.paste)
+                paste_face(picture, task.region, task.generated, self.options.paste, task.visible)
+            self.occluded += task.visible is not None and hidden_share(task.visible) >= OCCLUDED
+            self.turned += task.region.weight < 1
         if self.sheet is not None and before is not None:
             self.sheet.add(before, yuv.to_bgr(picture))
         with self.timer("encode"):
@@ -230,6 +243,8 @@ class _Dub:
             preview_seconds=options.preview,
             frames=sum(self.states.counts.values()),
             **self.states.counts,
+            occluded=self.occluded,
+            turned=self.turned,
             ranges=self.states.ranges(),
             faces={"detector": self.faces.detector, "cached": self.faces.cached},
             damaged_packets=self.source.reader.damaged_packets if self.source.reader else 0,

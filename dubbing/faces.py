@@ -13,6 +13,7 @@ from dubbing.face_cache import CachedFaces
 from dubbing.options import Options
 from dubbing.paste import FaceRegion
 from dubbing.pipeline import prefetch
+from dubbing.pose import frontal_weights
 from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, Progress
 from dubbing.source import TOLERANCE, Source
 from face_detection import build_detector, choose_detector, detector_identity
@@ -59,32 +60,36 @@ def find_regions(
     detector = detector or choose_detector(options.face_detector)
     if options.align and detector != "retinaface":
         raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
+    landmarks = options.align or (options.occlusion == "on" and detector == "retinaface")
     path = None
     if not options.no_cache:
-        settings = {"landmarks": options.align, "static": source.still, **vars(source.transform)}
+        settings = {"landmarks": landmarks, "static": source.still, **vars(source.transform)}
         path = face_cache.cache_path(source.path, settings | detector_identity(detector))
     faces = face_cache.read(path, seconds) if path else None
     cached = faces is not None
     print(f"faces by {detector}" + (", as found before" if cached else ""), flush=True)
     if faces is None:
-        built = build_detector(detector, str(device), landmarks=options.align)
+        built = build_detector(detector, str(device), landmarks=landmarks)
         faces = _detect(source, pix_fmt, seconds, built, options.face_det_batch_size, progress)
         _keep(faces, path)
     track = follow_face(faces.detections, not options.nosmooth, faces.cuts, options.face_at, options.face_index)
     tilts = _tilts(faces.detections, track) if options.align else np.zeros(len(track.boxes))
+    weights = frontal_weights(faces.detections, track) if options.occlusion == "on" else np.ones(len(track.boxes))
     regions = [
-        _region(box, tilt, options.pads, source) if found else None
-        for box, tilt, found in zip(track.boxes, tilts, track.found, strict=True)
+        _region(box, tilt, weight, options.pads, source) if found else None
+        for box, tilt, weight, found in zip(track.boxes, tilts, weights, track.found, strict=True)
     ]
     if not any(regions):
         raise InputError(f"--face {source.path}: no face found in any frame; show one larger, or give its --box")
     return FaceRegions(regions, track.interpolated.tolist(), detector, cached)
 
 
-def _region(box: np.ndarray, tilt: float, pads: tuple[int, int, int, int], source: Source) -> FaceRegion | None:
+def _region(
+    box: np.ndarray, tilt: float, weight: float, pads: tuple[int, int, int, int], source: Source
+) -> FaceRegion | None:
     rect = pad_and_clip(box, pads, source.height, source.width)
     shown = rect.usable and mouth_inside(box, source.height, source.width)
-    return FaceRegion(rect, float(tilt)) if shown else None
+    return FaceRegion(rect, float(tilt), float(weight)) if shown else None
 
 
 def mouth_inside(box: np.ndarray, height: int, width: int) -> bool:

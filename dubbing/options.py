@@ -53,6 +53,10 @@ class Options(CommonOptions):
         "sharpen mouths: auto takes person.safetensors beside the weights, else what is bundled; off; or a file of "
         "refiner_train.py", "auto", metavar="auto|off|FILE",
     )  # fmt: skip
+    occlusion: str = option(
+        "on: what covers the mouth stays in front of it, and profile views stay as they are", "off",
+        choices=("on", "off"),
+    )  # fmt: skip
     silence: str = option("a resting mouth, or what the network makes of it", "rest", choices=("rest", "model"))
     audio_stream: int | None = option(
         "sound track of the speech's file, from 0; else the best", None, metavar="N", minimum=0

@@ -25,10 +25,12 @@ LARGEST_CHANGE = 30.0  # levels that the colour match may move
 
 
 class FaceRegion(NamedTuple):
-    """Where a face is: the rect of its upright crop, and by how many degrees clockwise it is tilted in the picture."""
+    """Where a face is: the rect of its upright crop, by how many degrees clockwise it is tilted in the picture, and how
+    much of the new mouth to show, 0..1."""
 
     rect: Rect
     tilt: float = 0.0
+    weight: float = 1.0
 
 
 @lru_cache
@@ -90,13 +92,18 @@ def crop_face(picture: av.VideoFrame, region: FaceRegion, size: int) -> np.ndarr
     return to_network_size(upright, size)
 
 
-def paste_face(picture: av.VideoFrame, region: FaceRegion, face: np.ndarray, style: str) -> None:
-    """Put a face, uint8 BGR [S, S, 3], into the picture, which changes only inside the mask."""
+def paste_face(
+    picture: av.VideoFrame, region: FaceRegion, face: np.ndarray, style: str, visible: np.ndarray | None = None
+) -> None:
+    """Put a face, uint8 BGR [S, S, 3], into the picture, which changes only inside the mask, and there only where
+    `visible`, float32 of any size, says that nothing covers the face."""
     picture.make_writable()
     width, height = region.rect.width, region.rect.height
     image = cv2.resize(face, (width, height), interpolation=cv2.INTER_CUBIC if style == "soft" else cv2.INTER_LINEAR)
     mask = soft_mask(face.shape[0]) if style == "soft" else np.ones(face.shape[:2], np.float32)
-    mask = cv2.resize(mask, (width, height))
+    mask = cv2.resize(mask, (width, height)) * region.weight
+    if visible is not None:
+        mask *= cv2.resize(visible, (width, height))
     outer = region.rect
     if region.tilt:
         outer = _bounding_rect(region, picture)

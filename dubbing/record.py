@@ -27,9 +27,10 @@ class Record:
     """What was done: the content of <outfile>.json.
 
     refiner: its file, the size of its faces, where its references came from and how many frames were refined; frames,
-    and of these dubbed, interpolated (between two detections) and unchanged (no face); ranges: the times of each state
-    in seconds; sync: offset, LSE-D and LSE-C as evaluate.py gives them, None where nothing could be scored; busy:
-    seconds that each stage worked, which overlap.
+    and of these dubbed, interpolated (between two detections), unchanged (no face), occluded (something covers the
+    mouth) and turned (so far to the side that the mouth fades to the source); ranges: the times of each state in
+    seconds; sync: offset, LSE-D and LSE-C as evaluate.py gives them, None where nothing could be scored; busy: seconds
+    that each stage worked, which overlap.
     """
 
     face: str
@@ -52,6 +53,8 @@ class Record:
     dubbed: int
     interpolated: int
     unchanged: int
+    occluded: int
+    turned: int
     ranges: dict[str, list[list[float]]]
     faces: dict[str, Any]
     damaged_packets: int

@@ -11,22 +11,30 @@ from dubbing.source import Source
 from models.face_refiner import FaceRefiner
 from models.reference_bank import ReferenceBank, choose_spread
 
-STEP, CANDIDATES = 5, 100  # of the video every fifth frame, at most so many, may become a reference
+SAMPLED = 20.0  # seconds of the video that references come from
+CANDIDATES = 100  # crops that references are chosen from
 TO_SIGMA = 1 / (0.6745 * 20**0.5)  # median of a Laplacian's absolute values -> standard deviation of white noise
 MOST_GRAIN = 8.0  # levels
 
 
 def bank_of_video(source: Source, faces: FaceRegions, pix_fmt: str, refiner: FaceRefiner) -> ReferenceBank:
     """References from the video that is dubbed, which shows a face."""
+    candidates = sampled_faces(source, faces, pix_fmt, refiner.size, CANDIDATES)
+    return ReferenceBank(candidates[choose_spread(candidates, refiner.hp.refiner_bank)])
+
+
+def sampled_faces(source: Source, faces: FaceRegions, pix_fmt: str, size: int, count: int) -> np.ndarray:
+    """Crops of the face, evenly over the first SAMPLED seconds: uint8 BGR [N, size, size, 3], N about `count`, at least
+    one."""
+    step = max(1, source.frames_once(SAMPLED) // count)
     pictures: list[np.ndarray] = []
     for frame in source.once(pix_fmt):
         region, _ = faces.at(frame.number)
-        if region is not None and (frame.number % STEP == 0 or not pictures):
-            pictures.append(crop_face(frame.picture, region, refiner.size))
-        if len(pictures) == CANDIDATES:
+        if region is not None and (frame.number % step == 0 or not pictures):
+            pictures.append(crop_face(frame.picture, region, size))
+        if frame.time > SAMPLED and pictures:
             break
-    candidates = np.stack(pictures)
-    return ReferenceBank(candidates[choose_spread(candidates, refiner.hp.refiner_bank)])
+    return np.stack(pictures)
 
 
 def match_grain(face: np.ndarray, shown: np.ndarray, number: int) -> np.ndarray:

@@ -1,0 +1,71 @@
+"""How far a head is turned to the side, from the five landmarks of a detector, and how much of a dubbed mouth to show.
+
+The eyes and the corners of the mouth lie in a plane, the tip of the nose in front of it. Seen from afar (orthographic
+projection) at yaw a, where w is the half distance between left and right landmarks at the nose's height, and p how far
+the nose protrudes:
+
+    nose to midline:      p sin a                eye ---- midline ---- eye
+    half distance shown:  w cos a                            |   nose
+    tan a = (nose to midline / half distance) / (p / w)   mouth - midline - mouth
+
+p is 20 mm (nasal tip protrusion, Farkas: Anthropometry of the Head and Face, 1994); w is 28 mm, between the halves of
+the distance between the pupils (63 mm, Dodgson, SPIE 5291, 2004) and of the mouth's width (52 mm, Farkas).
+"""
+
+import numpy as np
+
+from face_detection.track import Track
+
+LANDMARKS = slice(5, 15)  # columns of a detection: right eye, left eye, nose, right and left corner of the mouth, x y
+PROTRUSION = 20 / 28  # of the nose, in half distances
+FRONTAL, PROFILE = 45.0, 65.0  # degrees; the mouth is dubbed fully up to the first, not at all from the second
+SMOOTH_FRAMES = 9  # yaws are averaged over so many frames
+
+
+def yaw(landmarks: np.ndarray) -> np.ndarray:
+    """By how many degrees faces are turned, -180..180, above 0 towards the right of the picture, whatever their roll.
+
+    landmarks: [..., 10], x and y of right eye, left eye, nose, right and left corner of the mouth, in pixels -> float64
+    [...]. Points that all coincide give 0.
+    """
+    points = np.asarray(landmarks, np.float64)
+    right_eye, left_eye, nose, right_mouth, left_mouth = np.moveaxis(points.reshape(*points.shape[:-1], 5, 2), -2, 0)
+    eyes, mouth = (right_eye + left_eye) / 2, (right_mouth + left_mouth) / 2
+    across = (left_eye - right_eye) + (left_mouth - right_mouth)
+    down = np.stack([-across[..., 1], across[..., 0]], axis=-1)
+    height = _dot(mouth - eyes, down)
+    at_nose = np.clip(_dot(nose - eyes, down) / np.where(height == 0, 1, height), 0, 1)  # 0 at the eyes, 1 at the mouth
+    midline = eyes + at_nose[..., None] * (mouth - eyes)
+    half_eyes, half_mouth = _dot(left_eye - right_eye, across) / 2, _dot(left_mouth - right_mouth, across) / 2
+    half_distance = half_eyes + at_nose * (half_mouth - half_eyes)
+    return np.degrees(np.arctan2(_dot(nose - midline, across) / PROTRUSION, half_distance))
+
+
+def frontal_weight(yaw: np.ndarray | float) -> np.ndarray:
+    """1 for faces turned by up to FRONTAL degrees to either side, 0 from PROFILE on, smooth between: float32 [...]."""
+    seen = np.clip((PROFILE - np.abs(yaw)) / (PROFILE - FRONTAL), 0, 1)
+    return np.asarray(seen * seen * (3 - 2 * seen), np.float32)
+
+
+def frontal_weights(detections: list[np.ndarray], track: Track) -> np.ndarray:
+    """frontal_weight of the tracked face in every frame, its yaw smooth within each segment: float32 [T].
+
+    detections: float32 [N, 5 or 15] for each of T frames. 1 where there is no face or no landmarks are known.
+    """
+    yaws = np.full(len(detections), np.nan)
+    for number, (faces, box) in enumerate(zip(detections, track.boxes, strict=True)):
+        if track.found[number] and len(faces) and faces.shape[1] >= LANDMARKS.stop:
+            nearest = np.abs(faces[:, :4] - box).sum(axis=1).argmin()
+            yaws[number] = yaw(faces[nearest, LANDMARKS])
+    for segment in np.unique(track.segment[track.found]):
+        frames = np.flatnonzero(track.segment == segment)
+        known = frames[~np.isnan(yaws[frames])]
+        if len(known):
+            reach = min(SMOOTH_FRAMES // 2, len(frames) - 1)
+            padded = np.pad(np.interp(frames, known, yaws[known]), reach, mode="edge")
+            yaws[frames] = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), mode="valid")
+    return frontal_weight(np.nan_to_num(yaws))
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(axis=-1)

@@ -1,0 +1,44 @@
+"""What --occlusion on does to a dub."""
+
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+from test_dubbing import BOX, planes_of, record_of
+
+from media import yuv
+from media.reader import VideoReader
+from media.writer import VideoWriter
+
+COVERED = range(20, 30)  # frames
+
+
+@pytest.fixture(scope="module")
+def covered(talking, tmp_path_factory):
+    """The talking head with a dark bar that comes over the lower edge of the face and stays for ten frames."""
+    path = tmp_path_factory.mktemp("covered") / "covered.mkv"
+    with VideoWriter(path, Fraction(25), talking) as writer:
+        for number, (time, picture) in enumerate(VideoReader(talking).pictures()):
+            image = yuv.to_bgr(picture)
+            if number in COVERED:
+                cv2.rectangle(image, (205, 135), (245, 260), (30, 25, 20), -1)
+            writer.write(image, time)
+    return path
+
+
+@pytest.mark.slow
+def test_what_covers_the_mouth_stays_in_front_of_it(dub, covered, tmp_path):
+    common = [*BOX, "--face", covered, "--codec", "ffv1", "--extend", "hold"]
+    results = {}
+    for setting in ("off", "on"):
+        out = tmp_path / f"{setting}.mkv"
+        assert dub(*common, "--outfile", out, "--occlusion", setting).code == 0
+        results[setting] = [planes[0][140:160, 210:240].astype(int) for planes in planes_of(out)]
+    source = [planes[0][140:160, 210:240].astype(int) for planes in planes_of(covered)]
+    inside = 24
+    assert np.abs(results["on"][inside] - source[inside]).mean() < 2
+    assert np.abs(results["off"][inside] - source[inside]).mean() > 10
+    assert np.array_equal(results["on"][10], results["off"][10])
+    assert record_of(tmp_path / "off.mkv")["occluded"] == 0
+    assert 3 <= record_of(tmp_path / "on.mkv")["occluded"] <= 8  # of the five that the speech lasts for, and a fade
