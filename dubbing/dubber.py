@@ -34,7 +34,7 @@ from media import codecs, yuv
 from media.writer import VideoWriter
 from utils.errors import InputError
 
-OCCLUSION_REFERENCES = 36  # crops of the video that explain what a face without an occluder looks like
+OCCLUSION_REFERENCES = 48  # crops of all the video that explain what a face without an occluder looks like
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
 
 
@@ -94,13 +94,13 @@ class _Dub:
         if self.refiner:
             with self.timer("references"):
                 self.bank = self.refiner.bank or bank_of_video(
-                    self.source, self.faces, self.encoding.pix_fmt, self.refiner
+                    self.source, self.faces, self.encoding.pix_fmt, self.seconds, self.refiner
                 )
         self.occlusion, self.occluded, self.turned = None, 0, 0
         if options.occlusion == "on":
             with self.timer("references"):
                 size, count = networks.hp.img_size, OCCLUSION_REFERENCES
-                crops = sampled_faces(self.source, self.faces, self.encoding.pix_fmt, size, count)
+                crops = sampled_faces(self.source, self.faces, self.encoding.pix_fmt, self.seconds, size, count)
                 self.occlusion = OcclusionDetector(crops)
         self.frames = self.source.frames_in(self.seconds, options.keep_length)
         self.sheet = ContactSheet(self.frames) if options.report else None

@@ -7,7 +7,7 @@ import numpy as np
 
 from dubbing.faces import FaceRegions
 from dubbing.paste import crop_face, mask_slope
-from dubbing.source import Source
+from dubbing.source import TOLERANCE, Source
 from models.face_refiner import FaceRefiner
 from models.reference_bank import ReferenceBank, choose_spread
 
@@ -17,23 +17,27 @@ TO_SIGMA = 1 / (0.6745 * 20**0.5)  # median of a Laplacian's absolute values -> 
 MOST_GRAIN = 8.0  # levels
 
 
-def bank_of_video(source: Source, faces: FaceRegions, pix_fmt: str, refiner: FaceRefiner) -> ReferenceBank:
+def bank_of_video(
+    source: Source, faces: FaceRegions, pix_fmt: str, seconds: float, refiner: FaceRefiner
+) -> ReferenceBank:
     """References from the video that is dubbed, which shows a face."""
-    candidates = sampled_faces(source, faces, pix_fmt, refiner.size, CANDIDATES)
+    candidates = sampled_faces(source, faces, pix_fmt, min(seconds, SAMPLED), refiner.size, CANDIDATES)
     return ReferenceBank(candidates[choose_spread(candidates, refiner.hp.refiner_bank)])
 
 
-def sampled_faces(source: Source, faces: FaceRegions, pix_fmt: str, size: int, count: int) -> np.ndarray:
-    """Crops of the face, evenly over the first SAMPLED seconds: uint8 BGR [N, size, size, 3], N about `count`, at least
-    one."""
-    step = max(1, source.frames_once(SAMPLED) // count)
+def sampled_faces(
+    source: Source, faces: FaceRegions, pix_fmt: str, seconds: float, size: int, count: int
+) -> np.ndarray:
+    """Crops of the face, evenly over the first `seconds`, in which it is known: uint8 BGR [N, size, size, 3],
+    N about `count`, at least one."""
+    step = max(1, source.frames_once(seconds) // count)
     pictures: list[np.ndarray] = []
     for frame in source.once(pix_fmt):
+        if frame.time > seconds - TOLERANCE:
+            break
         region, _ = faces.at(frame.number)
         if region is not None and (frame.number % step == 0 or not pictures):
             pictures.append(crop_face(frame.picture, region, size))
-        if frame.time > SAMPLED and pictures:
-            break
     return np.stack(pictures)
 
 

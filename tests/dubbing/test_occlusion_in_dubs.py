@@ -42,3 +42,10 @@ def test_what_covers_the_mouth_stays_in_front_of_it(dub, covered, tmp_path):
     assert np.array_equal(results["on"][10], results["off"][10])
     assert record_of(tmp_path / "off.mkv")["occluded"] == 0
     assert 3 <= record_of(tmp_path / "on.mkv")["occluded"] <= 8  # of the five that the speech lasts for, and a fade
+
+
+@pytest.mark.slow
+def test_a_part_of_a_video_is_enough(dub, talking, tmp_path):
+    assert dub("--preview", 0.4, "--occlusion", "on").code == 0
+    record = record_of(tmp_path / "out.mp4")
+    assert (record["dubbed"] + record["interpolated"], record["occluded"], record["turned"]) == (10, 0, 0)
