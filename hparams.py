@@ -10,80 +10,125 @@ trained with are saved in its checkpoints.
 """
 
 import os
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from utils.errors import InputError
 from utils.options import parse_scalar
 
+REFINER_SIZES = (192, 256, 384, 512)
+
+
+def may_be_zero(default: Any) -> Any:
+    """A value that 0 is allowed for; all other numbers must lie above it."""
+    return field(default=default, metadata={"zero": True})
+
+
+def one_of(default: Any, *others: Any) -> Any:
+    """A value for which there are these choices."""
+    return field(default=default, metadata={"choices": (default, *others)})
+
+
+def network_value(default: Any, metadata: dict | None = None) -> Any:
+    """A value that describes the network or what it is given: it stays with the weights, whatever trains them next."""
+    return field(default=default, metadata={"network": True, **(metadata or {})})
+
 
 @dataclass(frozen=True)
 class HParams:
     # Speech
-    sample_rate: int = 16000  # samples a second
-    n_fft: int = 800  # samples
-    win_size: int = 800  # samples (50 ms)
-    hop_size: int = 200  # samples (12.5 ms)
-    num_mels: int = 80
-    fmin: int = 55  # Hz
-    fmax: int = 7600  # Hz
-    preemphasis: float = 0.97
-    ref_level_db: int = 20  # dB taken off, so that loud speech comes to lie near 0 dB
-    min_level_db: int = -100  # dB that becomes -max_abs_value
-    max_abs_value: float = 4.0  # the normalised mel lies in -max_abs_value..max_abs_value
+    sample_rate: int = network_value(16000)  # samples a second
+    n_fft: int = network_value(800)  # samples
+    win_size: int = network_value(800)  # samples (50 ms)
+    hop_size: int = network_value(200)  # samples (12.5 ms)
+    num_mels: int = network_value(80)
+    fmin: int = network_value(55, {"zero": True})  # Hz
+    fmax: int = network_value(7600)  # Hz
+    preemphasis: float = network_value(0.97, {"zero": True})
+    ref_level_db: int = network_value(20)  # dB taken off, so that loud speech comes to lie near 0 dB
+    min_level_db: int = network_value(-100, {"signed": True})  # dB that becomes -max_abs_value
+    max_abs_value: float = network_value(4.0)  # the normalised mel lies in -max_abs_value..max_abs_value
 
     # Pictures
-    img_size: int = 96  # pixels, both sides of the face that the networks see
-    fps: int = 25  # frames a second in training
-    window_frames: int = 5  # frames in one training window
-    mel_window: int = 16  # mel columns in one window (0.2 s)
-    width: float = 1.0  # factor on every channel count; 1.0 is the published size
+    img_size: int = network_value(96)  # pixels, both sides of the face that the networks see
+    fps: int = network_value(25)  # frames a second in training
+    window_frames: int = network_value(5)  # frames in one training window
+    mel_window: int = network_value(16)  # mel columns in one window (0.2 s)
+    width: float = network_value(1.0)  # factor on every channel count; 1.0 is the published size
 
-    # Both trainings
-    seed: int = 0
-    num_workers: int = min(4, os.cpu_count() or 1)  # loader processes
+    # All trainings
+    seed: int = may_be_zero(0)
+    num_workers: int = may_be_zero(min(4, os.cpu_count() or 1))  # loader processes
     nepochs: int = 200_000_000  # in effect: until it is stopped
+    max_steps: int = may_be_zero(0)  # steps, after which a run ends; 0: after nepochs
+    patience: int = may_be_zero(0)  # evaluations without a better one, after which a run ends; 0 for never
     eval_windows: int = 512  # at most so many windows in one evaluation
+    eval_early: bool = False  # evaluate at an eighth, a quarter and half of the first interval, too
     save_optimizer_state: bool = True
-    augment: bool = True  # training pictures mirrored, moved, in other light and colour
     accumulate: int = 1  # batches that one step is split into, for little memory
-    clip_norm: float = 0.0  # gradients are scaled down to this norm; 0 for never
-    warmup_steps: int = 0  # steps over which the learning rate rises to its full value
-    cosine_lr: bool = False  # the learning rate falls to zero along a cosine, at --max_steps
+    clip_norm: float = may_be_zero(0.0)  # gradients are scaled down to this norm; 0 for never
+    warmup_steps: int = may_be_zero(0)  # steps over which the learning rate rises to its full value
+    cosine_lr: bool = False  # the learning rate falls to zero along a cosine, at the last step
+    freeze_batch_norm: bool = False  # batch norms keep the statistics that the run starts with
     compile: bool = False  # torch.compile; for GPUs, on CPUs it is slower
     sync_batch_norm: bool = False  # batch norms over the windows of all processes; slower
 
+    # What is drawn, and how it is changed (data/sampling.py, data/augment.py)
+    sampling: str = one_of("windows", "people")  # every window once an epoch, or people evenly; a group is a person
+    people_weights: str = ""  # with sampling=people how much each counts, such as "anna:1.6 ben:0.5"; else 1
+    augment: bool = True  # training pictures mirrored, moved, in other light and colour
+    augment_shape: float = may_be_zero(0.0)  # strength of other face shapes and poses; 0: moved by some pixels alone
+    augment_colour: float = may_be_zero(0.0)  # strength of other light, colour, softness; 0: a little alone
+    augment_sound: float = may_be_zero(0.0)  # strength of other voices and microphones; 0 for none
+
     # Generator training
     batch_size: int = 16  # windows in one step, over all processes
+    single_frames: int = may_be_zero(0)  # frames in one step besides
+    frames_first: int = may_be_zero(0)  # steps, the first ones, that have single frames in place of windows
+    other_mouth: float = may_be_zero(0.0)  # share for which, of four references, the one with the other mouth is taken
     initial_learning_rate: float = 1e-4
     checkpoint_interval: int = 3000  # steps
     eval_interval: int = 3000  # steps
-    ema: float = 0.0  # decay of a moving average of the weights a step, such as 0.999; 0 for none
-    syncnet_wt: float = 0.0  # sync weight from the first step; 0 waits for sync_on_below
+    ema: float = may_be_zero(0.0)  # decay of a moving average of the weights a step, such as 0.999; 0 for none
+    mouth_wt: float = 1.0  # of the mouth in the picture loss, against the rest of the face
+    gradient_wt: float = may_be_zero(0.0)  # of the L1 of the picture's gradients, against the L1 of the picture
+    syncnet_wt: float = may_be_zero(0.0)  # sync weight from the first step with windows; 0 waits for sync_on_below
     sync_on_below: float = 0.75  # evaluation sync loss that switches the sync weight on
     sync_on_wt: float = 0.01  # the weight it is then given
     sync_on_wt_gan: float = 0.03  # the same with --gan
-    disc_wt: float = 0.07
+    sync_face_wt: float = may_be_zero(0.0)  # in the sync loss, of 1 - cosine(generated face, true face)
+
+    # With --gan: the published discriminator, or a small one of patches (models/patch_discriminator.py)
+    disc: str = one_of("published", "patch")
+    disc_wt: float = may_be_zero(0.07)  # published: the adversarial loss's weight
     disc_initial_learning_rate: float = 1e-4
+    disc_share: float = 0.3  # patch: its gradient at the generator's last layer, as a part of the picture loss's
+    disc_features_wt: float = may_be_zero(2.0)  # patch: of the difference of its features, against its loss
+    disc_r1: float = may_be_zero(0.01)  # patch: gradient penalty on real pictures
+    disc_alone: int = may_be_zero(0)  # patch: steps, the first ones, in which the generator is not trained against it
 
     # Lip-sync expert training
     syncnet_batch_size: int = 64  # windows in one step, over all processes
     syncnet_lr: float = 1e-4
-    syncnet_ema: float = 0.998  # see ema
-    syncnet_all_pairs: bool = False  # every sound of a batch is off-sync for every other face; for one speaker's clips
+    syncnet_weight_decay: float = may_be_zero(0.0)
+    syncnet_ema: float = may_be_zero(0.998)  # see ema
+    syncnet_pairs: str = one_of("random", "clip")  # one sound a face, or all sounds of the clip's windows in the batch
+    syncnet_clip_windows: int = 8  # clip: windows of each clip in a batch
+    syncnet_softmax_wt: float = may_be_zero(0.2)  # clip: of the cross-entropy over a face's sounds, against the BCE
+    syncnet_lone_clip_wt: float = 1.0  # with sampling=people, how much a person with a single clip counts
     syncnet_eval_interval: int = 10000  # steps
     syncnet_checkpoint_interval: int = 10000  # steps
 
     # Refiner training
-    refiner_size: int = 256  # pixels, both sides of a refined face: 192, 256, 384 or 512
-    refiner_width: float = 1.0  # factor on its channel counts
-    refiner_references: int = 4  # sharp crops that a frame is refined with
+    refiner_size: int = network_value(256, {"choices": REFINER_SIZES})  # pixels, both sides of a refined face
+    refiner_width: float = network_value(1.0)  # factor on its channel counts
+    refiner_references: int = network_value(4)  # sharp crops that a frame is refined with
     refiner_bank: int = 384  # sharp crops that are kept of a person, or with --bank clip of each clip
     refiner_batch_size: int = 8  # frames in one step, over all processes
     refiner_lr: float = 1.5e-3
-    refiner_ema: float = 0.99  # see ema
-    refiner_gradient_wt: float = 1.0  # of the pictures' gradients, against L1
-    refiner_texture_wt: float = 0.5  # of the amount of texture, against L1
+    refiner_ema: float = may_be_zero(0.99)  # see ema
+    refiner_gradient_wt: float = may_be_zero(1.0)  # of the pictures' gradients, against L1
+    refiner_texture_wt: float = may_be_zero(0.5)  # of the amount of texture, against L1
     refiner_eval_interval: int = 250  # steps
     refiner_checkpoint_interval: int = 250  # steps
 
@@ -104,18 +149,17 @@ class HParams:
         return replace(self, **changes)._checked()
 
     def _checked(self) -> "HParams":
-        may_be_zero = {
-            "seed", "num_workers", "save_optimizer_state", "augment", "clip_norm", "warmup_steps", "cosine_lr",
-            "compile", "syncnet_all_pairs",
-            "sync_batch_norm", "ema", "syncnet_ema", "syncnet_wt", "disc_wt", "preemphasis", "fmin",
-            "refiner_ema", "refiner_gradient_wt", "refiner_texture_wt",
-        }  # fmt: skip
-        for name, value in asdict(self).items():
-            if name != "min_level_db" and (value < 0 or (value == 0 and name not in may_be_zero)):
+        for value_of in fields(self):
+            name, value, rules = value_of.name, getattr(self, value_of.name), value_of.metadata
+            choices = rules.get("choices")
+            if choices and value not in choices:
+                given = ", ".join(map(str, choices))
+                raise InputError(f"--hparams {name}={value}: choose from {given}")
+            if isinstance(value, str) or rules.get("signed"):
+                continue
+            allowed = value >= 0 if rules.get("zero") or isinstance(value, bool) else value > 0
+            if not allowed:
                 raise InputError(f"--hparams {name}={value}: give a number above zero")
-        if self.refiner_size not in REFINER_SIZES:
-            sizes = ", ".join(map(str, REFINER_SIZES))
-            raise InputError(f"--hparams refiner_size={self.refiner_size}: choose from {sizes}")
         return self
 
     @classmethod
@@ -135,7 +179,12 @@ class HParams:
     def of_network(self) -> "HParams":
         """The published values, but those that describe the network and its inputs taken from here: what a training
         inherits from weights that it starts from."""
-        return replace(HParams(), **{name: getattr(self, name) for name in NETWORK_NAMES})
+        return replace(HParams(), **self.network_values())
+
+    def network_values(self) -> dict[str, Any]:
+        """The values that describe the network and its inputs."""
+        names = [value_of.name for value_of in fields(self) if "network" in value_of.metadata]
+        return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -145,11 +194,5 @@ MEL_NAMES = (
     "sample_rate", "n_fft", "win_size", "hop_size", "num_mels", "fmin", "fmax", "preemphasis", "ref_level_db",
     "min_level_db", "max_abs_value",
 )  # fmt: skip
-NETWORK_NAMES = (
-    *MEL_NAMES, "img_size", "fps", "window_frames", "mel_window", "width",
-    "refiner_size", "refiner_width", "refiner_references",
-)  # fmt: skip
-
-REFINER_SIZES = (192, 256, 384, 512)
 
 hparams = HParams()

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 
 import audio
 from data.clip import Clip
-from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs, training_batches
+from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs
+from data.loading import training_batches
 from demo.portrait import SPEECH, talking_frames
 from face_detection.boxes import best_boxes, grid_anchors
 from face_detection.crop import to_network_size

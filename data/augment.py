@@ -1,28 +1,67 @@
-"""Changes to training pictures that leave lips and speech in sync: mirrored, moved a little, other light and colour.
+"""Changes to training pictures and mels that leave lips and speech in sync.
 
-All frames of a window, and its reference, are changed in the same way.
+All frames of a window, and its reference, are changed in the same way; so are all mels of an item. Slight changes keep
+the person; strong ones make another face and another voice of them, so that who it is can only be learnt from the
+reference.
 """
 
 import cv2
 import numpy as np
 
-SHIFT = 4  # pixels that the face may move, as a box does that is not quite right
+from hparams import HParams
+
+# Slight changes
+MOVED = 4  # pixels that the face may move, as a box does that is not quite right
 CONTRAST = 0.15  # part of its mid grey that the picture's contrast changes by at most
 BRIGHTNESS = 20.0  # levels of 255
 COLOUR = 0.08  # part that each channel's gain changes by at most
 
+# Strong changes: standard deviations at strength 1, and how often
+ROTATION = 5.0  # degrees
+SCALE, ASPECT = 0.055, 0.055  # logarithms of factors
+SHIFT = 2.5  # pixels of 96
+BEND, BEND_GRID = 2.2, 4  # pixels of 96 that each node of the grid moves; nodes a side
+MATRIX = 0.07  # of the 3x3 colour matrix's elements
+GAIN, GAMMA, OFFSET = 0.22, 0.22, 0.055  # logarithms of gain and exponent; of 0..1
+LIGHT, LIGHT_SHARE = 0.25, 1 / 4  # part by which one side is brighter than the middle
+SOFTNESS, SOFTNESS_SHARE = (0.4, 1.1), 1 / 7  # pixels, from and to
+GREY_SHARE = 0.04
+FORMANTS, FORMANTS_SHARE = 0.06, 0.6  # logarithm of the factor on the mel axis
+EQUALISER, EQUALISER_KNOTS = 0.35, 5  # of the mel's -4..4 (12.5 dB each), at points along the mel axis
+LEVEL = 0.35  # of the mel's -4..4
+NOISE, NOISE_SHARE = (-3.8, -2.0), 0.4  # floor of the mel, from and to
+NOISE_SPREAD = 0.25
 
-def augment(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """frames: uint8 BGR [N, S, S, 3] -> the same shape; shifted by whole pixels, so nothing is blurred."""
+
+class Augmentation:
+    """What a training changes its items by: slight by default, strong where hp gives a strength."""
+
+    def __init__(self, hp: HParams) -> None:
+        self.hp, self.size = hp, hp.img_size
+
+    def pictures(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """frames: uint8 BGR [N, S, S, 3] -> the same shape, all changed alike."""
+        shape, colour = self.hp.augment_shape, self.hp.augment_colour
+        frames = bent(frames, rng, shape) if shape else moved(frames, rng)
+        return recoloured(frames, rng, colour) if colour else _levelled(frames, rng)
+
+    def sound(self, mels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """mels: float32 [N, 1, num_mels, columns] -> the same shape, all changed alike."""
+        strength = self.hp.augment_sound
+        return other_voice(mels, rng, strength, self.hp.max_abs_value) if strength else mels
+
+
+def moved(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shifted by whole pixels, so that nothing is blurred, and half of the time mirrored."""
     S = frames.shape[1]
-    x, y = (int(d) for d in rng.integers(0, 2 * SHIFT + 1, 2))
+    x, y = (int(d) for d in rng.integers(0, 2 * MOVED + 1, 2))
     mirrored = rng.integers(2)
-    moved = np.empty_like(frames)
-    for face, out in zip(frames, moved, strict=True):
-        wide = cv2.copyMakeBorder(face, SHIFT, SHIFT, SHIFT, SHIFT, cv2.BORDER_REPLICATE)
+    result = np.empty_like(frames)
+    for face, out in zip(frames, result, strict=True):
+        wide = cv2.copyMakeBorder(face, MOVED, MOVED, MOVED, MOVED, cv2.BORDER_REPLICATE)
         shifted = wide[y : y + S, x : x + S]
         out[:] = cv2.flip(shifted, 1) if mirrored else shifted
-    return cv2.LUT(moved.reshape(-1, S, 3), random_levels(rng)).reshape(moved.shape)
+    return result
 
 
 def random_levels(rng: np.random.Generator) -> np.ndarray:
@@ -31,3 +70,65 @@ def random_levels(rng: np.random.Generator) -> np.ndarray:
     offset = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
     levels = (np.arange(256)[:, None] - 128) * gain + 128 + offset
     return np.clip(levels, 0, 255).round().astype(np.uint8)[None]
+
+
+def _levelled(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return cv2.LUT(frames.reshape(-1, frames.shape[2], 3), random_levels(rng)).reshape(frames.shape)
+
+
+def bent(frames: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Turned, scaled, shifted, bent to another face shape, and half of the time mirrored."""
+    S = frames.shape[1]
+    middle = (S - 1) / 2
+    x, y = np.meshgrid(np.arange(S, dtype=np.float32) - middle, np.arange(S, dtype=np.float32) - middle)
+    x = x * (1 - 2 * int(rng.integers(2)))
+    angle = np.deg2rad(rng.normal(0, ROTATION * strength))
+    scale, aspect = np.exp(rng.normal(0, (SCALE * strength, ASPECT * strength / 2)))
+    across, down = x / (scale * aspect), y / (scale / aspect)
+    nodes = rng.normal(0, BEND * strength * S / 96, (BEND_GRID, BEND_GRID, 2)).astype(np.float32)
+    bend = cv2.resize(nodes, (S, S), interpolation=cv2.INTER_CUBIC)
+    shift = rng.normal(0, SHIFT * strength * S / 96, 2)
+    from_x = np.cos(angle) * across - np.sin(angle) * down + bend[..., 0] + shift[0] + middle
+    from_y = np.sin(angle) * across + np.cos(angle) * down + bend[..., 1] + shift[1] + middle
+    across, down = cv2.convertMaps(from_x.astype(np.float32), from_y.astype(np.float32), cv2.CV_16SC2)
+    edge = cv2.BORDER_REPLICATE
+    return np.stack([cv2.remap(face, across, down, cv2.INTER_LINEAR, borderMode=edge) for face in frames])
+
+
+def recoloured(frames: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """In other light and colour, sometimes softer or grey."""
+    S = frames.shape[1]
+    matrix = np.eye(3) + rng.normal(0, MATRIX * strength, (3, 3))
+    if rng.random() < GREY_SHARE * strength:
+        matrix = np.full((3, 1), 1.0) @ np.array([[0.114, 0.587, 0.299]])  # BGR, as in BT.601
+    gain, gamma = np.exp(rng.normal(0, (GAIN * strength, GAMMA * strength)))
+    offset = rng.normal(0, OFFSET * strength)
+    levels = (np.linspace(0, 1, 256) ** gamma).astype(np.float32)
+    colours = levels[frames] @ (gain * matrix.T).astype(np.float32) + np.float32(offset)  # [N, S, S, 3]
+    if rng.random() < LIGHT_SHARE * strength:
+        along = np.linspace(-1, 1, S, dtype=np.float32)
+        right, bottom = rng.normal(0, LIGHT * strength, 2)
+        colours *= np.float32(1) + np.float32(right) * along[:, None] + np.float32(bottom) * along[:, None, None]
+    result = np.clip(colours * 255 + 0.5, 0, 255).astype(np.uint8)
+    if rng.random() < SOFTNESS_SHARE * strength:
+        sigma = rng.uniform(*SOFTNESS)
+        result = np.stack([cv2.GaussianBlur(face, (0, 0), sigma) for face in result])
+    return result
+
+
+def other_voice(mels: np.ndarray, rng: np.random.Generator, strength: float, highest: float) -> np.ndarray:
+    """With formants elsewhere, through another microphone, at another level, sometimes over noise."""
+    bands = mels.shape[-2]
+    if rng.random() < FORMANTS_SHARE:
+        places = np.clip(np.arange(bands) * np.exp(rng.normal(0, FORMANTS * strength)), 0, bands - 1)
+        below = np.minimum(places.astype(int), bands - 2)
+        part = (places - below).astype(np.float32)[:, None]
+        mels = mels[..., below, :] * (1 - part) + mels[..., below + 1, :] * part
+    knots = rng.normal(0, EQUALISER * strength, EQUALISER_KNOTS)
+    curve = np.interp(np.linspace(0, 1, bands), np.linspace(0, 1, EQUALISER_KNOTS), knots)
+    change = (curve + rng.normal(0, LEVEL * strength)).astype(np.float32)[:, None]
+    mels = np.where(mels > -highest, mels + change, mels)  # digital silence stays silent
+    if rng.random() < NOISE_SHARE * strength:
+        floor = rng.uniform(*NOISE) * highest / 4 + rng.normal(0, NOISE_SPREAD, mels.shape)
+        mels = np.maximum(mels, floor.astype(np.float32))
+    return np.clip(mels, -highest, highest).astype(np.float32)

@@ -1,59 +1,60 @@
-"""Preprocessed clips -> training windows and batches of them.
+"""Preprocessed clips -> training items: windows of consecutive frames with their sound, and single frames.
 
-A window is five consecutive frames and the mel around them. Pictures leave here as uint8 and become floats on the
-training device (expert_inputs, generator_inputs). What is drawn at random for a window follows from the seed and the
-window's place in the training run alone, so runs can be repeated and resumed with any number of loader processes.
+Pictures leave here as uint8 and become floats on the training device (expert_inputs, generator_inputs).
 """
 
-import os
-import signal
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
+from torch.utils.data import Dataset, default_collate
 
 import audio
-from data.augment import augment
+from data.augment import Augmentation
 from data.clip import Clip
-from data.filelists import listed_clips
+from data.sampling import Drawing, Key, StepPlan, drawing
 from hparams import HParams
 from models.inputs import generator_faces, lower_half
-from utils import distributed
 from utils.errors import InputError
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+MOUTH = (slice(56, 92, 2), slice(22, 74, 2))  # every other pixel of it, of 96
+PAIRS = 4  # of target and reference that the one with different mouths is chosen from
 
 
-def open_clips(data_root: Path, split: str, filelists_dir: Path, hp: HParams) -> list[Clip]:
-    """The clips of one list ("train" or "eval"), their caches made where they are missing. A clip that is listed
-    several times, and so counts more, is opened once."""
-    listed = listed_clips(filelists_dir, split, data_root)
-    folders = list(dict.fromkeys(listed))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        opened = pool.map(lambda folder: Clip(folder, hp), folders)
-        clips = tqdm(opened, total=len(folders), desc=f"{split} clips", unit="clip", leave=False)
-        by_folder = dict(zip(folders, clips, strict=True))
-    return [by_folder[folder] for folder in listed]
+def joined(items: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+    """Items whose arrays follow one another along their first axis, as one batch."""
+    return {name: torch.from_numpy(np.concatenate([item[name] for item in items])) for name in items[0]}
+
+
+class Drawn(NamedTuple):
+    """A window: its clip and that clip's number, the rows at which the clip's windows start, its own, that of another
+    one; and the random generator for the rest."""
+
+    clip: Clip
+    number: int
+    starts: np.ndarray
+    row: int
+    other: int
+    rng: np.random.Generator
 
 
 class Windows(Dataset):
-    """All windows of some clips. An item is asked for by (place in the run, window number)."""
+    """All windows of some clips. An item is asked for by a Key."""
 
     per_frame_mels = False
     batch_setting = "batch_size"  # in hparams
+    needed = 2  # windows of a clip: one for the item, one for its reference or its off-sync sound
+    collate: Callable[[list], dict] = staticmethod(default_collate)
 
     def __init__(self, clips: list[Clip], hp: HParams, training: bool = False) -> None:
         self.hp, self.training = hp, training
+        self.augmentation = Augmentation(hp) if training and hp.augment else None
         self.clips: list[Clip] = []
         self.rows: list[np.ndarray] = []  # of each clip, where its windows start
         for clip in clips:
             starts = clip.window_rows(hp, self.per_frame_mels)
-            if len(starts) > 1:  # one for the window, one for its reference or its off-sync sound
+            if len(starts) >= self.needed:
                 self.clips.append(clip)
                 self.rows.append(starts)
         self.ends = np.cumsum([len(starts) for starts in self.rows], dtype=np.int64)
@@ -61,151 +62,149 @@ class Windows(Dataset):
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
-    def _draw(self, place: int, number: int) -> tuple[Clip, int, int, np.random.Generator]:
-        """The window's clip and row, the row of another window of the clip, and the random generator for the rest."""
-        k = int(np.searchsorted(self.ends, number, side="right"))
-        starts = self.rows[k]
-        i = number - (int(self.ends[k]) - len(starts))
-        rng = np.random.default_rng((self.hp.seed, place))
-        other = (i + int(rng.integers(1, len(starts)))) % len(starts)
-        return self.clips[k], int(starts[i]), int(starts[other]), rng
+    def plan(self, step_size: int) -> StepPlan:
+        """What a step of `step_size` windows draws."""
+        return StepPlan(step_size, self.hp.window_frames)
 
-    def _frames(self, clip: Clip, rows: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """The frames of the windows that start at these rows, all augmented alike: uint8 [windows, 5, 96, 96, 3]."""
-        T = self.hp.window_frames
-        frames = np.concatenate([clip.faces[row : row + T] for row in rows])
-        if self.training and self.hp.augment:
-            frames = augment(frames, rng)
-        return frames.reshape(len(rows), T, *frames.shape[1:])
+    def drawing(self, seed: int) -> Drawing:
+        """How windows are drawn in training."""
+        persons = [clip.folder.parent.name for clip in self.clips]
+        return drawing(self.hp, persons, [len(starts) for starts in self.rows], self.lone_clip_wt, seed)
+
+    @property
+    def lone_clip_wt(self) -> float:
+        """How much a person with a single clip counts where people are drawn."""
+        return 1.0
+
+    def _draw(self, key: Key) -> Drawn:
+        k = int(np.searchsorted(self.ends, key.window, side="right"))
+        starts = self.rows[k]
+        i = key.window - (int(self.ends[k]) - len(starts))
+        rng = np.random.default_rng((self.hp.seed, key.place))
+        return Drawn(self.clips[k], k, starts, int(starts[i]), int(starts[_another(i, len(starts), rng)]), rng)
+
+    def _frames(self, clip: Clip, rows: Sequence[int], count: int, rng: np.random.Generator) -> np.ndarray:
+        """`count` frames from each of these rows on, all augmented alike: uint8 [rows, count, 96, 96, 3]."""
+        frames = np.concatenate([clip.faces[row : row + count] for row in rows])
+        if self.augmentation:
+            frames = self.augmentation.pictures(frames, rng)
+        return frames.reshape(len(rows), count, *frames.shape[1:])
+
+    def _sound(self, mels: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        """Mels [1, num_mels, mel_window] in one array, all augmented alike."""
+        stacked = np.stack(mels)
+        return self.augmentation.sound(stacked, rng) if self.augmentation else stacked
 
 
 class ExpertWindows(Windows):
-    """Items: faces uint8 [5, 48, 96, 3] lower halves; mel float32 [1, 80, 16]; in_sync float 0 or 1, half and half, or
-    in training with hp.syncnet_all_pairs always 1."""
+    """Items: faces uint8 [1, 5, 48, 96, 3] lower halves; mel float32 [1, 1, 80, 16]; in_sync float [1], 0 or 1, half
+    and half."""
 
     batch_setting = "syncnet_batch_size"
+    collate = staticmethod(joined)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        clip, row, other, rng = self._draw(*key)
-        in_sync = (self.training and self.hp.syncnet_all_pairs) or bool(rng.integers(2))
-        start = audio.window_mel_start(int(clip.times[row if in_sync else other]), self.hp)
-        faces = lower_half(self._frames(clip, (row,), rng)[0], height_axis=-3)
-        return {"faces": faces, "mel": clip.mel_window(start, self.hp), "in_sync": np.float32(in_sync)}
+    @property
+    def lone_clip_wt(self) -> float:
+        return self.hp.syncnet_lone_clip_wt
+
+    def __getitem__(self, key: Key) -> dict:
+        drawn = self._draw(key)
+        in_sync = bool(drawn.rng.integers(2))
+        sound = drawn.row if in_sync else drawn.other
+        return self._pairs(drawn, [drawn.row], [sound]) | {"in_sync": np.array([in_sync], np.float32)}
+
+    def _pairs(self, drawn: Drawn, rows: list[int], sounds: list[int]) -> dict:
+        """Faces of the clip's windows at `rows`, each with the sound of the window at the same place of `sounds`."""
+        clip, rng = drawn.clip, drawn.rng
+        faces = lower_half(self._frames(clip, rows, self.hp.window_frames, rng), height_axis=-3)
+        starts = [audio.window_mel_start(int(clip.times[row]), self.hp) for row in sounds]
+        mel = self._sound([clip.mel_window(start, self.hp) for start in starts], rng)
+        return {"faces": faces, "mel": mel}
+
+
+class ExpertClips(ExpertWindows):
+    """Items: hp.syncnet_clip_windows windows of one clip, spread over it, each with its own sound; arrays as in
+    ExpertWindows, in_sync 1 throughout."""
+
+    def __init__(self, clips: list[Clip], hp: HParams, training: bool = False) -> None:
+        self.needed = hp.syncnet_clip_windows
+        super().__init__(clips, hp, training)
+
+    def plan(self, step_size: int) -> StepPlan:
+        windows = self.hp.syncnet_clip_windows
+        if step_size % windows:
+            raise InputError(
+                f"--hparams {self.batch_setting}={step_size}: is not a multiple of {windows} (windows a clip)"
+            )
+        return StepPlan(step_size // windows)
+
+    def __getitem__(self, key: Key) -> dict:
+        drawn = self._draw(key)
+        parts = np.array_split(drawn.starts, self.hp.syncnet_clip_windows)
+        rows = [int(drawn.rng.choice(part)) for part in parts]
+        return self._pairs(drawn, rows, rows) | {"in_sync": np.ones(len(rows), np.float32)}
 
 
 class GeneratorWindows(Windows):
-    """Items: target and reference uint8 [5, 96, 96, 3]; mels float32 [5, 1, 80, 16], one per frame; mel [1, 80, 16],
-    the window's own, for the expert."""
+    """Items of F frames, 5 or 1: target and reference uint8 [F, 96, 96, 3]; mels float32 [F, 1, 80, 16], one per
+    frame; mel [1, 1, 80, 16], the window's own, for the expert, or [0, 1, 80, 16] for a single frame."""
 
     per_frame_mels = True
+    collate = staticmethod(joined)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        clip, row, other, rng = self._draw(*key)
-        frame = int(clip.times[row])
-        mels = [clip.mel_window(start, self.hp) for start in audio.frame_mel_starts(frame, self.hp)]
-        target, reference = self._frames(clip, (row, other), rng)
+    def plan(self, step_size: int) -> StepPlan:
+        return StepPlan(step_size, self.hp.window_frames, self.hp.single_frames, self.hp.frames_first)
+
+    def __getitem__(self, key: Key) -> dict:
+        drawn = self._draw(key)
+        clip, row, other, rng = drawn.clip, drawn.row, drawn.other, drawn.rng
+        if self.training and self.hp.other_mouth and rng.random() < self.hp.other_mouth:
+            row, other = _most_different(drawn)
+        time = int(clip.times[row])
+        starts = [*audio.frame_mel_starts(time, self.hp)[: key.frames], audio.window_mel_start(time, self.hp)]
+        mels = self._sound([clip.mel_window(start, self.hp) for start in starts], rng)
+        target, reference = self._frames(clip, (row, other), key.frames, rng)
+        whole_window = key.frames == self.hp.window_frames
         return {
             "target": target,
             "reference": reference,
-            "mels": np.stack(mels),
-            "mel": clip.mel_window(audio.window_mel_start(frame, self.hp), self.hp),
+            "mels": mels[: key.frames],
+            "mel": mels[key.frames :] if whole_window else mels[:0],
         }
 
 
-class EndlessShuffle(Sampler):
-    """(place, window) from step `start` on; every epoch holds each window once, in an order of its own.
-
-    Each step's `batch` places are shared among the processes: process `rank` of `world` has a `world`-th of them.
-    """
-
-    def __init__(self, windows: int, seed: int, batch: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
-        self.windows, self.seed, self.batch, self.start = windows, seed, batch, start
-        self.rank, self.share = rank, batch // world
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        place = self.start * self.batch
-        while True:
-            epoch, skip = divmod(place, self.windows)
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            for number in torch.randperm(self.windows, generator=generator)[skip:].tolist():
-                if place % self.batch // self.share == self.rank:
-                    yield place, number
-                place += 1
+def _another(i: int, count: int, rng: np.random.Generator) -> int:
+    """Any number below `count` but i."""
+    return (i + int(rng.integers(1, count))) % count
 
 
-def open_windows(kind: type[Windows], data_root: Path, filelists_dir: Path, hp: HParams) -> tuple[Windows, Windows]:
-    """Training and evaluation windows of one kind; says how many there are. None at all raises InputError."""
-    opened: list[Windows] = []
-    for split in ("train", "eval"):
-        with distributed.main_first():
-            clips = open_clips(data_root, split, filelists_dir, hp)
-        windows = kind(clips, hp, training=split == "train")
-        print(f"{split}: {len(clips)} clips, {len(windows)} windows", flush=True)
-        if not len(windows):
-            raise InputError(
-                f"{data_root}: the {len(clips)} clips of the {split} list have no {hp.window_frames} frames in a row "
-                "with sound; add longer videos"
-            )
-        opened.append(windows)
-    return opened[0], opened[1]
+def _most_different(drawn: Drawn) -> tuple[int, int]:
+    """Of this pair of rows and some more of the clip that whose mouths differ most: there copying never pays."""
+    starts, rng = drawn.starts, drawn.rng
+    pairs = [(drawn.row, drawn.other)]
+    for i in rng.integers(0, len(starts), PAIRS - 1):
+        pairs.append((int(starts[i]), int(starts[_another(int(i), len(starts), rng)])))
+    return max(pairs, key=lambda pair: _mouth_difference(drawn.clip.faces, *pair))
 
 
-def training_batches(windows: Windows, step_size: int, first_step: int) -> Iterator[dict]:
-    """Batches without end, from the first that step `first_step` trains on: `step_size` windows make a step, of which
-    each process gets its share, in hp.accumulate batches."""
-    hp, world, workers = windows.hp, distributed.world_size(), windows.hp.num_workers
-    if step_size % (world * hp.accumulate):
-        raise InputError(
-            f"--hparams {windows.batch_setting}={step_size}: is not a multiple of {world * hp.accumulate} "
-            f"({world} processes, accumulate={hp.accumulate})"
-        )
-    batch = step_size // hp.accumulate
-    loader = DataLoader(
-        windows,
-        batch // world,
-        sampler=EndlessShuffle(len(windows), hp.seed, batch, first_step * hp.accumulate, distributed.rank(), world),
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
-        multiprocessing_context="spawn" if workers else None,  # the same on every system; fork and threads do not mix
-        worker_init_fn=_ignore_stop_signals,
-    )
-    with _stop_signals_ignored():  # loader processes inherit this till _ignore_stop_signals runs in them
-        return iter(loader)
+def _mouth_difference(faces: np.ndarray, a: int, b: int) -> float:
+    return float(np.abs(faces[a][MOUTH].astype(np.int16) - faces[b][MOUTH]).mean())
 
 
-def _ignore_stop_signals(worker: int) -> None:
-    """A signal to the whole process group ends the main process, which needs its loaders for the step that it is in."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-@contextmanager
-def _stop_signals_ignored() -> Iterator[None]:
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def evaluation_batches(windows: Windows, batch_size: int) -> list[dict]:
-    """The same windows every time: at most hp.eval_windows, evenly spaced."""
-    count = min(len(windows), windows.hp.eval_windows)
-    keys = [(i, i * len(windows) // count) for i in range(count)]
-    return list(DataLoader(windows, batch_size, sampler=keys))
-
-
-def expert_inputs(batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+def expert_inputs(batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """mel [B, 1, 80, 16] and faces [B, 15, 48, 96] in 0..1, from an ExpertWindows batch on the training device."""
     B, T, H, W, C = batch["faces"].shape
     faces = batch["faces"].permute(0, 1, 4, 2, 3).reshape(B, T * C, H, W)
     return batch["mel"], faces.float() / 255
 
 
-def generator_inputs(batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
-    """faces [B, 6, T, 96, 96], the frame with its lower half zeroed and the reference, and target [B, 3, T, 96, 96],
-    all in 0..1, from a GeneratorWindows batch on the training device."""
-    target, reference = (batch[name].permute(0, 4, 1, 2, 3).float() / 255 for name in ("target", "reference"))
+def generator_inputs(batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """faces [F, 6, 96, 96], the frame with its lower half zeroed and the reference, and target [F, 3, 96, 96], all in
+    0..1, from a GeneratorWindows batch of F frames on the training device, those of windows first."""
+    target, reference = (batch[name].permute(0, 3, 1, 2).float() / 255 for name in ("target", "reference"))
     return generator_faces(target, reference), target
+
+
+def window_frames(frames: torch.Tensor, windows: int, T: int) -> torch.Tensor:
+    """Frames [F, C, H, W] of a GeneratorWindows batch -> those of its windows, [windows, C, T, H, W]."""
+    return frames[: windows * T].unflatten(0, (windows, T)).transpose(1, 2)

@@ -9,6 +9,7 @@ import numpy as np
 import audio
 from data.augment import random_levels
 from data.dataset import Windows
+from data.sampling import Key, StepPlan
 from face_detection.crop import to_network_size
 
 SHIFT, SCALE, ANGLE = 0.03, 0.04, 3.0  # standard deviations: parts of the crop, a factor's logarithm, degrees
@@ -23,11 +24,14 @@ class SharpFaces(Windows):
     per_frame_mels = True
     batch_setting = "refiner_batch_size"
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        clip, row, other, rng = self._draw(*key)
+    def plan(self, step_size: int) -> StepPlan:
+        return StepPlan(step_size, window_frames=1)
+
+    def __getitem__(self, key: Key) -> dict:
+        clip, number, _, row, other, rng = self._draw(key)
         hp, jittered = self.hp, self.training and self.hp.augment
         face, reference = clip.picture(row), clip.picture(other)
-        item: dict[str, Any] = {"clip": self.clips.index(clip), "row": row, "mirrored": 0}
+        item: dict[str, Any] = {"clip": number, "row": row, "mirrored": 0}
         item["mel"] = clip.mel_window(audio.frame_mel_starts(int(clip.times[row]), hp)[0], hp)
         if not jittered:
             small = (to_network_size(picture, hp.img_size) for picture in (face, reference))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.dataset import open_clips
+from data.loading import open_clips
 from face_detection import build_detector
 from media.reader import VIDEO_SUFFIXES
 from metrics import generator_score

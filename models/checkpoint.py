@@ -37,8 +37,8 @@ def build_network(
 
 
 def export(source: Path, target: Path) -> str:
-    """Write the network's weights alone, in half precision, with the values it was trained with; returns what network
-    it is, in words."""
+    """Write the network's weights alone, in half precision, with the values that describe it and its inputs; returns
+    what network it is, in words."""
     if target.suffix != ".safetensors":
         raise InputError(f"{target}: give a name that ends in .safetensors")
     writable_folder(target.parent, "OUT")
@@ -49,5 +49,5 @@ def export(source: Path, target: Path) -> str:
     }
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise InputError(f"{source}: has values that half precision cannot hold; share the file itself")
-    weight_files.write_safetensors(target, state, {"hparams": json.dumps(hparams_of(content).to_dict())})
+    weight_files.write_safetensors(target, state, {"hparams": json.dumps(hparams_of(content).network_values())})
     return weight_files.identify(state)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from data.dataset import ExpertWindows, expert_inputs
+from data.dataset import ExpertClips, ExpertWindows, expert_inputs
 from hparams import HParams
 from models import SyncNet_color
 from training import losses
@@ -27,18 +27,25 @@ class ExpertTraining(Training):
     def __init__(self, options: ExpertOptions) -> None:
         super().__init__(options)
         hp = self.hp
-        self.expert = TrainableNetwork(SyncNet_color(hp.width), hp, self.precision, hp.syncnet_lr, ema=hp.syncnet_ema)
+        self.expert = TrainableNetwork(
+            SyncNet_color(hp.width), hp, self.precision, hp.syncnet_lr, ema=hp.syncnet_ema,
+            weight_decay=hp.syncnet_weight_decay,
+        )  # fmt: skip
         self.expert.restore(self.content, self.start, self.weights_only)
         self.networks = {"": self.expert}
 
+    def training_windows_class(self) -> type[ExpertWindows]:
+        return {"random": ExpertWindows, "clip": ExpertClips}[self.hp.syncnet_pairs]
+
     @staticmethod
     def make_schedule(hp: HParams) -> Schedule:
-        return Schedule(hp.syncnet_batch_size, hp.syncnet_eval_interval, hp.syncnet_checkpoint_interval)
+        return Schedule(hp.syncnet_batch_size, hp.syncnet_eval_interval, hp.syncnet_checkpoint_interval, hp.eval_early)
 
-    def train_on(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        hp = self.hp
         audio, face = self.expert(*expert_inputs(batch))
-        if self.hp.syncnet_all_pairs:
-            loss = losses.all_pairs_bce(audio, face)
+        if hp.syncnet_pairs == "clip":
+            loss = losses.clip_pairs_loss(audio, face, hp.syncnet_clip_windows, hp.syncnet_softmax_wt)
         else:
             loss = losses.cosine_bce(audio, face, batch["in_sync"])
         self.expert.backward(loss)

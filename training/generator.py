@@ -9,39 +9,18 @@ import torch.nn.functional as F
 from torch.utils.tensorboard import SummaryWriter
 
 import audio
-from data.dataset import GeneratorWindows, generator_inputs
+from data.dataset import GeneratorWindows, generator_inputs, window_frames
 from hparams import HParams
 from metrics import generator_score
 from metrics.experts import Expert
-from models import Wav2Lip, Wav2Lip_disc_qual
-from training import losses, samples, summary
+from models import Wav2Lip
+from training import adversaries, losses, samples, summary
 from training.network import TrainableNetwork
 from training.options import GeneratorOptions
 from training.trainer import Schedule, Training
-from utils import weight_files
 from utils.devices import Precision
 
-GAN_BETAS = (0.5, 0.999)
 SAMPLES = 8  # windows in the sample grid
-
-
-class Discriminator(TrainableNetwork):
-    """The visual-quality discriminator: it is trained, and the generator against it."""
-
-    def adversarial_loss(self, generated: torch.Tensor) -> torch.Tensor:
-        """The generator's loss; no gradient reaches the discriminator's own weights."""
-        frozen = {name: weight.detach() for name, weight in self.network.named_parameters()}
-        with self.precision.autocast():
-            logits = torch.func.functional_call(self.network, frozen, (generated,), {"logits": True})
-        return losses.real_fake_bce(logits, real=True)
-
-    def train_on(self, generated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Backward pass on real and generated windows; returns the loss."""
-        logits = self(torch.cat((target, generated.detach())), logits=True)  # [T·2B, 1], frame 0 of every window first
-        real, fake = logits.reshape(target.shape[2], 2, -1).unbind(dim=1)
-        loss = losses.real_fake_bce(real, real=True) + losses.real_fake_bce(fake, real=False)
-        self.backward(loss)
-        return loss.detach()
 
 
 class GeneratorTraining(Training):
@@ -57,32 +36,28 @@ class GeneratorTraining(Training):
         self.expert = expert.to(precision)
         self.expert.network.requires_grad_(False)
 
-        rate, disc_rate = hp.initial_learning_rate, hp.disc_initial_learning_rate
-        betas = {"betas": GAN_BETAS} if options.gan else {}
-        self.generator = TrainableNetwork(Wav2Lip(hp.width), hp, precision, rate, ema=hp.ema, **betas)
+        betas = adversaries.BETAS if options.gan else (0.9, 0.999)
+        self.generator = TrainableNetwork(
+            Wav2Lip(hp.width), hp, precision, hp.initial_learning_rate, betas=betas, ema=hp.ema
+        )  # fmt: skip
         self.generator.restore(self.content, self.start, self.weights_only)
         self.networks = {"": self.generator}
-        self.discriminator = None
+        self.last_layer = self.generator.network.get_parameter("output_block.1.weight")
+        self.adversary = None
         if options.gan:
-            path = options.disc_checkpoint_path
-            if self.goes_on or (path is None and not self.weights_only):
-                path = saved_discriminator(self.start) or path
-            if path is None and self.start and not self.weights_only:
-                beside = self.start.with_name(f"disc_{self.start.name}")
-                print(f"{beside}: not there; the discriminator starts anew", flush=True)
-            content = weight_files.read(path) if path else {}
-            self.discriminator = Discriminator(Wav2Lip_disc_qual(hp.width), hp, precision, disc_rate, betas=GAN_BETAS)
-            self.discriminator.restore(content, path, self.weights_only)
-            self.networks["disc_"] = self.discriminator
+            self.adversary = adversaries.open_adversary(
+                hp, precision, self.start, options.disc_checkpoint_path, self.goes_on, self.weights_only
+            )
+            self.networks["disc_"] = self.adversary
 
         self.sync_weight = self.resumed.get("sync_weight", hp.syncnet_wt)
         self.sync_on_weight = hp.sync_on_wt_gan if options.gan else hp.sync_on_wt
-        self.adversarial_weight = hp.disc_wt if options.gan else 0.0
+        self.mouth_weights = losses.mouth_weights(hp.img_size, hp.mouth_wt).to(self.device)
         self.scored_clips = generator_score.choose_clips(self.eval_windows.clips)
 
     @staticmethod
     def make_schedule(hp: HParams) -> Schedule:
-        return Schedule(hp.batch_size, hp.eval_interval, hp.checkpoint_interval)
+        return Schedule(hp.batch_size, hp.eval_interval, hp.checkpoint_interval, hp.eval_early)
 
     def state(self) -> dict:
         return {"sync_weight": self.sync_weight}
@@ -90,26 +65,32 @@ class GeneratorTraining(Training):
     def objective(self, scores: dict[str, float]) -> float:
         return self.sync_on_weight * scores["sync"] + (1 - self.sync_on_weight) * scores["l1"]
 
-    def train_on(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         faces, target = generator_inputs(batch)
         generated = self.generator(batch["mels"], faces)
-        l1 = F.l1_loss(generated.float(), target)
+        picture = losses.picture_loss(generated, target, self.mouth_weights, self.hp.gradient_wt)
+        values = {"l1": F.l1_loss(generated.detach().float(), target), "picture": picture.detach()}
         sync = adversarial = torch.zeros((), device=self.device)
-        values = {"l1": l1.detach()}
-        if self.sync_weight:
-            sync = self._sync_loss(batch, generated)
+        sync_weight = self.sync_weight if len(batch["mel"]) else 0.0
+        if sync_weight:
+            sync = self._sync_loss(batch["mel"], generated, target, self.hp.sync_face_wt)
             values["sync"] = sync.detach()
-        if self.discriminator:
-            adversarial = self.discriminator.adversarial_loss(generated)
+        if self.adversary:
+            adversarial = self.adversary.generator_term(generated, target, picture, self.last_layer, step)
             values["adversarial"] = adversarial.detach()
-        self.generator.backward(losses.generator_loss(l1, sync, adversarial, self.sync_weight, self.adversarial_weight))
-        if self.discriminator:
-            values["disc"] = self.discriminator.train_on(generated, target)
+        share = self.adversary.picture_share if self.adversary else 0.0
+        self.generator.backward(losses.generator_loss(picture, sync, sync_weight, adversarial, share))
+        if self.adversary:
+            values["disc"] = self.adversary.train_on(generated, target, step)
         return values
 
-    def _sync_loss(self, batch: dict[str, torch.Tensor], generated: torch.Tensor) -> torch.Tensor:
+    def _sync_loss(
+        self, mel: torch.Tensor, generated: torch.Tensor, target: torch.Tensor, face_weight: float
+    ) -> torch.Tensor:
+        """Of the windows among the frames."""
+        generated, target = (window_frames(frames, len(mel), self.hp.window_frames) for frames in (generated, target))
         with self.precision.autocast():
-            return losses.sync_loss(self.expert.network, batch["mel"], generated)
+            return losses.sync_loss(self.expert.network, mel, generated, target, face_weight)
 
     @torch.no_grad()
     def evaluate(
@@ -123,9 +104,9 @@ class GeneratorTraining(Training):
             faces, target = generator_inputs(batch)
             with self.precision.autocast():
                 generated = network(batch["mels"], faces)
-            sync_loss = self._sync_loss(batch, generated)
+            sync_loss = self._sync_loss(batch["mel"], generated, target, face_weight=0.0)
             if count == 0:
-                self._show_windows(step, tensorboard, faces[:, :3], faces[:, 3:], generated, target)
+                self._show_frames(step, tensorboard, faces[:, :3], faces[:, 3:], generated, target)
             l1 += float(F.l1_loss(generated.float(), target)) * len(target)
             sync += float(sync_loss) * len(target)
             count += len(target)
@@ -134,9 +115,10 @@ class GeneratorTraining(Training):
         self._show_dub(step, tensorboard, dub)
         return {"l1": l1 / count, "sync": sync / count, **scores}
 
-    def _show_windows(self, step: int, tensorboard: SummaryWriter, *rows: torch.Tensor) -> None:
-        """The middle frames of the first windows [B, 3, T, S, S], row by row."""
-        picture = samples.grid([row[:SAMPLES, :, row.shape[2] // 2] for row in rows])
+    def _show_frames(self, step: int, tensorboard: SummaryWriter, *rows: torch.Tensor) -> None:
+        """The middle frames of the first windows, of frames [F, 3, S, S], row by row."""
+        T = self.hp.window_frames
+        picture = samples.grid([row[T // 2 :: T][:SAMPLES] for row in rows])
         samples.write_png(self._sample_path(step), picture)
         samples.show_picture(tensorboard, "samples", picture, step)
 
@@ -159,11 +141,3 @@ class GeneratorTraining(Training):
 
     def write_summary(self) -> None:
         summary.write(self.folder, self.history, self.footage_scores)
-
-
-def saved_discriminator(generator: Path | None) -> Path | None:
-    """The discriminator checkpoint that was saved with this generator checkpoint, if there is one."""
-    if generator is None:
-        return None
-    path = generator.with_name(f"disc_{generator.name}")
-    return path if path.exists() else None

@@ -1,10 +1,14 @@
 """The training objectives as functions of tensors (Wav2Lip, ACM MM 2020, section 3)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
 from models.inputs import expert_faces
 
+TEMPERATURE = 0.07  # of the expert's choice among sounds
+MOUTH, MOUTH_RADII = (0.766, 0.5), (0.19, 0.27)  # centre and radii of its ellipse, down and across, of the face
 TEXTURE_CELLS = 32  # across the face
 
 
@@ -17,24 +21,57 @@ def cosine_bce(audio: torch.Tensor, face: torch.Tensor, in_sync: torch.Tensor) -
     return F.binary_cross_entropy(cosine.clamp(0.0, 1.0), in_sync.float())
 
 
-def all_pairs_bce(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
-    """BCE of the cosine similarities of every sound with every face of a batch: in sync with its own, off sync with
-    all others; the two means count half each.
+def clip_pairs_loss(audio: torch.Tensor, face: torch.Tensor, windows: int, softmax_weight: float) -> torch.Tensor:
+    """Every face of a clip against every sound of the same clip, so that a voice cannot give the answer away: BCE of
+    the cosine similarities, in sync with its own and off sync with the others, the two means half each; and
+    softmax_weight times the cross-entropy of a face's choice among the sounds, at temperature TEMPERATURE.
 
-    audio, face [B, D], of unit length, B at least 2. Returns a scalar, computed in float32.
+    audio, face [B, D], of unit length, `windows` rows of one clip after another. A scalar, computed in float32.
     """
-    cosines = (audio.float() @ face.float().T).clamp(1e-6, 1 - 1e-6)  # [B, B]
-    own = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
-    return 0.5 * (-torch.log(cosines[own]).mean() - torch.log1p(-cosines[~own]).mean())
+    audio, face = (embedding.float().unflatten(0, (-1, windows)) for embedding in (audio, face))  # [C, W, D]
+    cosines = face @ audio.transpose(1, 2)  # [C, W, W]
+    own = torch.eye(windows, dtype=torch.bool, device=cosines.device).expand_as(cosines)
+    chances = cosines.clamp(1e-6, 1 - 1e-6)
+    bce = 0.5 * (-torch.log(chances[own]).mean() - torch.log1p(-chances[~own]).mean())
+    choice = torch.arange(windows, device=cosines.device).expand(len(cosines), -1)
+    return bce + softmax_weight * F.cross_entropy(cosines.flatten(0, 1) / TEMPERATURE, choice.flatten())
 
 
-def sync_loss(expert: torch.nn.Module, mel: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
-    """The expert's loss of a generated window.
+def sync_loss(
+    expert: Any, mel: torch.Tensor, generated: torch.Tensor, target: torch.Tensor, face_weight: float
+) -> torch.Tensor:
+    """The expert's loss of generated windows: -log cos(face, sound), and face_weight times 1 - cos(face, true face)
+    (visual-visual, after arXiv 2307.09368).
 
-    mel [B, 1, 80, 16], generated [B, 3, T, H, W] in 0..1. Returns a scalar.
+    mel [B, 1, 80, 16]; generated and target [B, 3, T, H, W] in 0..1. Returns a scalar.
     """
     audio, face = expert(mel, expert_faces(generated))
-    return cosine_bce(audio, face, torch.ones(len(mel), device=mel.device))
+    loss = cosine_bce(audio, face, torch.ones(len(mel), device=mel.device))
+    if not face_weight:
+        return loss
+    with torch.no_grad():
+        true_face = expert.embed_faces(expert_faces(target))
+    return loss + face_weight * (1 - F.cosine_similarity(face.float(), true_face.float())).mean()
+
+
+def mouth_weights(size: int, mouth_weight: float) -> torch.Tensor:
+    """Weights [size, size] of the picture loss, of mean 1: mouth_weight in the mouth's ellipse for each 1 outside."""
+    down, across = torch.meshgrid(torch.linspace(0, 1, size), torch.linspace(0, 1, size), indexing="ij")
+    inside = ((down - MOUTH[0]) / MOUTH_RADII[0]) ** 2 + ((across - MOUTH[1]) / MOUTH_RADII[1]) ** 2 <= 1
+    weights = 1 + (mouth_weight - 1) * inside.float()
+    return weights / weights.mean()
+
+
+def picture_loss(
+    generated: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, gradient_weight: float
+) -> torch.Tensor:
+    """L1 of pictures [F, 3, H, W] and gradient_weight times the L1 of their gradients, under weights [H, W]."""
+    difference = generated.float() - target
+    loss = (weights * difference.abs()).mean()
+    if not gradient_weight:
+        return loss
+    across, down = difference.diff(dim=-1).abs(), difference.diff(dim=-2).abs()
+    return loss + gradient_weight * ((weights[:, 1:] * across).mean() + (weights[1:] * down).mean())
 
 
 def real_fake_bce(logits: torch.Tensor, real: bool) -> torch.Tensor:
@@ -45,11 +82,11 @@ def real_fake_bce(logits: torch.Tensor, real: bool) -> torch.Tensor:
 
 
 def generator_loss(
-    l1: torch.Tensor, sync: torch.Tensor, adversarial: torch.Tensor, sync_weight: float, adversarial_weight: float
+    picture: torch.Tensor, sync: torch.Tensor, sync_weight: float, adversarial: torch.Tensor, picture_share: float
 ) -> torch.Tensor:
-    """s·sync + d·adversarial + (1-s-d)·L1."""
-    l1_weight = 1.0 - sync_weight - adversarial_weight
-    return sync_weight * sync + adversarial_weight * adversarial + l1_weight * l1
+    """s·sync + adversarial + (1-s-d)·picture, where the adversarial term, weighted already, takes d = picture_share of
+    the picture loss's weight."""
+    return sync_weight * sync + adversarial + (1.0 - sync_weight - picture_share) * picture
 
 
 def refined_losses(refined: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> dict[str, torch.Tensor]:

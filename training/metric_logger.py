@@ -1,4 +1,4 @@
-"""Between two readings: means of the losses, windows a second, the share of time spent waiting for data."""
+"""Between two readings: means of the losses, frames a second, the share of time spent waiting for data."""
 
 import time
 
@@ -6,12 +6,12 @@ import torch
 
 
 class MetricLogger:
-    """step_size: windows in one step; state: of the logger of an interrupted run, so that its log goes on without a
+    """step_frames: frames in one step; state: of the logger of an interrupted run, so that its log goes on without a
     break; last: the latest reading."""
 
-    def __init__(self, step_size: int, state: dict | None = None) -> None:
+    def __init__(self, step_frames: int, state: dict | None = None) -> None:
         state = state or {}
-        self.step_size = step_size
+        self.step_frames = step_frames
         self.last: dict[str, float] = state.get("last", {})
         self._sums: dict[str, torch.Tensor | float] = dict(state.get("sums", {}))
         self._batches: int = state.get("batches", 0)
@@ -48,7 +48,7 @@ class MetricLogger:
         self._since = time.perf_counter()
         means = {name: float(total) / self._batches for name, total in self._sums.items()}
         self._count()
-        means |= {"windows/s": self._steps * self.step_size / self._seconds, "waiting": self._waited / self._seconds}
+        means |= {"frames/s": self._steps * self.step_frames / self._seconds, "waiting": self._waited / self._seconds}
         self._sums, self._batches, self._steps, self._seconds, self._waited = {}, 0, 0, 0.0, 0.0
         return means
 

@@ -16,13 +16,15 @@ from utils import distributed, weight_files
 from utils.devices import Precision, channels_last
 from utils.errors import InputError
 
-KEPT = ("lr", "betas", "fused", "foreach")  # settings of the optimizer that a checkpoint does not change
+# Settings of the optimizer that a checkpoint does not change
+KEPT = ("lr", "betas", "weight_decay", "decoupled_weight_decay", "fused", "foreach")
 
 
 class TrainableNetwork:
     """network: the module itself, with the weights that are trained; called, it runs in the precision.
 
-    lr: learning rate; ema: decay of the moving average of the weights (batch-norm statistics with them), 0 for none.
+    lr: learning rate; ema: decay of the moving average of the weights (batch-norm statistics with them), 0 for none;
+    weight_decay: decoupled, as in AdamW.
     """
 
     def __init__(
@@ -33,13 +35,16 @@ class TrainableNetwork:
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         ema: float = 0.0,
+        weight_decay: float = 0.0,
     ) -> None:
         device, several = precision.device, distributed.world_size() > 1
         self.network = channels_last(network, device)
         if several and hp.sync_batch_norm:
             self.network = distributed.with_sync_batch_norms(self.network, device)
         self.hp, self.precision, self.lr = hp, precision, lr
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True
+        )
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
         self.average = _moving_average(self.network, ema) if ema else None
         self.parallel: nn.Module = self.network  # exchanges gradients with other processes
@@ -50,6 +55,20 @@ class TrainableNetwork:
     def __call__(self, *inputs: torch.Tensor, **settings: bool) -> Any:
         with self.precision.autocast():
             return self.compiled(*inputs, **settings)
+
+    def frozen(self, *inputs: torch.Tensor, **settings: bool) -> Any:
+        """As a call, but gradients reach the inputs alone."""
+        weights = {name: weight.detach() for name, weight in self.network.named_parameters()}
+        with self.precision.autocast():
+            return torch.func.functional_call(self.network, weights, inputs, settings)
+
+    def train(self) -> None:
+        """Training mode; with hp.freeze_batch_norm batch norms keep the statistics they have."""
+        self.network.train()
+        if self.hp.freeze_batch_norm:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     @property
     def best_weights(self) -> nn.Module:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.presets import PRESETS
 from utils.devices import PRECISIONS
 from utils.errors import InputError
 from utils.options import CommonOptions, option
@@ -15,17 +16,25 @@ class TrainingOptions(CommonOptions):
     data_root: Path = option("the --preprocessed_root of preprocess.py")
     checkpoint_dir: Path = option("the run: checkpoints, logs, samples")
     filelists_dir: Path = option("where train.txt and eval.txt are", Path("filelists"))
-    max_steps: int | None = option("stop at this step; else by hparams nepochs", None, unit="steps", minimum=1)
+    preset: str | None = option(
+        "hparams for a purpose: " + "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items()), None,
+        choices=tuple(PRESETS),
+    )  # fmt: skip
+    max_steps: int | None = option("stop at this step; else hparams max_steps", None, unit="steps", minimum=1)
     max_minutes: float | None = option("stop after so long", None, unit="minutes", minimum=0.01)
-    patience: int | None = option("stop after N evaluations without a better one", None, metavar="N", minimum=1)
+    patience: int | None = option(
+        "stop after N evaluations without a better one; else hparams patience", None, metavar="N", minimum=1
+    )
     keep: int = option("numbered checkpoints to keep", 5, metavar="N", minimum=1)
     num_workers: int | None = option("loader processes; else hparams num_workers", None, minimum=0)
     precision: str = option("number format of the networks", "auto", choices=PRECISIONS)
 
     @property
     def hparams_overrides(self) -> str:
-        """The changes to hparams.py, --num_workers among them."""
-        return self.hparams if self.num_workers is None else f"{self.hparams},num_workers={self.num_workers}"
+        """The changes to hparams.py: the preset's, then --hparams, then those that have a flag of their own."""
+        flags = {name: getattr(self, name) for name in ("max_steps", "patience", "num_workers")}
+        own = [f"{name}={value}" for name, value in flags.items() if value is not None]
+        return ",".join([PRESETS[self.preset].text() if self.preset else "", self.hparams, *own])
 
     @property
     def start(self) -> Path | None:

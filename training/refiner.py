@@ -77,7 +77,7 @@ class RefinerTraining(Training):
 
     @staticmethod
     def make_schedule(hp: HParams) -> Schedule:
-        return Schedule(hp.refiner_batch_size, hp.refiner_eval_interval, hp.refiner_checkpoint_interval)
+        return Schedule(hp.refiner_batch_size, hp.refiner_eval_interval, hp.refiner_checkpoint_interval, hp.eval_early)
 
     def objective(self, scores: dict[str, float]) -> float:
         """Perceptual distance, and by how much lip-sync is worse than the generator's, where the expert can tell."""
@@ -85,7 +85,7 @@ class RefinerTraining(Training):
             return scores["perceptual"]
         return scores["perceptual"] + max(0.0, scores["sync_distance"] - scores["sync_generated"])
 
-    def train_on(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         frames, references, target = (
             batch[name].movedim(-1, -3).float() / 255 for name in ("frame", "reference", "target")
         )

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from data.dataset import Windows, evaluation_batches, open_windows, training_batches
+from data.dataset import Windows
+from data.loading import evaluation_batches, open_windows, training_batches
 from hparams import HParams
 from models.checkpoint import hparams_of
 from training.metric_logger import MetricLogger
@@ -32,6 +33,16 @@ class Schedule(NamedTuple):
     step_size: int  # windows in one step, over all processes
     evaluate_every: int  # steps
     save_every: int  # steps
+    early: bool = False  # evaluate at an eighth, a quarter and half of the first interval, too
+
+    def evaluates(self, step: int) -> bool:
+        """Whether there is an evaluation after this step."""
+        early = {self.evaluate_every // part for part in (2, 4, 8)} if self.early else set()
+        return step % self.evaluate_every == 0 or step in early
+
+    def saves(self, step: int) -> bool:
+        """Whether a checkpoint is written after this step."""
+        return step % self.save_every == 0
 
 
 class Training(ABC):
@@ -57,24 +68,29 @@ class Training(ABC):
         torch.backends.cudnn.benchmark = True
         self.precision = Precision(options.precision, self.device)
         self.windows, self.eval_windows = open_windows(
-            self.windows_class, options.data_root, options.filelists_dir, self.hp
+            self.training_windows_class(), self.windows_class, options.data_root, options.filelists_dir, self.hp
         )
         self.networks: dict[str, TrainableNetwork] = {}
         self.schedule = self.make_schedule(self.hp)
         self.goes_on = self.start is not None and self.start.resolve().parent == self.folder.resolve()
         self.history = History(self.resumed, self.objective, self.goes_on)
-        self.metrics = MetricLogger(self.schedule.step_size, self.resumed.get("metrics") or self.resumed.get("meter"))
+        frames = self.windows.plan(self.schedule.step_size).most_frames
+        self.metrics = MetricLogger(frames, self.resumed.get("metrics") or self.resumed.get("meter"))
 
     def make_hparams(self) -> HParams:
         """The values of this run: those of the checkpoint, changed by --hparams."""
         return hparams_of(self.content, self.options.hparams_overrides, of_network=self.weights_only)
+
+    def training_windows_class(self) -> type[Windows]:
+        """What is trained on, where that is not what is evaluated on."""
+        return self.windows_class
 
     @staticmethod
     @abstractmethod
     def make_schedule(hp: HParams) -> Schedule: ...
 
     @abstractmethod
-    def train_on(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Forward and backward passes of one batch; returns its losses."""
 
     @abstractmethod
@@ -110,9 +126,8 @@ class Training(ABC):
     def run(self) -> None:
         """Train to the last step. Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint."""
         first, last = self.resumed.get("global_step", 0), self._last_step()
-        every, saves = self.schedule.evaluate_every, self.schedule.save_every
         evaluated = [entry["step"] for entry in self.history.entries]
-        cut_off = bool(evaluated) and first not in evaluated and (first % every == 0 or first == last)
+        cut_off = bool(evaluated) and first not in evaluated and (self.schedule.evaluates(first) or first == last)
         if first >= last and not cut_off:
             raise InputError(
                 f"nothing to do: the checkpoint is at step {first}, --max_steps at {last}; raise --max_steps"
@@ -123,7 +138,7 @@ class Training(ABC):
         print(f"{self.device} in {self.precision.name}, width {self.hp.width:g}, from step {first}", flush=True)
 
         with StopSignal() as stop, log:
-            self.networks[""].network.train()
+            self.networks[""].train()
             if first == 0 or cut_off:  # by a stop during the evaluation
                 self._evaluate(first, self.metrics.last, held_out, log, stop)
                 if distributed.any_process(stop.asked):
@@ -136,11 +151,11 @@ class Training(ABC):
                     log.losses(self.metrics.last, step)
                 ends = step == last or distributed.any_process(clock.progress(step) >= 1)
                 stopped = distributed.any_process(stop.asked)
-                if (step % every == 0 or ends) and not stopped:
+                if (self.schedule.evaluates(step) or ends) and not stopped:
                     self._evaluate(step, self.metrics.last, held_out, log, stop)
                     ends = ends or self._out_of_patience(log)
                     stopped = distributed.any_process(stop.asked)
-                if step in (1, last) or step % saves == 0 or ends or stopped:  # at 1, as published: can it be written?
+                if step == 1 or self.schedule.saves(step) or ends or stopped:  # at 1, as published: can it be written?
                     self._save(step)
                 if stopped:
                     log.line(f"stopped at step {step}; without --checkpoint_path the same command goes on")
@@ -153,26 +168,26 @@ class Training(ABC):
 
     def _last_step(self) -> int:
         end = self.hp.nepochs * len(self.windows) // self.schedule.step_size
-        return min(self.options.max_steps or end, end)
+        return min(self.hp.max_steps or end, end)
 
     def _train_step(self, step: int, progress: float, batches: Iterator[dict[str, torch.Tensor]]) -> None:
         for part in range(1, self.hp.accumulate + 1):
             self.metrics.start_waiting()
             batch = self.to_device(next(batches))
             self.metrics.stop_waiting()
-            self.metrics.add(self._accumulate(batch, last_part=part == self.hp.accumulate))
+            self.metrics.add(self._accumulate(step, batch, last_part=part == self.hp.accumulate))
         for network in self.networks.values():
             network.update(step, progress)
         self.metrics.step_done()
 
-    def _accumulate(self, batch: dict[str, torch.Tensor], last_part: bool) -> dict[str, torch.Tensor]:
+    def _accumulate(self, step: int, batch: dict[str, torch.Tensor], last_part: bool) -> dict[str, torch.Tensor]:
         """train_on; gradients are exchanged with other processes only for a step's last batch."""
         with ExitStack() as contexts:
             if not last_part:
                 for network in self.networks.values():
                     contexts.enter_context(network.no_sync())
             try:
-                return self.train_on(batch)
+                return self.train_on(step, batch)
             except torch.OutOfMemoryError as error:
                 raise InputError("--device: has too little memory; raise accumulate with --hparams") from error
 
@@ -183,7 +198,7 @@ class Training(ABC):
         if log.tensorboard:
             with suppress(StopRequest), stop.interrupts():
                 scores = self.evaluate(step, held_out, log.tensorboard)
-            self.networks[""].network.train()
+            self.networks[""].train()
         scores = distributed.broadcast(scores)
         if scores is None:
             return
@@ -200,7 +215,7 @@ class Training(ABC):
             self.write_summary()
 
     def _out_of_patience(self, log: RunLog) -> bool:
-        patience = self.options.patience
+        patience = self.hp.patience
         if not patience or self.history.since_best() < patience:
             return False
         log.line(f"no better evaluation for {patience} times: the training ends here")

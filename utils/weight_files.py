@@ -22,6 +22,7 @@ SIGNATURES = {
     "face_decoder_blocks.0.0.conv_block.0.weight": "a generator (Wav2Lip)",
     "face_encoder.0.conv_block.0.weight": "a lip-sync expert (SyncNet_color)",
     "binary_pred.0.weight": "a visual-quality discriminator (Wav2Lip_disc_qual)",
+    "patch_logits.weight": "a discriminator of patches (PatchDiscriminator)",
     "reference_stages.0.0.weight": "a refiner (Refiner)",
     "conv3_3_norm_mbox_conf.weight": "a face detector (S3FD)",
 }

@@ -14,17 +14,9 @@ import torch
 import audio
 from conftest import NARROW
 from data.clip import Clip
-from data.dataset import (
-    EndlessShuffle,
-    ExpertWindows,
-    GeneratorWindows,
-    evaluation_batches,
-    expert_inputs,
-    generator_inputs,
-    open_clips,
-    training_batches,
-)
-from training import losses
+from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs, joined, window_frames
+from data.loading import evaluation_batches, training_batches
+from data.sampling import Key
 from utils.errors import InputError
 
 FRAMES = 40
@@ -67,7 +59,7 @@ def test_a_generator_window_holds_its_frames_its_mels_and_a_reference_from_elsew
     clip = Clip(folder, NARROW)
     windows = GeneratorWindows([clip], NARROW)
     for number in range(len(windows)):
-        item = windows[(5, number)]
+        item = windows[Key(5, number, 5)]
         first = numbers(item["target"])[0]
         assert numbers(item["target"]) == list(range(first, first + 5))
         reference = numbers(item["reference"])
@@ -76,7 +68,15 @@ def test_a_generator_window_holds_its_frames_its_mels_and_a_reference_from_elsew
         for mel, start in zip(item["mels"], audio.frame_mel_starts(first), strict=True):
             assert np.array_equal(mel[0], clip.mel[start : start + 16].T)
         start = audio.window_mel_start(first)
-        assert np.array_equal(item["mel"][0], clip.mel[start : start + 16].T)
+        assert np.array_equal(item["mel"][0, 0], clip.mel[start : start + 16].T)
+
+
+def test_a_single_frame_is_the_first_of_its_window_with_its_own_mel(folder):
+    windows = GeneratorWindows([Clip(folder, NARROW)], NARROW)
+    window, frame = windows[Key(3, 4, 5)], windows[Key(3, 4, 1)]
+    for name in ("target", "reference", "mels"):
+        assert np.array_equal(frame[name], window[name][:1])
+    assert frame["mel"].shape == (0, 1, 80, 16)  # the expert judges windows alone
 
 
 def test_half_of_the_experts_windows_are_off_sync(folder):
@@ -85,45 +85,34 @@ def test_half_of_the_experts_windows_are_off_sync(folder):
     labels = []
     for place in range(400):
         number = place % len(windows)
-        item = windows[(place, number)]
-        start = audio.window_mel_start(numbers(item["faces"])[0])
-        assert np.array_equal(item["mel"][0], clip.mel[start : start + 16].T) == bool(item["in_sync"])
-        labels.append(float(item["in_sync"]))
+        item = windows[Key(place, number, 5)]
+        start = audio.window_mel_start(numbers(item["faces"][0])[0])
+        assert np.array_equal(item["mel"][0, 0], clip.mel[start : start + 16].T) == bool(item["in_sync"][0])
+        labels.append(float(item["in_sync"][0]))
     assert 0.4 < np.mean(labels) < 0.6
 
 
 def test_what_the_networks_are_given(folder):
     windows = GeneratorWindows([Clip(folder, NARROW)], NARROW)
-    faces, target = generator_inputs(torch.utils.data.default_collate([windows[(0, 3)], windows[(1, 9)]]))
-    assert faces.shape == (2, 6, 5, 96, 96)
-    assert target.shape == (2, 3, 5, 96, 96)
-    assert (faces[:, :3, :, 48:] == 0).all()
-    assert torch.equal(faces[:, :3, :, :48], target[:, :, :, :48])
-    assert (faces[:, 3:, :, 48:] > 0).any()
+    batch = joined([windows[Key(0, 3, 5)], windows[Key(1, 9, 5)], windows[Key(2, 7, 1)]])
+    faces, target = generator_inputs(batch)
+    assert faces.shape == (11, 6, 96, 96)
+    assert target.shape == (11, 3, 96, 96)
+    assert (faces[:, :3, 48:] == 0).all()
+    assert torch.equal(faces[:, :3, :48], target[:, :, :48])
+    assert (faces[:, 3:, 48:] > 0).any()
     assert target.max() <= 1
+    assert batch["mels"].shape == (11, 1, 80, 16)
+    assert batch["mel"].shape == (2, 1, 80, 16)
+    of_windows = window_frames(target, 2, 5)
+    assert of_windows.shape == (2, 3, 5, 96, 96)
+    assert torch.equal(of_windows[1, :, 2], target[7])
     expert = ExpertWindows([Clip(folder, NARROW)], NARROW)
-    mel, halves = expert_inputs(torch.utils.data.default_collate([expert[(0, 3)]]))
+    mel, halves = expert_inputs(joined([expert[Key(0, 3, 5)]]))
     assert mel.shape == (1, 1, 80, 16)
     assert halves.shape == (1, 15, 48, 96)
     first = round(float(halves[0, 0].mean()) * 255 / 6)
     assert [round(float(halves[0, 3 * k].mean()) * 255 / 6) for k in range(5)] == list(range(first, first + 5))
-
-
-def test_an_epoch_is_every_window_once_in_another_order_each_time():
-    keys = list(itertools.islice(EndlessShuffle(50, seed=1, batch=10), 150))
-    assert [place for place, _ in keys] == list(range(150))
-    epochs = [[number for _, number in keys[50 * e : 50 * (e + 1)]] for e in range(3)]
-    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
-    assert epochs[0] != epochs[1] != epochs[2]
-    assert list(itertools.islice(EndlessShuffle(50, seed=1, batch=10, start=7), 80)) == keys[70:]
-
-
-def test_processes_share_each_steps_windows():
-    whole = list(itertools.islice(EndlessShuffle(50, seed=1, batch=8, start=3), 160))
-    shares = [list(itertools.islice(EndlessShuffle(50, 1, 8, 3, rank, 4), 40)) for rank in range(4)]
-    for step in range(20):
-        parts = [share[2 * step : 2 * step + 2] for share in shares]
-        assert [key for part in parts for key in part] == whole[8 * step : 8 * step + 8]
 
 
 def test_augmentation_changes_a_window_and_its_reference_alike(folder):
@@ -135,7 +124,7 @@ def test_augmentation_changes_a_window_and_its_reference_alike(folder):
     plain, changed = GeneratorWindows([clip], NARROW), GeneratorWindows([clip], NARROW, training=True)
     mirrored = 0
     for place in range(40):
-        item, before = changed[(place, 7)], plain[(place, 7)]
+        item, before = changed[Key(place, 7, 5)], plain[Key(place, 7, 5)]
         assert np.array_equal(item["mels"], before["mels"])
         assert not np.array_equal(item["target"], before["target"])
         assert (item["target"] == item["target"][:1]).all()
@@ -145,7 +134,7 @@ def test_augmentation_changes_a_window_and_its_reference_alike(folder):
         edge = np.flatnonzero(np.abs(np.diff(item["target"][0, 0, :, 0].astype(int))) > 60)
         assert len(edge) == 1  # moved by whole pixels: the edge is as sharp as before
         assert abs(int(edge[0]) - 47) <= 4
-        assert np.array_equal(item["target"], changed[(place, 7)]["target"])
+        assert np.array_equal(item["target"], changed[Key(place, 7, 5)]["target"])
     assert 10 < mirrored < 30
 
 
@@ -167,7 +156,7 @@ def test_clips_are_handed_to_loader_processes_without_their_pictures(folder):
     windows = GeneratorWindows([Clip(folder, NARROW)], NARROW)
     assert len(windows.clips[0].faces) == FRAMES  # opened here already
     assert len(pickle.dumps(windows)) < 5000
-    assert same_item(pickle.loads(pickle.dumps(windows))[(1, 5)], windows[(1, 5)])
+    assert same_item(pickle.loads(pickle.dumps(windows))[Key(1, 5, 5)], windows[Key(1, 5, 5)])
 
 
 def same_item(a: dict, b: dict) -> bool:
@@ -179,7 +168,7 @@ def test_evaluation_windows_are_always_the_same_and_spread_over_all_clips(folder
     first, second = (evaluation_batches(windows, 4) for _ in range(2))
     assert sum(len(batch["mel"]) for batch in first) == NARROW.eval_windows
     assert all(same(a, b) for a, b in zip(first, second, strict=True))
-    starts = [number for batch in first for number in (numbers(window)[0] for window in batch["target"])]
+    starts = [number for batch in first for number in numbers(batch["target"])[::5]]
     assert starts[0] == 1
     assert starts[-1] > 30
 
@@ -219,18 +208,3 @@ def test_broken_clips_are_named(folder, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds no frames"):
         Clip(tmp_path / "none", NARROW)
-
-
-def test_with_all_pairs_training_shows_every_window_in_sync_and_judges_it_against_all_others(preprocessed):
-    hp = NARROW.override("syncnet_all_pairs=True")
-    clips = open_clips(preprocessed.root, "train", preprocessed.lists, hp)
-    shown = {training: [ExpertWindows(clips, hp, training)[(place, place)]["in_sync"] for place in range(20)]
-             for training in (True, False)}  # fmt: skip
-    assert all(shown[True])
-    assert 0 < sum(shown[False]) < 20  # judged as ever
-
-    right, wrong = torch.eye(4), torch.eye(4)[[1, 0, 2, 3]]
-    assert losses.all_pairs_bce(right, right) < 1e-4
-    assert losses.all_pairs_bce(right, wrong) > 3
-    halves = torch.full((3, 4), 0.5)  # all alike: every cosine is 1
-    assert losses.all_pairs_bce(halves, halves) == pytest.approx(-0.5 * np.log(1e-6), rel=1e-2)

@@ -10,7 +10,7 @@ import torch
 
 import audio
 from conftest import NARROW
-from data.dataset import open_clips
+from data.loading import open_clips
 from footage import encode
 from hparams import hparams
 from metrics import generator_score, streaming

@@ -13,6 +13,7 @@ import torch
 from conftest import NARROW
 from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows
+from data.sampling import Key
 from face_detection.find import several_people
 from face_detection.track import follow_face
 from hparams import hparams
@@ -170,11 +171,11 @@ def test_training_corrects_the_sounds_offset_and_spans_no_cut(preprocessed, tmp_
     for kind in (GeneratorWindows, ExpertWindows):
         windows = kind([clip], NARROW)
         for place in range(6):
-            item = windows[(place, 7)]
+            item = windows[Key(place, 7, 5)]
             frame = int(clip.frames[windows.rows[0][7]])
             late = int(80 * (frame + 5) / 25)
             if item.get("in_sync", 1):
-                assert np.array_equal(item["mel"][0], clip.mel[late : late + 16].T)
+                assert np.array_equal(item["mel"][0, 0], clip.mel[late : late + 16].T)
 
 
 def test_the_report_is_one_page_with_a_strip_a_waveform_and_a_verdict_per_clip(preprocessed):

@@ -96,7 +96,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(preprocessed, tmp_path):
     a, b = (weight_files.read(folder / "checkpoint_step000000030.pth") for folder in (whole, killed))
     assert all(torch.equal(a["trained_state_dict"][name], b["trained_state_dict"][name]) for name in a["state_dict"])
     assert scalars(whole, "train/loss") == scalars(killed, "train/loss")
-    rates = {"windows/s", "waiting"}
+    rates = {"frames/s", "waiting"}
     for x, y in zip(a["history"], b["history"], strict=True):
         assert x["scores"] == y["scores"]
         assert {k: v for k, v in x["losses"].items() if k not in rates} == {

@@ -10,7 +10,7 @@ import torch
 from conftest import NARROW
 from data.clip import Clip
 from data.clip_bank import NEIGHBOURS, ClipBank
-from data.dataset import open_clips
+from data.loading import open_clips
 from data.sharp_faces import SharpFaces
 from face_detection.crop import to_network_size
 from models import face_refiner

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from conftest import NARROW, NARROW_TEXT
-from data.dataset import ExpertWindows, open_clips, training_batches
+from data.dataset import ExpertWindows
+from data.loading import open_clips, training_batches
 from hparams import HParams, hparams
 from models import SyncNet_color, Wav2Lip_disc_qual
 from models.checkpoint import hparams_of

@@ -1,0 +1,106 @@
+"""Clips of the file lists opened, and batches of their windows for training and evaluation."""
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from data.clip import Clip
+from data.dataset import Windows
+from data.filelists import listed_clips
+from data.sampling import SINGLE_SEED, Key, StepPlan, StepSampler
+from hparams import HParams
+from utils import distributed
+from utils.errors import InputError
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def open_clips(data_root: Path, split: str, filelists_dir: Path, hp: HParams) -> list[Clip]:
+    """The clips of one list ("train" or "eval"), their caches made where they are missing. A clip that is listed
+    several times, and so counts more, is opened once."""
+    listed = listed_clips(filelists_dir, split, data_root)
+    folders = list(dict.fromkeys(listed))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        opened = pool.map(lambda folder: Clip(folder, hp), folders)
+        clips = tqdm(opened, total=len(folders), desc=f"{split} clips", unit="clip", leave=False)
+        by_folder = dict(zip(folders, clips, strict=True))
+    return [by_folder[folder] for folder in listed]
+
+
+def open_windows(
+    training: type[Windows], evaluation: type[Windows], data_root: Path, filelists_dir: Path, hp: HParams
+) -> tuple[Windows, Windows]:
+    """Training and evaluation windows, each of one kind; says how many there are. None at all raises InputError."""
+    opened: list[Windows] = []
+    for split, kind in (("train", training), ("eval", evaluation)):
+        with distributed.main_first():
+            clips = open_clips(data_root, split, filelists_dir, hp)
+        windows = kind(clips, hp, training=split == "train")
+        print(f"{split}: {len(clips)} clips, {len(windows)} windows", flush=True)
+        if not len(windows):
+            raise InputError(
+                f"{data_root}: the {len(clips)} clips of the {split} list have no {hp.window_frames} frames in a row "
+                "with sound; add longer videos"
+            )
+        opened.append(windows)
+    return opened[0], opened[1]
+
+
+def training_batches(windows: Windows, step_size: int, first_step: int) -> Iterator[dict]:
+    """Batches without end, from the first that step `first_step` trains on: `step_size` windows make a step, of which
+    each process gets its share, in hp.accumulate batches."""
+    hp, world, workers = windows.hp, distributed.world_size(), windows.hp.num_workers
+    plan = windows.plan(step_size)
+    _check_shares(plan, world * hp.accumulate, windows.batch_setting, f"{world} processes, accumulate={hp.accumulate}")
+    sampler = StepSampler(
+        plan, windows.drawing(hp.seed), windows.drawing(hp.seed + SINGLE_SEED), first_step, hp.accumulate,
+        distributed.rank(), world,
+    )  # fmt: skip
+    loader = DataLoader(
+        windows,
+        batch_sampler=sampler,
+        collate_fn=windows.collate,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="spawn" if workers else None,  # the same on every system; fork and threads do not mix
+        worker_init_fn=_ignore_stop_signals,
+    )
+    with _stop_signals_ignored():  # loader processes inherit this till _ignore_stop_signals runs in them
+        return iter(loader)
+
+
+def _check_shares(plan: StepPlan, shares: int, batch_setting: str, what: str) -> None:
+    for setting, size in ((batch_setting, plan.windows), ("single_frames", plan.frames)):
+        if size % shares:
+            raise InputError(f"--hparams {setting}={size}: is not a multiple of {shares} ({what})")
+
+
+def _ignore_stop_signals(worker: int) -> None:
+    """A signal to the whole process group ends the main process, which needs its loaders for the step that it is in."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _stop_signals_ignored() -> Iterator[None]:
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def evaluation_batches(windows: Windows, batch_size: int) -> list[dict]:
+    """The same windows every time: at most hp.eval_windows, evenly spaced."""
+    count = min(len(windows), windows.hp.eval_windows)
+    keys = [Key(i, i * len(windows) // count, windows.hp.window_frames) for i in range(count)]
+    return list(DataLoader(windows, batch_size, sampler=keys, collate_fn=windows.collate))

@@ -1,0 +1,81 @@
+"""Which windows and frames a step draws: epochs, people, shares of processes, and that runs go on in the middle."""
+
+import itertools
+from collections import Counter
+
+import pytest
+
+from conftest import NARROW
+from data.loading import training_batches
+from data.sampling import Key, People, Shuffled, StepPlan, StepSampler, named_weights
+from utils.errors import InputError
+
+
+def steps(plan: StepPlan, count: int, *where, windows: int = 50) -> list[list[Key]]:
+    return list(itertools.islice(StepSampler(plan, Shuffled(windows, 1), Shuffled(windows, 2), *where), count))
+
+
+def test_an_epoch_is_every_window_once_in_another_order_each_time():
+    keys = [key for step in steps(StepPlan(10), 15) for key in step]
+    assert [key.place for key in keys] == list(range(150))
+    epochs = [[key.window for key in keys[50 * e : 50 * (e + 1)]] for e in range(3)]
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+PLANS = [StepPlan(8), StepPlan(8, frames=4, frames_first=5), StepPlan(4, frames=12)]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_run_goes_on_in_the_middle(plan):
+    whole = steps(plan, 12)
+    assert steps(plan, 5, 7) == whole[7:]
+    places = [key.place for step in whole for key in step]
+    assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_processes_and_parts_share_each_steps_windows_and_frames_evenly(plan):
+    whole = steps(plan, 9)
+    shares = [steps(plan, 18, 0, 2, rank, 2) for rank in range(2)]
+    for step, keys in enumerate(whole):
+        parts = [share[2 * step + part] for part in range(2) for share in shares]
+        assert Counter(key for part in parts for key in part) == Counter(keys)
+        assert len({tuple(sorted(Counter(key.frames for key in part).items())) for part in parts}) == 1
+
+
+def test_the_first_steps_have_single_frames_alone_and_later_ones_windows_before_frames():
+    plan = StepPlan(2, frames=3, frames_first=4)
+    for number, keys in enumerate(steps(plan, 6)):
+        frames = [key.frames for key in keys]
+        assert frames == ([1] * 13 if number < 4 else [5, 5, 1, 1, 1])  # 13 frames in every step
+
+
+def test_people_count_evenly_however_many_clips_they_have_or_as_their_weights_say():
+    persons, counts = ["anna"] * 4 + ["ben"], [10, 10, 10, 70, 100]
+    drawn = Counter(number // 10 for number in People(persons, counts, {}, 0).draw(0, 4000))
+    of_anna = [sum(drawn[k] for k in part) for part in ([0], [1], [2], range(3, 10))]
+    assert sum(of_anna) == pytest.approx(2000, rel=0.1)
+    assert all(count == pytest.approx(500, rel=0.2) for count in of_anna)  # her clips count evenly, too
+    heavy = People(persons, counts, {"ben": 3.0}, 0).draw(0, 4000)
+    assert sum(number >= 100 for number in heavy) == pytest.approx(3000, rel=0.1)
+    assert People(persons, counts, {}, 0).draw(7, 5) == People(persons, counts, {}, 0).draw(0, 12)[7:]
+
+
+@pytest.mark.parametrize("text", ["anna", "anna:x", "carl:2", "anna:0"])
+def test_weights_of_people_that_make_no_sense_are_refused(text):
+    assert named_weights("anna:1.6  ben:0.5", ["anna", "ben"]) == {"anna": 1.6, "ben": 0.5}
+    with pytest.raises(InputError, match="people_weights"):
+        named_weights(text, ["anna", "ben"])
+
+
+def test_steps_that_cannot_be_shared_are_refused():
+    class Eleven:
+        hp = NARROW.override("accumulate=2,single_frames=3")
+        batch_setting = "batch_size"
+
+        def plan(self, step_size):
+            return StepPlan(step_size, frames=3)
+
+    with pytest.raises(InputError, match="single_frames=3: is not a multiple of 2"):
+        training_batches(Eleven(), 4, 0)

@@ -1,0 +1,116 @@
+"""The training objectives, and discriminators as opponents of the generator."""
+
+import math
+
+import pytest
+import torch
+
+from conftest import NARROW
+from models.patch_discriminator import PatchDiscriminator
+from training import losses
+from training.adversaries import ADVERSARIES, Patches, VisualQuality
+from utils.devices import Precision
+
+FP32 = Precision("fp32", torch.device("cpu"))
+
+
+def test_the_generators_loss_weights_sum_to_one():
+    picture, sync, adversarial = torch.tensor(1.0), torch.tensor(10.0), torch.tensor(100.0)
+    assert losses.generator_loss(picture, sync, 0.0, torch.tensor(0.0), 0.0) == 1
+    assert losses.generator_loss(picture, sync, 0.03, 0.07 * adversarial, 0.07).item() == pytest.approx(0.9 + 0.3 + 7)
+
+
+def test_the_picture_loss_is_l1_by_default_and_weighs_the_mouth_where_that_is_asked_for():
+    generated, target = torch.rand(2, 3, 96, 96), torch.rand(2, 3, 96, 96)
+    plain = losses.mouth_weights(96, 1.0)
+    assert torch.equal(losses.picture_loss(generated, target, plain, 0.0), (generated - target).abs().mean())
+    weights = losses.mouth_weights(96, 6.0)
+    assert weights.mean().item() == pytest.approx(1)
+    assert weights[73, 47] / weights[10, 47] == pytest.approx(6)
+    wrong_mouth, wrong_forehead = target.clone(), target.clone()
+    wrong_mouth[..., 64:84, 40:56] += 0.2
+    wrong_forehead[..., 4:24, 40:56] += 0.2
+    of_mouth, of_forehead = (losses.picture_loss(x, target, weights, 0.0) for x in (wrong_mouth, wrong_forehead))
+    assert of_mouth / of_forehead == pytest.approx(6, rel=1e-3)
+
+
+def test_gradients_tell_a_blurred_picture_from_one_that_is_too_bright_throughout():
+    target = torch.rand(1, 3, 96, 96)
+    weights = losses.mouth_weights(96, 1.0)
+    brighter = losses.picture_loss(target + 0.1, target, weights, 1.0)
+    assert brighter.item() == pytest.approx(0.1, rel=1e-3)
+    blurred = torch.nn.functional.avg_pool2d(target, 3, 1, 1)
+    difference = losses.picture_loss(blurred, target, weights, 1.0) - losses.picture_loss(blurred, target, weights, 0.0)
+    assert difference > 0.2
+
+
+def test_the_pairs_of_a_clip_are_judged_against_one_another_alone():
+    own = torch.eye(4).repeat(2, 1)  # two clips with the same four embeddings: no clip sees the other's
+    assert losses.clip_pairs_loss(own, own, 4, 0.0) < 1e-4
+    wrong = own[[1, 0, 3, 2, 5, 4, 7, 6]]
+    assert losses.clip_pairs_loss(own, wrong, 4, 0.0) > 3
+    alike = torch.full((8, 4), 0.5)  # every cosine is 1
+    assert losses.clip_pairs_loss(alike, alike, 4, 0.0).item() == pytest.approx(-0.5 * math.log(1e-6), rel=1e-2)
+    with_choice = losses.clip_pairs_loss(alike, alike, 4, 0.2) - losses.clip_pairs_loss(alike, alike, 4, 0.0)
+    assert with_choice.item() == pytest.approx(0.2 * math.log(4), rel=1e-3)  # guessing one of four
+
+
+class Mean(torch.nn.Module):
+    """An expert whose face embedding is the faces' mean colour."""
+
+    def forward(self, mel, faces):
+        return torch.ones(len(mel), 3), self.embed_faces(faces)
+
+    def embed_faces(self, faces):
+        return faces.unflatten(1, (-1, 3)).mean(dim=(1, 3, 4))
+
+
+def test_the_sync_loss_may_compare_with_the_true_faces_besides():
+    mel = torch.zeros(2, 1, 80, 16)
+    grey = torch.full((2, 3, 5, 96, 96), 0.5)
+    red = grey.clone()
+    red[:, :2] = 0
+    by_sound = losses.sync_loss(Mean(), mel, grey, red, 0.0)
+    assert by_sound.item() == pytest.approx(0, abs=1e-5)
+    cosine = 1 / math.sqrt(3)
+    assert losses.sync_loss(Mean(), mel, grey, red, 1.0).item() == pytest.approx(1 - cosine, rel=1e-3)
+    assert losses.sync_loss(Mean(), mel, grey, grey, 1.0).item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(ADVERSARIES))
+def test_no_gradient_of_the_generators_loss_reaches_the_discriminator(kind):
+    adversary = ADVERSARIES[kind](NARROW, FP32)
+    last_layer = torch.rand(3, 3, requires_grad=True)
+    target = torch.rand(2, 3, 96, 96)
+    generated = torch.einsum("ij,bjhw->bihw", last_layer, torch.rand(2, 3, 96, 96)) / 3
+    adversary.generator_term(generated, target, (generated - target).abs().mean(), last_layer, step=1000).backward()
+    assert last_layer.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in adversary.network.parameters())
+    adversary.train_on(generated, target, step=8)
+    assert all(parameter.grad is not None for parameter in adversary.network.parameters())
+
+
+def test_the_patch_discriminators_gradient_is_held_at_its_share_and_comes_in_after_it_was_alone():
+    hp = NARROW.override("disc=patch,disc_share=0.3,disc_alone=5")
+    adversary = Patches(hp, FP32)
+    last_layer = torch.rand(3, 3, requires_grad=True)
+    target = torch.rand(2, 3, 96, 96)
+    generated = torch.einsum("ij,bjhw->bihw", last_layer, torch.rand(2, 3, 96, 96)) / 3
+    picture = (generated - target).abs().mean()
+    assert adversary.generator_term(generated, target, picture, last_layer, step=5) == 0
+    term = adversary.generator_term(generated, target, picture, last_layer, step=6)
+    norms = [torch.autograd.grad(part, last_layer, retain_graph=True)[0].norm() for part in (picture, term)]
+    assert (norms[1] / norms[0]).item() == pytest.approx(0.3, rel=1e-3)
+    assert adversary.picture_share == 0
+    assert VisualQuality(hp, FP32).picture_share == hp.disc_wt
+
+
+def test_the_patch_discriminator_learns_to_tell_blurred_from_sharp_and_has_the_size_it_says():
+    torch.manual_seed(0)
+    assert 0.6e6 < sum(p.numel() for p in PatchDiscriminator().parameters()) < 0.8e6
+    adversary = Patches(NARROW.override("disc=patch,disc_initial_learning_rate=1e-3"), FP32)
+    for step in range(1, 31):
+        sharp = torch.rand(4, 3, 96, 96)
+        loss = adversary.train_on(torch.nn.functional.avg_pool2d(sharp, 3, 1, 1), sharp, step)
+        adversary.update(step, 0.0)
+    assert loss < 0.8 * 2 * math.log(2)  # guessing

@@ -1,0 +1,133 @@
+"""Discriminators under training, and what the generator's loss gets from them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from hparams import HParams
+from models import Wav2Lip_disc_qual
+from models.inputs import lower_half
+from models.patch_discriminator import PatchDiscriminator
+from training import losses
+from training.network import TrainableNetwork
+from utils import weight_files
+from utils.devices import Precision
+
+BETAS = (0.5, 0.999)
+R1_EVERY = 8  # steps
+LARGEST_WEIGHT = 1e4
+
+
+class Adversary(TrainableNetwork, ABC):
+    """A discriminator that is trained, and the generator against it. Frames are [F, 3, S, S] in 0..1.
+
+    picture_share: the part that its loss takes of the picture loss's weight.
+    """
+
+    picture_share = 0.0
+
+    @abstractmethod
+    def generator_term(
+        self, generated: torch.Tensor, target: torch.Tensor, picture_loss: torch.Tensor, last_layer: torch.Tensor,
+        step: int,
+    ) -> torch.Tensor:  # fmt: skip
+        """What is added to the generator's loss; no gradient reaches the discriminator's own weights.
+
+        last_layer: the weights of the generator's last convolution.
+        """
+
+    @abstractmethod
+    def train_on(self, generated: torch.Tensor, target: torch.Tensor, step: int) -> torch.Tensor:
+        """Backward pass on real and generated frames; returns the loss."""
+
+
+class VisualQuality(Adversary):
+    """The published discriminator, with the published loss and weight (Wav2Lip, ACM MM 2020, section 3.3)."""
+
+    def __init__(self, hp: HParams, precision: Precision) -> None:
+        super().__init__(Wav2Lip_disc_qual(hp.width), hp, precision, hp.disc_initial_learning_rate, betas=BETAS)
+        self.picture_share = hp.disc_wt
+
+    def generator_term(
+        self, generated: torch.Tensor, target: torch.Tensor, picture_loss: torch.Tensor, last_layer: torch.Tensor,
+        step: int,
+    ) -> torch.Tensor:  # fmt: skip
+        logits = self.frozen(generated.unsqueeze(2), logits=True)
+        return self.hp.disc_wt * losses.real_fake_bce(logits, real=True)
+
+    def train_on(self, generated: torch.Tensor, target: torch.Tensor, step: int) -> torch.Tensor:
+        frames = torch.cat((target, generated.detach())).unsqueeze(2)  # [2F, 3, 1, S, S]
+        real, fake = self(frames, logits=True).chunk(2)
+        loss = losses.real_fake_bce(real, real=True) + losses.real_fake_bce(fake, real=False)
+        self.backward(loss)
+        return loss.detach()
+
+
+class Patches(Adversary):
+    """The discriminator of patches. Its loss and the difference of its features weigh as much as makes their gradient
+    a given share of the picture loss's where the generator ends (after VQGAN, arXiv 2012.09841, section 3.1); it is
+    held smooth by a gradient penalty on real pictures (R1, arXiv 1801.04406)."""
+
+    def __init__(self, hp: HParams, precision: Precision) -> None:
+        single = Precision("fp32", precision.device)  # the penalty's second derivatives
+        super().__init__(PatchDiscriminator(), hp, single, hp.disc_initial_learning_rate, betas=BETAS)
+
+    def generator_term(
+        self, generated: torch.Tensor, target: torch.Tensor, picture_loss: torch.Tensor, last_layer: torch.Tensor,
+        step: int,
+    ) -> torch.Tensor:  # fmt: skip
+        if step <= self.hp.disc_alone:
+            return torch.zeros((), device=generated.device)
+        logits, features = self.frozen(lower_half(generated.float()))
+        with torch.no_grad():
+            _, true_features = self.frozen(lower_half(target))
+        differences = [F.l1_loss(ours, true) for ours, true in zip(features, true_features, strict=True)]
+        loss = F.softplus(-logits).mean() + self.hp.disc_features_wt * torch.stack(differences).mean()
+        norms = [torch.autograd.grad(part, last_layer, retain_graph=True)[0].norm() for part in (picture_loss, loss)]
+        weight = (self.hp.disc_share * norms[0] / (norms[1] + 1e-8)).clamp(max=LARGEST_WEIGHT)
+        return weight.detach() * loss
+
+    def train_on(self, generated: torch.Tensor, target: torch.Tensor, step: int) -> torch.Tensor:
+        penalised = bool(self.hp.disc_r1) and step % R1_EVERY == 0
+        real = lower_half(target).clone().requires_grad_(penalised)
+        logits, _ = self(torch.cat((real, lower_half(generated.detach().float()))))
+        of_real, of_fake = logits.chunk(2)
+        loss = F.softplus(-of_real).mean() + F.softplus(of_fake).mean()
+        total = loss
+        if penalised:
+            (slope,) = torch.autograd.grad(of_real.sum(), real, create_graph=True)
+            total = loss + R1_EVERY * self.hp.disc_r1 / 2 * slope.square().sum(dim=(1, 2, 3)).mean()
+        self.backward(total)
+        return loss.detach()
+
+
+# By hparams disc
+ADVERSARIES: dict[str, Callable[[HParams, Precision], Adversary]] = {"published": VisualQuality, "patch": Patches}
+
+
+def saved_beside(generator: Path | None) -> Path | None:
+    """The discriminator checkpoint that was saved with this generator checkpoint, if there is one."""
+    if generator is None:
+        return None
+    path = generator.with_name(f"disc_{generator.name}")
+    return path if path.exists() else None
+
+
+def open_adversary(
+    hp: HParams, precision: Precision, start: Path | None, given: Path | None, goes_on: bool, weights_only: bool
+) -> Adversary:
+    """The discriminator of a run with --gan, with the weights it starts from.
+
+    start: the generator's checkpoint; given: --disc_checkpoint_path; goes_on: whether the run continues in its folder.
+    """
+    path = given
+    if goes_on or (given is None and not weights_only):
+        path = saved_beside(start) or given
+    if path is None and start and not weights_only:
+        print(f"{start.with_name(f'disc_{start.name}')}: not there; the discriminator starts anew", flush=True)
+    adversary = ADVERSARIES[hp.disc](hp, precision)
+    adversary.restore(weight_files.read(path) if path else {}, path, weights_only)
+    return adversary
