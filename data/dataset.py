@@ -136,7 +136,7 @@ class ExpertClips(ExpertWindows):
             raise InputError(
                 f"--hparams {self.batch_setting}={step_size}: is not a multiple of {windows} (windows a clip)"
             )
-        return StepPlan(step_size // windows)
+        return StepPlan(step_size // windows, windows * self.hp.window_frames)
 
     def __getitem__(self, key: Key) -> dict:
         drawn = self._draw(key)
