@@ -116,6 +116,7 @@ def evaluate_generator(options: EvaluationOptions) -> dict:
             "generated to its own speech": generator_score.mean_likeness(redrawn),
             "another frame of the clip instead": generator_score.mean_likeness(copied),
         },
+        "l1_to_copying": generator_score.l1_to_copying(redrawn),
     }
     dubs = generator_score.compared_dubs(dubber, clips)
     experts = []

@@ -1,8 +1,8 @@
 """How good a generator is, on clips kept aside.
 
-Likeness: every frame is generated to the clip's own speech, with another frame of the clip as reference, and its lower
-half compared with the true one (L1, SSIM). Sync: every frame is generated to the speech of another clip, as in dubbing,
-and the expert places the result against that speech.
+Likeness: every frame is generated to the clip's own speech, with another frame of the clip as reference, and compared
+with the true one: its lower half by L1 and SSIM, its mouth by how it moves (metrics/articulation.py). Sync: every frame
+is generated to the speech of another clip, as in dubbing, and the expert places the result against that speech.
 """
 
 from collections import Counter
@@ -14,6 +14,7 @@ import torch
 import audio
 from data.clip import Clip
 from hparams import HParams
+from metrics.articulation import articulation, region_l1
 from metrics.experts import Expert
 from metrics.likeness import mouth_likeness
 from metrics.sync_offset import SyncScore, score_distances
@@ -23,6 +24,7 @@ from utils.devices import Precision
 CLIPS = 8  # scored in training, evenly spaced over those kept aside
 FRAMES = 75  # of each clip
 BATCH = 16  # frames generated at once
+CHOICES = 8  # sounds of a clip that the expert picks the right one of
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,8 @@ def speech_pairs(clips: list[Clip]) -> list[tuple[Clip, Clip]]:
 
 
 def generator_scores(dubber: ClipDubber, expert: Expert, clips: list[Clip]) -> tuple[dict[str, float], ClipDub]:
-    """mouth_l1, mouth_ssim, sync_distance, sync_confidence and sync_offset over the clips, and the first clip's dub.
-
-    Sync scores are left out where clips are too short.
-    """
+    """The scores of mean_likeness, sync_distance, sync_confidence and sync_offset over the clips, and the first clip's
+    dub. Sync scores are left out where clips are too short."""
     scores = mean_likeness([dubber.redraw(clip) for clip in clips])
     dubs = [dubber.dub(clip, speech) for clip, speech in speech_pairs(clips)]
     return scores | sync_numbers(expert, dubs), dubs[0]
@@ -102,9 +102,19 @@ def still_frame(clip: Clip, speech: Clip) -> ClipDub:
 
 
 def mean_likeness(dubs: list[ClipDub]) -> dict[str, float]:
-    """Means over clips of the mouths' likeness to the true ones."""
-    each = [mouth_likeness(dub.faces, dub.clip.faces[:FRAMES]) for dub in dubs]
+    """Means over clips of the mouths' likeness to the true ones: mouth_l1, mouth_ssim, follows, motion, contrast."""
+    pairs = [(dub.faces, dub.clip.faces[:FRAMES]) for dub in dubs]
+    each = [mouth_likeness(*pair) | articulation(*pair) for pair in pairs]
     return {name: float(np.mean([values[name] for values in each])) for name in each[0]}
+
+
+def l1_to_copying(redrawn: list[ClipDub]) -> float:
+    """L1 in the mouth's region over that of the references (other_frames) as they are, of what ClipDubber.redraw made:
+    1 is no nearer to the truth than a copy of the reference."""
+    truths = [dub.clip.faces[:FRAMES] for dub in redrawn]
+    generated = sum(region_l1(dub.faces, true) for dub, true in zip(redrawn, truths, strict=True))
+    copied = sum(region_l1(other_frames(dub.clip), true) for dub, true in zip(redrawn, truths, strict=True))
+    return generated / max(copied, 1e-6)
 
 
 def sync_distances(expert: Expert, dub: ClipDub) -> np.ndarray:
@@ -134,22 +144,30 @@ def _numbers(score: SyncScore | None) -> dict[str, float]:
 
 
 def sync_accuracy(expert: Expert, clips: list[Clip]) -> dict[str, float]:
-    """How well the expert tells windows with their own sound from the same windows with the sound of a random other
-    moment of the clip. accuracy: at a cosine of one half; pairs: how often the own sound lies closer of the two."""
+    """How well the expert tells windows with their own sound from the same windows with the sound of other moments of
+    the clip. accuracy: with that of one random moment, at a cosine of one half; pairs: how often the own sound lies
+    closer of the two; of_eight: how often it lies closest of eight that are evenly spaced over the clip, where guessing
+    gives 0.125 (left out where no clip has eight windows)."""
     rng = np.random.default_rng(0)
     right: list[bool] = []
     closer: list[bool] = []
+    closest: list[bool] = []
     for clip in clips:
         sound = expert.embed_mel(clip.mel.T)
         rows = clip.window_rows(expert.hp, per_frame_mels=False)
         rows = rows[clip.times[rows] < len(sound)]
-        others = (np.arange(len(rows)) + rng.integers(1, len(rows), len(rows))) % len(rows)
-        faces = expert.embed_faces(clip.faces, rows)
-        own = (faces * sound[clip.times[rows]]).sum(dim=1)
-        other = (faces * sound[clip.times[rows[others]]]).sum(dim=1)
+        count = len(rows)
+        random = (np.arange(count) + rng.integers(1, count, count)) % count
+        faces, sounds = expert.embed_faces(clip.faces, rows), sound[clip.times[rows]]  # [W, D]
+        own, other = (faces * sounds).sum(dim=1), (faces * sounds[random]).sum(dim=1)
         right += torch.cat((own > 0.5, other <= 0.5)).tolist()
         closer += (own > other).tolist()
-    return {"windows": len(closer), "accuracy": float(np.mean(right)), "pairs": float(np.mean(closer))}
+        if count >= CHOICES:
+            shifts = [count * i // CHOICES for i in range(1, CHOICES)]
+            others = torch.stack([(faces * sounds.roll(-shift, 0)).sum(dim=1) for shift in shifts])  # [7, W]
+            closest += (own > others.amax(dim=0)).tolist()
+    found = {"windows": len(closer), "accuracy": float(np.mean(right)), "pairs": float(np.mean(closer))}
+    return found | ({"of_eight": float(np.mean(closest))} if closest else {})
 
 
 def compared_dubs(dubber: ClipDubber, clips: list[Clip]) -> dict[str, list[ClipDub]]:

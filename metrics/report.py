@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from metrics.articulation import ARTICULATION
 from metrics.evaluation import means
 from metrics.sync_offset import MAX_SHIFT
 from utils import page
@@ -45,23 +46,27 @@ def video_page(results: list[dict]) -> str:
 
 
 def generator_text(result: dict) -> str:
-    """What evaluate_generator found, line by line."""
-    lines = [
-        f"{case:40} mouth_l1 {values['mouth_l1']:.4f}, mouth_ssim {values['mouth_ssim']:.4f}"
-        for case, values in result["likeness"].items()
-    ]
+    """What evaluate_generator found: a table of likeness, and one of lip-sync for every expert."""
+    names = ("mouth_l1", "mouth_ssim", *ARTICULATION)
+    likeness: list[tuple[str, ...]] = [(f"{result['clips']} clips", *names)]
+    for case, values in result["likeness"].items():
+        likeness.append((case, f"{values['mouth_l1']:.4f}", *(f"{values[name]:.3f}" for name in names[1:])))
+    parts = [as_text(likeness), f"L1 in the mouth's region: {result['l1_to_copying']:.2f} of that of the other frame"]
     for expert in result["experts"]:
-        accuracy = expert["sync_accuracy"]
-        lines.append(
-            f"\n{expert['expert']}: sync accuracy {accuracy['accuracy']:.1%} of {accuracy['windows']} windows; the own "
-            f"sound closer than another moment's {accuracy['pairs']:.1%}"
-        )
+        rows: list[tuple[str, ...]] = [("", "distance", "confidence", "within one frame", "offsets")]
         for case, sync in expert["sync"].items():
-            lines.append(
-                f"{case:40} distance {sync['distance']:.3f}, confidence {sync['confidence']:.3f}, "
-                f"within one frame {sync['within_1']:.0%}, offsets {_commonest(sync['offsets'])}"
-            )
-    return "\n".join(lines)
+            numbers = (f"{sync['distance']:.3f}", f"{sync['confidence']:.3f}", f"{sync['within_1']:.0%}")
+            rows.append((case, *numbers, _commonest(sync["offsets"])))
+        parts += ["", f"{expert['expert']}: {_accuracy_text(expert['sync_accuracy'])}", as_text(rows)]
+    return "\n".join(parts)
+
+
+def _accuracy_text(accuracy: dict) -> str:
+    text = (
+        f"sync accuracy {accuracy['accuracy']:.1%} of {accuracy['windows']} windows; the own sound closer than another "
+        f"moment's {accuracy['pairs']:.1%}"
+    )
+    return text + (f", closest of eight {accuracy['of_eight']:.1%}" if "of_eight" in accuracy else "")
 
 
 def _commonest(offsets: dict[int, int]) -> str:

@@ -1,6 +1,7 @@
 """Scores of dubs: what is measured, by which scorer, and what is written."""
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 
@@ -228,6 +229,12 @@ def test_a_generator_is_scored_with_ceiling_floor_and_several_experts(
     assert all(row["clips"] == 1 and 0 <= row["distance"] <= 1.42 for row in rows.values())
     assert rows["real footage"] != rows["one still frame"] != rows["dubbed with another's speech"]
     assert result.out.count("sync accuracy") == 2
+    likeness = content["likeness"]
+    for case in ("generated to its own speech", "another frame of the clip instead"):
+        assert {"mouth_l1", "mouth_ssim", "follows", "motion", "contrast"} == likeness[case].keys()
+    assert content["l1_to_copying"] > 1  # random weights draw noise
+    head = next(line for line in result.out.splitlines() if "mouth_l1" in line)
+    assert re.search(r"1 clips +mouth_l1 +mouth_ssim +follows +motion +contrast$", head)
 
 
 def test_what_is_compared_are_the_true_frames_a_still_one_and_dubs_with_the_neighbours_speech(preprocessed):
@@ -258,21 +265,46 @@ class PerfectExpert(torch.nn.Module):
         return torch.nn.functional.one_hot(mel[:, 0, 0, 0].round().long(), 256).float()
 
 
+class GuessingExpert(torch.nn.Module):
+    """An expert whose embeddings have nothing to do with what it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.rng = torch.Generator().manual_seed(0)
+
+    def embed_faces(self, faces):
+        return torch.nn.functional.normalize(torch.randn(len(faces), 64, generator=self.rng))
+
+    embed_audio = embed_faces
+
+
+class Talk:
+    """A clip whose every frame and sound says which it is, to PerfectExpert."""
+
+    faces = np.repeat(np.arange(40), 96 * 96 * 3).reshape(40, 96, 96, 3).astype(np.uint8)
+    times = np.arange(40)
+    mel = np.repeat((np.round(np.arange(160) / 3.2) + 2)[:, None], 80, axis=1).astype(np.float32)
+
+    def window_rows(self, hp, per_frame_mels):
+        return np.arange(36)
+
+
 def test_a_perfect_expert_has_full_sync_accuracy():
-    class Talk:
-        faces = np.repeat(np.arange(40), 96 * 96 * 3).reshape(40, 96, 96, 3).astype(np.uint8)
-        times = np.arange(40)
-        mel = np.repeat((np.round(np.arange(160) / 3.2) + 2)[:, None], 80, axis=1).astype(np.float32)
-
-        def window_rows(self, hp, per_frame_mels):
-            return np.arange(36)
-
     for late, least, most in ((0, 0.95, 1.0), (9, 0.0, 0.55)):
         talk = Talk()
         talk.mel = talk.mel + late
         expert = Expert(PerfectExpert(), hparams, Precision("fp32", CPU), "perfect")
         found = generator_score.sync_accuracy(expert, [talk])
         assert least <= found["accuracy"] <= most, found
+        assert least <= found["of_eight"] <= most, found
+
+
+def test_a_guessing_expert_picks_the_right_one_of_eight_sounds_one_time_in_eight():
+    expert = Expert(GuessingExpert(), hparams, Precision("fp32", CPU), "guessing")
+    found = generator_score.sync_accuracy(expert, [Talk()] * 100)
+    assert found["windows"] == 3600
+    assert found["of_eight"] == pytest.approx(0.125, abs=0.02)
+    assert found["pairs"] == pytest.approx(0.5, abs=0.03)
 
 
 def test_published_weights_go_before_bundled_ones(tmp_path, monkeypatch):
