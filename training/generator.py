@@ -23,6 +23,7 @@ from utils.devices import Precision
 
 GAN_BETAS = (0.5, 0.999)
 SAMPLES = 8  # windows in the sample grid
+SAMPLE_ROWS = ("input", "reference", "generated", "true")
 
 
 class Discriminator(TrainableNetwork):
@@ -135,8 +136,9 @@ class GeneratorTraining(Training):
         return {"l1": l1 / count, "sync": sync / count, **scores}
 
     def _show_windows(self, step: int, tensorboard: SummaryWriter, *rows: torch.Tensor) -> None:
-        """The middle frames of the first windows [B, 3, T, S, S], row by row."""
-        picture = samples.grid([row[:SAMPLES, :, row.shape[2] // 2] for row in rows])
+        """The middle frames of the first windows [B, 3, T, S, S], row by row (SAMPLE_ROWS)."""
+        middles = [row[:SAMPLES, :, row.shape[2] // 2] for row in rows]
+        picture = samples.grid(dict(zip(SAMPLE_ROWS, middles, strict=True)))
         samples.write_png(self._sample_path(step), picture)
         samples.show_picture(tensorboard, "samples", picture, step)
 
