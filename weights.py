@@ -1,27 +1,27 @@
-"""The published weight files: what they are, where they belong, and getting them there.
+"""The published and bundled weight files: what they are, where they belong, and getting them there.
 
-python weights.py list                          # every file, its place, whether it is there
+python weights.py list                          # every file, its place, licence and SHA-256, whether it is there
 python weights.py fetch s3fd wav2lip_gan        # download; an interrupted download goes on where it was
 python weights.py import ~/Downloads/file.pth   # put a file that you have in its place, whatever its name
 python weights.py verify                        # check every file that is there
 python weights.py export best.pth mine.safetensors   # weights alone in half precision, to keep or to share
+
+Only export needs PyTorch.
 """
 
 import argparse
 from pathlib import Path
 
 from models import download
-from models.checkpoint import export
-from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR, PUBLISHED, ROOT, published
+from models.published import BUNDLED, PUBLISHED, published
 from utils import cli
 
 
 def list_files() -> None:
-    for file in PUBLISHED:
+    for file in (*PUBLISHED, *BUNDLED):
         state = "there" if file.path.exists() else "missing"
-        print(f"{file.name:20} {file.size / 1e6:6.1f} MB  {state:8} {file.file}\n{'':20} {file.note}")
-    for path in filter(Path.exists, (BUNDLED_GENERATOR, BUNDLED_EXPERT)):
-        print(f"{'bundled':20} {path.stat().st_size / 1e6:6.1f} MB  there    {path.relative_to(ROOT).as_posix()}")
+        print(f"{file.name:20} {file.size / 1e6:6.1f} MB  {state:8} {file.file}")
+        print(*(f"{'':20} {line}" for line in (file.note, file.licence, f"SHA-256 {file.sha256}")), sep="\n")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -34,8 +34,10 @@ def main(args: argparse.Namespace) -> None:
         for source in args.files:
             download.import_file(source)
     elif args.command == "verify":
-        print(f"{download.verify()} of {len(PUBLISHED)} files are there, all as published")
+        print(f"{download.verify()} of {len(PUBLISHED) + len(BUNDLED)} files are there, all as published")
     else:
+        from models.checkpoint import export  # needs PyTorch
+
         network = export(args.source, args.target)
         print(f"{args.target}: {network}, {args.target.stat().st_size / 1e6:.1f} MB")
 

@@ -19,13 +19,13 @@ import audio
 from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs
 from data.loading import training_batches
-from demo.portrait import SPEECH, talking_frames
 from face_detection.boxes import best_boxes, grid_anchors
 from face_detection.crop import to_network_size
 from face_detection.s3fd import ANCHOR_PER_STRIDE, CANDIDATE_SCORE, KEEP_SCORE, NMS_OVERLAP, STRIDES
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
 from models.inputs import generator_faces
+from tests.portrait import SPEECH, talking_frames
 from training import losses
 from training.network import TrainableNetwork
 from utils.devices import Precision

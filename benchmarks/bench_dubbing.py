@@ -22,11 +22,11 @@ import torch
 
 import audio
 from benchmarks.bench import rate, report
-from demo.portrait import SPEECH, talking_frames
 from hparams import hparams
 from media.writer import VideoWriter
 from models import Wav2Lip
 from models.batched_generator import fold_batch_norms
+from tests.portrait import SPEECH, talking_frames
 from utils.devices import Precision
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -38,7 +38,7 @@ WEIGHTS = """\
 
 | command | what it does |
 |---|---|
-| `python weights.py list` | every file, its place, whether it is there |
+| `python weights.py list` | every file, its place, licence and SHA-256, whether it is there |
 | `python weights.py fetch NAME [NAME ...]` | download; an interrupted download is continued; checked by SHA-256 |
 | `python weights.py import FILE [FILE ...]` | copy files you have to their places, whatever their names |
 | `python weights.py verify` | check the SHA-256 of every file that is there |

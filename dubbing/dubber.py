@@ -210,8 +210,8 @@ class _Dub:
                 paste_face(picture, task.region, task.generated, self.options.paste, task.visible)
             self.occluded += task.visible is not None and hidden_share(task.visible) >= OCCLUDED
             self.turned += task.region.weight < 1
-        if self.sheet is not None and before is not None:
-            self.sheet.add(before, yuv.to_bgr(picture))
+        if self.sheet is not None and before is not None and task.region is not None:
+            self.sheet.add(before, yuv.to_bgr(picture), task.region.rect)
         with self.timer("encode"):
             writer.write_picture(picture, time)
         self.states.add(task.state, time, 1 / float(self.source.rate))

@@ -11,7 +11,7 @@ from models import Wav2Lip, face_refiner
 from models.batched_generator import BatchedGenerator, fold_batch_norms
 from models.checkpoint import load_network
 from models.face_refiner import PERSON, FaceRefiner
-from models.published import BUNDLED_REFINER, EXPERTS, default_generator
+from models.published import EXPERTS, default_generator
 from utils.devices import Precision, pick_device
 from utils.errors import InputError
 from utils.files import sha256
@@ -63,12 +63,14 @@ def load_refiner(wanted: str, generator: Path, generator_sha256: str, precision:
         if refiner.generator != generator_sha256:
             print(f"warning: {wanted} was trained with another generator than {generator}", file=sys.stderr, flush=True)
         return refiner
-    for path in filter(Path.exists, (generator.with_name(PERSON), BUNDLED_REFINER)):
-        refiner = face_refiner.load(path, precision)
-        if refiner.generator == generator_sha256:
-            print(f"refiner: {path}", flush=True)
-            return refiner
-    return None
+    path = generator.with_name(PERSON)
+    if not path.exists():
+        return None
+    refiner = face_refiner.load(path, precision)
+    if refiner.generator != generator_sha256:
+        return None
+    print(f"refiner: {path}", flush=True)
+    return refiner
 
 
 def load_expert(precision: Precision) -> Expert | None:

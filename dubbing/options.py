@@ -50,7 +50,7 @@ class Options(CommonOptions):
     keep_length: bool = option("when the speech is shorter, play the rest of the video undubbed", False)
     paste: str = option("how the mouth is put back: without a seam, or the whole box", "soft", choices=STYLES)
     refine: str = option(
-        "sharpen mouths: auto takes person.safetensors beside the weights, else what is bundled; off; or a file of "
+        "sharpen mouths: auto takes person.safetensors beside the weights, where there is one; off; or a file of "
         "refiner_train.py", "auto", metavar="auto|off|FILE",
     )  # fmt: skip
     occlusion: str = option(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from models.published import PUBLISHED, WEB_PAGE, PublishedFile
+from models.published import BUNDLED, PUBLISHED, WEB_PAGE, PublishedFile
 from utils.errors import InputError
 from utils.files import BLOCK, atomic_write, sha256, writable_folder
 
@@ -64,11 +64,11 @@ def _download(address: str, part: Path, published: PublishedFile) -> None:
 
 
 def import_file(source: Path) -> None:
-    """Copy a file that turns out to be one of the published ones to its place."""
+    """Copy a file that turns out to be a published or bundled one to its place."""
     if not source.is_file():
         raise InputError(f"{source}: no such file")
     digest = sha256(source)
-    known = {file.sha256: file for file in PUBLISHED}
+    known = {file.sha256: file for file in (*PUBLISHED, *BUNDLED)}
     if digest not in known:
         raise InputError(
             f"{source}: is none of the published files (SHA-256 {digest}); "
@@ -82,9 +82,15 @@ def import_file(source: Path) -> None:
 
 
 def verify() -> int:
-    """Check every published file that is there; returns how many are. Raises InputError naming those that differ."""
-    present = [file for file in PUBLISHED if file.path.exists()]
-    wrong = [file.file for file in present if sha256(file.path) != file.sha256]
+    """Check every published or bundled file that is there; returns how many are. Raises InputError naming those that
+    differ."""
+    present = [file for file in (*PUBLISHED, *BUNDLED) if file.path.exists()]
+    wrong = [file for file in present if sha256(file.path) != file.sha256]
     if wrong:
-        raise InputError(f"not the published files, or damaged: {', '.join(wrong)}; delete and fetch them again")
+        bundled = "`git checkout`" if any(file in BUNDLED for file in wrong) else ""
+        fetched = "`python weights.py fetch`" if any(file in PUBLISHED for file in wrong) else ""
+        raise InputError(
+            f"not the published files, or damaged: {', '.join(file.file for file in wrong)}; delete them and get them "
+            f"again with {' or '.join(filter(None, (fetched, bundled)))}"
+        )
     return len(present)

@@ -14,10 +14,10 @@ import preprocess
 import refiner_train
 import wav2lip_train
 import weights
-from demo.portrait import SPEECH, make_clip
 from dubbing import face_cache
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
+from portrait import SPEECH, make_clip
 from utils import cli
 
 SCRIPTS = {

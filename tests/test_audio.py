@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import audio
-from demo.portrait import SPEECH
+from portrait import SPEECH
 
 RATE = 16_000
 

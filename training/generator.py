@@ -21,6 +21,7 @@ from training.trainer import Schedule, Training
 from utils.devices import Precision
 
 SAMPLES = 8  # windows in the sample grid
+SAMPLE_ROWS = ("input", "reference", "generated", "true")
 
 
 class GeneratorTraining(Training):
@@ -116,9 +117,10 @@ class GeneratorTraining(Training):
         return {"l1": l1 / count, "sync": sync / count, **scores}
 
     def _show_frames(self, step: int, tensorboard: SummaryWriter, *rows: torch.Tensor) -> None:
-        """The middle frames of the first windows, of frames [F, 3, S, S], row by row."""
+        """The middle frames of the first windows, of frames [F, 3, S, S], row by row (SAMPLE_ROWS)."""
         T = self.hp.window_frames
-        picture = samples.grid([row[T // 2 :: T][:SAMPLES] for row in rows])
+        middles = [row[T // 2 :: T][:SAMPLES] for row in rows]
+        picture = samples.grid(dict(zip(SAMPLE_ROWS, middles, strict=True)))
         samples.write_png(self._sample_path(step), picture)
         samples.show_picture(tensorboard, "samples", picture, step)
 

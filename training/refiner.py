@@ -38,6 +38,7 @@ from utils.files import sha256
 RECIPE = "warmup_steps=50,cosine_lr=True,clip_norm=0.1"  # hparams of a new run, unless --hparams says otherwise
 OUTSIDE_WEIGHT, MOUTH_WEIGHT = 0.2, 2.0  # of the loss, outside the mouth's area, and inside besides
 SCORED_CLIPS, SAMPLES = 4, 6
+SAMPLE_ROWS = ("generated", "reference", "refined", "true")
 
 
 class RefinerTraining(Training):
@@ -176,7 +177,7 @@ class RefinerTraining(Training):
         return scores | ({"sync_generated": generated["sync_distance"]} if generated else {})
 
     def _show(self, step: int, tensorboard: SummaryWriter, dub: ClipDub, refined: np.ndarray, true: np.ndarray) -> None:
-        """Frames of a clip, row by row: enlarged, nearest reference, refined, true."""
+        """Frames of a clip, row by row (SAMPLE_ROWS): enlarged, nearest reference, refined, true."""
         rows = np.linspace(0, len(true) - 1, SAMPLES).astype(int)
         bank, size = self._bank_of(dub.clip), self.hp.refiner_size
         cpu = torch.device("cpu")
@@ -185,7 +186,7 @@ class RefinerTraining(Training):
         ]
         enlarged = enlarge(pictures_to_tensor(dub.faces[rows], cpu), size)
         others = [pictures_to_tensor(faces, cpu) for faces in (np.stack(nearest), refined[rows], true[rows])]
-        picture = samples.grid([enlarged, *others])
+        picture = samples.grid(dict(zip(SAMPLE_ROWS, (enlarged, *others), strict=True)))
         samples.write_png(self.folder / "samples" / f"step{step:09d}.png", picture)
         samples.show_picture(tensorboard, "samples", picture, step)
 

@@ -14,13 +14,17 @@ from torch.utils.tensorboard import SummaryWriter
 
 import audio
 from media.writer import VideoWriter
+from utils import sheet
 from utils.files import write_bytes
 
 
-def grid(rows: list[torch.Tensor]) -> np.ndarray:
-    """Rows of BGR pictures [N, 3, H, W] in 0..1 as one picture, row below row: uint8 BGR."""
-    lines = [torch.cat(list(row.float().cpu().clamp(0, 1)), dim=2) for row in rows]  # each [3, H, N·W]
-    return (torch.cat(lines, dim=1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+def grid(rows: dict[str, torch.Tensor]) -> np.ndarray:
+    """By label, rows of BGR pictures [N, 3, H, W] in 0..1 as one picture, row below row: uint8 BGR."""
+    return sheet.labelled_rows({label: [_picture(tensor) for tensor in row] for label, row in rows.items()})
+
+
+def _picture(tensor: torch.Tensor) -> np.ndarray:
+    return (tensor.float().cpu().clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

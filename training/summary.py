@@ -7,7 +7,7 @@ import numpy as np
 from media.reader import read_image
 from metrics.sync_offset import TRUSTED_EVIDENCE
 from training.run_directory import History
-from utils import page
+from utils import page, sheet
 from utils.files import write_json, write_text
 
 MARGIN = 0.02  # part of a score by which it must change to count; less is noise
@@ -54,13 +54,16 @@ def _page(folder: Path, content: dict) -> str:
 
 
 def _strips(folder: Path, start: int, best: int) -> np.ndarray | None:
-    """Rows of the sample grids (input, reference, generated, true): generated at the start and by the best, true."""
+    """Rows of the sample grids (the last two of four: generated, true): generated at the start and by the best,
+    true."""
     paths = [folder / "samples" / f"step{step:09d}.png" for step in (start, best)]
     if not all(path.exists() for path in paths):
         return None
-    grids = [read_image(path) for path in paths]
-    height = len(grids[0]) // 4
-    return np.vstack([grids[0][2 * height : 3 * height], grids[1][2 * height :]])
+    first, last = (read_image(path) for path in paths)
+    if first.shape != last.shape:  # the run began with another version, which drew them otherwise
+        return None
+    rows = {"start": (first, 2), "best": (last, 2), "true": (last, 3)}
+    return sheet.labelled_rows({label: [sheet.pictures_of(grid, 4, row)] for label, (grid, row) in rows.items()})
 
 
 def compare_scores(start: dict[str, float], best: dict[str, float], truth: dict[str, float]) -> tuple[bool, str]:

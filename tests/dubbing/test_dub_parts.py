@@ -9,7 +9,6 @@ import pytest
 import soundfile
 
 import audio
-from demo.portrait import SPEECH, portrait
 from dubbing.faces import EYES, mouth_inside
 from dubbing.paste import FaceRegion, blend, crop_face, match_colours, paste_face, soft_mask
 from dubbing.source import FrameTransform, Source
@@ -21,6 +20,7 @@ from footage import encode, face, frames_of, number_of
 from hparams import hparams
 from media import codecs, yuv
 from media.reader import VideoReader
+from portrait import SPEECH, portrait
 from utils.errors import InputError
 from utils.geometry import Rect
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import inference
-from demo.portrait import portrait
 from dubbing import Dubber, Options
 from dubbing.networks import Networks, load_networks
 from face_detection import RetinaFace
@@ -19,6 +18,7 @@ from media import codecs, yuv
 from media.reader import VideoReader
 from media.writer import VideoWriter
 from models import Wav2Lip
+from portrait import portrait
 from utils.options import from_args
 
 PORTRAIT = portrait()[:300, :400]

@@ -12,12 +12,12 @@ import torch
 import audio
 import golden
 from conftest import NARROW
-from demo.portrait import SPEECH, portrait
 from footage import encode
 from media.reader import VideoReader
 from media.sound import read_audio
 from media.writer import VideoWriter
 from models import Wav2Lip, checkpoint
+from portrait import SPEECH, portrait
 from runs import save_forms
 
 RATE = 16_000

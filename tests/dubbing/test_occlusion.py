@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import audio
-from demo.portrait import SPEECH, SPEECH_RATE, talking_frames
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.paste import soft_mask
+from portrait import SPEECH, SPEECH_RATE, talking_frames
 
 BOX = (slice(66, 182), slice(168, 272))  # the face in the portrait
 REFERENCES = 32

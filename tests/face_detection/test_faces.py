@@ -8,12 +8,12 @@ from torchvision.ops import box_iou
 
 import face_detection
 import golden
-from demo.portrait import portrait
 from face_detection import S3FD, RetinaFace, build_detector
 from face_detection.crop import crop, pad_and_clip
 from face_detection.find import find_faces
 from face_detection.track import MAX_GAP, follow_face
 from footage import face, frames_of
+from portrait import portrait
 from utils.errors import InputError
 from utils.geometry import Rect
 

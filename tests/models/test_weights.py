@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import http.server
 import re
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import weights
 from models import download
 from models import published as registry
+from utils.files import sha256
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
@@ -56,6 +59,8 @@ def server():
 def publish(monkeypatch, entry) -> None:
     for module in (registry, download, weights):
         monkeypatch.setattr(module, "PUBLISHED", (entry,))
+    for module in (download, weights):
+        monkeypatch.setattr(module, "BUNDLED", ())
 
 
 @pytest.fixture
@@ -63,7 +68,7 @@ def published(tmp_path, monkeypatch, server):
     """One made-up published file whose mirrors are a dead one and the local server."""
     entry = registry.PublishedFile(
         "thing", "checkpoints/thing.pth", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(),
-        (f"{server[1]}/missing", f"{server[1]}/thing.pth"), "a thing",
+        (f"{server[1]}/missing", f"{server[1]}/thing.pth"), "a thing", "free",
     )  # fmt: skip
     monkeypatch.setattr(registry, "ROOT", tmp_path)
     publish(monkeypatch, entry)
@@ -128,13 +133,52 @@ def test_a_damaged_file_is_found(published, script):
     assert "checkpoints/thing.pth" in result.error
 
 
+@pytest.fixture
+def bundled(tmp_path, monkeypatch):
+    """One made-up bundled file, which is there, and no published one."""
+    entry = registry.PublishedFile(
+        "small", "checkpoints/small.safetensors", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), (), "small", "MIT"
+    )
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    for module in (download, weights):
+        monkeypatch.setattr(module, "PUBLISHED", ())
+        monkeypatch.setattr(module, "BUNDLED", (entry,))
+    entry.path.parent.mkdir()
+    entry.path.write_bytes(CONTENT)
+    return entry
+
+
+def test_bundled_files_are_verified_and_come_back_by_git(bundled, script):
+    assert "1 of 1 files are there" in script("weights", "verify").out
+    bundled.path.write_bytes(CONTENT[:-1])
+    error = script("weights", "verify").error
+    assert bundled.file in error
+    assert "git checkout" in error
+    assert "fetch" not in error
+
+
+def test_listing_and_checking_weights_need_no_pytorch():
+    blocked = "import runpy, sys; sys.modules['torch'] = None; runpy.run_path('weights.py', run_name='__main__')"
+    for command, said in (("list", "Wav2Lip-SD-GAN"), ("verify", "all as published")):
+        result = subprocess.run(
+            [sys.executable, "-c", blocked, command], cwd=registry.ROOT, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        assert said in result.stdout
+
+
 def test_the_list_names_every_file_and_unknown_names_are_refused(script):
     listing = script("weights", "list").out
-    assert all(entry.file in listing for entry in registry.PUBLISHED)
-    for entry in registry.PUBLISHED:
+    files = (*registry.PUBLISHED, *registry.BUNDLED)
+    for entry in files:
+        assert all(text in listing for text in (entry.file, entry.licence, entry.sha256))
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256)
         assert entry.path.parent.is_dir()
+    for entry in registry.PUBLISHED:
         assert entry.mirrors
         assert all(mirror.startswith("https://") for mirror in entry.mirrors)
-    assert len({entry.sha256 for entry in registry.PUBLISHED}) == len(registry.PUBLISHED)
+    for entry in registry.BUNDLED:
+        assert entry.path.stat().st_size == entry.size
+        assert sha256(entry.path) == entry.sha256
+    assert len({entry.sha256 for entry in files}) == len(files)
     assert "choose from" in script("weights", "fetch", "wav2lips").error

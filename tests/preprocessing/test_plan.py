@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import face_detection
-from demo.portrait import make_clip
 from face_detection.find import find_faces
 from hparams import hparams
+from portrait import make_clip
 from preprocessing import make_clip as clip_making
 from preprocessing import plan, workers
 from preprocessing.options import PreprocessingOptions

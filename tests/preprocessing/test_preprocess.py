@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from demo.portrait import make_clip
 from footage import click_track, encode
+from portrait import make_clip
 from preprocessing import workers
 
 

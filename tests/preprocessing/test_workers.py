@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.portrait import make_clip
+from portrait import make_clip
 from preprocessing.options import PreprocessingOptions
 from preprocessing.workers import worker_devices
 

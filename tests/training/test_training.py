@@ -12,13 +12,13 @@ import torch
 
 from conftest import NARROW_TEXT
 from hparams import hparams
-from media.reader import VideoReader
+from media.reader import VideoReader, read_image
 from metrics.experts import Expert
 from runs import EXPERT, GENERATOR, scalars, where
 from training import expert as expert_training
 from training import summary
 from training.network import TrainableNetwork, lr_factor
-from utils import weight_files
+from utils import sheet, weight_files
 from utils.devices import Precision
 
 
@@ -50,6 +50,8 @@ def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, t
     assert scores[60] < 0.7 * scores[0]
     samples = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert samples == [f"step{step:09d}{suffix}" for step in (0, 20, 40, 60) for suffix in (".mp4", ".png")]
+    drawn = read_image(tmp_path / "samples" / "step000000060.png")
+    assert drawn.shape == (4 * sheet.SIDE, sheet.LABEL_WIDTH + 4 * sheet.SIDE, 3)  # a window of each of the batch
     clip = VideoReader(tmp_path / "samples" / "step000000060.mp4")
     assert clip.has_sound
     assert clip.frame_estimate == pytest.approx(50, abs=1)

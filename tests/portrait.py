@@ -1,4 +1,4 @@
-"""Talking-head clips made from the public-domain portrait that scikit-image ships (Eileen Collins, NASA).
+"""Talking-head clips for tests and benchmarks, made from the public-domain portrait in scikit-image (Eileen Collins).
 
 The head sways, and the jaw opens with the loudness of the speech, so that there is something to learn from.
 speech.ogg was spoken by espeak-ng.

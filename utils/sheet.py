@@ -1,0 +1,37 @@
+"""Pictures in rows, each row with its label at the left: what a person compares at a glance."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+SIDE = 192  # pixels that a picture measures at least
+LABEL_WIDTH = 120  # pixels
+FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.6
+BACKGROUND, INK = 32, (235, 235, 235)
+MARGIN = 10  # pixels around a text
+
+
+def labelled_rows(rows: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
+    """By label, pictures uint8 BGR [H, W, 3], all of one size -> uint8 BGR, row below row. Pictures smaller than SIDE
+    are enlarged to it."""
+    return np.vstack([np.hstack([_label(label, pictures[0]), *map(_enlarged, pictures)])
+                      for label, pictures in rows.items()])  # fmt: skip
+
+
+def pictures_of(sheet: np.ndarray, rows: int, number: int) -> np.ndarray:
+    """Row `number` of a sheet of `rows` rows, without its label, as one picture."""
+    height = len(sheet) // rows
+    return sheet[number * height : (number + 1) * height, LABEL_WIDTH:]
+
+
+def _enlarged(picture: np.ndarray) -> np.ndarray:
+    scale = SIDE / min(picture.shape[:2])
+    return picture if scale <= 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+def _label(text: str, beside: np.ndarray) -> np.ndarray:
+    """uint8 BGR [height of the picture as shown, LABEL_WIDTH, 3]."""
+    label = np.full((len(_enlarged(beside)), LABEL_WIDTH, 3), BACKGROUND, np.uint8)
+    cv2.putText(label, text, (MARGIN, len(label) // 2), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    return label
