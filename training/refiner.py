@@ -81,10 +81,10 @@ class RefinerTraining(Training):
         return Schedule(hp.refiner_batch_size, hp.refiner_eval_interval, hp.refiner_checkpoint_interval, hp.eval_early)
 
     def objective(self, scores: dict[str, float]) -> float:
-        """Perceptual distance, and by how much lip-sync is worse than the generator's, where the expert can tell."""
+        """Distance in gradients, and by how much lip-sync is worse than the generator's, where the expert can tell."""
         if "sync_generated" not in scores or not summary.knows_footage(self.footage_scores):
-            return scores["perceptual"]
-        return scores["perceptual"] + max(0.0, scores["sync_distance"] - scores["sync_generated"])
+            return scores["gradient_distance"]
+        return scores["gradient_distance"] + max(0.0, scores["sync_distance"] - scores["sync_generated"])
 
     def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         frames, references, target = (

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,23 @@ def writable_folder(folder: Path, flag: str) -> Path:
     except OSError as error:
         raise InputError(f"{flag} {folder}: cannot write there ({error.strerror}); give another folder") from error
     return folder
+
+
+def folders_below(root: Path) -> Iterator[Path]:
+    """root and every folder below it, once each: links to folders are followed after all that lies there itself, so
+    that a folder goes by its own path rather than by a link's, and a loop of links ends."""
+    seen: set[Path] = set()
+    starts = deque([root])
+    while starts:
+        for name, inner, _ in os.walk(starts.popleft()):
+            folder = Path(name)
+            if folder.resolve() in seen:
+                inner.clear()
+                continue
+            seen.add(folder.resolve())
+            yield folder
+            inner.sort()
+            starts.extend(folder / child for child in inner if (folder / child).is_symlink())
 
 
 def sha256(path: Path) -> str:

@@ -30,14 +30,14 @@ def test_equal_faces_have_the_best_of_every_score(faces):
     scores = detail.detail_scores(faces, faces)
     assert scores["mouth_psnr"] == pytest.approx(100)
     assert scores["mouth_ssim"] == pytest.approx(1)
-    assert scores["perceptual"] == pytest.approx(0, abs=1e-6)
+    assert scores["gradient_distance"] == pytest.approx(0, abs=1e-6)
     assert scores["sharpness_ratio"] == pytest.approx(1)
     assert scores["flicker_ratio"] == pytest.approx(1)
 
 
 def test_every_likeness_falls_with_blur(faces):
     each = [detail.detail_scores(blurred(faces, sigma), faces) for sigma in (1, 2, 4)]
-    for name, sign in (("mouth_psnr", 1), ("mouth_ssim", 1), ("perceptual", -1), ("sharpness_ratio", 1)):
+    for name, sign in (("mouth_psnr", 1), ("mouth_ssim", 1), ("gradient_distance", -1), ("sharpness_ratio", 1)):
         values = [sign * scores[name] for scores in each]
         assert values == sorted(values, reverse=True), name
 
@@ -60,8 +60,26 @@ def test_psnr_is_of_the_mean_squared_error():
     assert detail.mouth_psnr(true + 10, true) == pytest.approx(20 * np.log10(255 / 10), abs=1e-3)
 
 
-def test_another_mouth_is_farther_in_perception_than_a_little_noise(faces):
-    distance = detail.PerceptualDistance(threads=1)
+def moved(faces: np.ndarray, pixels: int) -> np.ndarray:
+    return np.roll(faces, (pixels, pixels), axis=(1, 2))
+
+
+def test_gradients_are_farther_the_more_blurred_and_the_farther_moved_the_faces_are(faces):
+    for changed, amounts in ((blurred, (0.5, 1, 2, 4)), (moved, (1, 2, 4))):
+        distances = [detail.gradient_distance(changed(faces, amount), faces) for amount in amounts]
+        assert distances == sorted(distances), changed.__name__
+
+
+def test_blur_is_farther_in_gradients_than_sharp_detail_a_pixel_aside(faces):
+    aside, soft = moved(faces, 1), blurred(faces, 2)
+    assert detail.gradient_distance(aside, faces) < detail.gradient_distance(soft, faces)
+    assert detail.mouth_ssim(aside, faces) < detail.mouth_ssim(soft, faces)  # which would have it the other way
+
+
+def test_another_mouth_is_farther_in_gradients_than_a_little_noise_or_light(faces):
     upside_down = faces.copy()
     upside_down[:, SIZE // 2 :] = upside_down[:, SIZE // 2 :][:, ::-1]
-    assert distance(upside_down, faces) > 1.5 * distance(noisy(faces, 2), faces)
+    distance = detail.gradient_distance(upside_down, faces)
+    assert distance > 3 * detail.gradient_distance(noisy(faces, 2), faces)
+    lighter = np.clip(faces.astype(np.int16) + 10, 0, 255).astype(np.uint8)
+    assert distance > 10 * detail.gradient_distance(lighter, faces)

@@ -13,7 +13,7 @@ from face_detection.find import find_faces
 from hparams import hparams
 from portrait import make_clip
 from preprocessing import make_clip as clip_making
-from preprocessing import plan, workers
+from preprocessing import plan, survey, workers
 from preprocessing.options import PreprocessingOptions
 from utils.errors import InputError
 
@@ -36,6 +36,28 @@ def test_no_clip_is_another_or_the_folder_of_another(tmp_path):
     assert by_video["g/x.mp4"] == "g/x.mp4"
     assert by_video["g/x/y.mov"] == "g/x/y"
     assert by_video["top.mp4"] == f"{tmp_path.name}/top"
+
+
+def test_videos_behind_links_to_folders_are_found_once_under_their_own_folder_where_it_is_below(tmp_path):
+    root = tmp_path / "raw"
+    videos(root, "z/own.mp4")
+    videos(tmp_path / "elsewhere", "away.mp4", "deep/far.mp4")
+    (root / "a link").symlink_to(root / "z", target_is_directory=True)
+    (root / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere" / "deep" / "loop").symlink_to(root, target_is_directory=True)
+    (root / "broken").symlink_to(tmp_path / "nowhere", target_is_directory=True)
+    found = plan.find_videos(root)
+    names = [path.relative_to(root).as_posix() for path in found]
+    assert names == ["linked/away.mp4", "linked/deep/far.mp4", "z/own.mp4"]
+    assert plan.clip_names(found, root) == ["linked/away", "linked/deep/far", "z/own"]
+
+
+def test_clips_behind_links_to_folders_are_reported_on(tmp_path):
+    for name in ("0.jpg", "audio.wav"):
+        videos(tmp_path / "elsewhere" / "clip", name)
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "group").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert survey.clip_folders(tmp_path / "clips") == [tmp_path / "clips" / "group" / "clip"]
 
 
 @pytest.fixture

@@ -158,6 +158,22 @@ def test_a_worker_that_dies_gives_one_error_and_no_half_written_clip(raw, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not CHILDREN.exists(), reason="child processes are not listed in /proc")
+def test_ctrl_c_while_the_worker_imports_is_one_line(raw, tmp_path):
+    with start(raw, tmp_path) as process:
+        while not workers_of(process):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        time.sleep(0.3)  # the worker has begun to import
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+    assert not (tmp_path / "clips" / "raw").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_leaves_whole_clips_only_and_the_same_command_makes_the_rest(raw, tmp_path, script):
     with start(raw, tmp_path) as process:
