@@ -69,7 +69,6 @@ PUBLISHED = (
     ),
 )  # fmt: skip
 BUNDLED_GENERATOR = ROOT / "checkpoints" / "wav2lip_small.safetensors"
-BUNDLED_REFINER = ROOT / "checkpoints" / "refiner_small.safetensors"
 BUNDLED_EXPERT = ROOT / "checkpoints" / "lipsync_expert_small.safetensors"
 PUBLISHED_SCORER = ROOT / "checkpoints" / "syncnet_v2.model"  # of the field's LSE-D and LSE-C; to be put there by hand
 PUBLISHED_EXPERT = ROOT / "checkpoints" / "lipsync_expert.pth"
