@@ -1,40 +1,38 @@
 """One dub, from a video and speech to a video; everything that happens to a frame happens in this order:
 
-thread "prefetch"  read: decode, crop the face
-main thread        generate: new mouths in batches, their colours matched; score lips against the speech
-thread "sink"      paste: put the mouth into the picture; encode
+thread "prefetch"  read: decode, crop the face, its mask (dubbing/reading.py)
+main thread        generate, refine, match in batches (dubbing/stages.py); score lips against the speech
+thread "sink"      composite: put the face into the picture; encode
 """
 
+import sys
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-import audio as mels
-from dubbing.faces import find_regions
+from dubbing.faces import FaceRegions, find_regions
 from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
-from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
+from dubbing.occlusion import OcclusionDetector
 from dubbing.options import Options
-from dubbing.paste import FaceRegion, blend, crop_face, match_colours, paste_face
 from dubbing.pipeline import BackgroundSink, prefetch
-from dubbing.record import INTERPOLATED, UNCHANGED, ContactSheet, Progress, Record, StageTimer, StateLog
-from dubbing.refining import bank_of_video, match_grain, sampled_faces
-from dubbing.source import Source, TimedFrame
+from dubbing.reading import FrameReader, Masks
+from dubbing.record import ContactSheet, Progress, Record, StageTimer, StateLog
+from dubbing.references import FrameSampler
+from dubbing.refining import Refine, bank_of_video
+from dubbing.source import Source
 from dubbing.speech import load_speech
+from dubbing.stages import Composite, FrameTask, Generate, Stage, composited, match, run_stages
 from dubbing.sync_monitor import SyncMonitor
 from face_detection.crop import to_network_size
-from face_detection.sparse import resembles
 from media import codecs, yuv
 from media.writer import VideoWriter
-from utils.errors import InputError
 
-OCCLUSION_REFERENCES = 48  # crops of all the video that explain what a face without an occluder looks like
+OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
 
 
@@ -52,203 +50,141 @@ class Dubber:
         face: a video or a picture; audio: any file with sound; outfile: a video, or a folder for it; progress: called
         like tqdm, for bars of another kind. Raises InputError for what cannot be used; no video is written then.
         """
-        return _Dub(self.options, self.networks, Path(face), Path(audio), Path(outfile), progress).run()
+        options, networks, hp, timer = self.options, self.networks, self.networks.hp, StageTimer()
+        face, audio = Path(face), Path(audio)
+        outfile = output_path(face, audio, Path(outfile), options)
+        with timer("speech"):
+            speech = load_speech(audio, options.audio_stream, options.silence == "rest", hp)
+            monitor = SyncMonitor(networks.expert, speech.mel) if networks.expert else None
+        source = Source(face, options.transform, options.static, options.fps)
+        encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
+        pix_fmt, seconds = encoding.pix_fmt, min(speech.seconds, options.preview or speech.seconds)
+        by_video = options.occlusion or (networks.refiner and not networks.refiner.bank)
+        sampler = FrameSampler(source.frame_bytes(pix_fmt)) if by_video else None
+        with timer("faces"):
+            device = networks.generator.precision.device
+            faces = find_regions(source, pix_fmt, seconds, options, device, progress, sampler)
+        with timer("references"):
+            crops = _crops(source, pix_fmt, seconds, faces, sampler) if sampler else []
+            refine = _refine(networks, crops)
+            masks = Masks(options.paste, hp.img_size, _occlusion(crops, hp.img_size) if options.occlusion else None)
 
-
-class FrameTask(NamedTuple):
-    """One output frame. face: the crop that the generator takes, uint8 [S, S, 3], where there is a region; sharp: the
-    same at the refiner's size, where it is refined; visible: float32 [S, S], 0 where something covers the face, None
-    where that is not asked; generated: the new face, as soon as there is one."""
-
-    frame: TimedFrame
-    region: FaceRegion | None
-    state: str
-    face: np.ndarray | None
-    mel_start: int
-    sharp: np.ndarray | None = None
-    visible: np.ndarray | None = None
-    generated: np.ndarray | None = None
-
-
-class _Dub:
-    """One run of Dubber.dub: what it reads, and its stages."""
-
-    def __init__(
-        self, options: Options, networks: Networks, face: Path, audio: Path, outfile: Path, progress: Progress
-    ) -> None:
-        self.options, self.networks, self.progress = options, networks, progress
-        self.face, self.audio, self.outfile = face, audio, output_path(face, audio, outfile, options)
-        self.timer, self.states = StageTimer(), StateLog()
-        with self.timer("speech"):
-            self.speech = load_speech(audio, options.audio_stream, options.silence == "rest", networks.hp)
-            self.monitor = SyncMonitor(networks.expert, self.speech.mel) if networks.expert else None
-        self.source = Source(face, options.transform, options.static, options.fps)
-        self.encoding = codecs.choose(
-            options.codec, self.outfile.suffix, self.source.pix_fmt, options.crf, options.preset
-        )
-        self.seconds = min(self.speech.seconds, options.preview or self.speech.seconds)
-        device = networks.generator.precision.device
-        with self.timer("faces"):
-            self.faces = find_regions(self.source, self.encoding.pix_fmt, self.seconds, options, device, progress)
-        self.refiner, self.bank, self.refined = networks.refiner, None, 0
-        if self.refiner:
-            with self.timer("references"):
-                self.bank = self.refiner.bank or bank_of_video(
-                    self.source, self.faces, self.encoding.pix_fmt, self.seconds, self.refiner
-                )
-        self.occlusion, self.occluded, self.turned = None, 0, 0
-        if options.occlusion == "on":
-            with self.timer("references"):
-                size, count = networks.hp.img_size, OCCLUSION_REFERENCES
-                crops = sampled_faces(self.source, self.faces, self.encoding.pix_fmt, self.seconds, size, count)
-                self.occlusion = OcclusionDetector(crops)
-        self.frames = self.source.frames_in(self.seconds, options.keep_length)
-        self.sheet = ContactSheet(self.frames) if options.report else None
-
-    def run(self) -> Record:
-        options, source = self.options, self.source
+        generate = Generate(networks.generator, speech.mel, hp.mel_window)
+        stages: dict[str, Stage] = {"generate": generate}
+        stages |= {"refine": refine} if refine else {}
+        stages |= {"match": match} if options.paste == "soft" else {}
+        size = refine.refiner.size if refine else None
+        reader = FrameReader(source, pix_fmt, seconds, faces, speech, masks, size, hp, options)
+        frames = source.frames_in(seconds, options.keep_length)
         sound = options.audio_stream, options.preview
-        writer = VideoWriter(self.outfile, source.rate, self.audio, source.reader, self.encoding, *sound)
-        most = QUEUE_BYTES // 2 // source.frame_bytes(self.encoding.pix_fmt)
-        wanted = self.networks.generator.batches.batch_size
-        batch_size = max(1, min(wanted, most))
-        if options.wav2lip_batch_size and batch_size < wanted:
-            print(f"--wav2lip_batch_size {wanted}: {batch_size}, since frames this large must not fill the memory")
-        queued = batch_size // 2 + 1  # before the generator, and behind it
-        with self.timer("dub"):
-            tasks = self.timer.each("read", self._read())
-            with (
-                writer,
-                BackgroundSink[FrameTask](lambda task: self._finish(task, writer), queued) as sink,
-                closing(prefetch(tasks, queued)) as waiting,
-                closing(self._counted(waiting)) as shown,
-            ):
-                while batch := list(islice(shown, batch_size)):
-                    for task in self._generate(batch):
-                        sink.put(task)
-        record = self._record()
-        record.write()
-        if self.sheet:
-            self.sheet.write(Path(f"{self.outfile}.png"))
-        return record
+        writer = VideoWriter(outfile, source.rate, audio, source.reader, encoding, *sound)
+        output = Output(writer, Composite(options.paste), ContactSheet(frames) if options.report else None, timer)
+        batch_size = _batch_size(networks, options, source.frame_bytes(pix_fmt))
+        queued = batch_size // 2 + 1  # before the stages, and behind them
 
-    def _counted(self, tasks: Iterable[FrameTask]) -> Generator[FrameTask, None, None]:
-        """The tasks, shown by the progress bar, which ends when this is closed."""
-        yield from self.progress(tasks, desc="dubbing", unit="frame", total=self.frames)
+        def counted(tasks: Iterable[FrameTask]) -> Generator[FrameTask, None, None]:
+            """The tasks, shown by the progress bar, which ends when this is closed."""
+            yield from progress(tasks, desc="dubbing", unit="frame", total=frames)
 
-    def _read(self) -> Generator[FrameTask, None, None]:
-        options, hp, speech = self.options, self.networks.hp, self.speech
-        columns, upper_half, last_known = speech.mel.shape[1], slice(hp.img_size // 2), None
-        whole = options.keep_length and not options.preview
-        for frame in self.source.play(self.encoding.pix_fmt, self.seconds, options.extend, whole):
-            region, state = self.faces.at(frame.number) if frame.time < speech.seconds else (None, UNCHANGED)
-            face = crop_face(frame.picture, region, hp.img_size) if region else None
-            if face is not None:
-                known = state != INTERPOLATED or last_known is None or resembles(face[upper_half], last_known)
-                if known:
-                    last_known = face[upper_half]
-                else:  # no missed face: something else is shown for a moment
-                    region, state, face = None, UNCHANGED, None
-            start = mels.dub_mel_start(frame.time, columns, hp, options.published_timing)
-            sharp = None
-            if self.refiner and region and region.rect.height > hp.img_size:  # a smaller one has nothing to gain
-                sharp = crop_face(frame.picture, region, self.refiner.size)
-            visible = self.occlusion.visible(face) if self.occlusion and face is not None else None
-            yield FrameTask(frame, region, state, face, start, sharp, visible)
-            if options.published_timing and mels.mel_column(frame.time, hp) + hp.mel_window > columns:
-                return
-
-    def _generate(self, tasks: list[FrameTask]) -> Generator[FrameTask, None, None]:
-        """The tasks with their generated faces, where there is a face."""
-        networks, style = self.networks, self.options.paste
-        with_face = [(n, task.face, task.mel_start) for n, task in enumerate(tasks) if task.face is not None]
-        generated: dict[int, np.ndarray] = {}
-        blended: dict[int, np.ndarray] = {}
-        if with_face:
-            with self.timer("generate"):
-                numbers, faces, starts = zip(*with_face, strict=True)
-                shown, window = np.stack(faces), networks.hp.mel_window
-                windows = np.stack([self.speech.mel[None, :, start : start + window] for start in starts])
-                try:
-                    new = networks.generator(shown, windows)
-                except torch.OutOfMemoryError as error:
-                    raise InputError("--device: has too little memory for one frame; use --device cpu") from error
-            refined = self._refine([tasks[number] for number in numbers], new, shown)
-            if style == "soft":
-                with self.timer("generate"):
-                    new = match_colours(new, shown)
-            generated = {number: refined.get(row, new[row]) for row, number in enumerate(numbers)}
-            small = np.stack([to_network_size(face, networks.hp.img_size) for face in generated.values()])
-            blended = dict(zip(numbers, blend(small, shown, style), strict=True))
-        for number, task in enumerate(tasks):
-            if self.monitor:
-                with self.timer("score"):
-                    self.monitor.add(task.frame, blended.get(number))
-            yield task._replace(generated=generated.get(number))
-
-    def _refine(self, tasks: list[FrameTask], generated: np.ndarray, shown: np.ndarray) -> dict[int, np.ndarray]:
-        """By row the refined faces of those that are to be, in the colours and with the grain of the frames."""
-        own = {row: task.sharp for row, task in enumerate(tasks) if task.sharp is not None}
-        if self.refiner is None or self.bank is None or not own:
-            return {}
-        rows, sharp = list(own), np.stack(list(own.values()))
-        self.refined += len(rows)
-        with self.timer("refine"):
-            faces = self.refiner(generated[rows], sharp, self.bank)
-            if self.options.paste == "soft":
-                faces = match_colours(faces, shown[rows])
-            numbers = (tasks[row].frame.number for row in rows)
-            return dict(zip(rows, map(match_grain, faces, sharp, numbers), strict=True))
-
-    def _finish(self, task: FrameTask, writer: VideoWriter) -> None:
-        """Paste, encode, note; in the order of the frames."""
-        picture, time = task.frame.picture, task.frame.time
-        sampled = self.sheet is not None and sum(self.states.counts.values()) in self.sheet.wanted
-        before = yuv.to_bgr(picture) if sampled else None
-        if task.region is not None and task.generated is not None:
-            with self.timer("paste"):
-                paste_face(picture, task.region, task.generated, self.options.paste, task.visible)
-            self.occluded += task.visible is not None and hidden_share(task.visible) >= OCCLUDED
-            self.turned += task.region.weight < 1
-        if self.sheet is not None and before is not None and task.region is not None:
-            self.sheet.add(before, yuv.to_bgr(picture), task.region.rect)
-        with self.timer("encode"):
-            writer.write_picture(picture, time)
-        self.states.add(task.state, time, 1 / float(self.source.rate))
-
-    def _refiner_record(self) -> dict[str, Any] | None:
-        if self.refiner is None:
-            return None
-        bank = "person" if self.refiner.bank else "video"
-        return {"file": str(self.refiner.path), "size": self.refiner.size, "references": bank, "frames": self.refined}
-
-    def _record(self) -> Record:
-        options, networks, precision = self.options, self.networks, self.networks.generator.precision
-        return Record(
-            face=str(self.face),
-            audio=str(self.audio),
-            outfile=str(self.outfile),
+        with (
+            timer("dub"),
+            writer,
+            BackgroundSink[FrameTask](output.add, queued) as sink,
+            closing(prefetch(timer.each("read", reader.tasks()), queued)) as waiting,
+            closing(counted(waiting)) as shown,
+        ):
+            while batch := list(islice(shown, batch_size)):
+                for task in run_stages(batch, stages, timer):
+                    if monitor:
+                        with timer("score"):
+                            monitor.add(task.frame, composited(task.face) if task.face else None)
+                    sink.put(task)
+        precision, counts = networks.generator.precision, output.states.counts
+        record = Record(
+            face=str(face),
+            audio=str(audio),
+            outfile=str(outfile),
             generator={"file": str(networks.path), "sha256": networks.sha256},
-            refiner=self._refiner_record(),
+            refiner=refine.record() if refine else None,
             precision=precision.name,
             device=str(precision.device),
             timing="published" if options.published_timing else "training",
             paste=options.paste,
             silence=options.silence,
-            silent_share=round(self.speech.silent, 3),
+            silent_share=round(speech.silent, 3),
             extend=options.extend,
-            encoder=self.encoding.encoder,
-            options=self.encoding.options,
-            speech_seconds=round(self.speech.seconds, 3),
+            encoder=encoding.encoder,
+            options=encoding.options,
+            speech_seconds=round(speech.seconds, 3),
             preview_seconds=options.preview,
-            frames=sum(self.states.counts.values()),
-            **self.states.counts,
-            occluded=self.occluded,
-            turned=self.turned,
-            ranges=self.states.ranges(),
-            faces={"detector": self.faces.detector, "cached": self.faces.cached},
-            damaged_packets=self.source.reader.damaged_packets if self.source.reader else 0,
+            frames=sum(counts.values()),
+            **counts,
+            occluded=masks.occluded,
+            turned=masks.turned,
+            ranges=output.states.ranges(),
+            faces={"detector": faces.detector, "cached": faces.cached},
+            damaged_packets=source.reader.damaged_packets if source.reader else 0,
             batch_halved=networks.generator.batches.halved,
-            sync=self.monitor.result() if self.monitor else None,
-            busy=self.timer.rounded(),
+            sync=monitor.result() if monitor else None,
+            busy=timer.rounded(),
         )
+        record.write()
+        if output.sheet:
+            output.sheet.write(Path(f"{outfile}.png"))
+        return record
+
+
+class Output:
+    """Composites the tasks of a dub into their frames and encodes these, in their order.
+
+    sheet: the contact sheet, where one is wanted; states: of the frames so far.
+    """
+
+    def __init__(
+        self, writer: VideoWriter, composite: Composite, sheet: ContactSheet | None, timer: StageTimer
+    ) -> None:
+        self.writer, self.composite, self.sheet, self.timer = writer, composite, sheet, timer
+        self.states = StateLog()
+
+    def add(self, task: FrameTask) -> None:
+        picture, time = task.frame.picture, task.frame.time
+        sheet = self.sheet if self.sheet and sum(self.states.counts.values()) in self.sheet.wanted else None
+        before = yuv.to_bgr(picture) if sheet else None
+        run_stages([task], {"composite": self.composite}, self.timer)
+        if sheet and before is not None and task.face:
+            sheet.add(before, yuv.to_bgr(picture), task.face.region.rect)
+        with self.timer("encode"):
+            self.writer.write_picture(picture, time)
+        self.states.add(task.state, time, 1 / float(self.writer.rate))
+
+
+def _crops(source: Source, pix_fmt: str, seconds: float, faces: FaceRegions, sampler: FrameSampler) -> list[np.ndarray]:
+    """Pictures of the person; where no faces had to be looked for, the video is decoded for them."""
+    if not sampler.frames:
+        for frame in source.within(pix_fmt, seconds):
+            sampler.add(frame)
+    return sampler.crops(lambda number: faces.at(number)[0])
+
+
+def _refine(networks: Networks, crops: list[np.ndarray]) -> Refine | None:
+    refiner = networks.refiner
+    if refiner is None:
+        return None
+    if refiner.bank is None and not crops:
+        print("warning: not refined: no picture of the face was found to take detail from", file=sys.stderr, flush=True)
+        return None
+    return Refine(refiner, refiner.bank or bank_of_video(crops, refiner.size, refiner.hp.refiner_bank))
+
+
+def _occlusion(crops: list[np.ndarray], size: int) -> OcclusionDetector:
+    chosen = np.unique(np.linspace(0, max(0, len(crops) - 1), OCCLUSION_REFERENCES).astype(int))[: len(crops)]
+    small = [to_network_size(crops[number], size) for number in chosen]
+    return OcclusionDetector(np.stack(small) if small else np.empty((0, size, size, 3), np.uint8))
+
+
+def _batch_size(networks: Networks, options: Options, frame_bytes: int) -> int:
+    most, wanted = QUEUE_BYTES // 2 // frame_bytes, networks.generator.batches.batch_size
+    batch_size = max(1, min(wanted, most))
+    if options.wav2lip_batch_size and batch_size < wanted:
+        print(f"--wav2lip_batch_size {wanted}: {batch_size}, since frames this large must not fill the memory")
+    return batch_size

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +14,35 @@ from dubbing.face_cache import CachedFaces
 from dubbing.options import Options
 from dubbing.paste import FaceRegion
 from dubbing.pipeline import prefetch
-from dubbing.pose import frontal_weights
+from dubbing.pose import frontal_weights, tilts_of
 from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, Progress
+from dubbing.references import FrameSampler
 from dubbing.source import TOLERANCE, Source
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
 from face_detection.crop import pad_and_clip
 from face_detection.find import find_faces
 from face_detection.sparse import KEY_STEP
-from face_detection.track import Track, follow_face
+from face_detection.track import follow_face
 from media import yuv
+from media.shots import CutFinder, cuts_at
 from utils.errors import InputError
 from utils.geometry import Rect
 
-EYES = slice(5, 9)  # columns of a detection: right eye x y, left eye x y
 MOUTH = 0.75  # where the mouth is, in parts of the box's height
-TILT_FRAMES = 9  # tilts are averaged over so many frames
 
 
 @dataclass(frozen=True)
 class FaceRegions:
     """regions: per frame of one play, None where there is no face to dub, or one for all frames; interpolated: which of
-    them lie between detections; detector: its name; cached: whether nothing had to be detected."""
+    them lie between detections; detector: its name, None for a box that was given; cached: whether nothing had to be
+    detected; landmarks: whether these are known."""
 
     regions: list[FaceRegion | None]
     interpolated: list[bool]
     detector: str | None
     cached: bool
+    landmarks: bool = False
 
     def at(self, number: int) -> tuple[FaceRegion | None, str]:
         """The region in a frame, and the state that this puts the frame in."""
@@ -51,37 +54,49 @@ class FaceRegions:
 
 
 def find_regions(
-    source: Source, pix_fmt: str, seconds: float, options: Options, device: torch.device, progress: Progress
+    source: Source,
+    pix_fmt: str,
+    seconds: float,
+    options: Options,
+    device: torch.device,
+    progress: Progress,
+    sampler: FrameSampler | None = None,
 ) -> FaceRegions:
-    """The face to dub in what is shown within `seconds`. Raises InputError where there is none."""
+    """The face to dub in what is shown within `seconds`. Raises InputError where there is none. sampler: is given the
+    frames, where the video is decoded for this."""
     if options.box:
         return FaceRegions([FaceRegion(_inside(options.box, source))], [False], None, False)
-    detector = "retinaface" if options.align and options.face_detector == "auto" else None
-    detector = detector or choose_detector(options.face_detector)
+    wanted = options.align or options.occlusion  # landmarks, which tell tilted and turned heads
+    detector = "retinaface" if wanted and options.face_detector == "auto" else choose_detector(options.face_detector)
     if options.align and detector != "retinaface":
         raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
-    landmarks = options.align or (options.occlusion == "on" and detector == "retinaface")
+    landmarks = wanted and detector == "retinaface"
     path = None
     if not options.no_cache:
         settings = {"landmarks": landmarks, "static": source.still, **vars(source.transform)}
         path = face_cache.cache_path(source.path, settings | detector_identity(detector))
-    faces = face_cache.read(path, seconds) if path else None
-    cached = faces is not None
+    known = face_cache.read(path, seconds) if path else None
+    cached = known is not None
     print(f"faces by {detector}" + (", as found before" if cached else ""), flush=True)
-    if faces is None:
+    if known is None:
         built = build_detector(detector, str(device), landmarks=landmarks)
-        faces = _detect(source, pix_fmt, seconds, built, options.face_det_batch_size, progress)
-        _keep(faces, path)
-    track = follow_face(faces.detections, not options.nosmooth, faces.cuts, options.face_at, options.face_index)
-    tilts = _tilts(faces.detections, track) if options.align else np.zeros(len(track.boxes))
-    weights = frontal_weights(faces.detections, track) if options.occlusion == "on" else np.ones(len(track.boxes))
+        known = _search(source, pix_fmt, seconds, built, options.face_det_batch_size, progress, sampler)
+        _keep(known, path)
+    faces = known.within(seconds)
+    if len(faces.detections) < len(known.detections):
+        faces = _with_end_searched(faces, source, pix_fmt, build_detector(detector, str(device), landmarks=landmarks))
+    cuts = cuts_at(faces.changes)
+    track = follow_face(faces.detections, not options.nosmooth, cuts, options.face_at, options.face_index)
+    count = len(track.boxes)
+    tilts = tilts_of(faces.detections, track) if options.align else np.zeros(count)
+    weights = frontal_weights(faces.detections, track) if options.occlusion else np.ones(count)
     regions = [
         _region(box, tilt, weight, options.pads, source) if found else None
         for box, tilt, weight, found in zip(track.boxes, tilts, weights, track.found, strict=True)
     ]
     if not any(regions):
         raise InputError(f"--face {source.path}: no face found in any frame; show one larger, or give its --box")
-    return FaceRegions(regions, track.interpolated.tolist(), detector, cached)
+    return FaceRegions(regions, track.interpolated.tolist(), detector, cached, landmarks)
 
 
 def _region(
@@ -107,9 +122,16 @@ def _inside(box: tuple[int, int, int, int], source: Source) -> Rect:
     return Rect(left, top, right, bottom)
 
 
-def _detect(
-    source: Source, pix_fmt: str, seconds: float, detector: Detector, batch_size: int, progress: Progress
+def _search(
+    source: Source,
+    pix_fmt: str,
+    seconds: float,
+    detector: Detector,
+    batch_size: int,
+    progress: Progress,
+    sampler: FrameSampler | None,
 ) -> CachedFaces:
+    times: list[float] = []
     scale, complete = 1.0, True
 
     def images() -> Generator[np.ndarray, None, None]:
@@ -118,12 +140,28 @@ def _detect(
             if frame.time > seconds - TOLERANCE:
                 complete = False
                 return
+            times.append(frame.time)
+            if sampler:
+                sampler.add(frame)
             image, scale = yuv.reduced_bgr(frame.picture, LONGEST_SIDE)
             yield image
 
-    found = find_faces(prefetch(images(), KEY_STEP), detector, batch_size, sparse=True)
+    cut_finder = CutFinder()
+    found = find_faces(prefetch(images(), KEY_STEP), detector, batch_size, sparse=True, cut_finder=cut_finder)
     detections = [unscaled(faces, scale) for faces in found.detections]
-    return CachedFaces(detections, found.cuts, float("inf") if complete else seconds)
+    return CachedFaces(detections, np.array(cut_finder.changes), np.array(times), inf if complete else seconds)
+
+
+def _with_end_searched(faces: CachedFaces, source: Source, pix_fmt: str, detector: Detector) -> CachedFaces:
+    """The frames after the last key frame as they are found where the search ends with them: whether the video was ever
+    searched further makes no difference."""
+    count = len(faces.detections)
+    first = (count - 1) // KEY_STEP * KEY_STEP
+    frames = source.between(pix_fmt, faces.times.tolist(), first, count)
+    images, scales = zip(*(yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames), strict=True)
+    found = find_faces(images, detector, KEY_STEP, sparse=True)
+    end = [unscaled(boxes, scales[0]) for boxes in found.detections]
+    return faces._replace(detections=faces.detections[:first] + end)
 
 
 def _keep(faces: CachedFaces, path: Path | None) -> None:
@@ -132,21 +170,3 @@ def _keep(faces: CachedFaces, path: Path | None) -> None:
             face_cache.write(path, faces)
     except OSError as error:
         print(f"faces are not kept for the next time: {error}", file=sys.stderr)
-
-
-def _tilts(detections: list[np.ndarray], track: Track) -> np.ndarray:
-    """By how many degrees the tracked face is turned clockwise, smooth within each segment: float [T]."""
-    tilts = np.full(len(detections), np.nan)
-    for number, (faces, box) in enumerate(zip(detections, track.boxes, strict=True)):
-        if track.found[number] and len(faces):
-            nearest = np.abs(faces[:, :4] - box).sum(axis=1).argmin()
-            x1, y1, x2, y2 = faces[nearest, EYES]
-            tilts[number] = np.degrees(np.arctan2(y2 - y1, x2 - x1))
-    for segment in np.unique(track.segment[track.found]):
-        frames = np.flatnonzero(track.segment == segment)
-        known = frames[~np.isnan(tilts[frames])]
-        values = np.interp(frames, known, tilts[known]) if len(known) else np.zeros(len(frames))
-        reach = min(TILT_FRAMES // 2, len(frames) - 1)
-        padded = np.pad(values, reach, mode="edge")
-        tilts[frames] = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), mode="valid")
-    return np.nan_to_num(tilts)

@@ -15,7 +15,8 @@ from utils.errors import InputError
 from utils.files import writable_folder
 from utils.options import changed
 
-PATHS = {"face", "audio", "outfile", "checkpoint_path"}
+PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine"}
+NO_PATHS = ("auto", "off")  # values of --refine
 
 
 class Job(NamedTuple):
@@ -40,7 +41,8 @@ def read_jobs(path: Path, options: Options, outfile: Path) -> list[Job]:
         if None in row or not given.get("face") or not given.get("audio"):
             raise InputError(f"--jobs {path}: job {number} lacks face or audio, or has more values than names")
         for name in PATHS & given.keys():
-            given[name] = path.parent / str(given[name]).strip()
+            written = str(given[name]).strip()
+            given[name] = written if written in NO_PATHS else path.parent / written
         face, audio, to = given.pop("face"), given.pop("audio"), given.pop("outfile", folder)
         try:
             job_options = changed(options, given)

@@ -4,14 +4,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from dubbing.options import Options
 from hparams import HParams
 from metrics.experts import Expert
 from models import Wav2Lip, face_refiner
 from models.batched_generator import BatchedGenerator, fold_batch_norms
-from models.checkpoint import load_network
+from models.checkpoint import build_network
 from models.face_refiner import PERSON, FaceRefiner
 from models.published import EXPERTS, default_generator
+from utils import weight_files
 from utils.devices import Precision, pick_device
 from utils.errors import InputError
 from utils.files import sha256
@@ -44,33 +47,43 @@ def load_networks(options: Options) -> Networks:
     path = options.checkpoint_path or default_generator()
     if not options.checkpoint_path:
         print(f"generator: {path}", flush=True)
-    generator, hp = load_network(path, Wav2Lip, options.hparams)
+    content = weight_files.read(path, mapped=True)
+    refiner = load_refiner(options.refine, path, content["state_dict"], precision)
+    generator, hp = build_network(Wav2Lip, content, path, options.hparams)
     batch_size = options.wav2lip_batch_size or (BATCH_CPU if precision.device.type == "cpu" else BATCH_GPU)
     expert = None if options.no_score else load_expert(Precision("auto", precision.device))
     batched = BatchedGenerator(fold_batch_norms(generator, precision), precision, batch_size)
-    hashed = sha256(path)
-    refiner = load_refiner(options.refine, path, hashed, Precision("auto", precision.device))
-    return Networks(batched, hp, path, hashed, expert, refiner, options)
+    return Networks(batched, hp, path, sha256(path), expert, refiner, options)
 
 
-def load_refiner(wanted: str, generator: Path, generator_sha256: str, precision: Precision) -> FaceRefiner | None:
-    """The refiner that `--refine` asks for. One that belongs to another generator is used only where it is named, with
-    a warning."""
+def load_refiner(wanted: str, path: Path, weights: dict[str, torch.Tensor], precision: Precision) -> FaceRefiner | None:
+    """The refiner that `--refine` asks for, where the generator of that file has these weights. One of another
+    generator is used only where it is named, and warned about in any case; so is one beside the generator that cannot
+    be read, since a dub does not need it."""
     if wanted == "off":
         return None
     if wanted != "auto":
         refiner = face_refiner.load(Path(wanted), precision)
-        if refiner.generator != generator_sha256:
-            print(f"warning: {wanted} was trained with another generator than {generator}", file=sys.stderr, flush=True)
+        if refiner.generator != weight_files.fingerprint(weights):
+            _warn(f"{wanted} was trained with another generator than {path}")
         return refiner
-    path = generator.with_name(PERSON)
-    if not path.exists():
+    beside = path.with_name(PERSON)
+    if not beside.exists():
         return None
-    refiner = face_refiner.load(path, precision)
-    if refiner.generator != generator_sha256:
+    try:
+        refiner = face_refiner.load(beside, precision)
+    except InputError as error:
+        _warn(f"not refined: {error}")
         return None
-    print(f"refiner: {path}", flush=True)
+    if refiner.generator != weight_files.fingerprint(weights):
+        _warn(f"{beside} is not used, since it was trained with another generator than {path}; --refine can name it")
+        return None
+    print(f"refiner: {beside}", flush=True)
     return refiner
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def load_expert(precision: Precision) -> Expert | None:
@@ -79,5 +92,5 @@ def load_expert(precision: Precision) -> Expert | None:
         try:
             return Expert.load(path, precision)
         except InputError as error:
-            print(f"warning: no sync score by {error}", file=sys.stderr, flush=True)
+            _warn(f"no sync score by {error}")
     return None

@@ -50,13 +50,10 @@ class Options(CommonOptions):
     keep_length: bool = option("when the speech is shorter, play the rest of the video undubbed", False)
     paste: str = option("how the mouth is put back: without a seam, or the whole box", "soft", choices=STYLES)
     refine: str = option(
-        "sharpen mouths: auto takes person.safetensors beside the weights, where there is one; off; or a file of "
+        "sharpen mouths: auto takes person.safetensors where it lies beside the weights; off; or a file of "
         "refiner_train.py", "auto", metavar="auto|off|FILE",
     )  # fmt: skip
-    occlusion: str = option(
-        "on: what covers the mouth stays in front of it, and profile views stay as they are", "off",
-        choices=("on", "off"),
-    )  # fmt: skip
+    occlusion: bool = option("what covers the mouth stays in front of it; profile views stay as they are", False)
     silence: str = option("a resting mouth, or what the network makes of it", "rest", choices=("rest", "model"))
     audio_stream: int | None = option(
         "sound track of the speech's file, from 0; else the best", None, metavar="N", minimum=0

@@ -1,4 +1,4 @@
-"""The crop that the network takes, and the generated mouth back into the picture.
+"""The crop that the network takes, and the new mouth back into the picture.
 
 The crop is the face's box, turned upright where the head is tilted. "box" pastes all of it, as published. "soft" pastes
 mouth and chin through a mask that fades out inside the crop, its colours matched to the skin around.
@@ -11,7 +11,8 @@ import av
 import cv2
 import numpy as np
 
-from face_detection.crop import NO_PADS, pad_and_clip, to_network_size
+from dubbing.grain import match_grain
+from face_detection.crop import NO_PADS, pad_and_clip, resized
 from media import yuv
 from utils.geometry import Rect
 
@@ -20,6 +21,7 @@ STYLES = ("soft", "box")
 CENTRE_X, CENTRE_Y = 0.5, 0.75
 REACH_X, REACH_Y = 0.44, 0.25  # where it has faded out: the lower half, up to its edges
 INNER = 0.62  # part of the reach inside which the mask is 1
+SLOPE = 0.1  # of mask_slope, from which on grain is compared
 SMOOTHNESS = 0.12  # of the colour match, standard deviation in parts of the crop
 LARGEST_CHANGE = 30.0  # levels that the colour match may move
 
@@ -42,6 +44,11 @@ def soft_mask(size: int) -> np.ndarray:
     return faded * faded * (3 - 2 * faded)
 
 
+def style_mask(style: str, size: int) -> np.ndarray:
+    """What a style shows of a face that nothing covers: float32 [size, size], 0..1."""
+    return soft_mask(size) if style == "soft" else np.ones((size, size), np.float32)
+
+
 @lru_cache
 def mask_slope(size: int) -> np.ndarray:
     """Where generated and shown skin are compared: in the mask's slope; float32 [size, size]."""
@@ -50,74 +57,89 @@ def mask_slope(size: int) -> np.ndarray:
 
 
 def match_colours(generated: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """The generated faces, uint8 BGR [B, S, S, 3], with the colours that `shown`, likewise of any size, has around the
+    """The generated face, uint8 BGR [S, S, 3], with the colours that `shown`, likewise of any size, has around the
     mouth.
 
     Their difference in the mask's slope is spread smoothly over the mouth (normalised convolution), at the size of
     `shown`.
     """
-    size, full = shown.shape[1], generated.shape[1]
-    weight = mask_slope(size)
-    sigma = SMOOTHNESS * size
-    spread_weight = cv2.GaussianBlur(weight, (0, 0), sigma) + 1e-6
-    matched = np.empty_like(generated)
-    for n, (ours, theirs) in enumerate(zip(generated, shown, strict=True)):
-        small = ours if full == size else cv2.resize(ours, (size, size), interpolation=cv2.INTER_AREA)
-        difference = (theirs.astype(np.float32) - small) * weight[..., None]
-        change = cv2.GaussianBlur(difference, (0, 0), sigma) / spread_weight[..., None]
-        if full != size:
-            change = cv2.resize(change, (full, full), interpolation=cv2.INTER_LINEAR)
-        matched[n] = np.clip(np.rint(ours + np.clip(change, -LARGEST_CHANGE, LARGEST_CHANGE)), 0, 255)
-    return matched
+    size, full = len(shown), len(generated)
+    weight, sigma = mask_slope(size), SMOOTHNESS * size
+    small = generated if full == size else resized(generated, size, size)
+    difference = (shown.astype(np.float32) - small) * weight[..., None]
+    change = cv2.GaussianBlur(difference, (0, 0), sigma) / _spread_slope(size)[..., None]
+    if full != size:
+        change = cv2.resize(change, (full, full), interpolation=cv2.INTER_LINEAR)
+    matched = np.rint(generated + np.clip(change, -LARGEST_CHANGE, LARGEST_CHANGE))
+    return np.clip(matched, 0, 255).astype(np.uint8)
 
 
-def blend(generated: np.ndarray, shown: np.ndarray, style: str) -> np.ndarray:
-    """Faces as they will look in the picture, at the network's size: uint8 BGR [B, S, S, 3]."""
-    if style == "box":
-        return generated
-    mask = soft_mask(generated.shape[1])[..., None]
-    return np.rint(shown + mask * (generated.astype(np.float32) - shown)).astype(np.uint8)
+@lru_cache
+def _spread_slope(size: int) -> np.ndarray:
+    return cv2.GaussianBlur(mask_slope(size), (0, 0), SMOOTHNESS * size) + 1e-6
 
 
-def crop_face(picture: av.VideoFrame, region: FaceRegion, size: int) -> np.ndarray:
-    """The upright crop as the network takes it, uint8 BGR [size, size, 3]."""
+def blend(generated: np.ndarray, shown: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The face as it will look in the picture, at the mask's size: uint8 BGR [S, S, 3]."""
+    size = len(mask)
+    small = generated if len(generated) == size else resized(generated, size, size)
+    return np.rint(shown + mask[..., None] * (small.astype(np.float32) - shown)).astype(np.uint8)
+
+
+def upright_crop(picture: av.VideoFrame, region: FaceRegion) -> np.ndarray:
+    """The crop in the picture's own pixels, uint8 BGR [h, w, 3]."""
     if not region.tilt:
-        return to_network_size(yuv.cut_bgr(picture, region.rect), size)
-    outer = _bounding_rect(region, picture)
-    width, height = region.rect.width, region.rect.height
-    upright = cv2.warpAffine(
-        yuv.cut_bgr(picture, outer), _rotation(region, outer), (width, height),
+        return yuv.cut_bgr(picture, region.rect)
+    outer = _outer_rect(region, picture)
+    return cv2.warpAffine(
+        yuv.cut_bgr(picture, outer), _rotation(region, outer), (region.rect.width, region.rect.height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
-    return to_network_size(upright, size)
 
 
 def paste_face(
-    picture: av.VideoFrame, region: FaceRegion, face: np.ndarray, style: str, visible: np.ndarray | None = None
+    picture: av.VideoFrame,
+    region: FaceRegion,
+    face: np.ndarray,
+    mask: np.ndarray,
+    style: str,
+    refined: float = 0.0,
+    number: int = 0,
 ) -> None:
-    """Put a face, uint8 BGR [S, S, 3], into the picture, which changes only inside the mask, and there only where
-    `visible`, float32 of any size, says that nothing covers the face."""
+    """Put a face, uint8 BGR [S, S, 3], into the picture, which changes only where the mask, float32 of any size, is
+    above 0.
+
+    refined: how much of the face comes from the refiner, 0..1; it is given so much of the grain that it lacks, which
+    follows from the frame's number. What the generator made alone is resized as the published code does in "box", and
+    bicubic in "soft", also where that shrinks it: a face of 96 pixels has little to alias.
+    """
     picture.make_writable()
-    width, height = region.rect.width, region.rect.height
-    image = cv2.resize(face, (width, height), interpolation=cv2.INTER_CUBIC if style == "soft" else cv2.INTER_LINEAR)
-    mask = soft_mask(face.shape[0]) if style == "soft" else np.ones(face.shape[:2], np.float32)
-    mask = cv2.resize(mask, (width, height)) * region.weight
-    if visible is not None:
-        mask *= cv2.resize(visible, (width, height))
-    outer = region.rect
-    if region.tilt:
-        outer = _bounding_rect(region, picture)
-        size = outer.width, outer.height
-        image = cv2.warpAffine(image, _rotation(region, outer), size, borderMode=cv2.BORDER_REPLICATE)
-        mask = cv2.warpAffine(mask, _rotation(region, outer), size)
-    elif style == "soft":
-        top = height // 2 - 1  # above there is no mask
-        outer, image, mask = outer._replace(y1=outer.y1 + top), image[top:], mask[top:]
-    yuv.blend_bgr(picture, outer, image, mask)
+    rect, outer = region.rect, _outer_rect(region, picture)
+    size = rect.width, rect.height
+    if refined:
+        image = resized(face, *size)
+    else:
+        image = cv2.resize(face, size, interpolation=cv2.INTER_CUBIC if style == "soft" else cv2.INTER_LINEAR)
+    image = _turned(image, region, outer, cv2.BORDER_REPLICATE)
+    weight = _turned(cv2.resize(mask, size), region, outer, cv2.BORDER_CONSTANT)
+    if refined:
+        around = _turned(cv2.resize(mask_slope(len(mask)), size), region, outer, cv2.BORDER_CONSTANT) > SLOPE
+        image = match_grain(image, yuv.luma(picture, outer), around, refined, number)
+    top = rect.height // 2 - 1 if style == "soft" and not region.tilt else 0  # above there is no mask
+    yuv.blend_bgr(picture, outer._replace(y1=outer.y1 + top), image[top:], weight[top:])
 
 
-def _bounding_rect(region: FaceRegion, picture: av.VideoFrame) -> Rect:
-    """The part of the picture in which the tilted crop lies."""
+def _turned(upright: np.ndarray, region: FaceRegion, outer: Rect, border: int) -> np.ndarray:
+    """What was made for the upright crop, in the pixels of `outer`."""
+    if not region.tilt:
+        return upright
+    return cv2.warpAffine(upright, _rotation(region, outer), (outer.width, outer.height), borderMode=border)
+
+
+def _outer_rect(region: FaceRegion, picture: av.VideoFrame) -> Rect:
+    """The part of the picture in which the crop lies, tilted as it is."""
+    if not region.tilt:
+        return region.rect
     x1, y1, x2, y2 = region.rect
     radius = np.hypot(x2 - x1, y2 - y1) / 2
     middle_x, middle_y = (x1 + x2) / 2, (y1 + y2) / 2

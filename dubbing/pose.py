@@ -12,6 +12,8 @@ p is 20 mm (nasal tip protrusion, Farkas: Anthropometry of the Head and Face, 19
 the distance between the pupils (63 mm, Dodgson, SPIE 5291, 2004) and of the mouth's width (52 mm, Farkas).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from face_detection.track import Track
@@ -19,7 +21,7 @@ from face_detection.track import Track
 LANDMARKS = slice(5, 15)  # columns of a detection: right eye, left eye, nose, right and left corner of the mouth, x y
 PROTRUSION = 20 / 28  # of the nose, in half distances
 FRONTAL, PROFILE = 45.0, 65.0  # degrees; the mouth is dubbed fully up to the first, not at all from the second
-SMOOTH_FRAMES = 9  # yaws are averaged over so many frames
+SMOOTH_FRAMES = 9  # angles are averaged over so many frames
 
 
 def yaw(landmarks: np.ndarray) -> np.ndarray:
@@ -48,23 +50,42 @@ def frontal_weight(yaw: np.ndarray | float) -> np.ndarray:
 
 
 def frontal_weights(detections: list[np.ndarray], track: Track) -> np.ndarray:
-    """frontal_weight of the tracked face in every frame, its yaw smooth within each segment: float32 [T].
+    """frontal_weight of the tracked face in every frame: float32 [T]; 1 where there is none.
 
-    detections: float32 [N, 5 or 15] for each of T frames. 1 where there is no face or no landmarks are known.
+    detections: float32 [N, 15] for each of T frames, or without landmarks [N, 5].
     """
-    yaws = np.full(len(detections), np.nan)
+    return frontal_weight(_smooth(yaw, detections, track))
+
+
+def tilts_of(detections: list[np.ndarray], track: Track) -> np.ndarray:
+    """By how many degrees the tracked face is turned clockwise in every frame: float64 [T]; 0 where there is none.
+
+    detections: float32 [N, 15] for each of T frames.
+    """
+    return _smooth(tilt, detections, track)
+
+
+def tilt(landmarks: np.ndarray) -> np.ndarray:
+    x1, y1, x2, y2 = landmarks[:4]  # the eyes
+    return np.degrees(np.arctan2(y2 - y1, x2 - x1))
+
+
+def _smooth(angle: Callable[[np.ndarray], np.ndarray], detections: list[np.ndarray], track: Track) -> np.ndarray:
+    """An angle of the tracked face's landmarks, averaged over SMOOTH_FRAMES within each segment, 0 where there is no
+    face: float64 [T]."""
+    angles = np.full(len(detections), np.nan)
     for number, (faces, box) in enumerate(zip(detections, track.boxes, strict=True)):
         if track.found[number] and len(faces) and faces.shape[1] >= LANDMARKS.stop:
             nearest = np.abs(faces[:, :4] - box).sum(axis=1).argmin()
-            yaws[number] = yaw(faces[nearest, LANDMARKS])
+            angles[number] = angle(faces[nearest, LANDMARKS])
     for segment in np.unique(track.segment[track.found]):
         frames = np.flatnonzero(track.segment == segment)
-        known = frames[~np.isnan(yaws[frames])]
+        known = frames[~np.isnan(angles[frames])]
         if len(known):
             reach = min(SMOOTH_FRAMES // 2, len(frames) - 1)
-            padded = np.pad(np.interp(frames, known, yaws[known]), reach, mode="edge")
-            yaws[frames] = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), mode="valid")
-    return frontal_weight(np.nan_to_num(yaws))
+            padded = np.pad(np.interp(frames, known, angles[known]), reach, mode="edge")
+            angles[frames] = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), mode="valid")
+    return np.nan_to_num(angles)
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,66 +1,58 @@
-"""Refining in a dub: where references come from when no person's are there, and the grain of the skin around."""
+"""The stage that refines: which faces are, from which references."""
 
-from functools import lru_cache
+from collections.abc import Sequence
+from typing import Any
 
-import cv2
 import numpy as np
 
-from dubbing.faces import FaceRegions
-from dubbing.paste import crop_face, mask_slope
-from dubbing.source import TOLERANCE, Source
+from dubbing.stages import FaceTask
+from face_detection.crop import resized
 from models.face_refiner import FaceRefiner
-from models.reference_bank import ReferenceBank, choose_spread
+from models.reference_bank import ReferenceBank, choose_spread, describe, sharpness
 
-SAMPLED = 20.0  # seconds of the video that references come from
-CANDIDATES = 100  # crops that references are chosen from
-TO_SIGMA = 1 / (0.6745 * 20**0.5)  # median of a Laplacian's absolute values -> standard deviation of white noise
-MOST_GRAIN = 8.0  # levels
+FADE = 4 / 3  # faces of the network's size have nothing to gain; from so many times that size on they are refined fully
 
 
-def bank_of_video(
-    source: Source, faces: FaceRegions, pix_fmt: str, seconds: float, refiner: FaceRefiner
-) -> ReferenceBank:
-    """References from the video that is dubbed, which shows a face."""
-    candidates = sampled_faces(source, faces, pix_fmt, min(seconds, SAMPLED), refiner.size, CANDIDATES)
-    return ReferenceBank(candidates[choose_spread(candidates, refiner.hp.refiner_bank)])
+class Refine:
+    """refiner: of a person or of anyone; bank: its references; frames: how many it has refined."""
+
+    def __init__(self, refiner: FaceRefiner, bank: ReferenceBank) -> None:
+        self.refiner, self.bank, self.frames = refiner, bank, 0
+
+    def __call__(self, faces: list[FaceTask]) -> list[FaceTask]:
+        rows = [row for row, face in enumerate(faces) if face.sharp is not None]
+        if not rows:
+            return faces
+        self.frames += len(rows)
+        generated, sharp = (np.stack([getattr(faces[row], name) for row in rows]) for name in ("generated", "sharp"))
+        done = list(faces)
+        for row, refined in zip(rows, self.refiner(generated, sharp, self.bank), strict=True):
+            share = refined_share(faces[row].region.rect.height, len(faces[row].shown))
+            done[row] = faces[row]._replace(generated=_mixed(faces[row].generated, refined, share), refined=share)
+        return done
+
+    def record(self) -> dict[str, Any]:
+        """What the dub's record says of it."""
+        references = "person" if self.refiner.bank else "video"
+        size = self.refiner.size
+        return {"file": str(self.refiner.path), "size": size, "references": references, "frames": self.frames}
 
 
-def sampled_faces(
-    source: Source, faces: FaceRegions, pix_fmt: str, seconds: float, size: int, count: int
-) -> np.ndarray:
-    """Crops of the face, evenly over the first `seconds`, in which it is known: uint8 BGR [N, size, size, 3],
-    N about `count`, at least one."""
-    step = max(1, source.frames_once(seconds) // count)
-    pictures: list[np.ndarray] = []
-    for frame in source.once(pix_fmt):
-        if frame.time > seconds - TOLERANCE:
-            break
-        region, _ = faces.at(frame.number)
-        if region is not None and (frame.number % step == 0 or not pictures):
-            pictures.append(crop_face(frame.picture, region, size))
-    return np.stack(pictures)
+def refined_share(height: int, network_size: int) -> float:
+    """How much of a face of this height comes from the refiner: fading in with its size, so that faces whose boxes
+    come and go over a limit do not flicker."""
+    return float(np.clip((height / network_size - 1) / (FADE - 1), 0, 1))
 
 
-def match_grain(face: np.ndarray, shown: np.ndarray, number: int) -> np.ndarray:
-    """The face, uint8 BGR [S, S, 3], with as much noise as `shown`, likewise, has around the mouth, where it has less.
-
-    Both are compared in the mask's slope (noise after Immerkaer, 1996, with medians, which lines do not move). number:
-    of the frame, from which the noise follows.
-    """
-    missing = noise(shown) ** 2 - noise(face) ** 2
-    if missing <= 0:
-        return face
-    grain = np.random.default_rng(number).standard_normal(face.shape[:2], np.float32) * min(missing**0.5, MOST_GRAIN)
-    return np.clip(np.rint(face + grain[..., None]), 0, 255).astype(np.uint8)
+def bank_of_video(crops: Sequence[np.ndarray], size: int, count: int) -> ReferenceBank:
+    """References from the dubbed video; crops: uint8 BGR [h, w, 3] of any sizes, at least one."""
+    pictures = np.stack([resized(crop, size, size) for crop in crops])
+    sharpnesses = np.array([sharpness(picture) for picture in pictures])
+    return ReferenceBank(pictures[choose_spread(describe(pictures, pictures), sharpnesses, count)])
 
 
-def noise(face: np.ndarray) -> float:
-    """Standard deviation of the noise in the mask's slope, in levels; face: uint8 BGR [S, S, 3]."""
-    luma = cv2.cvtColor(face, cv2.COLOR_BGR2GRAY)
-    laplacian = np.abs(cv2.Laplacian(luma, cv2.CV_32F)[_around_mouth(len(face))])
-    return float(np.median(laplacian)) * TO_SIGMA
-
-
-@lru_cache
-def _around_mouth(size: int) -> np.ndarray:
-    return mask_slope(size) > 0.1
+def _mixed(generated: np.ndarray, refined: np.ndarray, share: float) -> np.ndarray:
+    if share == 1:
+        return refined
+    enlarged = resized(generated, len(refined), len(refined)).astype(np.float32)
+    return np.rint(enlarged + share * (refined - enlarged)).astype(np.uint8)

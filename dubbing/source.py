@@ -9,7 +9,7 @@ is longer than the video.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count, islice
+from itertools import count, islice, takewhile
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +87,10 @@ class Source:
             if self.still:
                 return
 
+    def within(self, pix_fmt: str, seconds: float) -> Iterator[TimedFrame]:
+        """What of one play is shown in that time."""
+        return takewhile(lambda frame: frame.time <= seconds - TOLERANCE, self.once(pix_fmt))
+
     def play(self, pix_fmt: str, seconds: float, extend: str = "loop", whole: bool = False) -> Iterator[TimedFrame]:
         """What is shown for `seconds`; with `whole` the video is played to its end even where that is later."""
         times = []
@@ -118,7 +122,7 @@ class Source:
         """What follows the first play, without end."""
         last, step = times[-1], 1 / float(self.rate)
         if len(times) == 1 or extend == "hold":
-            (held,) = self._between(pix_fmt, times, len(times) - 1, len(times))
+            (held,) = self.between(pix_fmt, times, len(times) - 1, len(times))
             for n in count(1):
                 yield TimedFrame(held.number, last + n * step, yuv.copied(held.picture))
         for n in count(1):
@@ -134,9 +138,9 @@ class Source:
     def _backward(self, pix_fmt: str, times: list[float]) -> Iterator[TimedFrame]:
         """All frames but the first and the last, the latest first."""
         for end in range(len(times) - 1, 1, -BACKWARD_FRAMES):
-            yield from reversed(self._between(pix_fmt, times, max(1, end - BACKWARD_FRAMES), end))
+            yield from reversed(self.between(pix_fmt, times, max(1, end - BACKWARD_FRAMES), end))
 
-    def _between(self, pix_fmt: str, times: list[float], first: int, end: int) -> list[TimedFrame]:
+    def between(self, pix_fmt: str, times: list[float], first: int, end: int) -> list[TimedFrame]:
         """Frames number `first` to `end` - 1."""
         if self.still:
             return list(self.once(pix_fmt))

@@ -1,4 +1,4 @@
-"""Face box -> the rectangle that is cut out and pasted back, and the crop at the networks' size."""
+"""Face box -> the rectangle that is cut out and pasted back, and the crop at the networks' sizes."""
 
 import cv2
 import numpy as np
@@ -6,6 +6,7 @@ import numpy as np
 from utils.geometry import Rect
 
 NO_PADS = (0, 0, 0, 0)
+CORRECTIONS = 2  # of an enlarged picture; more change no level
 
 
 def pad_and_clip(box: np.ndarray | tuple, pads: tuple[int, int, int, int], height: int, width: int) -> Rect:
@@ -21,5 +22,24 @@ def crop(image: np.ndarray, rect: Rect) -> np.ndarray:
 
 
 def to_network_size(face: np.ndarray, size: int) -> np.ndarray:
-    """A face crop resized to size x size, uint8, as training and inference both see it."""
+    """A face crop as the generator and the expert see it, in training and in a dub: uint8 [size, size, 3], resized as
+    the published code does, which leaves aliasing."""
     return cv2.resize(face, (size, size))
+
+
+def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """uint8 [h, w, 3] at another size: the one way of the refiner's pictures, into training, evaluation and dub.
+
+    Shrinking averages areas, so that nothing aliases. Enlarging is its inverse: a bicubic picture is corrected by what
+    shrinking it would lose (back-projection), so that a face comes out of a larger one as sharp as it went in.
+    """
+    here = min(width, picture.shape[1]), min(height, picture.shape[0])
+    small = cv2.resize(picture, here, interpolation=cv2.INTER_AREA)
+    if here == (width, height):
+        return small
+    true = small.astype(np.float32)
+    large = cv2.resize(true, (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(CORRECTIONS):
+        lost = true - cv2.resize(large, here, interpolation=cv2.INTER_AREA)
+        large = large + cv2.resize(lost, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(np.rint(large), 0, 255).astype(np.uint8)

@@ -13,10 +13,12 @@ AROUND = 5  # frames
 
 
 class CutFinder:
-    """Watches the frames of a video go by and knows afterwards where a new shot began. Keeps one number a frame."""
+    """Watches the frames of a video go by and knows afterwards where a new shot began.
+
+    changes: float64, how much each frame but the first differs from the one before it."""
 
     def __init__(self) -> None:
-        self._changes = array("d")  # towards frames 1 to T - 1
+        self.changes = array("d")
         self._last: np.ndarray | None = None  # thumbnail
 
     def watch(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -24,20 +26,22 @@ class CutFinder:
         for image in images:
             thumbnail = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.int16)
             if self._last is not None:
-                self._changes.append(float(np.abs(thumbnail - self._last).mean()))
+                self.changes.append(float(np.abs(thumbnail - self._last).mean()))
             self._last = thumbnail
             yield image
 
     def cuts(self) -> list[int]:
-        """Numbers of the frames that begin a new shot, 0 not among them.
+        return cuts_at(np.array(self.changes))
 
-        The change towards such a frame stands alone: motion changes neighbouring frames alike, and a flash comes and
-        goes.
-        """
-        change = np.array(self._changes)
-        found = []
-        for i in np.flatnonzero(change > CUT_LEVELS):
-            around = np.concatenate((change[max(0, i - AROUND) : i], change[i + 1 : i + 1 + AROUND]))
-            if change[i] > CUT_TIMES * around.max(initial=0):
-                found.append(int(i) + 1)
-        return found
+
+def cuts_at(changes: np.ndarray) -> list[int]:
+    """Numbers of the frames that begin a new shot, 0 not among them; changes: as in CutFinder.
+
+    The change towards such a frame stands alone: motion changes neighbouring frames alike, and a flash comes and goes.
+    """
+    found = []
+    for i in np.flatnonzero(changes > CUT_LEVELS):
+        around = np.concatenate((changes[max(0, i - AROUND) : i], changes[i + 1 : i + 1 + AROUND]))
+        if changes[i] > CUT_TIMES * around.max(initial=0):
+            found.append(int(i) + 1)
+    return found

@@ -112,6 +112,12 @@ def cut_bgr(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
     return image[rect.y1 - outer.y1 : rect.y2 - outer.y1, rect.x1 - outer.x1 : rect.x2 - outer.x1]
 
 
+def luma(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
+    """Inside rect, float32 [h, w], black 0 and white 255."""
+    part = planes(frame)[0][rect.y1 : rect.y2, rect.x1 : rect.x2] / np.float32(2 ** (bit_depth(frame) - 8))
+    return part if frame.color_range == FULL_RANGE else (part - 16) * np.float32(255 / 219)
+
+
 def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndarray) -> None:
     """Put BGR uint8 [h, w, 3] into rect where mask, float32 [h, w], is 1; where it is 0 nothing changes.
 

@@ -62,9 +62,9 @@ class ClipDubber:
         return ClipDub(np.concatenate(parts), clip, speech)
 
 
-def choose_clips(clips: list[Clip]) -> list[Clip]:
-    """At most CLIPS of them, evenly spaced."""
-    count = min(CLIPS, len(clips))
+def choose_clips(clips: list[Clip], most: int = CLIPS) -> list[Clip]:
+    """At most so many of them, evenly spaced."""
+    count = min(most, len(clips))
     return [clips[i * len(clips) // count] for i in range(count)]
 
 

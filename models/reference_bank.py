@@ -4,19 +4,20 @@ A crop is described by two thumbnails at mean zero: the upper half of the face, 
 which tells the mouth. The nearest crops are those with the least difference in both.
 """
 
+import io
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 
 from models.inputs import lower_half
+from utils.errors import InputError
 
 THUMBNAIL = (16, 12)  # columns and rows of each half
-MOUTH_WEIGHT = (
-    0.5  # of the mouth's difference against the pose's; measured by how near the references come to the truth
-)
-SHARPEST = 0.9  # part of the crops that are sharp enough to be kept
+MOUTH_WEIGHT = 0.5  # of the mouth's difference against the pose's; so the references come nearest to the truth
+SHARP = 1 / 3  # of what the sharpest tenth of the crops has at least: the sharpness of those that are kept
 WEBP_QUALITY = 92
 PREFIX = "bank."  # of the pictures' names in a weight file
 
@@ -34,14 +35,19 @@ def _thumbnails(pictures: list[np.ndarray] | np.ndarray) -> np.ndarray:
     return (values - values.mean(axis=(1, 2), keepdims=True)).reshape(len(values), -1)
 
 
-def choose_spread(faces: np.ndarray, count: int) -> np.ndarray:
-    """Which `count` of these faces, uint8 BGR [N, S, S, 3], to keep: the sharpest among them, and of those the ones
-    that differ most in mouth and pose (farthest-point sampling). Ascending indices."""
-    sharpness = np.array([_sharpness(face) for face in faces])
-    least = np.quantile(sharpness, 1 - SHARPEST) if len(faces) > count else -np.inf
-    usable = np.flatnonzero(sharpness >= least)
-    features = describe(faces[usable], faces[usable])
-    chosen = [int(sharpness[usable].argmax())]
+def sharpness(face: np.ndarray) -> float:
+    """Variance of the Laplacian of the lower half; face: uint8 BGR [S, S, 3] at the refiner's size, where a face that
+    was filmed small is blurred."""
+    grey = cv2.cvtColor(np.ascontiguousarray(lower_half(face, height_axis=-3)), cv2.COLOR_BGR2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+
+
+def choose_spread(descriptors: np.ndarray, sharpnesses: np.ndarray, count: int) -> np.ndarray:
+    """Which `count` faces with these descriptors [N, D] and sharpnesses [N] to keep: of the sharp ones those that
+    differ most in mouth and pose (farthest-point sampling). Ascending indices."""
+    usable = np.flatnonzero(sharpnesses >= SHARP * np.quantile(sharpnesses, 0.9))
+    features = descriptors[usable]
+    chosen = [int(sharpnesses[usable].argmax())]
     distances = np.full(len(usable), np.inf)
     while len(chosen) < min(count, len(usable)):
         distances = np.minimum(distances, np.square(features - features[chosen[-1]]).sum(axis=1))
@@ -49,31 +55,32 @@ def choose_spread(faces: np.ndarray, count: int) -> np.ndarray:
     return np.sort(usable[chosen])
 
 
-def _sharpness(face: np.ndarray) -> float:
-    """Variance of the Laplacian of the lower half."""
-    grey = cv2.cvtColor(np.ascontiguousarray(lower_half(face, height_axis=-3)), cv2.COLOR_BGR2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+def nearest(
+    references: np.ndarray, descriptors: np.ndarray, count: int, excluded: np.ndarray | None = None
+) -> np.ndarray:
+    """Indices [B, count] of the references, by their descriptors [N, D], that are most like the faces with the
+    descriptors [B, D], the best first; excluded: bool [B, N], those that may not be taken, never all. Where there are
+    fewer than `count` they are repeated."""
+    distances = np.square(references).sum(axis=1) - 2 * descriptors @ references.T
+    if excluded is None:
+        excluded = np.zeros(distances.shape, bool)
+    order = np.argsort(np.where(excluded, np.inf, distances), axis=1, kind="stable")
+    allowed = np.count_nonzero(~excluded, axis=1)[:, None]
+    return np.take_along_axis(order, np.arange(count)[None] % allowed, axis=1)
 
 
 class ReferenceBank:
     """pictures: uint8 BGR [N, S, S, 3]."""
 
     def __init__(self, pictures: np.ndarray) -> None:
-        self.pictures = pictures
-        self.descriptors = describe(pictures, pictures)
-        self._squares = np.square(self.descriptors).sum(axis=1)
+        self.pictures, self.descriptors = pictures, describe(pictures, pictures)
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def nearest(self, descriptors: np.ndarray, count: int, excluded: np.ndarray | None = None) -> np.ndarray:
-        """Indices [B, count] of the pictures that are most like faces with these descriptors [B, D], the best first;
-        excluded: bool [B, N], those that may not be taken. A bank with less is repeated."""
-        distances = self._squares - 2 * descriptors @ self.descriptors.T
-        if excluded is not None:
-            distances = np.where(excluded, distances.max() + 1, distances)
-        order = np.argsort(distances, axis=1, kind="stable")
-        return order[:, np.arange(count) % len(self)]
+        """The pictures most like each face, uint8 BGR [B, count, S, S, 3]; arguments as of `nearest`."""
+        return self.pictures[nearest(self.descriptors, descriptors, count, excluded)]
 
     def encoded(self) -> dict[str, torch.Tensor]:
         """The pictures as WebP, by the names they have in a weight file."""
@@ -82,8 +89,24 @@ class ReferenceBank:
         return {f"{PREFIX}{number:04d}": torch.from_numpy(file.ravel()) for number, file in enumerate(files)}
 
 
-def decoded(tensors: dict[str, torch.Tensor]) -> ReferenceBank:
-    """The bank that `encoded` made these tensors of."""
-    files = [tensors[name].numpy() for name in sorted(tensors)]
-    pictures: list[Any] = [cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files]
+def decoded(tensors: dict[str, torch.Tensor], size: int) -> ReferenceBank:
+    """The bank of faces of this size that `encoded` made these tensors of. Raises InputError for anything else, before
+    it takes the memory that a picture says it needs."""
+    pictures: list[Any] = []
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        if tensor.dtype != torch.uint8 or not _is_webp(tensor.numpy().tobytes(), size):
+            raise InputError(f"{name} is no WebP picture of {size}x{size} pixels")
+        pictures.append(cv2.imdecode(tensor.numpy().ravel(), cv2.IMREAD_COLOR))
+        if pictures[-1] is None:
+            raise InputError(f"{name} is damaged")
     return ReferenceBank(np.stack(pictures))
+
+
+def _is_webp(content: bytes, size: int) -> bool:
+    """By the header alone."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["WEBP"]) as image:
+            return image.size == (size, size)
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        return False

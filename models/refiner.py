@@ -29,7 +29,9 @@ class Refiner(nn.Module):
         super().__init__()
         self.size, self.cell = size, size // GRID
         pixels = 3 * self.cell**2  # channels of a picture whose cells are stacked on channels
-        fine, middle, coarse = channels = [scaled(count, width) for count in CHANNELS]
+        fine, middle = scaled(CHANNELS[0], width), scaled(CHANNELS[1], width)
+        coarse = HEADS * scaled(CHANNELS[2] // HEADS, width)
+        channels = fine, middle, coarse
         self.face_stages = nn.ModuleList([
             _conv(2 * pixels, fine, 1), nn.Sequential(_conv(fine, middle, 2, stride=2), Residual(middle)),
             nn.Sequential(_conv(middle, coarse, 2, stride=2), Residual(coarse)),

@@ -52,14 +52,14 @@ class HalvingBatches:
         self.halved = 0
 
     def run(self, work: Callable[[slice], Result], count: int) -> list[Result]:
-        """The results of work(part) for parts of 0..count in order. Out of memory for one item is raised."""
+        """The results of work(part) for parts of 0..count in order. Out of memory for one item is an InputError."""
         results, first = [], 0
         while first < count:
             try:
                 results.append(work(slice(first, first + self.batch_size)))
-            except torch.OutOfMemoryError:
+            except torch.OutOfMemoryError as error:
                 if self.batch_size == 1:
-                    raise
+                    raise InputError("--device: has too little memory for one frame; use --device cpu") from error
                 self.batch_size, self.halved = self.batch_size // 2, self.halved + 1
                 continue
             first += self.batch_size

@@ -169,9 +169,9 @@ def _tuple(setting: Field, value: Any) -> tuple:
 
 
 def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
+    if text.lower() not in ("true", "false", "on", "off"):
         raise ValueError("give True or False")
-    return text.lower() == "true"
+    return text.lower() in ("true", "on")
 
 
 def _check(setting: Field, value: Any) -> None:

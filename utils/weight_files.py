@@ -4,6 +4,7 @@ Forms that are read: the published dict (`state_dict`, `optimizer`, `global_step
 either with `module.` before its names, safetensors, and TorchScript archives.
 """
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -17,13 +18,14 @@ from utils import torchscript
 from utils.errors import InputError
 from utils.files import atomic_write
 
+REFINER = "a refiner (Refiner)"
 # A name that only this network has -> what to call the network
 SIGNATURES = {
     "face_decoder_blocks.0.0.conv_block.0.weight": "a generator (Wav2Lip)",
     "face_encoder.0.conv_block.0.weight": "a lip-sync expert (SyncNet_color)",
     "binary_pred.0.weight": "a visual-quality discriminator (Wav2Lip_disc_qual)",
     "patch_logits.weight": "a discriminator of patches (PatchDiscriminator)",
-    "reference_stages.0.0.weight": "a refiner (Refiner)",
+    "reference_stages.0.0.weight": REFINER,
     "conv3_3_norm_mbox_conf.weight": "a face detector (S3FD)",
 }
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
@@ -62,7 +64,8 @@ def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) ->
     for name, tensor in wanted.items():
         if tensor.shape != state_dict[name].shape:
             shapes = f"{name} is {tuple(state_dict[name].shape)}, expected {tuple(tensor.shape)}"
-            raise InputError(f"{source}: made for another width ({shapes}); give it with --hparams width=...")
+            made_for = "refiner_size or refiner_width" if identify(wanted) == REFINER else "width"
+            raise InputError(f"{source}: made for another {made_for} ({shapes}); give it with --hparams")
     if next(network.parameters()).is_meta:
         whole = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()}
         network.load_state_dict(whole, strict=True, assign=True)
@@ -73,6 +76,17 @@ def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) ->
 def identify(state_dict: dict) -> str:
     """What network these weights are of, in words."""
     return next((kind for name, kind in SIGNATURES.items() if name in state_dict), "no network of this project")
+
+
+def fingerprint(state_dict: dict[str, torch.Tensor]) -> str:
+    """What tells one network's weights from another's, whatever file they are in and in which precision: a SHA-256 over
+    them in half precision, as weights.py exports them."""
+    digest = hashlib.sha256()
+    for name in sorted(state_dict):
+        tensor = state_dict[name]
+        values = tensor.half() if tensor.is_floating_point() else tensor
+        digest.update(f"{name}{tuple(tensor.shape)}".encode() + values.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write(path: Path, content: dict) -> None:

@@ -9,11 +9,13 @@ import pytest
 import soundfile
 
 import audio
-from dubbing.faces import EYES, mouth_inside
-from dubbing.paste import FaceRegion, blend, crop_face, match_colours, paste_face, soft_mask
+from dubbing.faces import mouth_inside
+from dubbing.paste import FaceRegion, blend, match_colours, paste_face, soft_mask, upright_crop
+from dubbing.pose import LANDMARKS, tilt
 from dubbing.source import FrameTransform, Source
 from dubbing.speech import SHORTEST_REST, fade_silence, load_speech, speech_gate
 from face_detection import RetinaFace
+from face_detection.crop import to_network_size
 from face_detection.sparse import KEY_STEP, detect_sparsely
 from face_detection.track import follow_face
 from footage import encode, face, frames_of, number_of
@@ -122,42 +124,41 @@ def test_the_soft_mask_leaves_the_upper_half_and_the_edges_alone():
 
 
 def test_colours_of_the_mouth_are_matched_to_the_skin_around_it():
-    skin = cv2.resize(portrait()[57:177, 178:273], (96, 96))[None]
+    skin = cv2.resize(portrait()[57:177, 178:273], (96, 96))
     tinted = np.clip(skin + np.array([14, -9, 11]), 0, 255).astype(np.uint8)
     matched = match_colours(tinted, skin)
     inside = soft_mask(96) > 0
-    assert np.abs(matched[0].astype(int) - skin[0])[inside].mean() < 1.0
-    assert np.abs(tinted[0].astype(int) - skin[0])[inside].mean() > 9
+    assert np.abs(matched.astype(int) - skin)[inside].mean() < 1.0
+    assert np.abs(tinted.astype(int) - skin)[inside].mean() > 9
 
 
 def test_the_colour_match_moves_no_level_far():
-    dark, bright = (np.full((1, 96, 96, 3), level, np.uint8) for level in (40, 200))
+    dark, bright = (np.full((96, 96, 3), level, np.uint8) for level in (40, 200))
     inside = soft_mask(96) > 0
-    assert (match_colours(dark, bright)[0][inside] == 40 + 30).all()
-    assert (match_colours(bright, dark)[0][inside] == 200 - 30).all()
+    assert (match_colours(dark, bright)[inside] == 40 + 30).all()
+    assert (match_colours(bright, dark)[inside] == 200 - 30).all()
 
 
 @pytest.mark.parametrize("tilt", [0.0, 25.0, -40.0])
 def test_a_face_that_goes_back_unchanged_leaves_the_picture_as_it_was(tilt):
     picture = yuv.from_bgr(portrait(), "yuv420p")
     region = FaceRegion(Rect(178, 57, 274, 177), tilt)
-    seen = crop_face(picture, region, 96)
-    paste_face(picture, region, seen, "soft")
+    seen = to_network_size(upright_crop(picture, region), 96)
+    paste_face(picture, region, seen, soft_mask(96), "soft")
     changed = np.abs(yuv.to_bgr(picture).astype(int) - portrait())
     assert changed[57:177, 178:274].mean() < 3
-    assert np.array_equal(blend(seen[None], seen[None], "soft")[0], seen)
+    assert np.array_equal(blend(seen, seen, soft_mask(96)), seen)
 
 
 def test_a_tilted_head_is_seen_upright():
     height, width = portrait().shape[:2]
     middle = (226.0, 117.0)  # of the face
     turned = cv2.warpAffine(portrait(), cv2.getRotationMatrix2D(middle, -30, 1.0), (width, height))
-    upright = crop_face(yuv.from_bgr(portrait(), "yuv420p"), FaceRegion(Rect(178, 57, 274, 177)), 96)
-    seen = crop_face(yuv.from_bgr(turned, "yuv420p"), FaceRegion(Rect(178, 57, 274, 177), 30.0), 96)
+    upright = upright_crop(yuv.from_bgr(portrait(), "yuv420p"), FaceRegion(Rect(178, 57, 274, 177)))
+    seen = upright_crop(yuv.from_bgr(turned, "yuv420p"), FaceRegion(Rect(178, 57, 274, 177), 30.0))
     assert np.abs(seen.astype(int) - upright)[8:-8, 8:-8].mean() < 5
-    straight, tilted = (found[0, EYES] for found in RetinaFace(landmarks=True).detect([portrait(), turned]))
-    angles = [np.degrees(np.arctan2(y2 - y1, x2 - x1)) for x1, y1, x2, y2 in (straight, tilted)]
-    assert angles[1] - angles[0] == pytest.approx(30, abs=8)
+    straight, tilted = RetinaFace(landmarks=True).detect([portrait(), turned])
+    assert tilt(tilted[0, LANDMARKS]) - tilt(straight[0, LANDMARKS]) == pytest.approx(30, abs=8)
 
 
 class CountingDetector:

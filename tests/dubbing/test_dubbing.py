@@ -235,7 +235,7 @@ def test_the_record_says_what_was_done_when_and_how_well(dub, generator, tmp_pat
     assert record["ranges"]["unchanged"] == [[1.2, 1.24], [1.6, 2.4]]
     assert record["ranges"]["interpolated"] == [[0.8, 0.84]]
     assert record["generator"]["sha256"] == hashlib.sha256(generator.read_bytes()).hexdigest()
-    assert {"read", "generate", "paste", "encode", "faces"} <= record["busy"].keys()
+    assert {"read", "generate", "composite", "encode", "faces"} <= record["busy"].keys()
     assert record["sync"]["scorer"].endswith("lipsync_expert_small.safetensors")
     assert [second["second"] for second in record["sync"]["seconds"]] == [0, 1]  # later the sound ends
     drawn = read_image(tmp_path / "out.mp4.png")

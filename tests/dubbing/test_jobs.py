@@ -44,8 +44,8 @@ def test_no_job_writes_what_another_reads_or_writes(tmp_path):
 
 def test_a_job_may_name_its_own_weights_precision_and_batch(tmp_path, script, talking, speech, generator, monkeypatch):
     other = save_network(tmp_path / "other.pth", Wav2Lip)
-    loaded, real = [], networks.load_network
-    monkeypatch.setattr(networks, "load_network", lambda path, *rest: loaded.append(path.name) or real(path, *rest))
+    loaded, real = [], networks.build_network
+    monkeypatch.setattr(networks, "build_network", lambda *given: loaded.append(given[2].name) or real(*given))
     common = {"face": str(talking), "audio": str(speech), "box": BOX}
     jobs = write_list(
         tmp_path / "jobs.json",
@@ -58,7 +58,7 @@ def test_a_job_may_name_its_own_weights_precision_and_batch(tmp_path, script, ta
     assert result.code == 1
     assert "job 4: " in result.error
     assert "missing.pth: no such file" in result.error
-    assert loaded == [generator.name, "other.pth", "missing.pth"]  # the second job shares the first one's
+    assert loaded == [generator.name, "other.pth"]  # the second job shares the first one's
     records = [json.loads((tmp_path / f"{n}.mp4.json").read_text(encoding="utf-8")) for n in (1, 2, 3)]
     assert [record["generator"]["file"] for record in records] == [str(generator), str(generator), str(other)]
     assert records[2]["precision"] == "fp32"

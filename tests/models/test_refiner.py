@@ -9,7 +9,7 @@ from hparams import REFINER_SIZES, hparams
 from models import face_refiner
 from models.face_refiner import FaceRefiner
 from models.inputs import lower_half
-from models.reference_bank import ReferenceBank, choose_spread, describe
+from models.reference_bank import ReferenceBank, choose_spread, describe, nearest, sharpness
 from models.refiner import Refiner, enlarge
 from utils.devices import Precision
 from utils.errors import InputError
@@ -88,28 +88,30 @@ def test_at_256_pixels_a_frame_takes_less_than_3_gflop():
 def test_the_nearest_references_show_the_mouth_that_was_generated():
     pictures = faces(8)
     small = np.stack([cv2.resize(picture, (96, 96), interpolation=cv2.INTER_AREA) for picture in pictures])
-    bank = ReferenceBank(pictures)
-    chosen = bank.nearest(describe(pictures, small), 2)
+    chosen = nearest(describe(pictures, pictures), describe(pictures, small), 2)
     assert chosen[:, 0].tolist() == list(range(8))
     assert np.abs(chosen[:, 1] - np.arange(8)).max() == 1
 
 
 def test_excluded_references_are_not_taken_and_a_small_bank_is_repeated():
     pictures = faces(4)
-    bank = ReferenceBank(pictures)
-    descriptors = describe(pictures[:1], pictures[:1])
-    assert bank.nearest(descriptors, 2, np.array([[True, True, False, False]])).tolist() == [[2, 3]]
-    assert bank.nearest(descriptors, 6).tolist() == [[0, 1, 2, 3, 0, 1]]
+    bank, descriptors = describe(pictures, pictures), describe(pictures[:1], pictures[:1])
+    assert nearest(bank, descriptors, 2, np.array([[True, True, False, False]])).tolist() == [[2, 3]]
+    assert nearest(bank, descriptors, 6).tolist() == [[0, 1, 2, 3, 0, 1]]
+
+
+def spread(pictures: np.ndarray, count: int) -> np.ndarray:
+    return choose_spread(describe(pictures, pictures), np.array([sharpness(picture) for picture in pictures]), count)
 
 
 def test_the_bank_keeps_different_mouths_and_leaves_blurred_ones_out():
     different = faces(4, 96)
     blurred = np.stack([cv2.GaussianBlur(picture, (0, 0), 4) for picture in different])
     repeated = np.concatenate((different[:1].repeat(6, axis=0), different[1:], blurred[:3]))
-    chosen = choose_spread(repeated, 4)
+    chosen = spread(repeated, 4)
     assert {7, 8} <= set(chosen.tolist())
     assert not set(chosen.tolist()) & {9, 10, 11}
-    assert choose_spread(different, 10).tolist() == [0, 1, 2, 3]
+    assert spread(different, 10).tolist() == [0, 1, 2, 3]
 
 
 def test_a_persons_file_gives_the_refiner_and_the_bank_back(tmp_path):
@@ -119,7 +121,7 @@ def test_a_persons_file_gives_the_refiner_and_the_bank_back(tmp_path):
     assert (read.size, read.generator, len(read.bank)) == (192, "abc", 3)
     assert np.abs(read.bank.pictures.astype(int) - pictures).mean() < 2
     small = np.stack([cv2.resize(picture, (96, 96)) for picture in pictures])
-    ours = FaceRefiner(network, HP, None, FP32, path, "")(small, pictures, read.bank)
+    ours = FaceRefiner(network, HP, FP32)(small, pictures, read.bank)
     assert np.abs(read(small, pictures, read.bank).astype(int) - ours).max() <= 1
     assert ours.shape == (3, 192, 192, 3)
 

@@ -14,7 +14,6 @@ from data.loading import open_clips
 from data.sharp_faces import SharpFaces
 from face_detection.crop import to_network_size
 from models import face_refiner
-from models.reference_bank import describe
 from runs import where
 from training import losses, trainer
 from utils import weight_files
@@ -55,16 +54,18 @@ def test_training_pictures_are_jittered_anew_each_time_and_evaluation_pictures_n
     assert not np.array_equal(first, other)
     item = evaluation[0, 5]
     assert np.array_equal(item["target"], evaluation[1, 5]["target"])
-    assert np.array_equal(item["frame"], to_network_size(clips[0].picture(item["row"]), 96))
+    row = int(evaluation.rows[0][5])
+    assert np.array_equal(item["frame"], to_network_size(clips[0].picture(row), 96))
 
 
 def test_no_reference_is_a_neighbour_of_the_frame_it_is_for(clips):
     bank = ClipBank(clips[:1], HP.override("refiner_bank=20"))
-    (_, row), picture = bank.places[7], bank.bank.pictures[7:8]
-    nearest = bank.nearest(describe(picture, picture), clips[0], row)
-    near = [n for n, (_, other) in enumerate(bank.places) if abs(other - row) <= NEIGHBOURS]
+    row = int(bank.rows[7])
+    near = np.flatnonzero(bank.excluded(clips[0], [row])[0])
     assert 7 in near
-    assert not any(np.array_equal(found, bank.bank.pictures[n]) for found in nearest for n in near)
+    assert all(abs(int(bank.rows[n]) - row) <= NEIGHBOURS for n in near)
+    pictures = bank.pictures().pictures
+    assert not any(np.array_equal(found, pictures[n]) for found in bank.references(clips[0], row) for n in near)
 
 
 def test_blur_has_too_little_texture_and_noise_in_another_place_has_not():
