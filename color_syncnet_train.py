@@ -11,19 +11,19 @@ in-sync from off-sync windows on the evaluation list with a loss well below 0.69
 import argparse
 
 from training.expert import ExpertTraining
-from training.options import ExpertOptions
+from training.options import TrainingOptions
 from training.trainer import train
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> None:
-    options = from_args(ExpertOptions, args)
+    options = from_args(TrainingOptions, args)
     train(ExpertTraining(options))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    return cli.parser_for(__doc__, ExpertOptions).parse_args(argv)
+    return cli.parser_for(__doc__, TrainingOptions).parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Train the refiner of one person on five or more of that person's videos: sharp mouths at the footage's resolution.
 
     python refiner_train.py --data_root preprocessed --checkpoint_dir checkpoints/anna --max_minutes 40
-    ... --checkpoint_path checkpoints/mine/best.pth     # the generator whose faces are refined, such as a finetuned one
-    ... --refiner_path checkpoints/bert/person.safetensors   # start from another refiner
+    ... --generator_path checkpoints/mine/best.pth      # the generator whose faces are refined, such as a finetuned one
+    ... --checkpoint_path checkpoints/bert/person.safetensors --reset_optimizer   # start from another refiner
     ... --bank clip                                     # a refiner of anyone, from clips of many people
     python inference.py --refine checkpoints/anna/person.safetensors ...        # dub with it
 

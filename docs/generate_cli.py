@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 from dubbing import Options as DubbingOptions
 from metrics.options import EvaluationOptions
 from preprocessing.options import PreprocessingOptions
-from training.options import ExpertOptions, GeneratorOptions, RefinerOptions
+from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils.files import write_text
 from utils.options import Options, value_type, written
 
@@ -84,7 +84,7 @@ SCRIPTS = (
            "`dubbing.Options`."),
     Script("preprocess.py", "Makes raw videos into clips, lists and a report.", PreprocessingOptions,
            note="`--data_root` is needed unless `--report_only` is given."),
-    Script("color_syncnet_train.py", "Trains the lip-sync expert.", ExpertOptions),
+    Script("color_syncnet_train.py", "Trains the lip-sync expert.", TrainingOptions),
     Script("wav2lip_train.py", "Trains or finetunes the generator.", GeneratorOptions),
     Script("refiner_train.py", "Trains the refiner of one person, for sharp mouths.", RefinerOptions),
     Script("evaluate.py", "Scores dubbed videos, or a generator.", EvaluationOptions,

@@ -11,7 +11,7 @@ from hparams import HParams
 from models import SyncNet_color
 from training import losses
 from training.network import TrainableNetwork
-from training.options import ExpertOptions
+from training.options import TrainingOptions
 from training.trainer import Schedule, Training
 
 PLATEAU_STEPS = 1000
@@ -22,9 +22,10 @@ LITTLE_FOOTAGE = 20  # minutes
 class ExpertTraining(Training):
     """The expert learns to tell windows with their own sound from windows with another moment's."""
 
+    network_name = "lip-sync expert"
     windows_class = ExpertWindows
 
-    def __init__(self, options: ExpertOptions) -> None:
+    def __init__(self, options: TrainingOptions) -> None:
         super().__init__(options)
         hp = self.hp
         self.expert = TrainableNetwork(

@@ -27,6 +27,7 @@ SAMPLE_ROWS = ("input", "reference", "generated", "true")
 class GeneratorTraining(Training):
     """The generator learns to redraw a window from its upper half, another window of the clip and the speech."""
 
+    network_name = "generator"
     windows_class = GeneratorWindows
     options: GeneratorOptions
 
@@ -64,6 +65,9 @@ class GeneratorTraining(Training):
         return {"sync_weight": self.sync_weight}
 
     def objective(self, scores: dict[str, float]) -> float:
+        if self.hp.best_by == "mouth":
+            start = self.history.entries[0]["scores"] if self.history.entries else scores
+            return summary.relative_score(scores, start, self.footage_scores)
         return self.sync_on_weight * scores["sync"] + (1 - self.sync_on_weight) * scores["l1"]
 
     def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -15,6 +15,8 @@ class TrainingOptions(CommonOptions):
 
     data_root: Path = option("the --preprocessed_root of preprocess.py")
     checkpoint_dir: Path = option("the run: checkpoints, logs, samples")
+    checkpoint_path: Path | None = option("start here; else from the newest in --checkpoint_dir", None)
+    reset_optimizer: bool = option("take only its weights and count from step 0", False)
     filelists_dir: Path = option("where train.txt and eval.txt are", Path("filelists"))
     preset: str | None = option(
         "hparams for a purpose: " + "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items()), None,
@@ -36,35 +38,9 @@ class TrainingOptions(CommonOptions):
         own = [f"{name}={value}" for name, value in flags.items() if value is not None]
         return ",".join([PRESETS[self.preset].text() if self.preset else "", self.hparams, *own])
 
-    @property
-    def start(self) -> Path | None:
-        """The weights to start from."""
-        return None
-
-    @property
-    def weights_only(self) -> bool:
-        """Whether a run takes nothing but the weights from there."""
-        return False
-
 
 @dataclass(frozen=True, kw_only=True)
-class ExpertOptions(TrainingOptions):
-    """What a training that goes on from published checkpoints takes: the expert's, and the generator's."""
-
-    checkpoint_path: Path | None = option("start here; else from the newest in --checkpoint_dir", None)
-    reset_optimizer: bool = option("take only its weights and count from step 0", False)
-
-    @property
-    def start(self) -> Path | None:
-        return self.checkpoint_path
-
-    @property
-    def weights_only(self) -> bool:
-        return self.reset_optimizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorOptions(ExpertOptions):
+class GeneratorOptions(TrainingOptions):
     """What the generator's training takes besides."""
 
     syncnet_checkpoint_path: Path = option("the lip-sync expert")
@@ -79,20 +55,11 @@ class GeneratorOptions(ExpertOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RefinerOptions(TrainingOptions):
-    """What the refiner's training takes."""
+    """What the refiner's training takes besides."""
 
-    checkpoint_path: Path | None = option("the generator whose faces are refined; else as in inference.py", None)
-    refiner_path: Path | None = option("start from these weights, such as a refiner of other people", None)
+    generator_path: Path | None = option("the generator whose faces are refined; else as in inference.py", None)
     syncnet_checkpoint_path: Path | None = option("the expert that watches over lip-sync; else the best there is", None)
     bank: str = option(
         "references: one bank of the person in all clips, or for a refiner of anyone of each clip itself", "person",
         choices=("person", "clip"),
     )  # fmt: skip
-
-    @property
-    def start(self) -> Path | None:
-        return self.refiner_path
-
-    @property
-    def weights_only(self) -> bool:
-        return self.refiner_path is not None

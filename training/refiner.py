@@ -3,6 +3,7 @@ person to the true faces at the footage's resolution."""
 
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from models.inputs import generator_faces, lower_half
 from models.published import default_expert, default_generator
 from models.reference_bank import PREFIX, ReferenceBank, describe
 from models.refiner import Refiner, enlarge
-from training import losses, samples, summary
+from training import losses, run_directory, samples, summary
 from training.network import TrainableNetwork
 from training.options import RefinerOptions
 from training.trainer import Schedule, Training
@@ -43,21 +44,24 @@ SAMPLE_ROWS = ("generated", "reference", "refined", "true")
 class RefinerTraining(Training):
     """The refiner learns to restore the true face from the generated one; the generator stays as it is."""
 
+    network_name = "refiner"
     windows_class = SharpFaces
     options: RefinerOptions
     windows: SharpFaces
 
     def __init__(self, options: RefinerOptions) -> None:
-        path = options.checkpoint_path or default_generator()
+        recorded = run_directory.read_record(options.checkpoint_dir).get("generator_path")
+        path = self.generator_path = options.generator_path or (Path(recorded) if recorded else default_generator())
         self.generator_content = weight_files.read(path, mapped=True)
         generator, _ = build_network(Wav2Lip, self.generator_content, path)
         expert = Expert.load(
             options.syncnet_checkpoint_path or default_expert(), Precision("fp32", torch.device("cpu"))
         )
+        self.generator_fingerprint = weight_files.fingerprint(self.generator_content["state_dict"])
         super().__init__(options)
+        self.record["generator_path"] = str(path.resolve())
         hp, precision = self.hp, self.precision
         print(f"refines faces of {path} at {hp.refiner_size} pixels", flush=True)
-        self.generator_fingerprint = weight_files.fingerprint(self.generator_content["state_dict"])
         self.generator = fold_batch_norms(generator, precision)
         self.dubber = ClipDubber(self.generator, hp, precision)
         self.expert = expert.to(precision)
@@ -69,11 +73,15 @@ class RefinerTraining(Training):
         self.weight = torch.from_numpy(weight).to(self.device)
         self._give_banks(options.bank)
 
+    def record_of_run(self) -> dict[str, str]:
+        return {"generator": self.generator_fingerprint, "bank": self.options.bank}
+
     def make_hparams(self) -> HParams:
-        changes = self.options.hparams_overrides
-        if self.resumed:
-            return super().make_hparams()
-        return hparams_of(self.content or self.generator_content, f"{RECIPE},{changes}", of_network=True)
+        """As in every training; what describes the generator and its inputs is the generator's."""
+        recipe = "" if self.resumed else f"{RECIPE},"
+        hp = hparams_of(self.content, f"{recipe}{self.options.hparams_overrides}", of_network=self.weights_only)
+        of_generator = hparams_of(self.generator_content).network_values()
+        return replace(hp, **{name: value for name, value in of_generator.items() if not name.startswith("refiner_")})
 
     @staticmethod
     def make_schedule(hp: HParams) -> Schedule:

@@ -2,9 +2,11 @@
 
 checkpoint_step<step>.pth   numbered, the newest few (--keep); disc_checkpoint_step<step>.pth beside them
 best.pth                    the weights of the best evaluation, without the optimizer's state
+run.json                    what is trained there
 logs/, samples/             TensorBoard, pictures
 """
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +14,49 @@ from pathlib import Path
 from training.options import TrainingOptions
 from utils import weight_files
 from utils.errors import InputError
+from utils.files import write_json
 
 NUMBERED = "checkpoint_step{:09d}.pth"
 PATTERN = "checkpoint_step" + "[0-9]" * 9 + ".pth"
+RECORD = "run.json"
+WRITTEN = ("best.pth", "person.safetensors", "summary.json", "summary.html")  # by runs, besides numbered checkpoints
+
+
+def check(folder: Path, record: dict[str, str]) -> None:
+    """Whether a run of this record may write into the folder: into a new one, or one of a run whose record agrees.
+    Else InputError: another run's files, or somebody's, would be overwritten."""
+    path = folder / RECORD
+    if not path.exists():
+        theirs = [name for name in WRITTEN if (folder / name).exists()]
+        if theirs and not any(folder.glob(PATTERN)):  # numbered checkpoints say what they are of when they are read
+            raise InputError(
+                f"--checkpoint_dir {folder}: holds {', '.join(theirs)}, which would be overwritten; give another folder"
+            )
+        return
+    there = read_record(folder)
+    for name, value in record.items():
+        if there.get(name, value) != value:
+            raise InputError(
+                f"--checkpoint_dir {folder}: holds a run of another {name} ({there[name]}, here {value}); go on with "
+                "that one's, or give another folder"
+            )
+
+
+def read_record(folder: Path) -> dict[str, str]:
+    """The record of the run in a folder, {} where there is none."""
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged; delete it to go on with the run") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: is damaged; delete it to go on with the run")
+    return record
+
+
+def write_record(folder: Path, record: dict[str, str]) -> None:
+    """Note what is trained in the folder."""
+    write_json(folder / RECORD, read_record(folder) | record)
 
 
 def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
@@ -27,16 +69,16 @@ def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
     newest = max(options.checkpoint_dir.glob(PATTERN), default=None)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if newest is None:
-        return options.start, options.weights_only
+        return options.checkpoint_path, options.reset_optimizer
     if restarted:
         print(f"goes on from {newest}", flush=True)
         return newest, False
-    if options.weights_only:
+    if options.reset_optimizer:
         raise InputError(
             f"--checkpoint_dir {options.checkpoint_dir}: holds a run already ({newest.name}); to go on with it leave "
-            "out the weights to start from and --reset_optimizer, to start anew give another folder"
+            "out --checkpoint_path and --reset_optimizer, to start anew give another folder"
         )
-    given = options.start
+    given = options.checkpoint_path
     if given is not None and given.resolve() != newest.resolve():
         raise InputError(
             f"--checkpoint_path {given}: --checkpoint_dir {options.checkpoint_dir} holds a run up to {newest.name}; to "

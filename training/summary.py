@@ -81,6 +81,16 @@ def compare_scores(start: dict[str, float], best: dict[str, float], truth: dict[
     )
 
 
+def relative_score(scores: dict[str, float], start: dict[str, float], truth: dict[str, float]) -> float:
+    """What is to be small in a mouth, the start's scores being 3: its L1 and, where the expert knows the footage, its
+    sync distance, both over those of the start; and how far its contrast lies from the true one's, which L1 alone would
+    give up."""
+    known = knows_footage(truth) and "sync_distance" in scores and "sync_distance" in start
+    sync = scores["sync_distance"] / start["sync_distance"] if known else 1.0
+    contrast = 1 + abs(1 - scores["contrast"]) - abs(1 - start["contrast"])
+    return scores["mouth_l1"] / start["mouth_l1"] + sync + contrast
+
+
 def knows_footage(truth: dict[str, float]) -> bool:
     """Whether an expert whose scores of the real footage these are finds it in sync, so that its scores count."""
     return abs(truth.get("sync_offset", 0)) <= 1 and truth.get("sync_evidence", np.inf) >= TRUSTED_EVIDENCE

@@ -1,13 +1,9 @@
-"""What both trainings share: set-up, the loop with its log, evaluations, checkpoints and stop signal."""
+"""What all trainings share: set-up, the loop with its log, evaluations, checkpoints and stop signal."""
 
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from math import inf
-from time import monotonic
-from types import FrameType
-from typing import Any, NamedTuple
+from contextlib import ExitStack, suppress
+from typing import NamedTuple
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -16,16 +12,19 @@ from data.dataset import Windows
 from data.loading import evaluation_batches, open_windows, training_batches
 from hparams import HParams
 from models.checkpoint import hparams_of
+from training import run_directory
 from training.metric_logger import MetricLogger
 from training.network import TrainableNetwork
 from training.options import TrainingOptions
 from training.run_directory import NUMBERED, History, starting_point, write_checkpoints
 from training.run_log import RunLog
+from training.stopping import Clock, StopRequest, StopSignal
 from utils import distributed, weight_files
 from utils.devices import Precision, pick_device
 from utils.errors import InputError
 from utils.files import writable_folder
 
+GOES_ON = "to go on give the same command, without --checkpoint_path and --reset_optimizer"
 LOG_EVERY = 10  # steps between readings of the losses, which make a GPU wait
 
 
@@ -48,10 +47,11 @@ class Schedule(NamedTuple):
 class Training(ABC):
     """One training run. A subclass says what is trained and how.
 
-    networks: those under training by the prefix of their checkpoints' names, "" for the one that is evaluated; to be
-    filled by the subclass.
+    network_name: of the network under training, in words; networks: those under training by the prefix of their
+    checkpoints' names, "" for the one that is evaluated; to be filled by the subclass.
     """
 
+    network_name: str
     windows_class: type[Windows]
 
     def __init__(self, options: TrainingOptions) -> None:
@@ -59,6 +59,9 @@ class Training(ABC):
         self.options, self.folder = options, options.checkpoint_dir
         self.device = pick_device(distributed.init_processes(options.device))
         writable_folder(self.folder, "--checkpoint_dir")
+        self.record = {"network": self.network_name, **self.record_of_run()}
+        run_directory.check(self.folder, self.record)
+        self.record |= {"data_root": str(options.data_root), "filelists_dir": str(options.filelists_dir)}
         self.start, self.weights_only = starting_point(options)
         self.content = weight_files.read(self.start) if self.start else {}
         self.resumed = {} if self.weights_only else self.content  # what a run that goes on takes over
@@ -76,6 +79,10 @@ class Training(ABC):
         self.history = History(self.resumed, self.objective, self.goes_on)
         frames = self.windows.plan(self.schedule.step_size).most_frames
         self.metrics = MetricLogger(frames, self.resumed.get("metrics") or self.resumed.get("meter"))
+
+    def record_of_run(self) -> dict[str, str]:
+        """What a run directory must agree with besides the network, by the flag that says it."""
+        return {}
 
     def make_hparams(self) -> HParams:
         """The values of this run: those of the checkpoint, changed by --hparams."""
@@ -126,15 +133,18 @@ class Training(ABC):
     def run(self) -> None:
         """Train to the last step. Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint."""
         first, last = self.resumed.get("global_step", 0), self._last_step()
+        self.clock = clock = Clock(last, self.options.max_minutes, self.resumed.get("seconds", 0.0))
+        done = first >= last or clock.progress(first) >= 1
         evaluated = [entry["step"] for entry in self.history.entries]
-        cut_off = bool(evaluated) and first not in evaluated and (self.schedule.evaluates(first) or first == last)
-        if first >= last and not cut_off:
-            raise InputError(
-                f"nothing to do: the checkpoint is at step {first}, --max_steps at {last}; raise --max_steps"
-            )
+        cut_off = bool(evaluated) and first not in evaluated and (self.schedule.evaluates(first) or done)
+        if done and not cut_off:
+            limit = f"--max_steps at {last}" if first >= last else f"the {self.options.max_minutes:g} minutes are over"
+            raise InputError(f"nothing to do: the checkpoint is at step {first}, {limit}; raise the limit")
         batches = training_batches(self.windows, self.schedule.step_size, first)
         held_out = evaluation_batches(self.eval_windows, self.schedule.step_size) if distributed.is_main() else []
-        log, clock = RunLog(self.folder, first, last), Clock(last, self.options.max_minutes)
+        log = RunLog(self.folder, first, last)
+        if distributed.is_main():
+            run_directory.write_record(self.folder, self.record)
         print(f"{self.device} in {self.precision.name}, width {self.hp.width:g}, from step {first}", flush=True)
 
         with StopSignal() as stop, log:
@@ -143,13 +153,15 @@ class Training(ABC):
                 self._evaluate(first, self.metrics.last, held_out, log, stop)
                 if distributed.any_process(stop.asked):
                     raise KeyboardInterrupt
+            if done:
+                return
             for step in range(first + 1, last + 1):
                 self._train_step(step, clock.progress(step - 1), batches)
                 log.step_done()
                 if step % LOG_EVERY == 0:
                     self.metrics.last = distributed.all_reduce_mean(self.metrics.read())
                     log.losses(self.metrics.last, step)
-                ends = step == last or distributed.any_process(clock.progress(step) >= 1)
+                ends = step == last or clock.progress(step) >= 1
                 stopped = distributed.any_process(stop.asked)
                 if (self.schedule.evaluates(step) or ends) and not stopped:
                     self._evaluate(step, self.metrics.last, held_out, log, stop)
@@ -158,7 +170,7 @@ class Training(ABC):
                 if step == 1 or self.schedule.saves(step) or ends or stopped:  # at 1, as published: can it be written?
                     self._save(step)
                 if stopped:
-                    log.line(f"stopped at step {step}; without --checkpoint_path the same command goes on")
+                    log.line(f"stopped at step {step}; {GOES_ON}")
                     raise KeyboardInterrupt
                 if ends:
                     return
@@ -191,12 +203,12 @@ class Training(ABC):
             except torch.OutOfMemoryError as error:
                 raise InputError("--device: has too little memory; raise accumulate with --hparams") from error
 
-    def _evaluate(self, step: int, losses: dict[str, float], held_out: list, log: RunLog, stop: "StopSignal") -> None:
+    def _evaluate(self, step: int, losses: dict[str, float], held_out: list, log: RunLog, stop: StopSignal) -> None:
         """Evaluate in the main process, tell the others, and keep the weights when they are the best so far. A stop
         cuts the evaluation off; it is made up for when the run goes on."""
         scores = None
         if log.tensorboard:
-            with suppress(StopRequest), stop.interrupts():
+            with self.clock.paused(), suppress(StopRequest), stop.interrupts():
                 scores = self.evaluate(step, held_out, log.tensorboard)
             self.networks[""].train()
         scores = distributed.broadcast(scores)
@@ -228,7 +240,7 @@ class Training(ABC):
         self.history.saved = [*(saved for saved in self.history.saved if saved != step), step]
         parts = {prefix: {**network.state(), **self._progress(step)} for prefix, network in self.networks.items()}
         parts[""] |= {**self.state(), "history": self.history.entries, "saved": self.history.saved}
-        parts[""]["metrics"] = self.metrics.state()
+        parts[""] |= {"metrics": self.metrics.state(), "seconds": self.clock.seconds}
         write_checkpoints(self.folder, NUMBERED.format(step), parts)
         self.history.delete_old(self.folder, self.options.keep)
 
@@ -241,52 +253,3 @@ def train(training: Training) -> None:
     """Run a training in all processes to its end."""
     training.run()
     distributed.destroy_processes()
-
-
-class Clock:
-    """How far a training is: progress(steps done) -> 0..1, of all its steps or of its minutes, whichever is farther."""
-
-    def __init__(self, last_step: int, minutes: float | None) -> None:
-        self.last_step, self.seconds, self.began = last_step, 60 * minutes if minutes else inf, monotonic()
-
-    def progress(self, steps: int) -> float:
-        return min(1.0, max(steps / self.last_step, (monotonic() - self.began) / self.seconds))
-
-
-class StopRequest(Exception):
-    """Raised by a stop signal in what may be cut off."""
-
-
-class StopSignal:
-    """Within its block, turns the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._raises = False
-        self._handlers: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopSignal":
-        self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    @contextmanager
-    def interrupts(self) -> Iterator[None]:
-        """In this block a request, also one made before, raises StopRequest."""
-        if self.asked:
-            raise StopRequest
-        self._raises = True
-        try:
-            yield
-        finally:
-            self._raises = False
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self._raises:
-            self._raises = False
-            raise StopRequest

@@ -11,7 +11,7 @@ from models import Wav2Lip, Wav2Lip_disc_qual
 from runs import EXPERT, GENERATOR, where
 from training.generator import GeneratorTraining
 from training.network import TrainableNetwork
-from training.options import ExpertOptions, GeneratorOptions
+from training.options import GeneratorOptions, TrainingOptions
 from training.run_directory import NUMBERED, starting_point
 from utils import weight_files
 from utils.devices import Precision
@@ -21,7 +21,7 @@ RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # how torchrun tells a process that it 
 
 
 def start_of(folder: Path, **settings) -> tuple[Path | None, bool]:
-    return starting_point(ExpertOptions(data_root="clips", checkpoint_dir=folder, **settings))
+    return starting_point(TrainingOptions(data_root="clips", checkpoint_dir=folder, **settings))
 
 
 @pytest.mark.parametrize("checkpoint_path", [None, "start.pth"])

@@ -6,7 +6,7 @@ import torch
 from conftest import NARROW_TEXT
 from hparams import hparams
 from runs import EXPERT, GENERATOR, scalars, where
-from training.options import ExpertOptions
+from training.options import TrainingOptions
 from training.presets import PRESETS
 from training.trainer import Schedule
 from utils import weight_files
@@ -14,8 +14,8 @@ from utils import weight_files
 TINY = "width=0.125,num_workers=0,eval_windows=8,batch_size=1,single_frames=2"
 
 
-def options(**settings) -> ExpertOptions:
-    return ExpertOptions(data_root="a", checkpoint_dir="b", **settings)
+def options(**settings) -> TrainingOptions:
+    return TrainingOptions(data_root="a", checkpoint_dir="b", **settings)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import NARROW
+from conftest import NARROW, NARROW_TEXT
 from data.clip import Clip
 from data.clip_bank import NEIGHBOURS, ClipBank
 from data.loading import open_clips
+from data.sampling import Key
 from data.sharp_faces import SharpFaces
 from face_detection.crop import to_network_size
-from models import face_refiner
-from runs import where
-from training import losses, trainer
+from models import Wav2Lip, face_refiner
+from models.refiner import Refiner
+from runs import EXPERT, scalars, where
+from training import losses, stopping
+from training.run_directory import History
 from utils import weight_files
 from utils.devices import Precision
 
@@ -32,7 +35,7 @@ def clips(preprocessed) -> list[Clip]:
 
 def flags(preprocessed, folder, generator, expert) -> list:
     return [
-        *where(preprocessed, folder), "--checkpoint_path", generator, "--syncnet_checkpoint_path", expert, "--hparams",
+        *where(preprocessed, folder), "--generator_path", generator, "--syncnet_checkpoint_path", expert, "--hparams",
         VALUES, "--precision", "fp32",
     ]  # fmt: skip
 
@@ -40,7 +43,7 @@ def flags(preprocessed, folder, generator, expert) -> list:
 def test_in_training_the_generator_sees_the_very_face_that_is_to_be_restored(clips):
     windows = SharpFaces(clips, HP, training=True)
     for place in range(4):
-        item = windows[place, 3 * place]
+        item = windows[Key(place, 3 * place, 1)]
         small = to_network_size(item["target"], 96)
         assert item["target"].shape == (192, 192, 3)
         assert np.abs(small.astype(int) - item["frame"]).mean() < 3
@@ -49,11 +52,11 @@ def test_in_training_the_generator_sees_the_very_face_that_is_to_be_restored(cli
 
 def test_training_pictures_are_jittered_anew_each_time_and_evaluation_pictures_never(clips):
     training, evaluation = (SharpFaces(clips, HP, training=flag) for flag in (True, False))
-    first, again, other = (training[place, 5]["target"] for place in (0, 0, 1))
+    first, again, other = (training[Key(place, 5, 1)]["target"] for place in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    item = evaluation[0, 5]
-    assert np.array_equal(item["target"], evaluation[1, 5]["target"])
+    item = evaluation[Key(0, 5, 1)]
+    assert np.array_equal(item["target"], evaluation[Key(1, 5, 1)]["target"])
     row = int(evaluation.rows[0][5])
     assert np.array_equal(item["frame"], to_network_size(clips[0].picture(row), 96))
 
@@ -116,14 +119,16 @@ def test_a_run_that_was_stopped_goes_on_exactly(script, preprocessed, generator,
 
 @pytest.mark.slow
 def test_a_refiner_of_anyone_keeps_no_bank_and_another_run_may_start_from_it(
-    script, preprocessed, generator, expert, tmp_path
+    script, preprocessed, generator, expert, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(History, "since_best", lambda self: 0)  # one step need not make anything better
     given = [*flags(preprocessed, tmp_path / "any", generator, expert), "--max_steps", 1, "--bank", "clip"]
     assert script(REFINER, *given).code == 0
     path = tmp_path / "any" / "person.safetensors"
     first = face_refiner.load(path, FP32)
     assert first.bank is None
-    own = [*flags(preprocessed, tmp_path / "own", generator, expert), "--refiner_path", path, "--max_steps", 1]
+    own = [*flags(preprocessed, tmp_path / "own", generator, expert), "--checkpoint_path", path, "--reset_optimizer",
+           "--max_steps", 1]  # fmt: skip
     assert script(REFINER, *own).code == 0
     weights = weight_files.read(tmp_path / "own" / "checkpoint_step000000001.pth")["state_dict"]
     assert all(torch.allclose(weights[name], tensor, atol=1e-3) for name, tensor in first.network.state_dict().items())
@@ -137,17 +142,80 @@ def test_a_generator_of_another_kind_is_refused_in_one_line(script, preprocessed
     assert script(REFINER, *flags(preprocessed, tmp_path, tmp_path / "none.pth", expert)).code == 2
 
 
-def test_minutes_end_a_training_as_steps_do(monkeypatch):
+@pytest.mark.slow
+def test_a_resumed_refiner_keeps_its_generator_and_refuses_another_or_another_bank(
+    script, preprocessed, generator, expert, tmp_path
+):
+    given = flags(preprocessed, tmp_path / "run", generator, expert)
+    without = [part for part in given if part not in ("--generator_path", generator)]
+    assert script(REFINER, *given, "--max_steps", 1).code == 0
+    resumed = script(REFINER, *without, "--max_steps", 2)
+    assert resumed.code == 0, resumed.err
+    assert f"refines faces of {generator.resolve()}" in resumed.out
+    content = weight_files.read(generator)
+    content["state_dict"] = {name: tensor * 1.01 for name, tensor in content["state_dict"].items()}
+    torch.save(content, tmp_path / "other.pth")
+    other = script(REFINER, *without, "--generator_path", tmp_path / "other.pth", "--max_steps", 3)
+    assert "holds a run of another generator" in other.error
+    assert "holds a run of another bank (person, here clip)" in script(REFINER, *without, "--bank", "clip").error
+
+
+def test_a_refiner_that_starts_from_another_keeps_its_generators_mel(
+    script, preprocessed, expert, tmp_path, monkeypatch
+):
+    changed = NARROW.override("fmin=90,refiner_size=192,refiner_width=0.125")
+    weights = {"state_dict": Wav2Lip(NARROW.width).state_dict(), "hparams": changed.to_dict()}
+    torch.save(weights, tmp_path / "generator.pth")
+    refiner = {"state_dict": Refiner(192, 0.125).state_dict(), "hparams": HP.override("fmin=55").to_dict()}
+    torch.save(refiner, tmp_path / "refiner.pth")
+    start = ["--checkpoint_path", tmp_path / "refiner.pth", "--reset_optimizer", "--max_steps", 1]
+    result = script(REFINER, *flags(preprocessed, tmp_path / "run", tmp_path / "generator.pth", expert), *start)
+    assert result.code == 0, result.err
+    saved = weight_files.read(tmp_path / "run" / "checkpoint_step000000001.pth")["hparams"]
+    assert (saved["fmin"], saved["refiner_size"]) == (90, 192)
+
+
+def test_minutes_end_a_training_as_steps_do_and_go_on_counting_after_a_stop(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(trainer, "monotonic", lambda: now[0])
-    clock = trainer.Clock(1000, 2)
+    monkeypatch.setattr(stopping, "monotonic", lambda: now[0])
+    clock = stopping.Clock(1000, 2)
     assert clock.progress(0) == 0
     now[0] += 30
     assert clock.progress(10) == 0.25
     assert clock.progress(600) == 0.6
+    with clock.paused():  # an evaluation
+        now[0] += 70
+    assert clock.progress(10) == 0.25
+    resumed = stopping.Clock(1000, 2, spent=clock.seconds)
+    now[0] += 30
+    assert resumed.progress(10) == 0.5
     now[0] += 100
-    assert clock.progress(10) == 1
-    assert trainer.Clock(10, None).progress(5) == 0.5
+    assert resumed.progress(10) == 1
+    assert stopping.Clock(10, None).progress(5) == 0.5
+
+
+def test_every_process_follows_the_main_ones_clock(monkeypatch):
+    monkeypatch.setattr(stopping.distributed, "broadcast", lambda seconds: 30.0)
+    clock = stopping.Clock(1000, 1, spent=45.0)
+    assert clock.progress(10) == 0.5
+
+
+@pytest.mark.slow
+def test_the_minutes_of_a_run_go_on_where_they_were_and_its_last_evaluation_is_made_up_for(
+    script, preprocessed, expert, tmp_path
+):
+    run = [*where(preprocessed, tmp_path), "--hparams", NARROW_TEXT, "--max_minutes", 1]
+    assert script(EXPERT, *run, "--max_steps", 2).code == 0
+    path = tmp_path / "checkpoint_step000000002.pth"
+    content = torch.load(path, weights_only=True)
+    assert 0 < content["seconds"] < 60
+    content |= {"seconds": 61.0, "history": content["history"][:1]}  # stopped in the evaluation that the end is due
+    torch.save(content, path)
+    assert script(EXPERT, *run, "--max_steps", 99).code == 0
+    assert sorted(scalars(tmp_path, "eval/loss")) == [0, 2]
+    content["history"].append({"step": 2, "losses": {}, "scores": {"loss": 0.5}})
+    torch.save(content, path)
+    assert "the 1 minutes are over" in script(EXPERT, *run, "--max_steps", 99).error
 
 
 def test_minutes_must_be_above_zero(script, preprocessed, generator, expert, tmp_path):

@@ -123,3 +123,30 @@ def test_a_clip_that_is_listed_twice_counts_twice_and_is_opened_once(preprocesse
     assert len(windows) > 8 * len(ExpertWindows(clips[:1], NARROW))
     with pytest.raises(InputError, match="syncnet_batch_size=7"):
         training_batches(ExpertWindows(clips, NARROW.override("accumulate=2")), 7, 0)
+
+
+def test_nothing_that_a_run_did_not_write_is_overwritten(preprocessed, expert, generator, tmp_path, script):
+    shutil.copy(generator, tmp_path / "best.pth")
+    before = (tmp_path / "best.pth").read_bytes()
+    start = ["--checkpoint_path", tmp_path / "best.pth", "--reset_optimizer", "--max_steps", 1]
+    own = [*where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert, "--hparams", NARROW_TEXT]
+    result = script(GENERATOR, *own, *start)
+    assert result.code == 2
+    assert "holds best.pth, which would be overwritten; give another folder" in result.error
+    refined = script(
+        "refiner_train", *where(preprocessed, tmp_path), "--generator_path", tmp_path / "best.pth", "--max_steps", 1
+    )
+    assert "would be overwritten" in refined.error
+    assert (tmp_path / "best.pth").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pth"]
+
+
+def test_a_folder_with_a_run_of_another_network_is_refused(preprocessed, expert, tmp_path, script):
+    common = ["--hparams", NARROW_TEXT, "--max_steps", 1]
+    assert script(EXPERT, *where(preprocessed, tmp_path), *common).code == 0
+    result = script(GENERATOR, *where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert, *common)
+    assert "holds a run of another network (lip-sync expert, here generator)" in result.error
+    (tmp_path / "run.json").write_text("[", encoding="utf-8")
+    assert "run.json: is damaged" in script(EXPERT, *where(preprocessed, tmp_path), "--max_steps", 2).error
+    (tmp_path / "run.json").unlink()  # as left by versions that wrote none
+    assert script(EXPERT, *where(preprocessed, tmp_path), "--max_steps", 2).code == 0

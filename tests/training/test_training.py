@@ -1,4 +1,4 @@
-"""Both trainings on real preprocessed clips, with narrow networks."""
+"""The trainings on real preprocessed clips, with narrow networks."""
 
 import html
 import json
@@ -80,6 +80,21 @@ def test_a_finetune_that_is_not_better_is_called_so(changes, better, said):
     verdict = summary.compare_scores(start, start | changes, {"sync_offset": 0.0, "sync_evidence": 20.0})
     assert verdict[0] is better
     assert said in verdict[1]
+
+
+def test_the_best_mouth_is_weighed_by_likeness_contrast_and_the_sync_of_an_expert_that_knows_the_footage():
+    start = {"mouth_l1": 0.05, "contrast": 0.9, "sync_distance": 0.6}
+    known, unknown = ({"sync_offset": 0.0, "sync_evidence": evidence} for evidence in (20.0, 1.0))
+
+    def score(truth, **changes):
+        return summary.relative_score(start | changes, start, truth)
+
+    assert score(known) == score(unknown) == 3
+    assert score(known, mouth_l1=0.04) < 3
+    assert score(known, contrast=0.7) > 3
+    assert score(known, contrast=1.3) > 3
+    assert score(known, mouth_l1=0.04, sync_distance=0.75) > 3
+    assert score(unknown, mouth_l1=0.04, sync_distance=0.75) < 3
 
 
 def test_scores_of_an_expert_that_fails_on_the_real_footage_count_for_nothing():
