@@ -9,8 +9,10 @@ INSTALLED := $(VENV)/installed
 demo: $(INSTALLED)
 	$(RUN) inference.py --demo
 
+# Tests in as many processes as there are cores, each with one thread
+test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED)
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q -n auto --dist worksteal
 
 test-fast: $(INSTALLED)
 	$(RUN) -m pytest -q -m "not slow"

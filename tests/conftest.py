@@ -1,8 +1,10 @@
-"""Footage and weights that the tests make for themselves, once a session."""
+"""Footage and weights that the tests make for themselves, once a session and process."""
 
+import multiprocessing
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import pytest
 import torch
 
@@ -18,6 +20,8 @@ from dubbing import face_cache
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
 from portrait import SPEECH, make_clip
+from preprocessing import workers
+from preprocessing.make_clip import ClipMaker, Job
 from utils import cli
 
 SCRIPTS = {
@@ -41,6 +45,25 @@ def own_cache(tmp_path_factory) -> None:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Test processes do not fight for the cores, and results do not depend on their number."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def make_clips_here(jobs: list[Job], devices: list[str], detector: str) -> list[dict]:
+    """As preprocessing.workers.run_workers, without starting a process."""
+    maker = ClipMaker(detector, devices[0], 1, multiprocessing.Value("q"), multiprocessing.RawValue("b"))
+    return [maker.make_clip(job) for job in jobs]
+
+
+@pytest.fixture
+def no_workers(monkeypatch) -> None:
+    """preprocess.py makes its clips in this process."""
+    monkeypatch.setattr(workers, "run_workers", make_clips_here)
+
+
 @pytest.fixture(scope="session")
 def talking(tmp_path_factory) -> Path:
     """A talking-head video: 512x512, 25 fps, 2 s."""
@@ -56,11 +79,10 @@ def preprocessed(tmp_path_factory) -> SimpleNamespace:
     for i in range(3):
         make_clip(raw / f"clip {i}.mp4", start=2.0 * i, seconds=2.0, seed=i)
     paths = SimpleNamespace(raw=folder / "raw", root=folder / "clips", lists=folder / "lists")
-    code = run_quietly(
-        "preprocess", "--data_root", paths.raw, "--preprocessed_root", paths.root, "--filelists_dir", paths.lists,
-        "--workers", 1,
-    )  # fmt: skip
-    assert code == 0
+    flags = ["--data_root", paths.raw, "--preprocessed_root", paths.root, "--filelists_dir", paths.lists]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "run_workers", make_clips_here)
+        assert run_quietly("preprocess", *flags) == 0
     return paths
 
 

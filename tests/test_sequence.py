@@ -10,14 +10,14 @@ from data.filelists import listed_clips
 
 @pytest.mark.slow
 def test_preprocessing_training_and_dubbing_as_in_the_published_notes(
-    preprocessed, expert, speech, talking, tmp_path, monkeypatch
+    preprocessed, expert, speech, talking, tmp_path, monkeypatch, no_workers
 ):
     monkeypatch.chdir(tmp_path)
     data = tmp_path / "data"
     shutil.copytree(preprocessed.raw / "Zoë's talk", data / "original_data")
     root = data / "preprocessed_root"
     assert run_quietly("preprocess", "--ngpu", 1, "--batch_size", 8, "--data_root", data / "original_data",
-                       "--preprocessed_root", root, "--workers", 1) == 0  # fmt: skip
+                       "--preprocessed_root", root) == 0  # fmt: skip
     names = {"clip 0", "clip 1", "clip 2"}
     lists = tmp_path / "filelists"
     written = "".join((lists / f"{split}.txt").read_text(encoding="utf-8") for split in ("train", "eval"))

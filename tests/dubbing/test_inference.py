@@ -92,7 +92,8 @@ def test_a_checkpoint_in_every_accepted_form_gives_identical_frames(dub, tmp_pat
     (tmp_path / "forms").mkdir()
     results = []
     for name, path in save_forms(network, tmp_path / "forms").items():
-        assert dub(*BOX, "--checkpoint_path", path, "--hparams", f"width={NARROW.width}").code == 0, name
+        given = ["--checkpoint_path", path, "--hparams", f"width={NARROW.width}", "--preview", 0.2]
+        assert dub(*BOX, *given).code == 0, name
         results.append(np.stack([frame.image for frame in frames_of(tmp_path / "out.mp4")]))
     assert len(results) == 7
     assert all(np.array_equal(results[0], other) for other in results[1:])

@@ -61,12 +61,12 @@ def test_clips_behind_links_to_folders_are_reported_on(tmp_path):
 
 
 @pytest.fixture
-def made(tmp_path, talking, script):
+def made(tmp_path, no_workers, script):
     """run(): preprocess one short video; its clip's folder."""
     raw = tmp_path / "raw" / "g"
     raw.mkdir(parents=True)
     make_clip(raw / "x.mp4", start=1.0, seconds=1.0)
-    flags = ["--data_root", tmp_path / "raw", "--preprocessed_root", tmp_path / "clips", "--workers", 1]
+    flags = ["--data_root", tmp_path / "raw", "--preprocessed_root", tmp_path / "clips"]
     return lambda: script("preprocess", *flags, "--filelists_dir", tmp_path / "lists"), tmp_path / "clips" / "g" / "x"
 
 

@@ -37,13 +37,13 @@ def test_report_and_lists_are_written(preprocessed):
 
 
 @pytest.mark.slow
-def test_finished_clips_are_not_made_again_but_changed_ones_are(preprocessed, tmp_path, script):
+def test_finished_clips_are_not_made_again_but_changed_ones_are(preprocessed, tmp_path, script, no_workers):
     raw, root, lists = tmp_path / "raw", tmp_path / "clips", tmp_path / "lists"
     shutil.copytree(preprocessed.raw, raw)  # copies keep their times
     shutil.copytree(preprocessed.root, root)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("clip.json")}
     make_clip(raw / "Zoë's talk" / "clip 0.mp4", start=3.0, seconds=1.0)
-    arguments = ["--data_root", raw, "--preprocessed_root", root, "--filelists_dir", lists, "--workers", 1]
+    arguments = ["--data_root", raw, "--preprocessed_root", root, "--filelists_dir", lists]
     result = script("preprocess", *arguments)
     assert result.code == 0
     assert "3 videos, 2 finished before" in result.out
@@ -80,11 +80,11 @@ def test_what_cannot_be_used_is_skipped_and_named_while_the_rest_is_made(tmp_pat
 
 
 @pytest.mark.slow
-def test_thirty_frames_a_second_become_twenty_five(tmp_path, script):
+def test_thirty_frames_a_second_become_twenty_five(tmp_path, script, no_workers):
     (tmp_path / "raw").mkdir()
     make_clip(tmp_path / "raw" / "a.mp4", start=1.0, seconds=2.0, fps=30.0)
     result = script("preprocess", "--data_root", tmp_path / "raw", "--preprocessed_root", tmp_path / "clips",
-                    "--filelists_dir", tmp_path / "lists", "--workers", 1)  # fmt: skip
+                    "--filelists_dir", tmp_path / "lists")  # fmt: skip
     assert result.code == 0
     record = json.loads((tmp_path / "clips" / "raw" / "a" / "clip.json").read_text(encoding="utf-8"))
     assert (record["fps_in"], record["frames"], record["seconds"]) == (30.0, 50, 2.0)

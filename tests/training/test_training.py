@@ -16,7 +16,7 @@ from media.reader import VideoReader, read_image
 from metrics.experts import Expert
 from runs import EXPERT, GENERATOR, scalars, where
 from training import expert as expert_training
-from training import summary
+from training import summary, trainer
 from training.network import TrainableNetwork, lr_factor
 from utils import sheet, weight_files
 from utils.devices import Precision
@@ -181,20 +181,21 @@ def test_a_step_in_parts_gives_the_gradient_of_the_whole(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("gan", [[], ["--gan"]], ids=["plain", "gan"])
-def test_resume_continues_the_same_loss_curve(preprocessed, expert, tmp_path, script, gan):
-    values = f"{NARROW_TEXT},syncnet_wt=0.03,checkpoint_interval=10,ema=0.9,warmup_steps=15"
+def test_resume_continues_the_same_loss_curve(preprocessed, expert, tmp_path, script, gan, monkeypatch):
+    monkeypatch.setattr(trainer, "LOG_EVERY", 4)
+    values = f"{NARROW_TEXT},syncnet_wt=0.03,checkpoint_interval=4,ema=0.9,warmup_steps=6"
     common = ["--syncnet_checkpoint_path", expert, "--hparams", values, "--precision", "fp32", *gan]
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    assert script(GENERATOR, *where(preprocessed, whole), *common, "--max_steps", 20).code == 0
-    assert script(GENERATOR, *where(preprocessed, halves), *common, "--max_steps", 10).code == 0
-    assert script(GENERATOR, *where(preprocessed, halves), *common, "--max_steps", 20).code == 0
-    names = ["checkpoint_step000000020.pth"] + (["disc_checkpoint_step000000020.pth"] if gan else [])
+    assert script(GENERATOR, *where(preprocessed, whole), *common, "--max_steps", 8).code == 0
+    assert script(GENERATOR, *where(preprocessed, halves), *common, "--max_steps", 4).code == 0
+    assert script(GENERATOR, *where(preprocessed, halves), *common, "--max_steps", 8).code == 0
+    names = ["checkpoint_step000000008.pth"] + (["disc_checkpoint_step000000008.pth"] if gan else [])
     for name in names:
         a, b = (torch.load(folder / name, weights_only=True) for folder in (whole, halves))
         for weights in ["state_dict"] + (["trained_state_dict"] if "trained_state_dict" in a else []):
             assert all(torch.equal(a[weights][key], b[weights][key]) for key in a[weights]), name
     for loss in ["train/l1", "train/sync"] + (["train/disc"] if gan else []):
-        assert scalars(whole, loss)[20] == scalars(halves, loss)[20]
+        assert scalars(whole, loss)[8] == scalars(halves, loss)[8]
 
 
 @pytest.mark.slow
