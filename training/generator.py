@@ -138,8 +138,20 @@ class GeneratorTraining(Training):
         return self.folder / "samples" / f"step{step:09d}.png"
 
     def on_evaluation(self, scores: dict[str, float]) -> None:
-        if not self.sync_weight and scores["sync"] < self.hp.sync_on_below:
+        if self.knows_nothing:
+            self.sync_weight = 0.0
+        elif not self.sync_weight and scores["sync"] < self.hp.sync_on_below:
             self.sync_weight = self.sync_on_weight
+
+    @cached_property
+    def knows_nothing(self) -> bool:
+        """Whether the expert cannot teach lip-sync on this footage, where that is asked for."""
+        return self.hp.sync_if_known and not summary.knows_footage(self.footage_scores)
+
+    def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
+        if step or not self.knows_nothing:
+            return []
+        return ["the expert does not find the clips kept aside in sync: no sync loss"]
 
     @cached_property
     def footage_scores(self) -> dict[str, float]:

@@ -19,6 +19,7 @@ _OWN = {
     "single_frames": "34", "batch_size": "6", "other_mouth": "0.5", "mouth_wt": "6", "gradient_wt": "0.5",
     "syncnet_wt": "0.03", "sync_face_wt": "1", "clip_norm": "1", "ema": "0.997", "cosine_lr": "True",
     "disc": "patch", "disc_initial_learning_rate": "1e-3", "sampling": "people", "best_by": "mouth",
+    "sync_if_known": "True",
 }  # fmt: skip
 STRANGERS = _OWN | {
     "frames_first": "4000", "max_steps": "6000", "initial_learning_rate": "4e-4", "warmup_steps": "100",

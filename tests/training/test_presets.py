@@ -46,7 +46,7 @@ def test_the_finetune_preset_trains_on_frames_then_windows_and_leaves_batch_norm
         "--reset_optimizer", "--preset", "finetune", "--gan", "--hparams", f"{TINY},frames_first=10,max_steps=20",
     )  # fmt: skip
     assert result.code == 0, result.err
-    assert sorted(scalars(tmp_path, "train/sync")) == [20]  # windows, and with them the sync loss, came after step 10
+    assert "no sync loss" in result.out + result.err  # by an untrained expert
     assert {"disc", "adversarial"} <= torch.load(tmp_path / "checkpoint_step000000020.pth", weights_only=True)[
         "metrics"]["last"].keys()  # fmt: skip
     before, after = (weight_files.read(path)["state_dict"] for path in (generator, tmp_path / "best.pth"))
@@ -57,11 +57,16 @@ def test_the_finetune_preset_trains_on_frames_then_windows_and_leaves_batch_norm
 
 @pytest.mark.slow
 def test_a_run_of_frames_windows_and_patches_goes_on_exactly(preprocessed, expert, tmp_path, script):
+    """Windows, and with them the sync loss, come after the second step."""
+
     def run(folder, steps: int) -> dict:
         values = f"{TINY},frames_first=2,max_steps={steps},checkpoint_interval=3,disc_alone=1,cosine_lr=False"
+        values += ",sync_if_known=False"
         flags = ["--syncnet_checkpoint_path", expert, "--preset", "strangers", "--gan", "--precision", "fp32"]
         assert script(GENERATOR, *where(preprocessed, folder), *flags, "--hparams", values).code == 0
-        return torch.load(folder / f"checkpoint_step{steps:09d}.pth", weights_only=True)
+        content = torch.load(folder / f"checkpoint_step{steps:09d}.pth", weights_only=True)
+        assert "sync" in content["metrics"]["sums"]
+        return content
 
     run(tmp_path / "halves", 3)
     whole, halves = (run(tmp_path / name, 6)["state_dict"] for name in ("whole", "halves"))
