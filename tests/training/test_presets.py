@@ -49,7 +49,9 @@ def test_the_finetune_preset_trains_on_frames_then_windows_and_leaves_batch_norm
     assert "no sync loss" in result.out + result.err  # by an untrained expert
     assert {"disc", "adversarial"} <= torch.load(tmp_path / "checkpoint_step000000020.pth", weights_only=True)[
         "metrics"]["last"].keys()  # fmt: skip
-    before, after = (weight_files.read(path)["state_dict"] for path in (generator, tmp_path / "best.pth"))
+    before, after = (
+        weight_files.read(path)["state_dict"] for path in (generator, tmp_path / "checkpoint_step000000020.pth")
+    )
     statistics = [name for name in before if name.endswith("running_mean")]
     assert all(torch.allclose(before[name], after[name]) for name in statistics)
     assert not torch.equal(before["output_block.1.weight"], after["output_block.1.weight"])
