@@ -4,9 +4,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from demo.portrait import portrait
 from test_dubbing import planes_of, record_of
 
-from demo.portrait import portrait
 from dubbing import face_cache
 from dubbing.face_cache import CachedFaces
 from media.reader import VideoReader

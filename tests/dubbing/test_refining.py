@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from demo.portrait import SPEECH, portrait
 from test_dubbing import BOX, planes_of, record_of
 
 import audio
-from demo.portrait import SPEECH, portrait
 from dubbing import Options
 from dubbing.networks import load_networks
 from dubbing.paste import match_colours

@@ -15,6 +15,7 @@ from conftest import NARROW
 from data.clip import Clip
 from data.clip_bank import NEIGHBOURS, ClipBank, sharp_face
 from data.loading import open_clips
+from data.sampling import Key
 from data.sharp_faces import SharpFaces
 from face_detection.crop import to_network_size
 from metrics.generator_score import choose_clips
@@ -49,7 +50,7 @@ def flags(preprocessed, folder, generator, expert) -> list:
 def test_in_training_the_generator_sees_the_very_face_that_is_to_be_restored(clips):
     windows = SharpFaces(clips, HP, training=True)
     for place in range(4):
-        item = windows[place, 3 * place]
+        item = windows[Key(place, 3 * place, 1)]
         small = to_network_size(item["target"], 96)
         assert item["target"].shape == (192, 192, 3)
         assert np.abs(small.astype(int) - item["frame"]).mean() < 3
@@ -58,11 +59,11 @@ def test_in_training_the_generator_sees_the_very_face_that_is_to_be_restored(cli
 
 def test_training_pictures_are_jittered_anew_each_time_and_evaluation_pictures_never(clips):
     training, evaluation = (SharpFaces(clips, HP, training=flag) for flag in (True, False))
-    first, again, other = (training[place, 5]["target"] for place in (0, 0, 1))
+    first, again, other = (training[Key(place, 5, 1)]["target"] for place in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    item = evaluation[0, 5]
-    assert np.array_equal(item["target"], evaluation[1, 5]["target"])
+    item = evaluation[Key(0, 5, 1)]
+    assert np.array_equal(item["target"], evaluation[Key(1, 5, 1)]["target"])
     row = int(evaluation.rows[0][5])
     assert np.array_equal(item["frame"], to_network_size(clips[0].picture(row), 96))
 
@@ -127,8 +128,8 @@ def test_a_run_that_was_stopped_goes_on_exactly(script, preprocessed, generator,
 def test_a_refiner_of_anyone_keeps_no_bank_and_another_run_may_start_from_it(
     script, preprocessed, generator, expert, tmp_path
 ):
-    given = [*flags(preprocessed, tmp_path / "any", generator, expert), "--max_steps", 1, "--bank", "clip"]
-    assert script(REFINER, *given).code == 0
+    quick = ["--hparams", f"{VALUES},warmup_steps=0,refiner_ema=0", "--max_steps", 6, "--bank", "clip"]
+    assert script(REFINER, *flags(preprocessed, tmp_path / "any", generator, expert), *quick).code == 0
     path = tmp_path / "any" / "person.safetensors"
     first = face_refiner.load(path, FP32)
     assert first.bank is None
@@ -190,7 +191,7 @@ def test_a_persons_bank_is_close_ups_where_there_are_both(mixed):
 def test_banks_of_many_clips_keep_no_pictures_and_these_are_read_with_the_windows(clips):
     banks = {clip.folder: bank_of([clip], refiner_bank=20) for clip in clips}
     windows = SharpFaces(clips, HP, training=True, banks=banks)
-    item = windows[0, 3]
+    item = windows[Key(0, 3, 1)]
     assert item["references"].shape == (2, 192, 192, 3)
     per_bank = [len(pickle.dumps(bank)) - len(pickle.dumps(bank.clips)) for bank in banks.values()]
     assert max(per_bank) < 2000  # one picture has 110,592 bytes
