@@ -53,17 +53,23 @@ class SharpFaces(Windows):
             return item | {"target": target, "frame": frame, "reference": reference, "references": references}
         mirrored, levels, matrix = int(rng.integers(2)), random_levels(rng), random_matrix(rng)
 
-        def jittered(picture: np.ndarray, size: int, flags: int) -> np.ndarray:
-            moved = cv2.LUT(_moved(picture, matrix, size, flags), levels)
-            return cv2.flip(moved, 1) if mirrored else moved
+        def lit(moved: np.ndarray) -> np.ndarray:
+            return cv2.flip(cv2.LUT(moved, levels), 1) if mirrored else cv2.LUT(moved, levels)
 
-        target = resized(face, hp.refiner_size, hp.refiner_size)
+        small = hp.img_size, hp.img_size
         return item | {
-            "target": jittered(target, hp.refiner_size, cv2.INTER_LANCZOS4),
-            "frame": jittered(face, hp.img_size, cv2.INTER_LINEAR),
-            "reference": jittered(reference, hp.img_size, cv2.INTER_LINEAR),
+            "target": lit(moved_target(face, matrix, hp.refiner_size)),
+            "frame": lit(moved(face, matrix, small)),
+            "reference": lit(moved(reference, matrix, small)),
             "references": np.flip(references, axis=2).copy() if mirrored else references,
         }
+
+
+def moved_target(face: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """The face [h, w, 3] changed by a matrix from random_matrix, at [size, size, 3], as sharp as unchanged: it is moved
+    at its own size or that of the result, whichever has more pixels."""
+    width, height = max(size, face.shape[1]), max(size, face.shape[0])
+    return resized(moved(resized(face, width, height), matrix, (width, height), cv2.INTER_LANCZOS4), size, size)
 
 
 def random_matrix(rng: np.random.Generator) -> np.ndarray:
@@ -74,10 +80,12 @@ def random_matrix(rng: np.random.Generator) -> np.ndarray:
     return matrix
 
 
-def _moved(picture: np.ndarray, matrix: np.ndarray, size: int, flags: int) -> np.ndarray:
-    """The picture [h, w, 3] changed by a matrix from random_matrix, at [size, size, 3]."""
+def moved(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int], flags: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """The picture [h, w, 3] changed by a matrix from random_matrix; size: width and height of the result."""
     height, width = picture.shape[:2]
-    linear, offset = matrix[:, :2] * size / (width, height), matrix[:, 2] * size
-    offset = offset + linear.sum(axis=1) / 2 - 0.5  # centres of pixels lie half a pixel inside
-    scaled = np.column_stack((linear, offset))
-    return cv2.warpAffine(picture, scaled, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    linear = matrix[:, :2] * np.array(size)[:, None] / (width, height)
+    # centres of pixels lie half a pixel inside
+    offset = matrix[:, 2] * size + linear.sum(axis=1) / 2 - 0.5
+    return cv2.warpAffine(
+        picture, np.column_stack((linear, offset)), size, flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )

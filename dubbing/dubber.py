@@ -5,7 +5,6 @@ main thread        generate, refine, match in batches (dubbing/stages.py); score
 thread "sink"      composite: put the face into the picture; encode
 """
 
-import sys
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from itertools import islice
@@ -31,6 +30,7 @@ from dubbing.sync_monitor import SyncMonitor
 from face_detection.crop import to_network_size
 from media import codecs, yuv
 from media.writer import VideoWriter
+from utils.errors import warn
 
 OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
@@ -67,7 +67,10 @@ class Dubber:
         with timer("references"):
             crops = _crops(source, pix_fmt, seconds, faces, sampler) if sampler else []
             refine = _refine(networks, crops)
-            masks = Masks(options.paste, hp.img_size, _occlusion(crops, hp.img_size) if options.occlusion else None)
+            occlusion = _occlusion(crops, hp.img_size) if options.occlusion else None
+            masks = Masks(options.paste, hp.img_size, occlusion)
+        if occlusion:
+            _warn_of_missing(occlusion, faces)
 
         generate = Generate(networks.generator, speech.mel, hp.mel_window)
         stages: dict[str, Stage] = {"generate": generate}
@@ -119,6 +122,7 @@ class Dubber:
             preview_seconds=options.preview,
             frames=sum(counts.values()),
             **counts,
+            occlusion={"covered": occlusion.has_evidence, "turned": faces.landmarks} if occlusion else None,
             occluded=masks.occluded,
             turned=masks.turned,
             ranges=output.states.ranges(),
@@ -171,7 +175,7 @@ def _refine(networks: Networks, crops: list[np.ndarray]) -> Refine | None:
     if refiner is None:
         return None
     if refiner.bank is None and not crops:
-        print("warning: not refined: no picture of the face was found to take detail from", file=sys.stderr, flush=True)
+        warn("not refined: no picture of the face was found to take detail from")
         return None
     return Refine(refiner, refiner.bank or bank_of_video(crops, refiner.size, refiner.hp.refiner_bank))
 
@@ -180,6 +184,13 @@ def _occlusion(crops: list[np.ndarray], size: int) -> OcclusionDetector:
     chosen = np.unique(np.linspace(0, max(0, len(crops) - 1), OCCLUSION_REFERENCES).astype(int))[: len(crops)]
     small = [to_network_size(crops[number], size) for number in chosen]
     return OcclusionDetector(np.stack(small) if small else np.empty((0, size, size, 3), np.uint8))
+
+
+def _warn_of_missing(occlusion: OcclusionDetector, faces: FaceRegions) -> None:
+    if not occlusion.has_evidence:
+        warn("--occlusion: the video shows too little of the face to tell what covers it")
+    if not faces.landmarks:
+        warn("--occlusion: profile views are dubbed; only --face_detector retinaface tells them, without a --box")
 
 
 def _batch_size(networks: Networks, options: Options, frame_bytes: int) -> int:

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-TO_SIGMA = 1 / (0.6745 * 20**0.5)  # median of a Laplacian's absolute values -> standard deviation of white noise
+# Middle half of a Laplacian's absolute values, their mean -> standard deviation of white noise
+TO_SIGMA = 1 / (0.693 * 20**0.5)
 MOST_GRAIN = 8.0  # levels
 
 
@@ -22,9 +23,11 @@ def match_grain(image: np.ndarray, below: np.ndarray, around: np.ndarray, share:
 
 
 def noise(luma: np.ndarray, around: np.ndarray) -> float:
-    """Standard deviation of the noise, in levels (after Immerkaer, 1996, with medians, which lines do not move).
+    """Standard deviation of the noise, in levels (after Immerkaer, 1996, but by the middle half, which lines hardly
+    change).
 
     luma: uint8 or float32 [h, w]; around: bool [h, w].
     """
-    laplacian = np.abs(cv2.Laplacian(luma, cv2.CV_32F)[around])
-    return float(np.median(laplacian)) * TO_SIGMA if len(laplacian) else 0.0
+    laplacian = np.sort(np.abs(cv2.Laplacian(luma, cv2.CV_32F)[around]))
+    middle = laplacian[len(laplacian) // 4 : -(len(laplacian) // 4) or None]
+    return float(middle.mean()) * TO_SIGMA if len(middle) else 0.0

@@ -1,6 +1,5 @@
 """The networks of a dub, which many dubs share."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from models.face_refiner import PERSON, FaceRefiner
 from models.published import EXPERTS, default_generator
 from utils import weight_files
 from utils.devices import Precision, pick_device
-from utils.errors import InputError
+from utils.errors import InputError, warn
 from utils.files import sha256
 
 BATCH_CPU, BATCH_GPU = 16, 128
@@ -65,7 +64,7 @@ def load_refiner(wanted: str, path: Path, weights: dict[str, torch.Tensor], prec
     if wanted != "auto":
         refiner = face_refiner.load(Path(wanted), precision)
         if refiner.generator != weight_files.fingerprint(weights):
-            _warn(f"{wanted} was trained with another generator than {path}")
+            warn(f"{wanted} was trained with another generator than {path}")
         return refiner
     beside = path.with_name(PERSON)
     if not beside.exists():
@@ -73,17 +72,13 @@ def load_refiner(wanted: str, path: Path, weights: dict[str, torch.Tensor], prec
     try:
         refiner = face_refiner.load(beside, precision)
     except InputError as error:
-        _warn(f"not refined: {error}")
+        warn(f"not refined: {error}")
         return None
     if refiner.generator != weight_files.fingerprint(weights):
-        _warn(f"{beside} is not used, since it was trained with another generator than {path}; --refine can name it")
+        warn(f"{beside} is not used, since it was trained with another generator than {path}; --refine can name it")
         return None
     print(f"refiner: {beside}", flush=True)
     return refiner
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def load_expert(precision: Precision) -> Expert | None:
@@ -92,5 +87,5 @@ def load_expert(precision: Precision) -> Expert | None:
         try:
             return Expert.load(path, precision)
         except InputError as error:
-            _warn(f"no sync score by {error}")
+            warn(f"no sync score by {error}")
     return None

@@ -67,6 +67,11 @@ class OcclusionDetector:
         if len(references) >= FEWEST:
             self._learn(np.stack([_reduced(face) for face in references]))
 
+    @property
+    def has_evidence(self) -> bool:
+        """Whether anything can be found."""
+        return self._threshold is not None
+
     def reset(self) -> None:
         """Forget the frames so far: the next one is not from just after the last. A cut is noticed without this."""
         self._hidden, self._found, self._last = np.zeros_like(self._hidden), np.zeros_like(self._found), None

@@ -31,10 +31,11 @@ class Record:
     """What was done: the content of <outfile>.json.
 
     refiner: its file, the size of its faces, where its references came from and how many frames were refined; frames,
-    and of these dubbed, interpolated (between two detections), unchanged (no face), occluded (something covers the
-    mouth) and turned (so far to the side that the mouth fades to the source); ranges: the times of each state in
-    seconds; sync: offset, LSE-D and LSE-C as evaluate.py gives them, None where nothing could be scored; busy: seconds
-    that each stage worked, which overlap.
+    and of these dubbed, interpolated (between two detections) and unchanged (no face, or nothing of it to be dubbed);
+    occlusion: with --occlusion, whether covered and turned faces could be told; occluded, turned: frames in which
+    something covers the mouth, or it fades to the source as the head is turned to the side; ranges: the times of each
+    state in seconds; sync: offset, LSE-D and LSE-C as evaluate.py gives them, None where nothing could be scored; busy:
+    seconds that each stage worked, which overlap.
     """
 
     face: str
@@ -57,6 +58,7 @@ class Record:
     dubbed: int
     interpolated: int
     unchanged: int
+    occlusion: dict[str, bool] | None
     occluded: int
     turned: int
     ranges: dict[str, list[list[float]]]

@@ -5,12 +5,11 @@ which tells the mouth. The nearest crops are those with the least difference in 
 """
 
 import io
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from models.inputs import lower_half
 from utils.errors import InputError
@@ -92,21 +91,15 @@ class ReferenceBank:
 def decoded(tensors: dict[str, torch.Tensor], size: int) -> ReferenceBank:
     """The bank of faces of this size that `encoded` made these tensors of. Raises InputError for anything else, before
     it takes the memory that a picture says it needs."""
-    pictures: list[Any] = []
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        if tensor.dtype != torch.uint8 or not _is_webp(tensor.numpy().tobytes(), size):
-            raise InputError(f"{name} is no WebP picture of {size}x{size} pixels")
-        pictures.append(cv2.imdecode(tensor.numpy().ravel(), cv2.IMREAD_COLOR))
-        if pictures[-1] is None:
-            raise InputError(f"{name} is damaged")
-    return ReferenceBank(np.stack(pictures))
+    return ReferenceBank(np.stack([_picture(name, tensors[name], size) for name in sorted(tensors)]))
 
 
-def _is_webp(content: bytes, size: int) -> bool:
-    """By the header alone."""
+def _picture(name: str, tensor: torch.Tensor, size: int) -> np.ndarray:
+    content = tensor.numpy().tobytes() if tensor.dtype == torch.uint8 else b""
     try:
         with Image.open(io.BytesIO(content), formats=["WEBP"]) as image:
-            return image.size == (size, size)
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        return False
+            if image.size == (size, size):
+                return np.asarray(image.convert("RGB"))[..., ::-1]
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name} is no WebP picture of {size}x{size} pixels, or is damaged") from error
+    raise InputError(f"{name} is {image.width}x{image.height} pixels large, expected {size}x{size}")

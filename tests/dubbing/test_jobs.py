@@ -30,6 +30,13 @@ def test_paths_in_a_list_are_relative_to_it(tmp_path):
     assert (job.face, job.outfile) == (tmp_path / "f.mp4", folder / "o.mp4")
 
 
+def test_a_refiner_in_a_list_is_a_file_beside_it_or_a_word(tmp_path):
+    rows = [{"face": "f.mp4", "audio": "a.wav", "outfile": f"{n}.mp4"} for n in range(3)]
+    named = [row | {"refine": value} for row, value in zip(rows, ("r.safetensors", "off", "auto"), strict=True)]
+    jobs = read_jobs(write_list(tmp_path / "jobs.json", *named), Options(), tmp_path)
+    assert [job.options.refine for job in jobs] == [str(tmp_path / "r.safetensors"), "off", "auto"]
+
+
 def test_no_job_writes_what_another_reads_or_writes(tmp_path):
     one = {"face": "f.mp4", "audio": "a.wav", "outfile": "o.mp4"}
     for other, said in (

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_dubbing import BOX, planes_of, record_of
 
+import face_detection
 from media import yuv
 from media.reader import VideoReader
 from media.writer import VideoWriter
@@ -42,6 +43,24 @@ def test_what_covers_the_mouth_stays_in_front_of_it(dub, covered, tmp_path):
     assert np.array_equal(results["on"][10], results["off"][10])
     assert record_of(tmp_path / "off.mkv")["occluded"] == 0
     assert 3 <= record_of(tmp_path / "on.mkv")["occluded"] <= 8  # of the five that the speech lasts for, and a fade
+
+
+@pytest.mark.slow
+def test_what_cannot_be_told_is_warned_about_and_recorded(dub, talking, tmp_path):
+    result = dub(*BOX, "--preview", 0.4, "--occlusion", "on")
+    assert (result.code, result.err.count("warning: --occlusion: ")) == (0, 2)  # no landmarks, and ten frames
+    assert record_of(tmp_path / "out.mp4")["occlusion"] == {"covered": False, "turned": False}
+    assert dub("--occlusion", "--audio", talking).err.count("warning") == 0
+    assert record_of(tmp_path / "out.mp4")["occlusion"] == {"covered": True, "turned": True}
+    assert dub(*BOX, "--preview", 0.2).code == 0
+    assert record_of(tmp_path / "out.mp4")["occlusion"] is None
+
+
+@pytest.mark.slow
+def test_landmarks_are_looked_for_where_another_detector_would_be_chosen(dub, tmp_path, monkeypatch):
+    monkeypatch.setattr(face_detection, "S3FD_WEIGHTS", tmp_path)  # as if they were there
+    assert dub("--occlusion", "--preview", 0.2).code == 0
+    assert record_of(tmp_path / "out.mp4")["faces"]["detector"] == "retinaface"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Dubs with a refiner: which one is taken, where references come from, what it changes."""
 
 import shutil
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -8,11 +9,17 @@ import pytest
 import torch
 from test_dubbing import BOX, planes_of, record_of
 
+import audio
+from dubbing import Options
+from dubbing.networks import load_networks
 from dubbing.paste import match_colours
+from dubbing.references import FrameSampler
 from hparams import hparams
+from media.writer import VideoWriter
 from models import face_refiner
 from models.reference_bank import ReferenceBank
 from models.refiner import Refiner
+from portrait import SPEECH, portrait
 from utils import weight_files
 
 HP = hparams.override("refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=4")
@@ -97,3 +104,69 @@ def test_the_colours_of_a_large_face_are_matched_to_a_small_one():
     large = cv2.resize(shown, (192, 192), interpolation=cv2.INTER_CUBIC)
     darker = (large.astype(int) - 12).astype(np.uint8)
     assert np.abs(match_colours(darker, shown)[96:, 40:150].astype(int) - large[96:, 40:150]).mean() < 2
+
+
+@pytest.mark.slow
+def test_a_refiner_of_another_generator_beside_the_weights_is_warned_about(dub, weights, tmp_path):
+    save_refiner(weights.with_name("person.safetensors"), weights, belongs=False)
+    result = dub(*BOX, "--checkpoint_path", weights, "--preview", 0.2)
+    assert result.code == 0
+    assert result.err.count("warning: ") == 1 and "was trained with another generator" in result.err
+
+
+@pytest.mark.slow
+def test_an_exported_copy_of_the_generator_is_the_same_generator(script, dub, weights, tmp_path):
+    exported = tmp_path / "exported" / "small.safetensors"
+    assert script("weights", "export", weights, exported).code == 0
+    save_refiner(exported.with_name("person.safetensors"), weights)
+    result = dub(*BOX, "--checkpoint_path", exported, "--preview", 0.2)
+    assert (result.code, "warning" in result.err) == (0, False)
+    assert record_of(tmp_path / "out.mp4")["refiner"]["frames"] > 0
+
+
+@pytest.mark.slow
+def test_a_damaged_refiner_beside_the_weights_is_a_warning_and_the_dub_goes_on(dub, weights, tmp_path):
+    path = save_refiner(weights.with_name("person.safetensors"), weights)
+    path.write_bytes(path.read_bytes()[:1000])
+    result = dub(*BOX, "--checkpoint_path", weights, "--preview", 0.2)
+    assert (result.code, result.err.count("warning: not refined: ")) == (0, 1)
+    assert record_of(tmp_path / "out.mp4")["refiner"] is None
+    assert dub(*BOX, "--checkpoint_path", weights, "--refine", path).code == 2
+
+
+def test_the_refiner_runs_in_the_precision_that_was_asked_for(weights):
+    save_refiner(weights.with_name("person.safetensors"), weights)
+    for name in ("fp32", "bf16"):
+        options = Options(checkpoint_path=weights, precision=name, device="cpu", no_score=True)
+        assert load_networks(options).refiner.precision.name == name
+
+
+def test_too_little_memory_for_one_refined_frame_is_an_error_in_one_line(dub, weights, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("full")
+
+    save_refiner(weights.with_name("person.safetensors"), weights)
+    monkeypatch.setattr(Refiner, "forward", full)
+    result = dub(*BOX, "--checkpoint_path", weights, "--preview", 0.2)
+    assert (result.code, "--device: has too little memory" in result.error) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_face_that_comes_late_still_gives_references(dub, weights, tmp_path):
+    wav = np.tile(audio.load_wav(SPEECH, 16_000)[16_000:32_000], 24)
+    audio.save_wav(wav, tmp_path / "long.wav", 16_000)
+    with VideoWriter(tmp_path / "late.mkv", Fraction(2)) as writer:
+        for number in range(48):
+            writer.write(portrait() if number >= 44 else np.full((512, 512, 3), 90, np.uint8), number / 2)
+    path = save_refiner(tmp_path / "any.safetensors", weights, with_bank=False)
+    given = ["--face", tmp_path / "late.mkv", "--audio", tmp_path / "long.wav", "--checkpoint_path", weights]
+    assert dub(*given, "--refine", path, "--no_score").code == 0
+    assert record_of(tmp_path / "out.mp4")["refiner"]["frames"] == record_of(tmp_path / "out.mp4")["dubbed"] > 0
+
+
+def test_without_any_reference_the_dub_is_not_refined_and_says_so(dub, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(FrameSampler, "crops", lambda *_: [])
+    path = save_refiner(tmp_path / "any.safetensors", weights, with_bank=False)
+    result = dub(*BOX, "--checkpoint_path", weights, "--preview", 0.2, "--refine", path)
+    assert (result.code, "warning: not refined" in result.err) == (0, True)
+    assert record_of(tmp_path / "out.mp4")["refiner"] is None

@@ -1,9 +1,12 @@
 """The refiner, its bank of references, and the file that holds both."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hparams import REFINER_SIZES, hparams
 from models import face_refiner
@@ -11,6 +14,7 @@ from models.face_refiner import FaceRefiner
 from models.inputs import lower_half
 from models.reference_bank import ReferenceBank, choose_spread, describe, nearest, sharpness
 from models.refiner import Refiner, enlarge
+from utils import weight_files
 from utils.devices import Precision
 from utils.errors import InputError
 
@@ -136,3 +140,57 @@ def test_a_file_without_a_bank_is_a_refiner_of_anyone_and_another_network_is_ref
 def test_other_sizes_of_refined_faces_are_refused():
     with pytest.raises(InputError, match="choose from 192, 256, 384, 512"):
         hparams.override("refiner_size=200")
+
+
+def bank_file(path, pictures: dict):
+    """A person's file with these tensors as its bank."""
+    state = {name: tensor.half() for name, tensor in untrained().state_dict().items()}
+    weight_files.write_safetensors(path, state | pictures, {"hparams": json.dumps(HP.to_dict())})
+    return path
+
+
+def webp(size: int) -> torch.Tensor:
+    return torch.from_numpy(cv2.imencode(".webp", faces(2, size)[1])[1].ravel())
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (torch.zeros(500, dtype=torch.uint8), "bank.0001 is no WebP picture of 192x192"),
+        (torch.zeros(500), "bank.0001 is no WebP picture of 192x192"),
+        (webp(256), "bank.0001 is 256x256 pixels large, expected 192x192"),
+        (webp(192)[:-40], "bank.0001 is no WebP picture of 192x192 pixels, or is damaged"),
+    ],
+    ids=["no picture", "type", "size", "cut off"],
+)
+def test_a_damaged_bank_is_an_error_that_names_the_file(tmp_path, tensor, said):
+    path = bank_file(tmp_path / "person.safetensors", {"bank.0000": webp(192), "bank.0001": tensor})
+    with pytest.raises(InputError, match=f"person.safetensors: its reference bank cannot be used: .*{said}"):
+        face_refiner.load(path, FP32)
+
+
+def test_a_picture_that_takes_gigabytes_is_refused_unopened(tmp_path, monkeypatch):
+    large = webp(8000)
+    monkeypatch.setattr(Image.Image, "convert", None)
+    with pytest.raises(InputError, match="8000x8000 pixels large"):
+        face_refiner.load(bank_file(tmp_path / "large.safetensors", {"bank.0000": large}), FP32)
+
+
+@pytest.mark.parametrize("width", [0.05, 0.3, 0.7])
+def test_a_refiner_of_any_width_works(width):
+    with torch.inference_mode():
+        assert Refiner(192, width)(*inputs()).shape == (2, 3, 192, 192)
+
+
+def test_weights_of_another_size_name_the_values_to_change(tmp_path):
+    path = tmp_path / "other.safetensors"
+    face_refiner.save(path, untrained(256).state_dict(), HP, None, "")
+    with pytest.raises(InputError, match="made for another refiner_size or refiner_width"):
+        face_refiner.load(path, FP32)
+
+
+def test_no_reference_that_is_excluded_comes_in_where_few_are_left():
+    pictures = faces(5)
+    bank = describe(pictures, pictures)
+    excluded = np.array([[False, True, True, True, True], [True, True, False, False, True]])
+    assert nearest(bank, bank[:2], 4, excluded).tolist() == [[0, 0, 0, 0], [2, 3, 2, 3]]

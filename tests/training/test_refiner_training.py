@@ -1,26 +1,34 @@
 """refiner_train.py: what it is trained on, what it learns, what it leaves."""
 
+import copy
 import json
+import pickle
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+import refiner_train
 from conftest import NARROW, NARROW_TEXT
 from data.clip import Clip
-from data.clip_bank import NEIGHBOURS, ClipBank
+from data.clip_bank import NEIGHBOURS, ClipBank, sharp_face
 from data.loading import open_clips
 from data.sampling import Key
 from data.sharp_faces import SharpFaces
 from face_detection.crop import to_network_size
+from metrics.generator_score import choose_clips
 from models import Wav2Lip, face_refiner
 from models.refiner import Refiner
 from runs import EXPERT, scalars, where
 from training import losses, stopping
+from training.options import RefinerOptions
+from training.refiner import RefinerTraining
 from training.run_directory import History
 from utils import weight_files
 from utils.devices import Precision
+from utils.options import from_args
 
 REFINER = "refiner_train"
 VALUES = "refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2,num_workers=0"
@@ -221,3 +229,72 @@ def test_the_minutes_of_a_run_go_on_where_they_were_and_its_last_evaluation_is_m
 def test_minutes_must_be_above_zero(script, preprocessed, generator, expert, tmp_path):
     result = script(REFINER, *flags(preprocessed, tmp_path, generator, expert), "--max_minutes", 0)
     assert (result.code, "--max_minutes 0.0: give at least 0.01" in result.error) == (2, True)
+
+
+def bank_of(clips, **values) -> ClipBank:
+    return ClipBank(clips, HP.override(",".join(f"{name}={value}" for name, value in values.items())))
+
+
+@pytest.fixture
+def mixed(clips, tmp_path) -> list[Clip]:
+    """Two clips of the same person, one filmed close, one from afar."""
+    rng = np.random.default_rng(0)
+    for name, height in (("close", 735), ("far", 105)):
+        shutil.copytree(clips[0].folder, tmp_path / name, ignore=shutil.ignore_patterns("*.npy", "cache.json"))
+        for path in (tmp_path / name).glob("*.jpg"):
+            face = cv2.GaussianBlur(rng.normal(128, 200, (735, 600, 3)), (0, 0), 2)
+            face = cv2.resize(face, (height * 600 // 735, height), interpolation=cv2.INTER_AREA)
+            cv2.imwrite(str(path), np.clip(face, 0, 255).astype(np.uint8))
+    return [Clip(tmp_path / name, HP) for name in ("close", "far")]
+
+
+def test_a_persons_bank_is_close_ups_where_there_are_both(mixed):
+    bank = bank_of(mixed, refiner_bank=20)
+    assert len(bank.rows) == 20
+    assert {clip.folder.name for clip in bank.clips} == {"close"}
+
+
+def test_banks_of_many_clips_keep_no_pictures_and_these_are_read_with_the_windows(clips):
+    banks = {clip.folder: bank_of([clip], refiner_bank=20) for clip in clips}
+    windows = SharpFaces(clips, HP, training=True, banks=banks)
+    item = windows[Key(0, 3, 1)]
+    assert item["references"].shape == (2, 192, 192, 3)
+    per_bank = [len(pickle.dumps(bank)) - len(pickle.dumps(bank.clips)) for bank in banks.values()]
+    assert max(per_bank) < 2000  # one picture has 110,592 bytes
+
+
+def test_where_few_references_are_left_no_neighbour_comes_in_and_where_none_is_the_clip_is_left_out(clips):
+    short = copy.copy(clips[0])
+    short.frames, short.names = clips[0].frames[:14], clips[0].names[:14]
+    bank = bank_of([short], refiner_references=4, refiner_bank=20)
+    assert bank.serves(short)
+    farthest = sharp_face(short, 13, 192)
+    assert all(np.array_equal(picture, farthest) for picture in bank.references(short, 6))
+    shorter = copy.copy(short)
+    shorter.frames, shorter.names = clips[0].frames[:12], clips[0].names[:12]
+    assert not bank_of([shorter], refiner_bank=20).serves(shorter)
+
+
+def test_scored_clips_come_from_the_whole_list():
+    assert choose_clips(list(range(12)), 4) == [0, 3, 6, 9]
+
+
+@pytest.mark.slow
+def test_an_evaluation_reads_each_picture_once_and_refines_in_batches(
+    preprocessed, generator, expert, tmp_path, monkeypatch
+):
+    options = from_args(RefinerOptions, refiner_train.parse_args(
+        [str(part) for part in flags(preprocessed, tmp_path, generator, expert)]
+    ))  # fmt: skip
+    training = RefinerTraining(options)
+    monkeypatch.setattr(RefinerTraining, "_show", lambda *_: None)
+    read, batches, real = [], [], Clip.picture
+    training.person  # noqa: B018
+    monkeypatch.setattr(Clip, "picture", lambda self, row: read.append((self.folder, row)) or real(self, row))
+    forward = Refiner.forward
+    monkeypatch.setattr(Refiner, "forward", lambda self, *given: batches.append(len(given[0])) or forward(self, *given))
+    scores = training.evaluate(0, [], None)
+    assert len(read) == len(set(read)) == sum(len(dub.faces) for dub in training.redrawn)
+    assert max(batches) == face_refiner.BATCH_CPU
+    assert len(training.eval_windows) == 0  # none of its batches is made
+    assert scores["mouth_psnr"] > 10

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dubbing import Options as DubOptions
 from utils.errors import InputError
 from utils.options import Options, add_flags, changed, from_args, option
 
@@ -61,3 +62,11 @@ def test_a_row_of_a_table_changes_settings_by_name():
 def test_wrong_values_are_named_with_what_to_give(row, said):
     with pytest.raises(InputError, match=said):
         changed(Example(folder="x"), row)
+
+
+@pytest.mark.parametrize(("written", "value"), [([], True), (["on"], True), (["off"], False), (["False"], False)])
+def test_a_switch_takes_on_and_off_as_well(written, value):
+    parser = argparse.ArgumentParser()
+    add_flags(parser, DubOptions)
+    assert from_args(DubOptions, parser.parse_args(["--occlusion", *written])).occlusion is value
+    assert changed(DubOptions(), {"occlusion": "on"}).occlusion

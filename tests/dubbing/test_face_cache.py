@@ -1,0 +1,79 @@
+"""Faces that are known from an earlier dub: the result is what it is without them."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from test_dubbing import planes_of, record_of
+
+from dubbing import face_cache
+from dubbing.face_cache import CachedFaces
+from media.reader import VideoReader
+from media.writer import VideoWriter
+from portrait import portrait
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own."""
+    monkeypatch.setenv(face_cache.FOLDER, str(tmp_path / "faces"))
+    return tmp_path / "faces"
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory):
+    """A video whose face comes after 0.6 s, and a second one, on the left, after 0.8 s."""
+    path = tmp_path_factory.mktemp("late") / "late.mkv"
+    empty = np.full((300, 800, 3), 90, np.uint8)
+    right, both = empty.copy(), empty.copy()
+    right[:, 400:] = both[:, 400:] = portrait()[:300, :400]
+    both[:, :400] = portrait()[:300, :400]
+    with VideoWriter(path, Fraction(25)) as writer:
+        for number in range(25):
+            writer.write(empty if number < 15 else right if number < 20 else both, number / 25)
+    return path
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_preview_before_the_face_comes_finds_none_whatever_is_known(dub, late, cache, known):
+    if known:
+        assert dub("--face", late).code == 0
+    result = dub("--face", late, "--preview", 0.4)
+    assert (result.code, "no face found" in result.error) == (2, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [False, True])
+def test_people_are_counted_in_what_the_preview_shows(dub, late, cache, known):
+    if known:
+        assert dub("--face", late).code == 0
+    result = dub("--face", late, "--preview", 0.76, "--face_index", 1)
+    assert (result.code, "at most 1 faces" in result.error) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_preview_is_the_same_to_the_bit_where_the_whole_video_was_searched(dub, talking, cache, tmp_path):
+    common = ["--preview", 0.72, "--codec", "ffv1", "--align"]  # three frames after the last key frame
+    assert dub(*common, "--outfile", tmp_path / "first.mkv").code == 0
+    assert dub("--keep_length", "--no_score", "--align").code == 0
+    assert dub(*common, "--outfile", tmp_path / "again.mkv").code == 0
+    assert record_of(tmp_path / "again.mkv")["faces"]["cached"] is True
+    for ours, theirs in zip(planes_of(tmp_path / "first.mkv"), planes_of(tmp_path / "again.mkv"), strict=True):
+        assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    assert len(list(VideoReader(tmp_path / "again.mkv").pictures())) == 18
+
+
+def test_no_damage_to_the_file_is_more_than_a_file_that_is_not_there(tmp_path):
+    path, rng = tmp_path / "some.faces", np.random.default_rng(0)
+    detections = [rng.normal(size=(n % 3, 15)).astype(np.float32) for n in range(20)]
+    face_cache.write(path, CachedFaces(detections, np.zeros(19), np.arange(20) / 25, np.inf))
+    whole = path.read_bytes()
+    assert face_cache.read(path, 5.0) is not None
+    for place in rng.integers(0, 8 * len(whole), 300):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << int(place % 8)
+        path.write_bytes(damaged)
+        assert face_cache.read(path, 5.0) is None
+    for length in (0, 10, 40, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert face_cache.read(path, 5.0) is None
