@@ -64,8 +64,8 @@ def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) ->
     for name, tensor in wanted.items():
         if tensor.shape != state_dict[name].shape:
             shapes = f"{name} is {tuple(state_dict[name].shape)}, expected {tuple(tensor.shape)}"
-            made_for = "refiner_size or refiner_width" if identify(wanted) == REFINER else "width"
-            raise InputError(f"{source}: made for another {made_for} ({shapes}); give it with --hparams")
+            flag = "refiner_size=...,refiner_width=..." if identify(wanted) == REFINER else "width=..."
+            raise InputError(f"{source}: made for another width ({shapes}); give it with --hparams {flag}")
     if next(network.parameters()).is_meta:
         whole = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()}
         network.load_state_dict(whole, strict=True, assign=True)

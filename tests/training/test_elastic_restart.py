@@ -119,7 +119,7 @@ def discriminator_at_start(preprocessed, expert, tmp_path):
                 syncnet_checkpoint_path=expert, hparams=NARROW_TEXT, device="cpu", gan=True, **settings,
             )
         )  # fmt: skip
-        return training.discriminator.network.state_dict()
+        return training.adversary.network.state_dict()
 
     return weights
 
