@@ -1,6 +1,6 @@
 """Dub any video, or a picture, with any speech.
 
-    python inference.py --demo                                # a bundled portrait with bundled speech
+    python inference.py --demo                                # two bundled clips with other speech, to look at
     python inference.py --face talk.mp4 --audio speech.wav    # with the best weights that are there
     python inference.py --checkpoint_path checkpoints/mine/checkpoint_step000003000.pth \\
         --face portrait.png --audio talk.mkv --outfile results/
@@ -59,11 +59,12 @@ def dub_list(path: Path, options: Options, outfile: Path) -> int:
 
 
 def demonstrate(options: Options) -> None:
-    from demo import showcase  # scikit-image and the scorers, which no other dub waits for
+    from demo import showcase  # the scorers, which no other dub waits for
 
-    showcase.make_portrait_clip()
-    say(Dubber(options).dub(showcase.FACE, showcase.AUDIO, showcase.DUBBED))
-    print(showcase.score(options.device))
+    dubber = Dubber(options)
+    for person in showcase.PEOPLE:
+        say(dubber.dub(person.face, person.speech, person.dubbed))
+    print(f"open {showcase.present(options.device)} in a browser")
 
 
 def say(record: Record) -> None:
@@ -79,7 +80,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--outfile", "--out-file", "--out_file", type=Path, default=OUTFILE,
         help=f"video to write, or a folder (default: {OUTFILE.as_posix()})")  # fmt: skip
     add("--jobs", type=Path, metavar="LIST", help="CSV or JSON list of dubs, each with face, audio and other flags")
-    add("--demo", action="store_true", help="dub the bundled portrait with the bundled speech, and score the result")
+    add("--demo", action="store_true", help="dub two bundled clips, score them and make a page that shows them")
     return parser.parse_args(argv)
 
 

@@ -64,7 +64,7 @@ OF_INFERENCE = (
     Flag("`--outfile`, `--out-file`, `--out_file`", "path", "`results/result_voice.mp4`",
          "video to write, or a folder"),
     Flag("`--jobs`", "path (CSV or JSON)", "", "a list of dubs, each with `face`, `audio` and other flags by name"),
-    Flag("`--demo`", "no value", "off", "dub the bundled portrait with the bundled speech, and score the result"),
+    Flag("`--demo`", "no value", "off", "dub two bundled clips, score them and make a page that shows them"),
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import base64
 from html import escape
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em }
 :root { color-scheme: light dark } h2 { margin: 2em 0 .3em; font-size: 1.1em } table { border-collapse: collapse }
-td, th { padding: .15em .8em .15em 0; text-align: left } img, svg { display: block; max-width: 100% }
+td, th { padding: .15em .8em .15em 0; text-align: left } img, svg, video { display: block; max-width: 100% }
 .bad { color: #d33 } .remark { color: #b70 }
 """
 COLOURS = ("#3b7dd8", "#d8643b", "#3bb273", "#8a5cc2", "#b59b00")
@@ -43,6 +44,11 @@ def picture(image: np.ndarray, alternative: str) -> str:
     """image: uint8 BGR [H, W, 3]; alternative: its description in words."""
     encoded = base64.b64encode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()).decode()
     return f'<img alt="{escape(alternative)}" src="data:image/jpeg;base64,{encoded}">'
+
+
+def video(source: str) -> str:
+    """source: the file's address, relative to the page."""
+    return f'<video controls loop playsinline src="{quote(source)}"></video>'
 
 
 def waveform(peaks: np.ndarray, height: int = 40) -> str:

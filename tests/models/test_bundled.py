@@ -2,26 +2,63 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import inference
-from demo import showcase
+from demo import comparison, showcase
 from dubbing import Options, networks
+from media.reader import VideoReader
 from models import SyncNet_color, Wav2Lip, checkpoint, published
+
+SURE = 0.5  # confidence of the bundled expert; of recordings in sync it has some 0.6
 
 
 @pytest.mark.slow
-def test_the_demonstration_dubs_the_portrait_in_time_and_prints_its_score(tmp_path, monkeypatch, capsys):
-    for name, value in (("OUT", tmp_path), ("FACE", tmp_path / "p.mp4"), ("DUBBED", tmp_path / "d.mp4")):
-        monkeypatch.setattr(showcase, name, value)
+def test_the_demonstration_dubs_two_people_in_sync_and_says_what_to_open(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(showcase, "OUT", tmp_path)
     monkeypatch.setattr(networks, "default_generator", lambda: published.BUNDLED_GENERATOR)
     monkeypatch.setattr(showcase, "default_scorers", lambda: [published.BUNDLED_EXPERT])
-    inference.demonstrate(Options(preview=5.0))
+    inference.demonstrate(Options())
     said = capsys.readouterr().out
     assert f"generator: {published.BUNDLED_GENERATOR}" in said
-    assert "offset +0 frames, LSE-D" in said  # as the README says
-    assert json.loads((tmp_path / "d.mp4.json").read_text())["dubbed"] == 125
-    assert showcase.strip((tmp_path / "p.mp4",)).shape[0] == 180
+    assert said.splitlines()[-1] == f"open {tmp_path / 'index.html'} in a browser"
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    for person, score in zip(showcase.PEOPLE, scores[1::2], strict=True):
+        assert score["video"] == str(person.dubbed)
+        assert abs(score["sync"][0]["offset"]) <= 1
+        assert score["sync"][0]["lse_c"] > SURE
+        assert json.loads(person.dubbed.with_name(f"{person.dubbed.name}.json").read_text())["dubbed"] == 74
+        assert VideoReader(person.beside).has_sound
+        assert f'src="{person.beside.name}"' in page
+
+
+def test_source_and_dub_stand_beside_each_other_under_their_titles():
+    source, speaker = (person.face for person in showcase.PEOPLE)
+    box = np.array([124.0, 66.0, 245.0, 252.0])
+    same = next(comparison.side_by_side(source, source, box, 100))
+    assert same.shape == (10 + 100 + 62, 200, 3)
+    assert (same[10:, :100] == same[10:, 100:]).all()
+    assert (same[:10, :100] != same[:10, 100:]).any()  # the titles
+    other = next(comparison.side_by_side(source, speaker, box, 100))
+    assert (other[10:, :100] == same[10:, :100]).all()
+    assert np.abs(other[10:, 100:].astype(int) - same[10:, 100:]).max() > 50
+
+
+def test_what_the_demonstration_shows_is_small_and_attributed():
+    attribution = (showcase.FOLDER / "README.md").read_text(encoding="utf-8")
+    for person in showcase.PEOPLE:
+        for path in (person.face, person.speech):
+            assert path.stat().st_size < 500_000
+            assert f"`{path.name}`" in attribution
+        assert person.said in attribution
+        assert person.dubbed_with in attribution
+    assert all(text in attribution for text in ("Cooke", "CC BY 4.0", "3625687"))
+    assert showcase.PICTURE.stat().st_size < 1_500_000
+    with Image.open(showcase.PICTURE) as picture:
+        assert picture.n_frames == showcase.SPOKEN.stop - showcase.SPOKEN.start
 
 
 def test_the_bundled_weights_load_and_are_small():
