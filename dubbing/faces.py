@@ -83,7 +83,7 @@ def find_regions(
         known = _search(source, pix_fmt, seconds, built, options.face_det_batch_size, progress, sampler)
         _keep(known, path)
     faces = known.within(seconds)
-    if len(faces.detections) < len(known.detections):
+    if len(faces.detections) < len(known.detections) and (len(faces.detections) - 1) % KEY_STEP:
         faces = _with_end_searched(faces, source, pix_fmt, build_detector(detector, str(device), landmarks=landmarks))
     cuts = cuts_at(faces.changes)
     track = follow_face(faces.detections, not options.nosmooth, cuts, options.face_at, options.face_index)
@@ -147,7 +147,7 @@ def _search(
             yield image
 
     cut_finder = CutFinder()
-    found = find_faces(prefetch(images(), KEY_STEP), detector, batch_size, sparse=True, cut_finder=cut_finder)
+    found = find_faces(prefetch(cut_finder.watch(images()), KEY_STEP), detector, batch_size, sparse=True)
     detections = [unscaled(faces, scale) for faces in found.detections]
     return CachedFaces(detections, np.array(cut_finder.changes), np.array(times), inf if complete else seconds)
 

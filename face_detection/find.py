@@ -19,18 +19,10 @@ class FoundFaces(NamedTuple):
     cuts: list[int]
 
 
-def find_faces(
-    images: Iterable[np.ndarray],
-    detector: Detector,
-    batch_size: int,
-    sparse: bool = False,
-    cut_finder: CutFinder | None = None,
-) -> FoundFaces:
+def find_faces(images: Iterable[np.ndarray], detector: Detector, batch_size: int, sparse: bool = False) -> FoundFaces:
     """images: the frames of one video, BGR uint8 of one size; they are reduced as they come, so that a batch of large
-    ones takes little memory. sparse: detect in some frames and interpolate where these agree; cut_finder: where the
-    caller wants to know more than the cuts."""
-    cut_finder = cut_finder or CutFinder()
-    scale, batched = 1.0, BatchedDetector(detector, batch_size)
+    ones takes little memory. sparse: detect in some frames and interpolate where these agree."""
+    cut_finder, scale, batched = CutFinder(), 1.0, BatchedDetector(detector, batch_size)
 
     def reduced() -> Iterator[np.ndarray]:
         nonlocal scale

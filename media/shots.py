@@ -1,7 +1,7 @@
 """Hard cuts in a video."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ class CutFinder:
         self.changes = array("d")
         self._last: np.ndarray | None = None  # thumbnail
 
-    def watch(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def watch(self, images: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         """Pass on BGR uint8 images."""
         for image in images:
             thumbnail = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.int16)
