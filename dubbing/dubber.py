@@ -59,21 +59,10 @@ class Dubber:
         source = Source(face, options.transform, options.static, options.fps)
         encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
         pix_fmt, seconds = encoding.pix_fmt, min(speech.seconds, options.preview or speech.seconds)
-        by_video = options.occlusion or (networks.refiner and not networks.refiner.bank)
-        sampler = FrameSampler(source.frame_bytes(pix_fmt)) if by_video else None
-        with timer("faces"):
-            device = networks.generator.precision.device
-            faces = find_regions(source, pix_fmt, seconds, options, device, progress, sampler)
-        with timer("references"):
-            crops = _crops(source, pix_fmt, seconds, faces, sampler) if sampler else []
-            refine = _refine(networks, crops)
-            occlusion = _occlusion(crops, hp.img_size) if options.occlusion else None
-            masks = Masks(options.paste, hp.img_size, occlusion)
-        if occlusion:
-            _warn_of_missing(occlusion, faces)
+        faces, refine, occlusion = self._look(source, pix_fmt, seconds, timer, progress)
+        masks = Masks(options.paste, hp.img_size, occlusion)
 
-        generate = Generate(networks.generator, speech.mel, hp.mel_window)
-        stages: dict[str, Stage] = {"generate": generate}
+        stages: dict[str, Stage] = {"generate": Generate(networks.generator, speech.mel, hp.mel_window)}
         stages |= {"refine": refine} if refine else {}
         stages |= {"match": match} if options.paste == "soft" else {}
         size = refine.refiner.size if refine else None
@@ -137,6 +126,26 @@ class Dubber:
             output.sheet.write(Path(f"{outfile}.png"))
         return record
 
+    def _look(
+        self, source: Source, pix_fmt: str, seconds: float, timer: StageTimer, progress: Progress
+    ) -> tuple[FaceRegions, Refine | None, OcclusionDetector | None]:
+        """Where the face is; and what refines it and what finds that which covers it, of which both may need pictures
+        from all over the video. These are kept while faces are looked for; where none have to be, it is decoded for
+        them."""
+        options, networks = self.options, self.networks
+        by_video = options.occlusion or (networks.refiner and not networks.refiner.bank)
+        sampler = FrameSampler(source.frame_bytes(pix_fmt)) if by_video else None
+        with timer("faces"):
+            device = networks.generator.precision.device
+            faces = find_regions(source, pix_fmt, seconds, options, device, progress, sampler)
+        with timer("references"):
+            if sampler and not sampler.frames:
+                for frame in source.within(pix_fmt, seconds):
+                    sampler.add(frame)
+            crops = sampler.crops(lambda number: faces.at(number)[0]) if sampler else []
+            occlusion = _occlusion(crops, networks.hp.img_size, faces) if options.occlusion else None
+            return faces, _refine(networks, crops), occlusion
+
 
 class Output:
     """Composites the tasks of a dub into their frames and encodes these, in their order.
@@ -162,14 +171,6 @@ class Output:
         self.states.add(task.state, time, 1 / float(self.writer.rate))
 
 
-def _crops(source: Source, pix_fmt: str, seconds: float, faces: FaceRegions, sampler: FrameSampler) -> list[np.ndarray]:
-    """Pictures of the person; where no faces had to be looked for, the video is decoded for them."""
-    if not sampler.frames:
-        for frame in source.within(pix_fmt, seconds):
-            sampler.add(frame)
-    return sampler.crops(lambda number: faces.at(number)[0])
-
-
 def _refine(networks: Networks, crops: list[np.ndarray]) -> Refine | None:
     refiner = networks.refiner
     if refiner is None:
@@ -180,17 +181,16 @@ def _refine(networks: Networks, crops: list[np.ndarray]) -> Refine | None:
     return Refine(refiner, refiner.bank or bank_of_video(crops, refiner.size, refiner.hp.refiner_bank))
 
 
-def _occlusion(crops: list[np.ndarray], size: int) -> OcclusionDetector:
+def _occlusion(crops: list[np.ndarray], size: int, faces: FaceRegions) -> OcclusionDetector:
+    """What finds occlusion; a warning says what it cannot tell here."""
     chosen = np.unique(np.linspace(0, max(0, len(crops) - 1), OCCLUSION_REFERENCES).astype(int))[: len(crops)]
     small = [to_network_size(crops[number], size) for number in chosen]
-    return OcclusionDetector(np.stack(small) if small else np.empty((0, size, size, 3), np.uint8))
-
-
-def _warn_of_missing(occlusion: OcclusionDetector, faces: FaceRegions) -> None:
+    occlusion = OcclusionDetector(np.stack(small) if small else np.empty((0, size, size, 3), np.uint8))
     if not occlusion.has_evidence:
         warn("--occlusion: the video shows too little of the face to tell what covers it")
     if not faces.landmarks:
         warn("--occlusion: profile views are dubbed; only --face_detector retinaface tells them, without a --box")
+    return occlusion
 
 
 def _batch_size(networks: Networks, options: Options, frame_bytes: int) -> int:
