@@ -22,7 +22,7 @@ Progress = Callable[..., Iterable[Any]]  # called like tqdm: progress(items, des
 DUBBED, INTERPOLATED, UNCHANGED = "dubbed", "interpolated", "unchanged"  # states of a frame
 STATES = (DUBBED, INTERPOLATED, UNCHANGED)
 SHEET_COLUMNS, SHEET_SIDE = 8, 240  # faces side by side, and how many pixels each measures
-SHEET_MARGIN = 0.15  # what a face of the sheet shows around it, in parts of its rect's longer side
+SHEET_MARGIN = 0.05  # what a face of the sheet shows around it, in parts of its rect's longer side
 DIFFERENCE_GAIN = 4
 
 
