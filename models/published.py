@@ -84,6 +84,7 @@ BUNDLED = (
     ),
 )  # fmt: skip
 BUNDLED_GENERATOR, BUNDLED_EXPERT = (file.path for file in BUNDLED)
+BUNDLED_OCCLUSION = ROOT / "checkpoints" / "occlusion_small.safetensors"
 PUBLISHED_SCORER = ROOT / "checkpoints" / "syncnet_v2.model"  # of the field's LSE-D and LSE-C; to be put there by hand
 PUBLISHED_EXPERT = ROOT / "checkpoints" / "lipsync_expert.pth"
 EXPERTS = (PUBLISHED_EXPERT, BUNDLED_EXPERT)  # the best first

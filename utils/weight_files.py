@@ -26,6 +26,7 @@ SIGNATURES = {
     "binary_pred.0.weight": "a visual-quality discriminator (Wav2Lip_disc_qual)",
     "patch_logits.weight": "a discriminator of patches (PatchDiscriminator)",
     "reference_stages.0.0.weight": REFINER,
+    "occlusion_output.weight": "an occlusion detector (OcclusionNet)",
     "conv3_3_norm_mbox_conf.weight": "a face detector (S3FD)",
 }
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile

@@ -87,16 +87,16 @@ def test_an_occluder_is_found_though_it_is_in_a_quarter_of_the_references(talkin
     assert found[:30].max() == 0 and found[54:].max() == 0
 
 
-def test_an_occluder_that_is_in_no_reference_is_found(talking_crops):
-    crops, coverage = covered(talking_crops, microphone, range(30, 50))
-    found, mask = hidden(OcclusionDetector(evenly(talking_crops)), crops), soft_mask(96)
-    assert (np.minimum(found, coverage) * mask)[32:50].sum() / (coverage * mask)[32:50].sum() > 0.85
+def test_an_occluder_is_found_in_a_still_picture_of_which_one_reference_is_enough(talking_crops):
+    crops, coverage = covered(np.repeat(talking_crops[:1], 40, axis=0), microphone, range(30, 40))
+    found, mask = hidden(OcclusionDetector(talking_crops[:1]), crops), soft_mask(96)
+    assert found[:30].max() == 0
+    assert (np.minimum(found, coverage) * mask)[32:].sum() / (coverage * mask)[32:].sum() > 0.85
 
 
-def test_a_short_occlusion_in_few_references_does_not_raise_the_threshold_for_itself(talking_crops):
-    crops, coverage = covered(talking_crops, hand, range(30, 36))
-    found, mask = hidden(OcclusionDetector(evenly(crops)), crops), soft_mask(96)
-    assert (np.minimum(found, coverage) * mask)[32:36].sum() / (coverage * mask)[32:36].sum() > 0.7
+def test_without_references_nothing_is_hidden(talking_crops):
+    crops, _ = covered(talking_crops, microphone, range(30, 50))
+    assert hidden(OcclusionDetector(talking_crops[:0]), crops[28:40]).max() == 0
 
 
 def test_the_edge_is_soft_and_values_lie_between_0_and_1(talking_crops):
@@ -152,31 +152,6 @@ def test_a_cut_and_a_reset_forget_the_frames_before(talking_crops):
     assert hidden(detector, crops[30:40])[-1].max() > 0.9
     other_shot = np.roll(after[:, ::-1], 40, axis=0)
     assert detector.visible(other_shot).min() == 1
-
-
-@pytest.mark.parametrize("count", [0, 1, 11])
-def test_too_few_references_are_no_evidence(talking_crops, count):
-    crops, _ = covered(talking_crops, microphone, range(30, 50))
-    assert hidden(OcclusionDetector(talking_crops[:count]), crops[28:40]).max() == 0
-
-
-def test_a_still_picture_is_no_evidence(talking_crops):
-    crops, _ = covered(talking_crops, microphone, range(30, 50))
-    assert hidden(OcclusionDetector(np.repeat(talking_crops[:1], 32, axis=0)), crops[28:40]).max() == 0
-
-
-def test_what_covers_the_mouth_all_the_time_is_no_evidence_against_the_face(talking_crops):
-    crops, _ = covered(talking_crops, microphone, range(75))
-    assert hidden(OcclusionDetector(evenly(crops)), crops).max() == 0
-
-
-def test_most_references_covered_each_elsewhere_are_no_evidence(talking_crops):
-    def anywhere(x: float, y: float) -> tuple[np.ndarray, np.ndarray]:
-        return microphone(x + rng.uniform(-22, 22), y + rng.uniform(-12, 8))
-
-    rng = np.random.default_rng(3)
-    crops, _ = covered(talking_crops, anywhere, range(10, 65))
-    assert hidden(OcclusionDetector(evenly(crops)), crops).max() == 0
 
 
 def test_crops_of_another_size_work_alike(talking_crops):
