@@ -47,7 +47,7 @@ class OcclusionDetector:
     @property
     def has_evidence(self) -> bool:
         """Whether anything can be found."""
-        return self._threshold is not None
+        return len(self._references) > 0
 
     def reset(self) -> None:
         """Forget the frames so far: the next one is not from just after the last. A cut is noticed without this."""
