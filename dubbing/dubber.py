@@ -56,7 +56,7 @@ class Dubber:
         with timer("speech"):
             speech = load_speech(audio, options.audio_stream, options.silence == "rest", hp)
             monitor = SyncMonitor(networks.expert, speech.mel) if networks.expert else None
-        source = Source(face, options.transform, options.static, options.fps)
+        source = Source(face, options.transform, options.static, options.frame_rate)
         encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
         pix_fmt, seconds = encoding.pix_fmt, min(speech.seconds, options.preview or speech.seconds)
         by_video = options.occlusion or (networks.refiner and not networks.refiner.bank)
