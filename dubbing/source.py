@@ -29,6 +29,7 @@ EXTENSIONS = ("loop", "pingpong", "hold")
 BACKWARD_FRAMES = 24  # held at once while a video is played backwards
 TOLERANCE = 1e-6  # seconds
 PICTURE_FPS = 25.0
+WRONG_RATE = 1.5  # frames that come so much more slowly than the file says show that it is wrong
 
 
 class TimedFrame(NamedTuple):
@@ -84,7 +85,10 @@ class Source:
     @property
     def _step(self) -> float:
         """Seconds that the last frame of a play is shown."""
-        return 1 / float(self.reader.rate if self.reader and not self.still else self.rate)
+        if self.still or self.reader is None or self.clock is None:
+            return 1 / float(self.rate)
+        step = 1 / float(self.reader.rate)
+        return step if self.clock.step < WRONG_RATE * step else self.clock.step
 
     @property
     def pix_fmt(self) -> str:

@@ -122,25 +122,28 @@ def read_clock(container: Any, sound: Any = None) -> Clock:
             stamp = packet.pts if packet.pts is not None or packet.stream is not video else packet.dts
             if packet.size:
                 time = None if stamp is None else float(stamp * packet.time_base) - zero
-                packets[packet.stream_index].append((time, _seconds(packet)))
+                packets[packet.stream_index].append((time, float((packet.duration or 0) * packet.time_base)))
     except av.error.FFmpegError:  # broken from here on, as decoding will find
         pass
     clock = Clock(zero)
     if sound is not None:
-        clock = _with_sound(clock, packets[sound.index], ROUNDED * float(sound.time_base))
+        rounded = ROUNDED * float(sound.time_base)
+        length = _packet_length(sound, [seconds for _, seconds in packets[sound.index]], rounded)
+        heard = [(time, length or seconds) for time, seconds in packets[sound.index]]
+        clock = _with_sound(clock, heard, rounded)
     if video is not None:
         clock = _with_picture(clock, packets[video.index], float(video.average_rate or video.guessed_rate or 25))
     return clock
 
 
-def _seconds(packet: Any) -> float:
-    """How long a packet lasts: by its samples, unless they contradict its duration by more than rounding does."""
-    duration = float((packet.duration or 0) * packet.time_base)
-    context = packet.stream.codec_context
-    if packet.stream.type == "audio" and context.frame_size and context.sample_rate:
-        exact = context.frame_size / context.sample_rate
-        return exact if abs(exact - duration) <= ROUNDED * packet.time_base else duration
-    return duration
+def _packet_length(sound: Any, durations: list[float], rounded: float) -> float | None:
+    """The seconds of sound in every packet, None where these differ. Durations are rounded, and in MP4 each reaches to
+    the next packet, which hides what is missing between them."""
+    context, usual = sound.codec_context, float(np.median(durations)) if durations else 0.0
+    exact = context.frame_size / context.sample_rate if context.frame_size and context.sample_rate else 0.0
+    if exact and abs(exact - usual) <= rounded:
+        return exact
+    return usual if "mp4" in sound.container.format.name.split(",") else None
 
 
 def _with_sound(clock: Clock, packets: Iterable[tuple[float | None, float]], rounded: float) -> Clock:
