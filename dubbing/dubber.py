@@ -56,7 +56,7 @@ class Dubber:
         with timer("speech"):
             speech = load_speech(audio, options.audio_stream, options.silence == "rest", hp)
             monitor = SyncMonitor(networks.expert, speech.mel) if networks.expert else None
-        source = Source(face, options.transform, options.static, options.fps)
+        source = Source(face, options.transform, options.static, options.frame_rate)
         encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
         pix_fmt, seconds = encoding.pix_fmt, min(speech.seconds, options.preview or speech.seconds)
         faces, refine, occlusion = self._look(source, pix_fmt, seconds, timer, progress)
@@ -104,7 +104,9 @@ class Dubber:
             paste=options.paste,
             silence=options.silence,
             silent_share=round(speech.silent, 3),
-            extend=options.extend,
+            extend=source.ending(options.extend, speech.seconds),
+            source_fps=round(float(source.reader.rate), 3) if source.reader else None,
+            fps=round(float(source.rate), 3),
             encoder=encoding.encoder,
             options=encoding.options,
             speech_seconds=round(speech.seconds, 3),

@@ -13,7 +13,7 @@ import platformdirs
 from dubbing.source import TOLERANCE
 from utils.files import sha256, write_bytes
 
-FORMAT = 3  # of the files; a change forgets the old ones
+FORMAT = 4  # of the files; a change forgets the old ones
 DIGEST = 32  # bytes of a SHA-256
 FOLDER = "WAV2LIP_CACHE"  # environment variable that names another folder
 

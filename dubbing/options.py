@@ -8,10 +8,12 @@ from dubbing.source import EXTENSIONS, FrameTransform
 from face_detection import DETECTORS
 from media.codecs import CODECS
 from utils.devices import PRECISIONS
-from utils.options import CommonOptions, option
+from utils.errors import InputError
+from utils.options import CommonOptions, option, parse_scalar
 
 SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")
 PREVIEW = 5.0  # seconds, of --preview without a value
+SOURCE_FPS, FPS_RANGE = "source", (1, 1000)  # what --fps takes besides numbers, and which numbers
 DETECT = (-1, -1, -1, -1)  # the published way of giving no --box
 
 
@@ -21,7 +23,10 @@ class Options(CommonOptions):
 
     checkpoint_path: Path | None = option("generator weights; else published ones that are there, else bundled", None)
     static: bool = option("use the first frame only", False)
-    fps: float = option("frame rate where the face is a picture", 25.0, unit="frames a second", minimum=1, maximum=1000)
+    fps: str = option(
+        "frame rate of a picture, and of a video slower than 24, whose frames are repeated, each with a new mouth; "
+        "source: a slow video keeps its rate", "25", unit="frames a second", metavar="N|source",
+    )  # fmt: skip
     pads: tuple[int, int, int, int] = option(
         "added to the face box; more at the bottom takes in the chin", (0, 10, 0, 0), unit="pixels", metavar=SIDES
     )
@@ -72,6 +77,15 @@ class Options(CommonOptions):
         super().__post_init__()
         if self.box == DETECT:
             object.__setattr__(self, "box", None)
+        if self.fps != SOURCE_FPS:
+            rate = parse_scalar(float, str(self.fps), "--fps")
+            if not FPS_RANGE[0] <= rate <= FPS_RANGE[1]:  # nor is NaN
+                raise InputError(f"--fps {self.fps}: give {FPS_RANGE[0]} to {FPS_RANGE[1]}, or {SOURCE_FPS}")
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Of --fps; None for that of the source."""
+        return None if self.fps == SOURCE_FPS else float(self.fps)
 
     @property
     def transform(self) -> FrameTransform:

@@ -66,7 +66,8 @@ class FrameReader:
         options, hp, columns = self.options, self.hp, self.speech.mel.shape[1]
         upper_half, last_known = slice(hp.img_size // 2), None
         whole = options.keep_length and not options.preview
-        for frame in self.source.play(self.pix_fmt, self.seconds, options.extend, whole):
+        extend = self.source.ending(options.extend, self.speech.seconds)
+        for frame in self.source.play(self.pix_fmt, self.seconds, extend, whole):
             region, state = self.faces.at(frame.number) if frame.time < self.speech.seconds else (None, UNCHANGED)
             face: FaceTask | None = None
             if region is not None:

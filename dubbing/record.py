@@ -30,6 +30,7 @@ DIFFERENCE_GAIN = 4
 class Record:
     """What was done: the content of <outfile>.json.
 
+    source_fps: pictures a second in the video, None for a picture; fps: in the result, where the rate is constant;
     refiner: its file, the size of its faces, where its references came from and how many frames were refined; frames,
     and of these dubbed, interpolated (between two detections) and unchanged (no face, or nothing of it to be dubbed);
     occlusion: with --occlusion, whether covered and turned faces could be told; occluded, turned: frames in which
@@ -50,6 +51,8 @@ class Record:
     silence: str
     silent_share: float
     extend: str
+    source_fps: float | None
+    fps: float
     encoder: str
     options: dict[str, str]
     speech_seconds: float

@@ -4,12 +4,14 @@ is longer than the video.
     --extend loop       0 1 2 3 0 1 2 3 0 ...
     --extend pingpong   0 1 2 3 2 1 0 1 2 ...
     --extend hold       0 1 2 3 3 3 3 3 3 ...
+
+What is missing by less than half a second is held, whatever is asked.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count, islice, takewhile
+from itertools import chain, count, islice, takewhile
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +20,7 @@ import av
 import numpy as np
 
 from media import yuv
+from media.clock import Clock
 from media.reader import IMAGE_SUFFIXES, VideoReader, read_image
 from utils.errors import InputError
 from utils.geometry import Rect
@@ -25,10 +28,13 @@ from utils.geometry import Rect
 EXTENSIONS = ("loop", "pingpong", "hold")
 BACKWARD_FRAMES = 24  # held at once while a video is played backwards
 TOLERANCE = 1e-6  # seconds
+PICTURE_FPS = 25.0
+WRONG_RATE = 1.5  # frames that come so much more slowly than the file says show that it is wrong
 
 
 class TimedFrame(NamedTuple):
-    """number: of the frame within one play; time: seconds from the start of the output; picture: planar YUV."""
+    """number: of the frame within one play, the same where one is repeated; time: seconds from the start of the output;
+    picture: planar YUV."""
 
     number: int
     time: float
@@ -49,24 +55,40 @@ class FrameTransform:
 
 
 class Source:
-    """rate: frames a second; still: the same picture all along; width, height: of a transformed frame; reader:
-    None for a picture file; pix_fmt: how the file stores pixels. Times count from 0 at the first frame."""
+    """rate: frames a second that are shown; still: the same picture all along; width, height: of a transformed frame;
+    reader, clock: None for a picture file; pix_fmt: how the file stores pixels. Times count from the file's zero, where
+    the first frame is shown already.
 
-    def __init__(self, path: Path, transform: FrameTransform, static: bool, still_fps: float) -> None:
+    fps: frames a second of a picture, and of a video with fewer; None: as many as the video has.
+    """
+
+    def __init__(self, path: Path, transform: FrameTransform, static: bool, fps: float | None) -> None:
         self.path, self.transform = path, transform
         self.image: np.ndarray | None = None
         self.reader: VideoReader | None = None
+        self.clock: Clock | None = None
         if path.suffix.lower() in IMAGE_SUFFIXES:
             self.image = read_image(path)
-            self.rate = Fraction(still_fps).limit_denominator(1001)
+            self.rate = Fraction(fps or PICTURE_FPS).limit_denominator(1001)
             height, width = self.image.shape[:2]
         else:
             self.reader = VideoReader(path)
+            self.clock = self.reader.clock.filled(fps)
             self.rate, height, width = self.reader.rate, self.reader.height, self.reader.width
+            if fps and self.clock.slow:
+                self.rate = Fraction(fps).limit_denominator(1001)
         self.still = static or self.reader is None
         self.scaled = width // transform.resize_factor, height // transform.resize_factor
         self.part = _cropped(transform.crop, *(self.scaled[::-1] if transform.rotate else self.scaled))
         self.width, self.height = self.part.width, self.part.height
+
+    @property
+    def _step(self) -> float:
+        """Seconds that the last frame of a play is shown."""
+        if self.still or self.reader is None or self.clock is None:
+            return 1 / float(self.rate)
+        step = 1 / float(self.reader.rate)
+        return step if self.clock.step < WRONG_RATE * step else self.clock.step
 
     @property
     def pix_fmt(self) -> str:
@@ -77,13 +99,19 @@ class Source:
         return self.width * self.height * av.VideoFormat(pix_fmt).padded_bits_per_pixel // 8
 
     def once(self, pix_fmt: str) -> Iterator[TimedFrame]:
-        """One play of the video; of a still, its one picture."""
+        """One play of the video; of a still, its one picture. Nothing is repeated but that the first starts at 0."""
+        frames = self._decoded(pix_fmt)
+        yield next(frames)._replace(time=0.0)
+        yield from frames
+
+    def _decoded(self, pix_fmt: str) -> Iterator[TimedFrame]:
+        """One play, every frame at its own time."""
         if self.image is not None:
             yield TimedFrame(0, 0.0, self._transformed(yuv.from_bgr(self.image, pix_fmt), pix_fmt))
             return
-        assert self.reader is not None
+        assert self.reader is not None and self.clock is not None
         for number, (time, picture) in enumerate(self.reader.pictures()):
-            yield TimedFrame(number, time - self.reader.start, self._transformed(picture, pix_fmt))
+            yield TimedFrame(number, time - self.clock.zero, self._transformed(picture, pix_fmt))
             if self.still:
                 return
 
@@ -92,48 +120,67 @@ class Source:
         return takewhile(lambda frame: frame.time <= seconds - TOLERANCE, self.once(pix_fmt))
 
     def play(self, pix_fmt: str, seconds: float, extend: str = "loop", whole: bool = False) -> Iterator[TimedFrame]:
-        """What is shown for `seconds`; with `whole` the video is played to its end even where that is later."""
-        times = []
-        for frame in self.once(pix_fmt):
+        """What is shown for `seconds`, frames that stay for long again and again (media/clock.py); with `whole` the
+        video is played to its end even where that is later."""
+        times: list[float] = []
+        for frame in self._filled(_noted(self.once(pix_fmt), times)):
             if frame.time > seconds - TOLERANCE and not whole:
                 return
-            times.append(frame.time)
             yield frame
-        for frame in self._more(pix_fmt, times, extend):
+        for frame in self._filled(self._more(pix_fmt, times, extend)):
             if frame.time > seconds - TOLERANCE:
                 return
             yield frame
 
+    def _filled(self, frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
+        """The frames, each as often as it is put out."""
+        if self.still or self.clock is None:
+            yield from frames
+            return
+        held = next(frames)
+        for frame in chain(frames, [None]):
+            end = frame.time if frame else held.time + self._step
+            times = self.clock.times_shown(held.time, end)
+            for time in times[:-1]:
+                yield held._replace(time=time, picture=yuv.copied(held.picture))
+            for time in times[-1:]:
+                yield held._replace(time=time)
+            held = frame or held
+
+    def ending(self, extend: str, seconds: float) -> str:
+        """How a video goes on for speech of that length that outlasts it: as asked, but not for a moment."""
+        return "hold" if self.clock and self.clock.holds_end(seconds) else extend
+
     def frames_in(self, seconds: float, whole: bool) -> int:
         """About how many frames play() gives, for the progress bar."""
-        wanted = ceil(seconds * self.rate)
-        if self.reader is None or self.still or not whole:
-            return wanted
-        return max(wanted, self.reader.frame_estimate or 0)
+        if self.clock and self.clock.picture and whole and not self.still:
+            seconds = max(seconds, self.clock.picture.end)
+        return ceil(seconds * self.rate)
 
     def frames_once(self, seconds: float) -> int:
         """About how many frames of one play are shown within `seconds`, for the progress bar."""
         if self.still or self.reader is None:
             return 1
-        wanted = self.frames_in(seconds, False)
+        wanted = ceil(seconds * self.reader.rate)
         return min(wanted, self.reader.frame_estimate or wanted)
 
     def _more(self, pix_fmt: str, times: list[float], extend: str) -> Iterator[TimedFrame]:
         """What follows the first play, without end."""
-        last, step = times[-1], 1 / float(self.rate)
+        late = self.clock.picture.start if self.clock and self.clock.picture else 0.0
+        last, step = times[-1], self._step
         if len(times) == 1 or extend == "hold":
             (held,) = self.between(pix_fmt, times, len(times) - 1, len(times))
             for n in count(1):
                 yield TimedFrame(held.number, last + n * step, yuv.copied(held.picture))
         for n in count(1):
             if extend == "loop":
-                for frame in self.once(pix_fmt):
-                    yield frame._replace(time=n * (last + step) + frame.time)
+                for frame in self._decoded(pix_fmt):
+                    yield frame._replace(time=n * (last - late + step) + frame.time)
                 continue
             for frame in self._backward(pix_fmt, times):
-                yield frame._replace(time=2 * n * last - frame.time)
-            for frame in self.once(pix_fmt):
-                yield frame._replace(time=2 * n * last + frame.time)
+                yield frame._replace(time=2 * n * (last - late) + 2 * late - frame.time)
+            for frame in self._decoded(pix_fmt):
+                yield frame._replace(time=2 * n * (last - late) + frame.time)
 
     def _backward(self, pix_fmt: str, times: list[float]) -> Iterator[TimedFrame]:
         """All frames but the first and the last, the latest first."""
@@ -151,14 +198,14 @@ class Source:
         return [frame._replace(picture=yuv.copied(frame.picture)) for frame in frames]
 
     def _sought(self, pix_fmt: str, times: list[float], first: int, end: int) -> list[TimedFrame]:
-        assert self.reader is not None
-        start, found = self.reader.start, []
+        assert self.reader is not None and self.clock is not None
+        zero, found = self.clock.zero, []
         try:
-            for time, picture in self.reader.pictures(since=times[first] + start):
-                if time - start > times[end - 1] + TOLERANCE:
+            for time, picture in self.reader.pictures(since=times[first] + zero):
+                if time - zero > times[end - 1] + TOLERANCE:
                     break
-                number = int(np.searchsorted(times, time - start - TOLERANCE))
-                found.append(TimedFrame(number, time - start, yuv.copied(self._transformed(picture, pix_fmt))))
+                number = int(np.searchsorted(times, time - zero - TOLERANCE))
+                found.append(TimedFrame(number, time - zero, yuv.copied(self._transformed(picture, pix_fmt))))
         except av.error.FFmpegError:
             return []
         return found
@@ -168,6 +215,13 @@ class Source:
         width, height = self.scaled if turns % 2 == 0 else self.scaled[::-1]
         picture = yuv.scaled(yuv.to_format(picture, pix_fmt), width, height)
         return yuv.turned_and_cut(picture, (turns + 3 * self.transform.rotate) % 4, self.part)
+
+
+def _noted(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[TimedFrame]:
+    """The frames, whose times are added to the list."""
+    for frame in frames:
+        times.append(frame.time)
+        yield frame
 
 
 def _cropped(crop: tuple[int, int, int, int], width: int, height: int) -> Rect:

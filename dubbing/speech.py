@@ -8,7 +8,8 @@ from scipy.ndimage import binary_closing, binary_dilation, uniform_filter1d
 
 import audio
 from hparams import HParams
-from media.sound import FILE_START, read_audio
+from media.clock import Clock
+from media.sound import read_audio, sound_clock
 from utils.errors import InputError
 
 SHORTEST_REST = 0.3  # seconds; shorter pauses are part of speaking
@@ -20,11 +21,13 @@ class Speech(NamedTuple):
     mel: np.ndarray  # float32 [num_mels, columns]
     seconds: float
     silent: float  # share of the time in which the mouth rests
+    clock: Clock  # of its file
 
 
 def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams) -> Speech:
-    """Speech of any media file. With `rest` its silence becomes that of a quiet room: the lowest mel values."""
-    wav = read_audio(path, hp.sample_rate, FILE_START, stream)
+    """Speech of any media file, from its zero. With `rest` silence becomes that of a quiet room: lowest mel values."""
+    clock = sound_clock(path, stream)
+    wav = read_audio(path, hp.sample_rate, clock.zero, stream)
     seconds, least = len(wav) / hp.sample_rate, hp.mel_window / hp.mel_columns_per_second
     if seconds < least:
         raise InputError(f"--audio {path}: lasts {seconds:.2f} s; at least {least:.1f} s of speech are needed")
@@ -34,9 +37,9 @@ def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams) -> Spee
         raise InputError(f"--audio {path}: {problem}; give a file with speech")
     mel = audio.melspectrogram(wav, hp)
     if not rest:
-        return Speech(mel, seconds, 0.0)
+        return Speech(mel, seconds, 0.0, clock)
     gate = speech_gate(powers, mel.shape[1], hp)
-    return Speech(fade_silence(mel, gate, hp), seconds, float((gate == 0).mean()))
+    return Speech(fade_silence(mel, gate, hp), seconds, float((gate == 0).mean()), clock)
 
 
 def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:

@@ -7,7 +7,7 @@ for frame in reader.frames():            # decoded one by one, as often as asked
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from media import yuv
+from media.clock import TIME_JUMP, Clock, Span, picture_stream, read_clock
 from utils.errors import InputError
 
 VIDEO_SUFFIXES = {
@@ -24,7 +25,6 @@ VIDEO_SUFFIXES = {
     ".ogv", ".mxf", ".vob",
 }  # fmt: skip
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-TIME_JUMP = 60.0  # seconds; larger jumps between frames are damage, not a slow frame rate
 EARLIER = 0.001  # seconds; time stamps are compared with this tolerance
 EARLY_END = 0.5  # seconds; a file whose packets end this much before its declared length is cut short
 DECLARES_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")  # elsewhere FFmpeg may only guess the length
@@ -42,9 +42,9 @@ class VideoReader:
     """One video file. threads: decoding threads, 0 for as many as there are cores.
 
     rate: frames a second on average; height, width: of the upright picture; start: time of the first frame in
-    seconds; duration: of the file in seconds, None if it does not say; tags: colour description, metadata: title and
-    the like, both to be handed on; pix_fmt: how pixels are stored; damaged_packets: how many the latest pictures()
-    could not decode and skipped.
+    seconds; clock: of the file; duration: of the file in seconds, None if it does not say; tags: colour description,
+    metadata: title and the like, both to be handed on; pix_fmt: how pixels are stored; damaged_packets: how many the
+    latest pictures() could not decode and skipped.
     Raises InputError when the file is missing, no video, or none of its pictures can be decoded.
     """
 
@@ -73,6 +73,13 @@ class VideoReader:
             self.height, self.width = (first.width, first.height) if turned else (first.height, first.width)
             if turned:
                 self.pixel_aspect = 1 / self.pixel_aspect
+        self.clock = self._read_clock()
+
+    def _read_clock(self) -> Clock:
+        with open_media(self.path) as container:
+            clock = read_clock(container, container.streams.best("audio") if self.has_sound else None)
+        late = max(0.0, self.start - clock.zero)  # pictures of a cut stream cannot be decoded before its first key
+        return replace(clock, picture=Span(late, max(late, clock.picture.end if clock.picture else 0.0)))
 
     def frames(self, exact: bool = True) -> Iterator[Frame]:
         """All frames from the first, each with its own time stamp, strictly increasing.
@@ -123,20 +130,22 @@ class VideoReader:
         return image
 
 
-def at_rate(frames: Iterable[Frame], fps: float) -> Iterator[Frame]:
-    """The same pictures at a constant rate: output n is the source frame nearest to its time, start + n/fps."""
-    previous, start, n, step = None, 0.0, 0, 1.0 / fps
+def at_rate(frames: Iterable[Frame], fps: float, start: float | None = None) -> Iterator[Frame]:
+    """The same pictures at a constant rate: output n is the source frame nearest to its time, start + n/fps.
+
+    start: seconds on the file's clock; by default the time of the first frame."""
+    previous, begin, n, step = None, start or 0.0, 0, 1.0 / fps
     for frame in frames:
         if previous is None:
-            start = frame.time
+            begin = frame.time if start is None else start
         else:
             step = frame.time - previous.time
-            while start + n / fps < previous.time + step / 2:
-                yield Frame(start + n / fps, previous.image)
+            while begin + n / fps < previous.time + step / 2:
+                yield Frame(begin + n / fps, previous.image)
                 n += 1
         previous = frame
-    while previous is not None and start + n / fps < previous.time + step / 2:
-        yield Frame(start + n / fps, previous.image)
+    while previous is not None and begin + n / fps < previous.time + step / 2:
+        yield Frame(begin + n / fps, previous.image)
         n += 1
 
 
@@ -211,7 +220,7 @@ def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterato
 
 
 def _video_stream(container: Any, path: Path) -> Any:
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if not streams:
+    stream = picture_stream(container)
+    if stream is None:
         raise InputError(f"{path}: has no pictures, or is truncated; give a whole video")
-    return streams[0]
+    return stream

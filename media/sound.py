@@ -12,11 +12,12 @@ from typing import Any
 import av
 import numpy as np
 
-from media.reader import TIME_JUMP, decode, open_media
+from media.clock import HOLE, TIME_JUMP, Clock, read_clock, zero_of
+from media.reader import decode, open_media
 from utils.errors import InputError
 
-SOUND_GAP = 0.1  # seconds; larger holes between sound packets are filled with silence
-FILE_START = float("-inf")  # as a start: the earliest time in the file
+ALONG_STAMPS = {"async": "1", "min_hard_comp": str(HOLE)}  # of FFmpeg's aresample: fill holes, cut overlaps
+SOUND_BLOCK = 1024  # samples
 AAC_MAX_RATE, OPUS_RATE = 48_000, 48_000
 BIT_RATE = 192_000
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by channels; other counts are mixed down to stereo
@@ -43,43 +44,67 @@ def audio_blocks(
 ) -> Iterator[np.ndarray]:
     """Sound in blocks of float32 [n], mono, of the stream with this number among the sound streams (None: the best).
 
-    start: seconds on the file's clock at which the sound shall begin; silence is put before it, or its beginning left
-    out, to make it so; FILE_START for where the file starts, sound or not. None begins with the first sample. Holes are
-    filled with silence.
+    start: seconds on the file's clock at which the sound shall begin, such as its zero; silence is put before it, or
+    its beginning left out, to make it so. None begins with the first sample. All that follows is where its time stamps
+    say (media/clock.py).
     """
     path = Path(path)
     with open_media(path) as container:
-        stream = sound_stream(container, path, stream_number)
-        if start == FILE_START:
-            start = audio_start(container)
-        resampler: Any = None
-        shape, skip = None, 0
-        for hole, frame in with_holes(decode(container, stream)):
-            if shape is None and start is not None and frame.time is not None:
-                lead = round((frame.time - start) * sample_rate)
-                skip = max(0, -lead)
-                yield np.zeros(max(0, lead), np.float32)
-            yield np.zeros(round(hole * sample_rate), np.float32)
-            if shape != (frame.format.name, frame.layout.name, frame.sample_rate):  # may change on the way
-                shape = frame.format.name, frame.layout.name, frame.sample_rate
-                resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
-            for out in resampler.resample(frame):
-                block = out.to_ndarray()[0]
-                yield block[skip:]
-                skip -= min(skip, len(block))
-        for out in resampler.resample(None) if resampler is not None else ():
-            yield out.to_ndarray()[0][skip:]
+        decoded = decode(container, sound_stream(container, path, stream_number))
+        first = next(decoded, None)
+        if first is None:
+            return
+        lead = 0 if start is None or first.time is None else round((first.time - start) * sample_rate)
+        yield np.zeros(max(0, lead), np.float32)
+        skip = max(0, -lead)
+        for frame in continuous(chain([first], decoded), "flt", "mono", sample_rate):
+            block = frame.to_ndarray()[0]
+            yield block[skip:]
+            skip -= min(skip, len(block))
 
 
-def with_holes(frames: Iterable[Any]) -> Iterator[tuple[float, Any]]:
-    """Decoded frames, each with the seconds that are missing before it in the time stamps."""
-    expected = None
+def continuous(frames: Iterable[Any], sample_format: str, layout: str, rate: int) -> Iterator[Any]:
+    """Decoded frames in another format, from the first one on without holes and overlaps: what is missing in the time
+    stamps is silence, what is there twice is cut, as soon as it adds up to more than HOLE (media/clock.py)."""
+    resampler: Any = None
+    shape, made, first_time = None, 0, 0.0
+    for frame in _without_jumps(frames):
+        if shape is None:
+            first_time = frame.time or 0.0
+        if shape != (frame.format.name, frame.layout.name, frame.sample_rate):  # may change on the way
+            options = ALONG_STAMPS
+            if resampler is not None:
+                rest = resampler.resample(None)
+                made += sum(out.samples for out in rest)
+                yield from rest
+                begin = round((first_time + made / rate) * frame.sample_rate)  # swresample counts input samples here
+                options = ALONG_STAMPS | {"first_pts": str(begin)}
+            shape = frame.format.name, frame.layout.name, frame.sample_rate
+            resampler = av.AudioResampler(sample_format, layout, rate, SOUND_BLOCK, options)
+        for out in resampler.resample(frame):
+            made += out.samples
+            yield out
+    if resampler is not None:
+        yield from resampler.resample(None)
+
+
+def _without_jumps(frames: Iterable[Any]) -> Iterator[Any]:
+    """Decoded frames, their stamps moved where these jump so far that they are damaged."""
+    expected, shift = None, 0.0
     for frame in frames:
-        time, hole = frame.time, 0.0
-        if expected is not None and time is not None and SOUND_GAP < time - expected < TIME_JUMP:
-            hole = time - expected
-        expected = (time if time is not None else expected or 0.0) + frame.samples / frame.sample_rate
-        yield hole, frame
+        if frame.time is not None:
+            if expected is not None and abs(frame.time + shift - expected) >= TIME_JUMP:
+                shift = expected - frame.time
+            frame.pts += round(shift / frame.time_base)
+            expected = frame.time
+        expected = (expected or 0.0) + frame.samples / frame.sample_rate
+        yield frame
+
+
+def sound_clock(path: Path, stream_number: int | None = None) -> Clock:
+    """The clock of any media file with sound."""
+    with open_media(path) as container:
+        return read_clock(container, sound_stream(container, path, stream_number))
 
 
 def sound_stream(container: Any, path: Path, number: int | None = None) -> Any:
@@ -92,11 +117,6 @@ def sound_stream(container: Any, path: Path, number: int | None = None) -> Any:
     return streams[number] if number is not None else container.streams.best("audio")
 
 
-def audio_start(container: Any) -> float:
-    """The time that counts as 0 where a file gives the sound: its own start, in seconds on its clock."""
-    return (container.start_time or 0) / av.time_base
-
-
 def packets(
     container: Any, path: Path, suffix: str, stream_number: int | None = None, seconds: float | None = None
 ) -> Iterator[av.Packet]:
@@ -104,7 +124,7 @@ def packets(
     first; the sound starts as long after time 0 as it starts in its own file. seconds: leave out what is later."""
     with open_media(path) as source:
         track = sound_stream(source, path, stream_number)
-        zero = audio_start(source)
+        zero = zero_of(source)
         if track.codec_context.codec.canonical_name in COPIED[suffix]:
             made = _copied(container, source, track, zero)
         else:
@@ -131,24 +151,14 @@ def _encoded(container: Any, source: Any, track: Any, zero: float, suffix: str) 
     layout = DEFAULT_LAYOUTS.get(track.channels, "stereo")
     out = container.add_stream(encoder, rate=rate, layout=layout)
     out.bit_rate = BIT_RATE
-    resampler = av.AudioResampler(format="flt" if encoder == "libopus" else "fltp", layout=layout, rate=rate)
-    samples = None
-    for hole, decoded in chain(with_holes(decode(source, track)), [(0.0, None)]):
-        if samples is None:
-            samples = round((decoded.time - zero) * rate) if decoded is not None and decoded.time is not None else 0
-        for frame in [*_silence(round(hole * rate), resampler), *resampler.resample(decoded)]:
-            frame.pts, frame.time_base = samples, Fraction(1, rate)
-            samples += frame.samples
-            yield from out.encode(frame)
+    decoded = decode(source, track)
+    first = next(decoded, None)
+    if first is None:
+        return
+    samples = round((first.time - zero) * rate) if first.time is not None else 0
+    kind = "flt" if encoder == "libopus" else "fltp"
+    for frame in continuous(chain([first], decoded), kind, layout, rate):
+        frame.pts, frame.time_base = samples, Fraction(1, rate)
+        samples += frame.samples
+        yield from out.encode(frame)
     yield from out.encode(None)
-
-
-def _silence(samples: int, resampler: av.AudioResampler) -> list[av.AudioFrame]:
-    """A silent frame as the resampler's are; none for no samples."""
-    if not samples:
-        return []
-    frame = av.AudioFrame(resampler.format.name, resampler.layout.name, samples)
-    frame.sample_rate = resampler.rate
-    for plane in frame.planes:
-        plane.update(bytes(plane.buffer_size))
-    return [frame]

@@ -19,7 +19,7 @@ from face_detection.find import find_faces
 from face_detection.track import Track, follow_face
 from hparams import hparams
 from media.reader import Frame, VideoReader, at_rate
-from media.sound import read_audio
+from media.sound import read_audio, sound_clock
 from metrics.experts import Scorer
 from metrics.likeness import likeness
 from metrics.streaming import WindowStream
@@ -67,11 +67,19 @@ def score_video(
 
 
 def _embed_sound(scorer: Scorer, sound: Path, reader: VideoReader, own: bool) -> torch.Tensor:
-    """Sound of the video itself begins with its first picture; sound of another file with its own first sample."""
-    wav = read_audio(sound, scorer.hp.sample_rate, reader.start if own else None)
+    """Sound begins with the video's first picture: the video's own, or that of another file, played along with it."""
+    start = reader.start if own else sound_clock(sound).zero + _late(reader)
+    wav = read_audio(sound, scorer.hp.sample_rate, start)
     if len(wav) < scorer.hp.win_size * 4:
         raise InputError(f"{sound}: its sound lasts {len(wav) / scorer.hp.sample_rate:.2f} s, too short to score")
     return scorer.embed_audio(wav)
+
+
+def _late(reader: VideoReader) -> float:
+    """Seconds by which the first picture is late for another file that is played along. Less than a picture is none:
+    muxers put the first samples of an encoder, which are heard by nobody, before the first picture."""
+    late = reader.start - reader.clock.zero
+    return late if late >= 1 / reader.rate else 0.0
 
 
 def _track_face(reader: VideoReader, detector: Detector, batch_size: int) -> FaceTrack:
@@ -87,7 +95,10 @@ def _add_frames(
     reader: VideoReader, faces: FaceTrack, streams: list[WindowStream], reference: Path | None
 ) -> Iterator[tuple[float, float, float]]:
     """Add every frame to the streams; yields the mouths' likeness to those of the reference, frame by frame."""
-    others: Iterable[Frame] = at_rate(VideoReader(reference).frames(), FPS) if reference else ()
+    others: Iterable[Frame] = ()
+    if reference:
+        other_reader = VideoReader(reference)
+        others = at_rate(other_reader.frames(), FPS, other_reader.start - _late(other_reader) + _late(reader))
     cuts = set(faces.cuts)
     pairs = zip(_frames(reader, "scoring"), chain(others, repeat(None)), strict=False)
     for number, (frame, other) in enumerate(pairs):

@@ -24,7 +24,7 @@ from utils.files import write_json
 
 Item = TypeVar("Item")
 
-FORMAT = 2  # of a clip folder; a change makes all clips anew
+FORMAT = 3  # of a clip folder; a change makes all clips anew
 CLIP_FILES = {"audio.wav", "clip.json", "faces.npy", "mel.npy", "cache.json", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 

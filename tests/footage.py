@@ -53,6 +53,25 @@ def click_track(seconds: float, at: float, rate: int = 44100) -> np.ndarray:
     return wav
 
 
+def recording(path, codec: str, rate: int, wav: np.ndarray, lost=lambda number: False, delay: float = 0.0, late=0.0):
+    """Sound of which some packets are lost, their time stamps kept; it starts at `delay`, ten pictures at `late`."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("flv" if path.suffix == ".flv" else "mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+        sound = out.add_stream(codec, rate=rate, layout="mono")
+        for n in range(10):
+            frame = av.VideoFrame.from_ndarray(numbered(n), format="bgr24")
+            frame.pts, frame.time_base = n + round(late * 25), Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        block = av.AudioFrame.from_ndarray(wav[None], format="flt", layout="mono")
+        block.rate, block.pts, block.time_base = rate, round(delay * rate), Fraction(1, rate)
+        for number, packet in enumerate([*sound.encode(block), *sound.encode(None)], 1):
+            if not lost(number):
+                out.mux(packet)
+    return path
+
+
 def face(x: float, y: float = 50, size: float = 100, score: float = 0.9) -> list[float]:
     return [x, y, x + size, y + size, score]
 

@@ -1,6 +1,7 @@
 """What inference.py makes of real-life files: planes, sound, codecs, faces, lists of jobs."""
 
 import hashlib
+import itertools
 import json
 from fractions import Fraction
 
@@ -63,6 +64,46 @@ def test_the_published_paste_puts_the_whole_box_back(dub, talking, tmp_path):
     assert (ours[57:177, 178:273] != theirs[57:177, 178:273]).mean() > 0.9
     ours[57:177, 178:273] = theirs[57:177, 178:273]
     assert np.array_equal(ours, theirs)
+
+
+def test_a_slow_video_gets_25_mouths_a_second(dub, tmp_path):
+    wav = read_audio(SPEECH, RATE)[: 2 * RATE]
+    with VideoWriter(tmp_path / "slow.mp4", Fraction(2)) as writer:
+        for n, frame in enumerate(talking_frames(wav, 2)):
+            writer.write(frame, n / 2)
+    assert dub(*BOX, "--face", tmp_path / "slow.mp4", "--codec", "ffv1", "--outfile", tmp_path / "out.mkv").code == 0
+    frames = planes_of(tmp_path / "out.mkv")
+    assert len(frames) == 25
+    mouths = [frame[0][120:170, 185:265].astype(int) for frame in frames]
+    assert sum(np.abs(later - mouth).max() > 0 for mouth, later in itertools.pairwise(mouths)) > 12
+    assert np.array_equal(frames[0][0][:110], frames[11][0][:110])
+    record = record_of(tmp_path / "out.mkv")
+    assert (record["source_fps"], record["fps"], record["dubbed"]) == (2.0, 25.0, 25)
+    arguments = (*BOX, "--face", tmp_path / "slow.mp4", "--fps", "source")
+    assert dub(*arguments).code == 0
+    assert record_of(tmp_path / "out.mp4")["frames"] == 2
+
+
+def test_a_picture_that_starts_late_stays_late_for_its_own_sound(dub, talking, tmp_path):
+    """Only the stretch before it is held; every picture is shown as long after the sound's start as in the source."""
+    late = tmp_path / "late.mkv"
+    with av.open(str(talking)) as source, av.open(str(late), "w") as out:
+        streams = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                shift = round(0.6 / packet.time_base) if packet.stream.type == "video" else 0
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    reader = VideoReader(late)
+    result = dub(*BOX, "--face", late, "--audio", late, "--codec", "ffv1", "--outfile", tmp_path / "out.mkv")
+    assert result.code == 0, result.error
+    originals = [(time - reader.clock.zero, yuv.planes(frame)[0][:110].copy()) for time, frame in reader.pictures()]
+    out = VideoReader(tmp_path / "out.mkv")
+    assert out.clock.picture.start < 0.03
+    for time, frame in list(out.pictures())[::5]:
+        wanted = [picture for when, picture in originals if when <= time - out.start + 0.002] or [originals[0][1]]
+        assert np.array_equal(yuv.planes(frame)[0][:110], wanted[-1])
 
 
 @pytest.mark.slow

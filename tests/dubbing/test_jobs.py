@@ -97,7 +97,8 @@ def test_without_a_score_no_scorer_is_read(dub, tmp_path, monkeypatch):
     [
         (["--preview", -1], "--preview -1.0: give at least"),
         (["--preview", "nan"], "--preview nan: give at least"),
-        (["--fps", "inf"], "--fps inf: give at most"),
+        (["--fps", "inf"], "--fps inf: give 1 to 1000, or source"),
+        (["--fps", "fast"], "--fps=fast: give a number"),
     ],
 )
 def test_numbers_that_make_no_sense_get_one_line(dub, flags, said):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from fractions import Fraction
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,14 +13,17 @@ import torch
 import audio
 from conftest import NARROW
 from data.loading import open_clips
-from footage import encode
+from footage import click_track, encode, recording
 from hparams import hparams
+from media.reader import VideoReader
+from media.writer import VideoWriter
 from metrics import generator_score, streaming
 from metrics import mfcc as mel_cepstrum
 from metrics.experts import Expert, load_scorer
 from metrics.likeness import likeness
 from metrics.mfcc import mfcc
 from metrics.sync_offset import MAX_SHIFT, score_distances, window_distances
+from metrics.video_score import _embed_sound
 from models import Wav2Lip, published
 from models.syncnet_v2 import SyncNet_v2
 from utils.devices import Precision
@@ -53,6 +57,36 @@ def test_mfccs_in_blocks_are_those_of_the_whole(monkeypatch):
     whole = mfcc(wav)
     monkeypatch.setattr(mel_cepstrum, "BLOCK", 7)
     np.testing.assert_array_equal(mfcc(wav), whole)
+
+
+class Listener:
+    """A scorer that tells when it hears a click."""
+
+    hp = hparams
+
+    def embed_audio(self, wav: np.ndarray) -> float:
+        return float(np.abs(wav).argmax()) / hparams.sample_rate
+
+
+@pytest.mark.parametrize(("delay", "late"), [(0.0, 0.0), (0.48, 0.0), (0.0, 0.6)])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
+def test_the_speech_of_a_dub_is_heard_at_the_same_time_from_its_own_file(tmp_path, name, delay, late):
+    speech = recording(tmp_path / "speech.mkv", "aac", 48000, click_track(2.0, 1.0, 48000), delay=delay, late=late)
+    dub = tmp_path / name
+    with VideoWriter(dub, Fraction(25), speech) as writer:
+        for n in range(50):
+            writer.write(np.zeros((64, 64, 3), np.uint8), n / 25)
+    own = _embed_sound(Listener(), dub, VideoReader(dub), True)
+    assert own == pytest.approx(1.0 + delay, abs=0.01)
+    assert _embed_sound(Listener(), speech, VideoReader(dub), False) == pytest.approx(own, abs=0.01)
+
+
+def test_sound_of_another_file_is_played_along_with_pictures_that_start_late(tmp_path):
+    video = recording(tmp_path / "late.mp4", "aac", 48000, click_track(2.0, 1.0, 48000), late=0.6)
+    audio.save_wav(click_track(2.0, 1.0, 16000), tmp_path / "speech.wav", 16000)
+    reader = VideoReader(video)
+    for sound, own in ((video, True), (tmp_path / "speech.wav", False)):
+        assert _embed_sound(Listener(), sound, reader, own) == pytest.approx(0.4, abs=0.01)
 
 
 def test_the_published_scorer_has_the_size_of_its_weight_file():

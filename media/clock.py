@@ -1,0 +1,180 @@
+"""The clock of a file: when its pictures are shown and its sound is heard, as a player does it.
+
+    stamps      7.0       7.6                          10.0  10.1
+    sound       |==========....=======================|=====|
+    picture                |0    1    2         3    4|
+    time        0.0       0.6                          3.0   3.1     seconds from zero
+    heard       |==========    =======================|=====|
+    shown       |0    0    0    1    2    2    3    4 |4    |
+
+Zero is the earliest stamp of the file (FFmpeg's start_time). Pictures and sound count from it, each from its own
+stamps, so that they keep their relation whichever comes first.
+
+Sound   A packet is heard when its stamp says. Stamps are compared with the samples so far: where they differ by more
+        than HOLE, silence is put in (a hole), or what was heard already is cut (an overlap). So no sample is farther
+        than HOLE from its time, and stamps that are rounded or waver by less change nothing.
+Picture A picture is shown until the next one; the first from zero on, the last until the sound ends, if that is not
+        more than END_HELD later. In a dub it is repeated where it would stay longer than LONGEST_STEP, for each
+        repetition gets a mouth of its own; where most of the file is that slow (SLOWEST), at the times n/fps.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+
+HOLE = 0.01  # seconds: half of the shortest packet in common use (Opus, 20 ms), ten times what Matroska rounds to
+TIME_JUMP = 60.0  # seconds; larger jumps of stamps are damage: time goes on without them
+SLOWEST = 23.5  # pictures a second; film's 24/1.001 is not slow, however its stamps are rounded
+LONGEST_STEP = 1.1 / 24  # seconds from picture to picture
+END_HELD = 0.5  # seconds by which the sound may outlast the picture that is held for it
+MENTIONED = 0.04  # seconds; smaller differences are no finding
+ROUNDED = 1.5  # units of a time base by which stamps may be off
+
+TOLERANCE = 1e-6  # seconds
+
+
+class Span(NamedTuple):
+    """Seconds from zero."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Clock:
+    """zero: the stamp, in seconds, that counts as time 0; picture, sound: from the first to the end of the last, None
+    where the file has none; holes: what is missing inside the sound; overlaps: seconds of sound that are there twice;
+    step: seconds from picture to picture, the median; longer_steps: how many are longer than LONGEST_STEP; fps: how
+    many pictures a second are shown at least where those of the file come more slowly, None: as they come."""
+
+    zero: float
+    picture: Span | None = None
+    sound: Span | None = None
+    holes: tuple[Span, ...] = ()
+    overlaps: float = 0.0
+    step: float = 0.04
+    longer_steps: int = 0
+    fps: float | None = None
+
+    def filled(self, fps: float | None) -> "Clock":
+        """The same, with pictures repeated, so that there are `fps` a second where there are less."""
+        return replace(self, fps=fps)
+
+    @property
+    def slow(self) -> bool:
+        """Whether all pictures are shown at the times n/fps."""
+        return self.fps is not None and 1 / self.step < min(SLOWEST, self.fps)
+
+    def times_shown(self, start: float, end: float) -> list[float]:
+        """When a picture that is shown from `start` to `end` is put out, seconds from zero."""
+        if self.fps is None:
+            return [start]
+        if self.slow:
+            first, last = (ceil((time - TOLERANCE) * self.fps) for time in (start, end))
+            return [n / self.fps for n in range(first, last)]
+        count = ceil((end - start - TOLERANCE) * self.fps) if end - start > LONGEST_STEP else 1
+        return [start + n * (end - start) / count for n in range(count)]
+
+    def holds_end(self, seconds: float) -> bool:
+        """Whether the last picture is held for sound of that length, so short is what is missing."""
+        return self.picture is not None and seconds - self.picture.end < END_HELD
+
+    @property
+    def findings(self) -> list[str]:
+        """What is unusual about it, in short phrases."""
+        found = []
+        for name, span in (("sound", self.sound), ("picture", self.picture)):
+            if span and span.start >= MENTIONED:
+                found.append(f"{name} starts {span.start:.2f} s late")
+        if self.holes:
+            found.append(f"{_counted(len(self.holes), 'hole')} in the sound, {sum(b - a for a, b in self.holes):.1f} s")
+        if self.overlaps >= MENTIONED:
+            found.append(f"overlapping sound, {self.overlaps:.1f} s")
+        if self.slow:
+            found.append(f"{self.fps:g} fps from {round(1 / self.step, 2):g}")
+        elif self.longer_steps and self.fps is not None:
+            found.append(f"below 24 fps in {_counted(self.longer_steps, 'place')}")
+        return found
+
+
+def picture_stream(container: Any) -> Any:
+    """The video of a file, None where it has none; the picture of a record's cover is no video."""
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    return streams[0] if streams else None
+
+
+def zero_of(container: Any) -> float:
+    """The stamp, in seconds, that counts as time 0."""
+    return (container.start_time or 0) / av.time_base
+
+
+def read_clock(container: Any, sound: Any = None) -> Clock:
+    """The clock of an open file, whose packets are all read for it; sound: the sound stream in question, if any."""
+    video, zero = picture_stream(container), zero_of(container)
+    streams = [stream for stream in (video, sound) if stream is not None]
+    packets: dict[int, list[tuple[float | None, float]]] = {stream.index: [] for stream in streams}
+    try:
+        for packet in container.demux(*streams) if streams else ():
+            stamp = packet.pts if packet.pts is not None or packet.stream is not video else packet.dts
+            if packet.size:
+                time = None if stamp is None else float(stamp * packet.time_base) - zero
+                packets[packet.stream_index].append((time, float((packet.duration or 0) * packet.time_base)))
+    except av.error.FFmpegError:  # broken from here on, as decoding will find
+        pass
+    clock = Clock(zero)
+    if sound is not None:
+        rounded = ROUNDED * float(sound.time_base)
+        length = _packet_length(sound, [seconds for _, seconds in packets[sound.index]], rounded)
+        heard = [(time, length or seconds) for time, seconds in packets[sound.index]]
+        clock = _with_sound(clock, heard, rounded)
+    if video is not None:
+        clock = _with_picture(clock, packets[video.index], float(video.average_rate or video.guessed_rate or 25))
+    return clock
+
+
+def _packet_length(sound: Any, durations: list[float], rounded: float) -> float | None:
+    """The seconds of sound in every packet, None where these differ. Durations are rounded, and in MP4 each reaches to
+    the next packet, which hides what is missing between them."""
+    context, usual = sound.codec_context, float(np.median(durations)) if durations else 0.0
+    exact = context.frame_size / context.sample_rate if context.frame_size and context.sample_rate else 0.0
+    if exact and abs(exact - usual) <= rounded:
+        return exact
+    return usual if "mp4" in sound.container.format.name.split(",") else None
+
+
+def _with_sound(clock: Clock, packets: Iterable[tuple[float | None, float]], rounded: float) -> Clock:
+    start: float | None = None
+    expected, holes, overlaps = 0.0, [], 0.0
+    for time, seconds in packets:
+        if start is None:
+            start = expected = time or 0.0
+        off = 0.0 if time is None else time - expected
+        if HOLE < off < TIME_JUMP:
+            holes.append(Span(expected, expected + off))
+        if -TIME_JUMP < off < -HOLE:
+            overlaps -= off
+        if abs(off) > HOLE or abs(off) <= rounded:
+            expected += off
+        expected += seconds
+    if start is None:
+        return clock
+    return replace(clock, sound=Span(max(0.0, start), expected), holes=tuple(holes), overlaps=overlaps)
+
+
+def _with_picture(clock: Clock, packets: Iterable[tuple[float | None, float]], rate: float) -> Clock:
+    known = sorted((time, seconds) for time, seconds in packets if time is not None)
+    if not known:
+        return replace(clock, step=1 / rate)
+    steps = np.diff(sorted({time for time, _ in known}))
+    step = float(np.median(steps)) if len(steps) else 1 / rate
+    end = known[-1][0] + (known[-1][1] or step)
+    longer = int(np.count_nonzero(steps > LONGEST_STEP))
+    return replace(clock, picture=Span(max(0.0, known[0][0]), end), step=step, longer_steps=longer)
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"

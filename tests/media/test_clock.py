@@ -1,0 +1,268 @@
+"""A file's clock: the sample at time t is the one that a player plays at t, and so is the picture."""
+
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dubbing.source import FrameTransform, Source
+from footage import number_of, numbered, recording
+from media import yuv
+from media.clock import HOLE, LONGEST_STEP, Clock, Span
+from media.reader import VideoReader, at_rate
+from media.sound import continuous, read_audio, sound_clock
+from media.writer import VideoWriter
+
+RATE = 16_000
+MILLISECONDS = Fraction(1, 1000)
+SAMPLES = Fraction(1, RATE)
+
+lengths = st.sampled_from([40, 320, 384, 1024, 1152])  # samples of a packet
+differences = st.one_of(st.just(0), st.integers(-300, 300), st.integers(-2000, 3000))  # samples between packets
+packet_lists = st.lists(st.tuples(lengths, differences), min_size=1, max_size=30)
+starts = st.integers(-5 * RATE, 5 * RATE)
+
+
+def placed(packets, start: int) -> list[tuple[int, int]]:
+    """(first sample, samples) of every packet on the file's clock."""
+    result = []
+    for samples, difference in packets:
+        start = start + (difference if result else 0)
+        result.append((start, samples))
+        start += samples
+    return result
+
+
+def frames_of(places, time_base: Fraction = SAMPLES):
+    """Decoded frames whose samples tell their own times, counted from the earliest stamp, from 1 on."""
+    begin = min(first for first, _ in places)
+    for first, samples in places:
+        ramp = (first - begin + 1 + np.arange(samples)) / 2**22
+        frame = av.AudioFrame.from_ndarray(ramp[None].astype(np.float32), format="flt", layout="mono")
+        frame.rate, frame.pts, frame.time_base = RATE, round(first / RATE / time_base), time_base
+        yield frame
+
+
+def joined(frames) -> np.ndarray:
+    """When each sample should be heard, from 1 on; 0 where there is silence."""
+    blocks = [out.to_ndarray()[0] for out in continuous(frames, "flt", "mono", RATE)]
+    return np.rint(np.concatenate(blocks) * 2**22).astype(int)
+
+
+@settings(deadline=None)
+@given(packet_lists, starts, st.sampled_from([SAMPLES, MILLISECONDS]))
+def test_every_sample_is_heard_when_its_stamp_says(packets, start, time_base):
+    places = placed(packets, start)
+    heard = joined(frames_of(places, time_base))
+    within = (HOLE + time_base) * RATE + 1
+    begin = min(first for first, _ in places)
+    at = np.flatnonzero(heard)
+    assert (np.abs(heard[at] - 1 + begin - (places[0][0] + at)) <= within).all()
+    assert abs(len(heard) - (max(map(sum, places)) - places[0][0])) <= within
+
+
+@settings(deadline=None)
+@given(packet_lists, starts)
+def test_there_is_silence_only_where_nothing_is_stamped(packets, start):
+    forward = [
+        (samples, max(off, -before))
+        for (samples, off), (before, _) in zip(packets, [(0, 0), *packets[:-1]], strict=True)
+    ]
+    places = placed(forward, start)
+    heard = joined(frames_of(places))
+    stamped = np.zeros(len(heard) + 1, int)
+    margin = round(HOLE * RATE) + 1
+    for first, samples in places:
+        begin, end = (int(np.clip(edge - start, 0, len(heard))) for edge in (first + margin, first + samples - margin))
+        stamped[begin:end] = 1
+    assert not (stamped[:-1] & (heard == 0)).any()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(lengths, st.integers(-70, 70)), min_size=1, max_size=40), starts)
+def test_stamps_that_waver_change_nothing(packets, start):
+    """Each is off by up to 4 ms from where the samples put it, in both directions."""
+    exact = placed([(samples, 0) for samples, _ in packets], start)
+    wavering = list(frames_of(exact))
+    for frame, (_, off) in zip(wavering, packets, strict=True):
+        frame.pts += off
+    assert np.array_equal(joined(wavering), np.arange(sum(samples for samples, _ in packets)) + 1)
+
+
+def test_a_jump_of_minutes_is_damage_and_no_hole():
+    places = [(0, 320), (320, 320), (640 + 300 * RATE, 320), (960 + 300 * RATE, 320)]
+    assert len(joined(frames_of(places))) == 4 * 320
+
+
+def test_small_holes_add_up_to_silence():
+    """A fortieth of every packet is missing: 0.5 ms, which no packet alone would show."""
+    places = [(n * 320, 312) for n in range(400)]
+    assert len(joined(frames_of(places))) == pytest.approx(400 * 320, abs=HOLE * RATE + 8)
+
+
+CLICK = 0.06  # seconds, longer than a lost packet
+
+
+def clicks(seconds: float, rate: int, at: tuple[float, ...]) -> np.ndarray:
+    wav = np.zeros(round(seconds * rate), np.float32)
+    for time in at:
+        wav[round(time * rate) : round((time + CLICK) * rate)] = 0.9 * np.sin(np.arange(round(CLICK * rate)))
+    return wav
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [
+        ("a.mkv", "libopus", 48000),
+        ("a.mp4", "libopus", 48000),
+        ("a.ts", "aac", 44100),
+        ("a.mp4", "aac", 48000),
+        ("a.flv", "aac", 44100),
+    ],
+)
+def test_speech_with_lost_packets_keeps_its_length_and_its_times(tmp_path, name, codec, rate):
+    wav = clicks(6.0, rate, (0.5, 5.5))
+    source = recording(tmp_path / name, codec, rate, wav, lambda number: number % 9 == 4)
+    clock = sound_clock(source)
+    heard = read_audio(source, RATE, clock.zero)
+    assert len(heard) / RATE == pytest.approx(6.0, abs=0.1)
+    loud = np.flatnonzero(np.abs(heard) > 0.3) / RATE
+    assert loud.max() == pytest.approx(5.5 + CLICK, abs=0.04)
+    assert len(clock.holes) > 5
+    assert sum(hole.end - hole.start for hole in clock.holes) == pytest.approx(6 / 9, abs=0.15)
+    assert any("holes in the sound" in finding for finding in clock.findings)
+
+
+def test_what_is_encoded_anew_has_no_drift_either(tmp_path):
+    wav = clicks(4.0, 48000, (0.5, 3.5))
+    source = recording(tmp_path / "a.mkv", "libopus", 48000, wav, lambda number: number % 9 == 4)
+    with VideoWriter(tmp_path / "out.mp4", Fraction(25), source) as writer:
+        for n in range(100):
+            writer.write(np.zeros((64, 64, 3), np.uint8), n / 25)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+    assert samples / 48000 == pytest.approx(4.0, abs=0.1)
+    loud = np.flatnonzero(np.abs(read_audio(tmp_path / "out.mp4", RATE)) > 0.3) / RATE
+    assert loud.max() == pytest.approx(3.5 + CLICK, abs=0.04)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.mkv", "aac"), ("a.ts", "mp2"), ("a.mkv", "libopus")])
+def test_plain_files_have_no_findings(tmp_path, name, codec):
+    source = recording(tmp_path / name, codec, 48000, clicks(2.0, 48000, (1.0,)))
+    assert VideoReader(source).clock.findings == []
+
+
+frame_steps = st.lists(st.integers(8, 400), min_size=1, max_size=12)  # milliseconds from picture to picture
+
+
+@settings(deadline=None)
+@given(frame_steps, st.integers(0, 900), st.sampled_from([25.0, 30.0, None]))
+def test_at_every_time_the_picture_is_shown_that_a_player_shows(steps, late, fps):
+    times = np.cumsum([late, *steps]) / 1000
+    shown_from = [0.0, *times[1:].tolist()]
+    clock = Clock(0.0, Span(times[0], times[-1] + 0.04), step=float(np.median(steps)) / 1000).filled(fps)
+    put_out = [
+        (time, number) for number, (start, end) in enumerate(pairwise([*shown_from, times[-1] + 0.04]))
+        for time in clock.times_shown(start, end)
+    ]  # fmt: skip
+    assert put_out[0] == (0.0, 0)
+    assert all(later > earlier for (earlier, _), (later, _) in pairwise(put_out))
+    for time, number in put_out:
+        assert number == np.searchsorted(shown_from, time + 1e-5, side="right") - 1
+    if fps is None:
+        assert [number for _, number in put_out] == list(range(len(shown_from)))
+    elif clock.slow:
+        assert np.allclose([time for time, _ in put_out], np.arange(len(put_out)) / fps)
+    else:
+        assert max((b - a for (a, _), (b, _) in pairwise(put_out)), default=0) <= LONGEST_STEP + 1e-6
+
+
+def video(path, times: list[float], codec: str = "mpeg4"):
+    """Numbered pictures at these times, and sound from 0 on."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        stream.bit_rate = 2_000_000
+        stream.codec_context.time_base = MILLISECONDS
+        sound = out.add_stream("mp2", rate=48000, layout="mono")
+        block = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.int16), format="s16", layout="mono")
+        block.rate, block.pts, block.time_base = 48000, 0, Fraction(1, 48000)
+        out.mux([*sound.encode(block), *sound.encode(None)])
+        for n, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(numbered(n), format="bgr24")
+            frame.pts, frame.time_base = round(time * 1000), MILLISECONDS
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def played(path, seconds: float, fps: float | None = 25.0, **how) -> list[tuple[int, float]]:
+    source = Source(path, FrameTransform(), False, fps)
+    frames = source.play("yuv420p", seconds, **how)
+    return [(number_of(yuv.to_bgr(frame.picture)), round(frame.time, 3)) for frame in frames]
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
+def test_pictures_that_start_late_keep_their_times_and_the_first_is_held_before_them(tmp_path, name):
+    path = video(tmp_path / name, [0.6 + n / 25 for n in range(10)], "libx264" if name == "a.ts" else "mpeg4")
+    clock = VideoReader(path).clock
+    frames = played(path, 1.0)
+    assert len(frames) == pytest.approx(25, abs=1)
+    assert frames[0] == (0, 0.0)
+    for number, time in frames:
+        wanted = max(0, int(np.floor((time - clock.picture.start) * 25 + 0.1)))
+        assert number == pytest.approx(wanted, abs=0)
+    assert "picture starts 0.6" in " ".join(clock.findings)
+
+
+def test_what_follows_the_first_play_is_not_late_again(tmp_path):
+    path = video(tmp_path / "a.mkv", [0.4 + n / 25 for n in range(4)])
+    assert [number for number, time in played(path, 0.85) if time > 0.39] == [0, 1, 2, 3] * 2 + [0, 1, 2, 3][:4]
+
+
+def test_with_no_rate_of_its_own_a_slow_video_keeps_its_frames(tmp_path):
+    path = video(tmp_path / "a.mkv", [0.0, 0.5, 1.0, 1.5])
+    assert played(path, 2.0, None) == [(0, 0.0), (1, 0.5), (2, 1.0), (3, 1.5)]
+
+
+@pytest.mark.parametrize(("rate", "number_at_half"), [(1, 0), (5, 2), (15, 7), (20, 10)])
+def test_a_slow_video_shows_25_pictures_a_second(tmp_path, rate, number_at_half):
+    path = video(tmp_path / "a.mkv", [n / rate for n in range(2 * rate)])
+    frames = played(path, 2.0)
+    assert [time for _, time in frames] == [round(n / 25, 3) for n in range(50)]
+    assert {time: number for number, time in frames}[0.52] == number_at_half
+    clock = VideoReader(path).clock.filled(25.0)
+    assert clock.findings == [f"25 fps from {round(1 / clock.step, 2):g}"]
+    assert 1 / clock.step == pytest.approx(rate, rel=0.02)
+
+
+@pytest.mark.parametrize("rate", [24000 / 1001, 24, 25, 30, 60])
+def test_other_rates_come_out_frame_by_frame(tmp_path, rate):
+    path = video(tmp_path / "a.mkv", [n / rate for n in range(20)])
+    frames = played(path, 19.5 / rate)
+    assert [number for number, _ in frames] == list(range(20))
+    assert [time for _, time in frames] == pytest.approx([n / rate for n in range(20)], abs=0.001)
+
+
+def test_a_variable_rate_is_filled_where_it_is_slow(tmp_path):
+    path = video(tmp_path / "a.mkv", [0.0, 0.04, 0.08, 0.4, 0.44, 0.48])
+    frames = played(path, 0.52)
+    assert [number for number, _ in frames] == [0, 1, *[2] * 8, 3, 4, 5]
+    assert [time for _, time in frames] == pytest.approx([n / 25 for n in range(13)], abs=0.001)
+    assert VideoReader(path).clock.filled(25.0).findings == ["below 24 fps in 1 place"]
+
+
+@pytest.mark.parametrize(("surplus", "extend"), [(0.06, "hold"), (0.45, "hold"), (0.6, "loop")])
+def test_only_sound_that_is_much_longer_extends_the_picture(tmp_path, surplus, extend):
+    path = video(tmp_path / "a.mkv", [n / 25 for n in range(25)])
+    assert Source(path, FrameTransform(), False, 25.0).ending("loop", 1.0 + surplus) == extend
+
+
+def test_pictures_at_a_constant_rate_may_start_before_the_first(tmp_path):
+    reader = VideoReader(video(tmp_path / "a.mkv", [0.2 + n / 25 for n in range(5)]))
+    numbers = [number_of(frame.image) for frame in at_rate(reader.frames(), 25, reader.start - 0.2)]
+    assert numbers == [0] * 5 + [0, 1, 2, 3, 4]
