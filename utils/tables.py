@@ -1,7 +1,7 @@
 """Lists that people write: CSV as any spreadsheet program saves it, or JSON.
 
-    face;audio;outfile
-    "talk, 1.mp4";speech.wav;one.mp4
+face;audio;outfile
+"talk, 1.mp4";speech.wav;one.mp4
 """
 
 import codecs
@@ -31,7 +31,9 @@ def read_table(path: Path, flag: str, needed: tuple[str, ...]) -> list[dict[str,
         text = content.decode("utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig")
         rows = json.loads(text) if path.suffix.lower() == ".json" else _csv_rows(text, f"{flag} {path}", needed)
     except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
-        raise InputError(f"{flag} {path}: is no CSV or JSON file in UTF-8 that can be read ({error}); save it anew") from error
+        raise InputError(
+            f"{flag} {path}: is no CSV or JSON file in UTF-8 that can be read ({error}); save it anew"
+        ) from error
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{flag} {path}: give rows under a line of names, or a JSON list of objects")
     return rows

@@ -29,6 +29,7 @@ GOOD = {
     "clip": "a/b", "problem": None, "frames": 75, "seconds": 3.0, "fps_in": 25.0, "faces": 75, "face_height": 120,
     "sharpness": 180.0, "speech_share": 0.7, "loudness_dbfs": -18.0, "cuts": [], "several_people": 0.0,
     "sound_seconds": 3.0, "damaged_packets": 0, "offset": 0, "confidence": 0.7, "evidence": 8.0,
+    "windows": 69, "findings": [],
 }  # fmt: skip
 
 
@@ -101,7 +102,7 @@ def test_a_usable_clips_verdict_says_what_to_do(changes, said):
     assert judged["sound_offset"] == changes.get("offset", 0)
 
 
-@pytest.mark.parametrize("changes", [{"offset": 7, "evidence": 3.0}, {"problem": "is silent"}])
+@pytest.mark.parametrize("changes", [{"offset": 7, "evidence": 3.0}, {"problem": "is silent"}, {"windows": 1}])
 def test_what_does_not_fit_is_left_out(changes):
     (judged, *_), _ = judge_all([{**GOOD, **changes, "several_people": 0.8}, GOOD, GOOD, GOOD], hparams)
     assert not judged["usable"]

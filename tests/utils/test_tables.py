@@ -8,10 +8,7 @@ from utils.errors import InputError
 from utils.tables import read_table
 
 PLAIN = 'face,audio,pads\n"a, b.mp4",s.wav,0 20 0 0\nc.mp4,t.wav,\n'
-ROWS = [
-    {"face": "a, b.mp4", "audio": "s.wav", "pads": "0 20 0 0"},
-    {"face": "c.mp4", "audio": "t.wav", "pads": ""},
-]
+ROWS = [{"face": "a, b.mp4", "audio": "s.wav", "pads": "0 20 0 0"}, {"face": "c.mp4", "audio": "t.wav", "pads": ""}]
 
 
 def saved(text: str, separator: str = ",", newline: str = "\n") -> str:
@@ -60,6 +57,6 @@ def test_a_list_may_have_one_column(tmp_path):
 def test_what_is_wrong_with_a_table_is_said_by_its_columns(tmp_path, content, said):
     path = tmp_path / "list.csv"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="--jobs .*list.csv: ") as error:
+    with pytest.raises(InputError, match=r"--jobs .*list\.csv: ") as error:
         read_table(path, "--jobs", ("face", "audio"))
     assert said in str(error.value)
