@@ -41,6 +41,9 @@ def test_a_target_that_is_open_elsewhere_leaves_the_finished_file_under_a_second
 
 def test_a_folder_is_claimed_by_one_at_a_time(tmp_path):
     for _ in range(2):
-        with only_user(tmp_path, "--root"), pytest.raises(InputError, match="--root .*: another process works there"):
-            with only_user(tmp_path, "--root"):
-                pass
+        with (
+            only_user(tmp_path, "--root"),
+            pytest.raises(InputError, match=r"--root .*: another process works there"),
+            only_user(tmp_path, "--root"),
+        ):
+            pass
