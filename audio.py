@@ -10,7 +10,7 @@ In training, frame j is shown with the mel that starts one frame earlier, at int
 moment lies inside the 16 columns.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,10 +23,18 @@ from hparams import HParams, hparams
 from media.sound import read_audio
 
 MEL_BLOCK = 4096  # columns transformed at once, which bounds the memory of a long recording
+FRAME_BLOCK = 1024  # 50 ms of sound measured at once, likewise
 SILENCE_DBFS = -60.0
 STEADY_DB = 4.0
 SPEECH_FLOOR_DBFS = -50.0
 SPEECH_RANGE_DB = 25.0  # between loud and soft parts of speech
+SPEECH_DBFS = -20.0  # root mean square over speech that networks are shown: the middle of what they were trained on
+QUIET_DB = 6.0  # below that; what is less quiet, and what is louder, stays as it is
+MOST_RAISED_DB = 40.0  # what is softer than this makes up for is what another track or a codec left
+VOICED_LAGS = 1 / 400, 1 / 70  # seconds: periods of voices
+VOICED_FROM_HZ = 150.0  # rumble, which has its energy below, can look periodic
+VOICED = 0.4  # of 1: the correlation of 50 ms of sound with itself a period later
+VOICED_SHARE = 0.05  # of the loud parts; speech has 0.17 to 0.8, under white noise 10 dB softer 0.11; noise has 0.01
 
 
 def load_wav(path: str | Path, sr: int) -> np.ndarray:
@@ -105,13 +113,19 @@ def dub_mel_start(time: float, columns: int, hp: HParams = hparams, published: b
 
 def frame_powers(blocks: Iterable[np.ndarray], hp: HParams = hparams) -> np.ndarray:
     """Mean square of every whole 50 ms of sound that comes in blocks of any length, float32 [n]."""
-    size, rest, powers = hp.win_size, np.zeros(0, np.float32), []
+    powers = [np.mean(np.square(frames), axis=1) for frames in _whole_frames(blocks, hp)]
+    return np.concatenate(powers) if powers else np.zeros(0, np.float32)
+
+
+def _whole_frames(blocks: Iterable[np.ndarray], hp: HParams) -> Iterator[np.ndarray]:
+    """The sound in whole frames of 50 ms, so many at once: float32 [n, win_size]."""
+    size, rest = hp.win_size, np.zeros(0, np.float32)
     for block in blocks:
         rest = np.concatenate((rest, block))
-        whole = len(rest) // size * size
-        powers.append(np.mean(np.square(rest[:whole].reshape(-1, size)), axis=1))
-        rest = rest[whole:]
-    return np.concatenate(powers) if powers else np.zeros(0, np.float32)
+        whole = len(rest) // size
+        for first in range(0, whole, FRAME_BLOCK):
+            yield rest[first * size : min(first + FRAME_BLOCK, whole) * size].reshape(-1, size)
+        rest = rest[whole * size :]
 
 
 def loudness_dbfs(powers: np.ndarray) -> float:
@@ -127,6 +141,57 @@ def speech_problem(powers: np.ndarray) -> str | None:
     levels = 10 * np.log10(powers + 1e-12)
     spread = float(np.subtract(*np.percentile(levels, [95, 5])))
     return f"keeps one level (within {spread:.1f} dB), as speech never does" if spread < STEADY_DB else None
+
+
+def speech_gain(powers: np.ndarray, blocks: Iterable[np.ndarray], hp: HParams = hparams) -> float:
+    """Decibels by which quiet speech is to be raised for a network to hear it as in training; 0.0 for speech of usual
+    level or louder, and for what has no voice in it.
+
+    powers: frame_powers of the sound; blocks: the sound, float32 [n] of any length, read where it is quiet alone.
+    A generator moves the mouth less the quieter the speech is; speech louder than SPEECH_DBFS does no harm.
+    """
+    if not len(powers) or speech_problem(powers / max(float(powers.mean()), 1e-12)):  # at any level: a hum, or nothing
+        return 0.0
+    levels = 10 * np.log10(powers + 1e-12)
+    loud = levels > np.percentile(levels, 95) - SPEECH_RANGE_DB
+    level = loudness_dbfs(powers[loud])
+    if level > SPEECH_DBFS - QUIET_DB or _voiced(blocks, hp)[loud].mean() < VOICED_SHARE:
+        return 0.0
+    return min(SPEECH_DBFS - level, MOST_RAISED_DB)
+
+
+def amplified(wav: np.ndarray, decibels: float) -> np.ndarray:
+    """Sound at another level; itself at 0.0."""
+    return wav * np.float32(10 ** (decibels / 20)) if decibels else wav
+
+
+def amplified_powers(powers: np.ndarray, decibels: float) -> np.ndarray:
+    """The frame_powers of amplified sound."""
+    return powers * np.float32(10 ** (decibels / 10)) if decibels else powers
+
+
+def raised_in_words(decibels: float) -> list[str]:
+    """What there is to say of speech_gain, none or one."""
+    return [f"speech raised by {decibels:.0f} dB"] if decibels else []
+
+
+def _voiced(blocks: Iterable[np.ndarray], hp: HParams) -> np.ndarray:
+    """Which of the frame_powers of this sound have the period of a voice: bool [n]."""
+    shortest, longest = (round(lag * hp.sample_rate) for lag in VOICED_LAGS)
+    window = np.hanning(hp.win_size).astype(np.float32)
+    count = 2 * hp.win_size  # of the transform, so that lags do not wrap around
+    own = np.fft.irfft(np.abs(np.fft.rfft(window, count)) ** 2)[shortest : longest + 1]
+    lowest = round(VOICED_FROM_HZ * count / hp.sample_rate)
+    voiced = [np.zeros(0, bool)]
+    for frames in _whole_frames(blocks, hp):
+        emphasised = frames.copy()
+        emphasised[:, 1:] -= hp.preemphasis * frames[:, :-1]
+        spectra = np.abs(np.fft.rfft(emphasised * window, count)) ** 2
+        spectra[:, :lowest] = 0
+        correlation = np.fft.irfft(spectra)
+        periodic = correlation[:, shortest : longest + 1] / own * np.square(window).sum()
+        voiced.append(periodic.max(axis=1) > VOICED * correlation[:, 0])
+    return np.concatenate(voiced)
 
 
 def speech_frames(powers: np.ndarray) -> np.ndarray:

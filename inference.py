@@ -70,6 +70,8 @@ def demonstrate(options: Options) -> None:
 def say(record: Record) -> None:
     unchanged = f", {record.unchanged} left unchanged" if record.unchanged else ""
     print(f"{record.outfile}: {record.frames} frames{unchanged}")
+    if record.findings:
+        print(f"found: {', '.join(record.findings)}")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -17,6 +17,7 @@ training. Under torchrun the videos are shared among the processes, on one machi
 """
 
 import argparse
+from contextlib import ExitStack
 
 from hparams import hparams
 from preprocessing.options import PreprocessingOptions
@@ -25,7 +26,7 @@ from preprocessing.survey import clip_folders, load_expert, record_of, survey
 from preprocessing.workers import make_clips
 from utils import cli, distributed
 from utils.devices import Precision, pick_device
-from utils.files import writable_folder
+from utils.files import only_user, writable_folder
 from utils.options import from_args
 
 
@@ -35,16 +36,17 @@ def main(args: argparse.Namespace) -> int:
     device = pick_device(distributed.init_processes(options.device))
     share = slice(distributed.rank(), None, distributed.world_size())
     writable_folder(options.filelists_dir, "--filelists_dir")
-    if options.report_only:
-        records = [record_of(folder, root, hp) for folder in clip_folders(root)[share]]
+    folders = clip_folders(root)[share] if options.report_only else []
+    jobs = [] if options.report_only else plan_jobs(options, hp)[share]
+    writable_folder(root, "--preprocessed_root")
+    with ExitStack() as held:
+        with distributed.main_first():
+            if distributed.is_main():
+                held.enter_context(only_user(root, "--preprocessed_root"))
         expert = load_expert(options.syncnet_checkpoint_path, Precision("auto", device))
-    else:
-        jobs = plan_jobs(options, hp)[share]
-        writable_folder(root, "--preprocessed_root")
-        expert = load_expert(options.syncnet_checkpoint_path, Precision("auto", device))
-        records = make_clips(jobs, options)
-    code = survey(records, options, expert, hp)
-    distributed.destroy_processes()
+        made = [record_of(folder, root, hp) for folder in folders] if options.report_only else make_clips(jobs, options)
+        code = survey(made, options, expert, hp)
+        distributed.destroy_processes()  # once all have come this far
     return code
 
 

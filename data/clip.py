@@ -20,17 +20,18 @@ from media.reader import read_image
 from utils.errors import InputError
 from utils.files import atomic_write, write_text
 
-FORMAT = 1
+FORMAT = 2  # of the caches
 RECORD_TYPES: dict[str, Any] = {  # of what clip.json holds
     "problem": (str, type(None)), "frames": (int,), "seconds": (int, float), "faces": (int,), "face_height": (int,),
     "sound_offset": (int,), "cuts": (list,), "origin": (dict,), "speech_share": (int, float), "fps_in": (int, float),
+    "findings": (list,),
 }  # fmt: skip
 
 
 class Clip:
-    """faces: uint8 [N, S, S, 3] BGR, one row per frame with a face; mel: float32 [columns, num_mels];
-    frames: int64 [N], the frame numbers of the rows, ascending; times: int64 [N], the same in the sound's time, where
-    the sound is early or late; cuts: frame numbers that begin a new shot."""
+    """faces: uint8 [N, S, S, 3] BGR, one row per frame with a face; mel: float32 [columns, num_mels] of
+    the sound, quiet speech raised; frames: int64 [N], the frame numbers of the rows, ascending; times: int64 [N], the
+    same in the sound's time, where the sound is early or late; cuts: frame numbers that begin a new shot."""
 
     def __init__(self, folder: Path, hp: HParams) -> None:
         self.folder = folder
@@ -139,6 +140,7 @@ def _make(folder: Path, pictures: list[tuple[int, os.DirEntry]], sound: Path, or
     wav = audio.load_wav(sound, hp.sample_rate)
     if len(wav) < hp.n_fft:
         raise InputError(f"{sound}: lasts {len(wav) / hp.sample_rate:.2f} s, too short to train on")
+    wav = audio.amplified(wav, audio.speech_gain(audio.frame_powers([wav], hp), [wav], hp))
     try:
         with atomic_write(folder / "mel.npy") as temporary:
             np.save(temporary, audio.melspectrogram(wav, hp).T)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from audio import raised_in_words
 from dubbing.faces import FaceRegions, find_regions
 from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
@@ -54,7 +55,7 @@ class Dubber:
         face, audio = Path(face), Path(audio)
         outfile = output_path(face, audio, Path(outfile), options)
         with timer("speech"):
-            speech = load_speech(audio, options.audio_stream, options.silence == "rest", hp)
+            speech = load_speech(audio, options.audio_stream, options.silence == "rest", hp, options.level == "keep")
             monitor = SyncMonitor(networks.expert, speech.mel) if networks.expert else None
         source = Source(face, options.transform, options.static, options.frame_rate)
         encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
@@ -110,6 +111,7 @@ class Dubber:
             encoder=encoding.encoder,
             options=encoding.options,
             speech_seconds=round(speech.seconds, 3),
+            findings=[*getattr(source.reader, "findings", []), *raised_in_words(speech.raised)],
             preview_seconds=options.preview,
             frames=sum(counts.values()),
             **counts,

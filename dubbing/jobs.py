@@ -4,16 +4,15 @@ face,audio,outfile,pads
 talk.mp4,speech.wav,one.mp4,0 20 0 0
 """
 
-import csv
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dubbing.options import Options
 from media import codecs
 from utils.errors import InputError
 from utils.files import writable_folder
 from utils.options import changed
+from utils.tables import read_table
 
 PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine"}
 NO_PATHS = ("auto", "off")  # values of --refine
@@ -36,10 +35,10 @@ def read_jobs(path: Path, options: Options, outfile: Path) -> list[Job]:
     """
     folder = outfile.parent if outfile.suffix else outfile
     jobs = []
-    for number, row in enumerate(_rows(path), 1):
+    for number, row in enumerate(read_table(path, "--jobs", ("face", "audio")), 1):
         given = {name: value for name, value in row.items() if value is not None and str(value).strip() != ""}
-        if None in row or not given.get("face") or not given.get("audio"):
-            raise InputError(f"--jobs {path}: job {number} lacks face or audio, or has more values than names")
+        if not given.get("face") or not given.get("audio"):
+            raise InputError(f"--jobs {path}: job {number} lacks face or audio")
         for name in PATHS & given.keys():
             written = str(given[name]).strip()
             given[name] = written if written in NO_PATHS else path.parent / written
@@ -56,19 +55,6 @@ def read_jobs(path: Path, options: Options, outfile: Path) -> list[Job]:
             raise InputError(f"--jobs {path}: another job {used[place]} {job.outfile}; give each an outfile of its own")
         used[place] = "writes"
     return jobs
-
-
-def _rows(path: Path) -> list[dict[Any, Any]]:
-    if not path.is_file():
-        raise InputError(f"--jobs {path}: no such file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = json.loads(text) if path.suffix.lower() == ".json" else list(csv.DictReader(text.splitlines()))
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
-        raise InputError(f"--jobs {path}: is no CSV or JSON file that can be read ({error})") from error
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"--jobs {path}: give rows under a line of names, or a JSON list of objects")
-    return rows
 
 
 def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:

@@ -60,6 +60,10 @@ class Options(CommonOptions):
     )  # fmt: skip
     occlusion: bool = option("what covers the mouth stays in front of it; profile views stay as they are", False)
     silence: str = option("a resting mouth, or what the network makes of it", "rest", choices=("rest", "model"))
+    level: str = option(
+        "raise quiet speech, for what the networks hear alone, or keep it, as the published code does", "auto",
+        choices=("auto", "keep"),
+    )  # fmt: skip
     audio_stream: int | None = option(
         "sound track of the speech's file, from 0; else the best", None, metavar="N", minimum=0
     )

@@ -34,7 +34,8 @@ class Record:
     refiner: its file, the size of its faces, where its references came from and how many frames were refined; frames,
     and of these dubbed, interpolated (between two detections) and unchanged (no face, or nothing of it to be dubbed);
     occlusion: with --occlusion, whether covered and turned faces could be told; occluded, turned: frames in which
-    something covers the mouth, or it fades to the source as the head is turned to the side; ranges: the times of each
+    something covers the mouth, or it fades to the source as the head is turned to the side; findings: what was found in
+    the files and changed for the dub, in words; ranges: the times of each
     state in seconds; sync: offset, LSE-D and LSE-C as evaluate.py gives them, None where nothing could be scored; busy:
     seconds that each stage worked, which overlap.
     """
@@ -56,6 +57,7 @@ class Record:
     encoder: str
     options: dict[str, str]
     speech_seconds: float
+    findings: list[str]
     preview_seconds: float | None
     frames: int
     dubbed: int

@@ -22,24 +22,28 @@ class Speech(NamedTuple):
     seconds: float
     silent: float  # share of the time in which the mouth rests
     clock: Clock  # of its file
+    raised: float  # decibels by which it is louder in the mel than in the file
 
 
-def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams) -> Speech:
-    """Speech of any media file, from its zero. With `rest` silence becomes that of a quiet room: lowest mel values."""
+def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams, keep_level: bool = False) -> Speech:
+    """Speech of any media file, from its zero, raised where it is quiet unless keep_level. With `rest` its silence
+    becomes that of a quiet room: the lowest mel values."""
     clock = sound_clock(path, stream)
     wav = read_audio(path, hp.sample_rate, clock.zero, stream)
     seconds, least = len(wav) / hp.sample_rate, hp.mel_window / hp.mel_columns_per_second
     if seconds < least:
         raise InputError(f"--audio {path}: lasts {seconds:.2f} s; at least {least:.1f} s of speech are needed")
     powers = audio.frame_powers([wav], hp)
+    raised = 0.0 if keep_level else audio.speech_gain(powers, [wav], hp)
+    powers = audio.amplified_powers(powers, raised)
     problem = audio.speech_problem(powers)
     if problem:
         raise InputError(f"--audio {path}: {problem}; give a file with speech")
-    mel = audio.melspectrogram(wav, hp)
+    mel = audio.melspectrogram(audio.amplified(wav, raised), hp)
     if not rest:
-        return Speech(mel, seconds, 0.0, clock)
+        return Speech(mel, seconds, 0.0, clock, raised)
     gate = speech_gate(powers, mel.shape[1], hp)
-    return Speech(fade_silence(mel, gate, hp), seconds, float((gate == 0).mean()), clock)
+    return Speech(fade_silence(mel, gate, hp), seconds, float((gate == 0).mean()), clock, raised)
 
 
 def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:

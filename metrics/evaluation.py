@@ -1,6 +1,5 @@
 """Scores of several videos, and of a generator, as evaluate.py writes them."""
 
-import csv
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from models.checkpoint import load_network
 from models.published import BUNDLED_EXPERT, default_scorers
 from utils.devices import Precision, channels_last, pick_device
 from utils.errors import InputError
+from utils.tables import read_table
 
 
 class Pair(NamedTuple):
@@ -70,19 +70,18 @@ def find_pairs(options: EvaluationOptions) -> list[Pair]:
 
 
 def read_list(path: Path) -> list[Pair]:
-    """Rows of a CSV file with a head; names in it are relative to its folder."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"--list {path}: is no CSV file in UTF-8") from error
-    if not rows or not rows[0].get("video"):
-        raise InputError(f"--list {path}: needs a first line `video,audio,reference` and a video in every other")
+    """Rows of a list; names in it are relative to its folder."""
 
     def named(row: dict, column: str) -> Path | None:
-        return path.parent / row[column] if row.get(column) else None
+        return path.parent / str(row[column]) if row.get(column) else None
 
-    return [Pair(path.parent / row["video"], named(row, "audio"), named(row, "reference")) for row in rows]
+    pairs = []
+    for number, row in enumerate(read_table(path, "--list", ("video",)), 1):
+        video = named(row, "video")
+        if video is None:
+            raise InputError(f"--list {path}: row {number} lacks a video")
+        pairs.append(Pair(video, named(row, "audio"), named(row, "reference")))
+    return pairs
 
 
 def means(results: list[dict]) -> list[dict]:

@@ -74,8 +74,10 @@ class Expert:
         return embed_in_batches(self.network.embed_faces, inputs, starts, self.precision)
 
     def embed_audio(self, wav: np.ndarray) -> torch.Tensor:
-        """float [samples] at hp.sample_rate -> float32 [F, D], for windows that start at frames 0 to F-1."""
-        return self.embed_mel(audio.melspectrogram(wav, self.hp))
+        """float [samples] at hp.sample_rate -> float32 [F, D], for windows that start at frames 0 to F-1. Quiet speech
+        is raised, as it is for a dub."""
+        gain = audio.speech_gain(audio.frame_powers([wav], self.hp), [wav], self.hp)
+        return self.embed_mel(audio.melspectrogram(audio.amplified(wav, gain), self.hp))
 
     def embed_mel(self, mel: np.ndarray) -> torch.Tensor:
         """mel: float32 [num_mels, columns] -> float32 [F, D], for windows that start at frames 0 to F-1."""
@@ -127,7 +129,7 @@ class PublishedSyncNet:
         return embed_in_batches(self.network.embed_faces, inputs, starts, self.precision)
 
     def embed_audio(self, wav: np.ndarray) -> torch.Tensor:
-        """As Expert.embed_audio."""
+        """As Expert.embed_audio, at the level that the sound has, so that numbers are those of the papers."""
         columns = mfcc(wav)
 
         def inputs(starts: Sequence[int]) -> torch.Tensor:

@@ -13,7 +13,7 @@ class EvaluationOptions(CommonOptions):
     """What is scored: one video, a folder or a list of videos, or a generator on preprocessed clips."""
 
     video: Path | None = option("a video, or a folder of videos", None)
-    list: Path | None = option("videos with their sounds and references", None, metavar="CSV")
+    list: Path | None = option("CSV or JSON list of videos with their sounds and references", None)
     audio: Path | None = option("sound to compare with, from its start on; else the video's own", None)
     reference: Path | None = option("what the video should look like: the original", None)
     generator: Path | None = option("score these generator weights, on the clips of --data_root", None)

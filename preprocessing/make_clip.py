@@ -48,8 +48,10 @@ class ClipMaker:
     """What one worker process keeps from clip to clip.
 
     counter: a shared number of frames seen so far (multiprocessing.Value); stop: a shared flag that an interrupt
-    sets, without a lock that a killed worker could take with it.
+    sets, without a lock that a killed worker could take with it. part: the folder that the clip at hand is made in.
     """
+
+    part: Path | None = None
 
     def __init__(self, detector_name: str, device: str, threads: int, counter: Any, stop: Any) -> None:
         self.detector = build_detector(detector_name, device, threads)
@@ -87,10 +89,13 @@ class ClipMaker:
         part = job.folder.with_name(f".{job.folder.name}.part")
         remove_clip(part)  # of an interrupted run
         part.mkdir(parents=True)
+        self.part = part
         try:
             sizes = self._write_faces(job, reader, track, part)
-            sound_seconds, powers = write_sound(job, reader.start, len(track.found), part / "audio.wav")
-            record = describe(job, reader, track, sizes, sound_seconds, powers)
+            sound_seconds = write_sound(job, reader.start, len(track.found), part / "audio.wav")
+            powers, raised = hear(part / "audio.wav", job.hp)
+            record = describe(job, reader, track, sizes, sound_seconds) | {"problem": audio.speech_problem(powers)}
+            record |= {"findings": [*getattr(reader, "findings", []), *audio.raised_in_words(raised)]}
             record |= {"cuts": cuts, "several_people": round(several_people(detections), 3)}
             write_json(part / "clip.json", record)
             remove_clip(job.folder)
@@ -138,8 +143,8 @@ def remove_clip(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def write_sound(job: Job, start: float, frames: int, path: Path) -> tuple[float, np.ndarray]:
-    """Write the sound from time `start` for as long as the frames last; returns its own length and its frame powers."""
+def write_sound(job: Job, start: float, frames: int, path: Path) -> float:
+    """Write the sound from time `start` for as long as the frames last; returns its own length in seconds."""
     wanted = round(frames / job.hp.fps * job.hp.sample_rate)
     written = 0
     with soundfile.SoundFile(path, "w", job.hp.sample_rate, channels=1, subtype="PCM_16", format="WAV") as wav:
@@ -150,20 +155,24 @@ def write_sound(job: Job, start: float, frames: int, path: Path) -> tuple[float,
             if written == wanted:
                 break
         wav.write(np.zeros(wanted - written, np.float32))
-    powers = audio.frame_powers(soundfile.blocks(path, blocksize=65536, dtype="float32"), job.hp)
-    return written / job.hp.sample_rate, powers
+    return written / job.hp.sample_rate
 
 
-def describe(
-    job: Job, reader: VideoReader, track: Track, sizes: list[int], sound_seconds: float, powers: np.ndarray
-) -> dict:
-    """What clip.json says: what was found; verdicts.py says what it means."""
-    problem = audio.speech_problem(powers)
-    if problem is None and longest_run(track.found) <= job.hp.window_frames:
-        problem = f"no {job.hp.window_frames + 1} frames in a row with a face"
+def hear(path: Path, hp: HParams) -> tuple[np.ndarray, float]:
+    """The audio.frame_powers of a clip's sound as networks hear it, and the decibels by which it is raised for that."""
+    powers = audio.frame_powers(_blocks(path), hp)
+    raised = audio.speech_gain(powers, _blocks(path), hp)
+    return audio.amplified_powers(powers, raised), raised
+
+
+def _blocks(path: Path) -> Iterator[np.ndarray]:
+    return soundfile.blocks(path, blocksize=65536, dtype="float32")
+
+
+def describe(job: Job, reader: VideoReader, track: Track, sizes: list[int], sound_seconds: float) -> dict:
+    """What clip.json says of the pictures: what was found; verdicts.py says what it means."""
     return {
         "clip": job.clip,
-        "problem": problem,
         "frames": len(track.found),
         "seconds": round(len(track.found) / job.hp.fps, 3),
         "fps_in": round(float(reader.rate), 3),
@@ -175,9 +184,3 @@ def describe(
         "damaged_packets": reader.damaged_packets,
         "origin": job.origin(),
     }
-
-
-def longest_run(found: np.ndarray) -> int:
-    """The most frames in a row with a face."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], found.astype(np.int8), [0]))))
-    return int((edges[1::2] - edges[0::2]).max(initial=0))

@@ -27,6 +27,7 @@ COLUMNS = {
     "speech": lambda r: f"{r['speech_share']:.0%}",
     "cuts": lambda r: str(len(r["cuts"])) if "cuts" in r else "",
     "offset": lambda r: f"{r['offset']:+d} ({r['confidence']:.2f})" if r.get("offset") is not None else "",
+    "found": lambda r: ", ".join(r.get("findings", [])),
     "verdict": lambda r: r["verdict"],
 }  # fmt: skip
 

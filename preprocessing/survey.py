@@ -8,18 +8,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
 import audio
 from data import filelists
 from data.clip import Clip, read_record
+from data.dataset import GeneratorWindows
 from hparams import HParams
 from media.reader import read_image
 from metrics.experts import Expert
 from metrics.sync_offset import score_distances
 from models.published import PUBLISHED_EXPERT
 from preprocessing import report
+from preprocessing.make_clip import hear
 from preprocessing.options import PreprocessingOptions
 from preprocessing.verdicts import judge_all
 from utils import distributed
@@ -109,17 +110,19 @@ def survey(records: list[dict], options: PreprocessingOptions, expert: Expert | 
 
 
 def measure(record: dict, folder: Path, expert: Expert | None, hp: HParams) -> dict:
-    """The record with the clip's sharpness, loudness, speech and, by an expert, the sound's offset; a clip that cannot
-    be read has nothing but a problem."""
+    """The record with the clip's sharpness, loudness, speech, training windows and, by an expert, the sound's offset; a
+    clip that cannot be read has nothing but a problem."""
     try:
         clip = Clip(folder, hp)
     except InputError as error:
         return {"clip": record["clip"], "problem": str(error)}
-    powers = audio.frame_powers(soundfile.blocks(folder / "audio.wav", blocksize=65536, dtype="float32"), hp)
+    powers, raised = hear(folder / "audio.wav", hp)
     measured = {
         "sharpness": round(sharpness(clip.faces[:: max(1, len(clip.faces) // PICTURES)]), 1),
-        "loudness_dbfs": round(audio.loudness_dbfs(powers), 1),
+        "loudness_dbfs": round(audio.loudness_dbfs(powers) - raised, 1),
         "speech_share": round(audio.speech_share(powers), 3),
+        "windows": len(clip.window_rows(hp, GeneratorWindows.per_frame_mels)),
+        "findings": record.get("findings", audio.raised_in_words(raised)),
     }
     return record | measured | (_offset(clip, expert, hp) if expert else {})
 

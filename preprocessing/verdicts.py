@@ -1,5 +1,6 @@
 """What the facts about a clip mean: whether it can be trained on, and what its owner can do about it."""
 
+from data.dataset import GeneratorWindows
 from hparams import HParams
 from metrics.sync_offset import TRUSTED_EVIDENCE
 
@@ -32,6 +33,7 @@ def _tells_offset(record: dict) -> bool:
 def _judge(record: dict, knows: bool, hp: HParams) -> dict:
     """knows: whether the expert knows such faces, so that its offsets are used."""
     problem, remarks = record["problem"], _remarks(record, hp) if "frames" in record else []
+    problem = problem or _too_short(record, hp)
     far = knows and _tells_offset(record) and abs(record["offset"]) >= FAR
     correct = far and record["evidence"] >= TRUSTED_EVIDENCE
     if far and not correct:
@@ -44,6 +46,17 @@ def _judge(record: dict, knows: bool, hp: HParams) -> dict:
         )
     verdict = "; ".join([problem or "ok", *remarks])
     return {**record, "usable": problem is None, "verdict": verdict, "sound_offset": offset}
+
+
+def _too_short(record: dict, hp: HParams) -> str | None:
+    """A clip is used as the trainings use it: where it has the windows that they draw from it."""
+    windows, needed = record.get("windows", GeneratorWindows.needed), GeneratorWindows.needed
+    if windows >= needed:
+        return None
+    return (
+        f"too short: {windows} training windows ({hp.window_frames} frames in a row with a face, and their sound), "
+        f"{needed} are needed"
+    )
 
 
 def _remarks(record: dict, hp: HParams) -> list[str]:

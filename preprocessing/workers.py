@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +21,8 @@ from preprocessing.options import PreprocessingOptions
 from preprocessing.plan import finished
 from utils import distributed
 from utils.errors import InputError
+
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 def make_clips(jobs: list[Job], options: PreprocessingOptions) -> list[dict]:
@@ -62,10 +66,10 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C comes after the block, and never to the processes that are started in it: while these import they could
-    only print a traceback. Not on Windows, where signals cannot be blocked."""
+    """Stop signals come after the block, and to the processes that are started in it when they have imported: till then
+    these could only print a traceback. Not on Windows, where signals cannot be blocked."""
     mask = getattr(signal, "pthread_sigmask", None)
-    before = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else None
+    before = mask(signal.SIG_BLOCK, STOP_SIGNALS) if mask else None
     try:
         yield
     finally:
@@ -81,6 +85,10 @@ _failure = ""  # why there is none
 def _start_worker(detector: str, devices: Any, threads: int, counter: Any, stop: Any) -> None:
     global _maker, _failure
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process gets Ctrl-C and sets `stop`
+    signal.signal(signal.SIGTERM, _leave)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    threading.Thread(target=_leave_with_parent, args=[threading.get_ident()], daemon=True).start()
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     device = devices.get()
@@ -88,6 +96,25 @@ def _start_worker(detector: str, devices: Any, threads: int, counter: Any, stop:
         _maker = ClipMaker(detector, device, threads, counter, stop)
     except Exception as error:  # raised here it would look like a process that died
         _failure = f"a worker on {device} cannot start: {type(error).__name__}: {error}"
+
+
+def _leave(*_: Any) -> None:
+    """End this worker at once and leave nothing of the clip at hand."""
+    if _maker and _maker.part:
+        shutil.rmtree(_maker.part, ignore_errors=True)
+    os._exit(1)  # what else would end it waits for the main process, or prints a traceback
+
+
+def _leave_with_parent(worker: int) -> None:
+    """Wait for the main process to end, however it does: a worker by itself would wait for jobs for ever. worker: the
+    thread that may have a clip at hand."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(worker, signal.SIGTERM)
+    else:
+        _leave()
 
 
 def _work(job: Job) -> dict:

@@ -53,3 +53,43 @@ def test_quiet_noise_is_no_speech_however_it_varies():
     powers = 10 ** (levels / 10)
     assert not audio.speech_frames(powers).any()
     assert audio.speech_frames(powers * 1000).sum() == 40  # 30 dB louder: all but the softest
+
+
+def gain(wav: np.ndarray) -> float:
+    wav = wav.astype(np.float32)
+    return audio.speech_gain(audio.frame_powers([wav]), [wav])
+
+
+def test_quiet_speech_is_raised_to_one_level_and_other_speech_is_not_touched():
+    wav = audio.load_wav(SPEECH, RATE)
+    powers = audio.frame_powers([wav])
+    level = audio.loudness_dbfs(powers[audio.speech_frames(powers)])
+    for attenuation in (-8, -5, 0, 5):  # decibels; the first two are louder
+        assert audio.amplified(wav, gain(wav * 10 ** (-attenuation / 20))) is wav
+    for attenuation in (7, 12, 25, 35):
+        raised = gain(wav * 10 ** (-attenuation / 20))
+        assert level - attenuation + raised == pytest.approx(audio.SPEECH_DBFS, abs=0.1)
+    assert gain(wav * 1e-5) == audio.MOST_RAISED_DB
+
+
+def test_the_level_of_speech_does_not_depend_on_blocks_or_on_the_silence_around_it():
+    wav = audio.load_wav(SPEECH, RATE) * np.float32(0.03)
+    blocks = np.array_split(wav, 37)
+    assert audio.speech_gain(audio.frame_powers(blocks), blocks) == gain(wav)
+    assert gain(np.concatenate([np.zeros(4 * RATE), wav])) == pytest.approx(gain(wav), abs=0.5)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.5, 1.0, 1.5], ids=["white", "pink", "brown", "rumble"])
+def test_noise_is_never_raised_however_it_varies(tilt):
+    rng = np.random.default_rng(0)
+    spectrum = np.fft.rfft(rng.standard_normal(8 * RATE))
+    noise = np.fft.irfft(spectrum * np.maximum(np.arange(len(spectrum)) / 8, 20.0) ** -tilt)
+    gusts = np.repeat(rng.uniform(0.03, 1, 80), RATE // 10)
+    assert gain(noise / np.abs(noise).max() * 0.01) == gain(noise / np.abs(noise).max() * 0.01 * gusts) == 0.0
+
+
+def test_clicks_hum_and_nothing_are_not_raised():
+    clicks = 1e-5 * np.random.default_rng(0).standard_normal(2 * RATE)
+    clicks[::4000] += 0.01
+    hum = 0.003 * sum(np.sin(np.arange(2 * RATE) * 2 * np.pi * 50 * k / RATE) / k for k in (1, 2, 3, 5))
+    assert gain(clicks) == gain(hum) == gain(np.zeros(RATE)) == gain(np.zeros(0)) == 0.0

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from utils.errors import InputError
+from utils.errors import InputError, warn
 
 BLOCK = 1 << 20  # bytes
+LOCK = ".lock"  # in a folder that one process works in
 
 
 @contextmanager
@@ -67,6 +69,23 @@ def writable_folder(folder: Path, flag: str) -> Path:
     except OSError as error:
         raise InputError(f"{flag} {folder}: cannot write there ({error.strerror}); give another folder") from error
     return folder
+
+
+@contextmanager
+def only_user(folder: Path, flag: str) -> Iterator[None]:
+    """Within the block no other process can enter one for this folder: it gets InputError. The system ends the claim
+    with the process, however that ends. flag: what the folder was given by."""
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"{flag} {folder}: another process works there; wait till it ends, or give another") from error
+    except NotImplementedError:  # some network file systems
+        warn(f"{flag} {folder}: cannot be locked on this file system; let no second process work there")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def folders_below(root: Path) -> Iterator[Path]:

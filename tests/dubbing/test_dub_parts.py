@@ -256,6 +256,23 @@ def test_the_mouth_rests_in_silence_and_not_in_short_pauses(tmp_path):
     assert np.abs(np.diff(fade_silence(np.zeros((80, 3)), np.array([0, 0.5, 1]), hparams)[0])).max() == 2
 
 
+def test_quiet_speech_is_heard_as_if_it_were_not_quiet_unless_its_level_is_kept(tmp_path):
+    wav = audio.load_wav(SPEECH, RATE)[RATE : 3 * RATE]
+    pause = np.random.default_rng(0).normal(0, 1e-3, RATE).astype(np.float32)
+    for name, level in (("plain", 1.0), ("quiet", 0.03)):  # 30 dB
+        soundfile.write(tmp_path / f"{name}.wav", np.concatenate([wav, pause, wav]) * level, RATE, subtype="FLOAT")
+    plain, quiet = (load_speech(tmp_path / f"{name}.wav", None, True, hparams) for name in ("plain", "quiet"))
+    assert plain.raised == 0.0
+    assert quiet.raised == pytest.approx(30, abs=2)
+    assert quiet.silent == pytest.approx(plain.silent, abs=0.02)  # the silence detector's floor follows
+    spoken = slice(16, 120)
+    difference = 8 / 100 * (quiet.raised + 20 * np.log10(0.03))  # of the mels' -4..4
+    assert np.abs(quiet.mel[:, spoken] - plain.mel[:, spoken] - difference).mean() < 0.05
+    kept = load_speech(tmp_path / "quiet.wav", None, False, hparams, keep_level=True)
+    assert kept.raised == 0.0
+    assert np.array_equal(kept.mel, audio.melspectrogram(audio.load_wav(tmp_path / "quiet.wav", RATE)))
+
+
 def test_speech_that_starts_late_in_its_file_is_silent_till_then(tmp_path):
     wav = audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE]
     soundfile.write(tmp_path / "a.wav", wav, RATE)

@@ -337,7 +337,7 @@ def test_jobs_fail_alone_and_share_the_networks(script, generator, talking, spee
     assert (tmp_path / "3.mp4").exists()
     for name, content, said in [
         ("empty.csv", "face,audio\n", "give rows"),
-        ("short.csv", "face\nx\n", "job 1 lacks face or audio"),
+        ("short.csv", "face\nx\n", "has the columns face; give a first line that names audio too"),
         ("broken.json", "[1", "is no CSV or JSON"),
     ]:
         (tmp_path / name).write_text(content, encoding="utf-8")

@@ -237,3 +237,19 @@ def test_clicks_stay_where_they_were_in_the_sound(dub, speech, tmp_path):
     assert dub(*BOX, "--audio", tmp_path / "click.wav").code == 0
     heard = read_audio(tmp_path / "out.mp4", RATE)
     assert np.argmax(np.abs(heard) > 0.6) / RATE == pytest.approx(0.5, abs=0.003)
+
+
+def test_quiet_speech_is_raised_for_the_network_alone_and_the_record_says_so(dub, speech, tmp_path):
+    wav = audio.load_wav(speech, RATE)
+    soundfile.write(tmp_path / "quiet.wav", wav * 0.03, RATE)
+    flags = ["--audio", tmp_path / "quiet.wav", "--preview", 0.4, "--box", 57, 177, 178, 273, "--outfile"]
+    result = dub(*flags, tmp_path / "auto.mp4")
+    record = json.loads((tmp_path / "auto.mp4.json").read_text(encoding="utf-8"))
+    assert len(record["findings"]) == 1
+    assert f"found: {record['findings'][0]}\n" in result.out
+    assert record["findings"][0].startswith("speech raised by ")
+    kept = dub(*flags, tmp_path / "keep.mp4", "--level", "keep")
+    assert "found: " not in kept.out
+    heard = [read_audio(tmp_path / f"{level}.mp4", RATE) for level in ("auto", "keep")]
+    assert np.array_equal(*heard)
+    assert np.abs(heard[0]).max() < 0.04

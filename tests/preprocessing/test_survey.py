@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from conftest import NARROW
@@ -29,6 +30,7 @@ GOOD = {
     "clip": "a/b", "problem": None, "frames": 75, "seconds": 3.0, "fps_in": 25.0, "faces": 75, "face_height": 120,
     "sharpness": 180.0, "speech_share": 0.7, "loudness_dbfs": -18.0, "cuts": [], "several_people": 0.0,
     "sound_seconds": 3.0, "damaged_packets": 0, "offset": 0, "confidence": 0.7, "evidence": 8.0,
+    "windows": 69, "findings": [],
 }  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def test_a_usable_clips_verdict_says_what_to_do(changes, said):
     assert judged["sound_offset"] == changes.get("offset", 0)
 
 
-@pytest.mark.parametrize("changes", [{"offset": 7, "evidence": 3.0}, {"problem": "is silent"}])
+@pytest.mark.parametrize("changes", [{"offset": 7, "evidence": 3.0}, {"problem": "is silent"}, {"windows": 1}])
 def test_what_does_not_fit_is_left_out(changes):
     (judged, *_), _ = judge_all([{**GOOD, **changes, "several_people": 0.8}, GOOD, GOOD, GOOD], hparams)
     assert not judged["usable"]
@@ -203,6 +205,47 @@ def test_a_published_folder_is_surveyed_and_its_lists_are_written(preprocessed, 
     assert script("preprocess", *arguments).code == 0
     missing = ["--report_only", "--preprocessed_root", tmp_path / "none", "--filelists_dir", tmp_path]
     assert "none: no such folder" in script("preprocess", *missing).error
+
+
+def test_a_clip_is_usable_where_the_trainings_use_it(preprocessed, tmp_path, script):
+    root, folders = copied(preprocessed, tmp_path)
+    for folder, frames in zip(folders, (9, 10, 50), strict=True):
+        for picture in folder.glob("*.jpg"):
+            if int(picture.stem) >= frames:
+                picture.unlink()
+        wav, rate = soundfile.read(folder / "audio.wav", dtype="int16")
+        soundfile.write(folder / "audio.wav", wav[: frames * rate // 25], rate)
+        (folder / "clip.json").unlink()
+    result = script("preprocess", "--report_only", "--preprocessed_root", root, "--filelists_dir", tmp_path / "lists")
+    assert result.code == 1
+    assert "too short: 1 training windows" in result.out
+    clips = json.loads((root / "report.json").read_text(encoding="utf-8"))["clips"]
+    used = GeneratorWindows([Clip(folder, hparams) for folder in folders], hparams).clips
+    assert [record["usable"] for record in clips] == [folder in [clip.folder for clip in used] for folder in folders]
+    assert [record["usable"] for record in clips] == [False, True, True]
+
+
+def test_quiet_speech_is_raised_in_what_training_and_scores_hear_and_the_report_says_so(preprocessed, tmp_path, script):
+    root, (folder, *_) = copied(preprocessed, tmp_path)
+    plain = survey.measure({"clip": "a/b"}, folder, None, hparams)
+    mel = np.array(Clip(folder, hparams).mel)
+    wav, rate = soundfile.read(folder / "audio.wav", dtype="int16")
+    soundfile.write(folder / "audio.wav", wav // 16, rate)  # 24 dB less
+    (folder / "clip.json").unlink()
+    flags = ["--report_only", "--preprocessed_root", root, "--filelists_dir", tmp_path / "lists"]
+    for _ in range(2):
+        result = script("preprocess", *flags)
+        record = json.loads((folder / "clip.json").read_text(encoding="utf-8"))
+        (found,) = record["findings"]
+        assert re.fullmatch(r"speech raised by 2\d dB", found)
+        assert found in result.out
+        assert found in (root / "report.html").read_text(encoding="utf-8")
+        assert record["loudness_dbfs"] == pytest.approx(plain["loudness_dbfs"] - 24, abs=0.5)
+        assert record["speech_share"] == pytest.approx(plain["speech_share"], abs=0.06)
+    raised = float(found.split()[-2]) - 24
+    assert np.median(Clip(folder, hparams).mel - mel) == pytest.approx(8 / 100 * raised, abs=0.1)
+    after, _ = soundfile.read(folder / "audio.wav", dtype="int16")
+    assert np.array_equal(after, wav // 16)
 
 
 def test_a_clip_too_short_to_tell_has_no_offset(preprocessed, expert):

@@ -175,13 +175,37 @@ def test_ctrl_c_while_the_worker_imports_is_one_line(raw, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_leaves_whole_clips_only(raw, tmp_path):
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)],
+    ids=["ctrl-c, which reaches the workers too", "kill"],
+)
+def test_a_stop_leaves_whole_clips_only(raw, tmp_path, send, number):
     with start(raw, tmp_path) as process:
         wait_till_b_is_written(process, tmp_path)
-        os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the workers too
+        send(process.pid, number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.splitlines()[-1] == "interrupted"
     assert "Traceback" not in err
     assert [path.name for path in (tmp_path / "clips" / "raw").iterdir()] == ["a"]  # b was given up
     assert whole_clips(tmp_path) == ["a"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHILDREN.exists(), reason="child processes are not listed in /proc")
+def test_a_folder_is_one_process_s_till_that_ends_and_its_workers_with_it(raw, tmp_path, script, no_workers):
+    with start(raw, tmp_path) as process:
+        wait_till_b_is_written(process, tmp_path)
+        (worker,) = workers_of(process)
+        second = script("preprocess", *arguments(raw, tmp_path))
+        assert (second.code, "another process works there" in second.error) == (2, True), second.error
+        process.kill()
+        process.communicate()
+    for _ in range(1000):
+        if not Path(f"/proc/{worker}").exists():
+            break
+        time.sleep(0.01)
+    assert not Path(f"/proc/{worker}").exists()
+    assert [path.name for path in (tmp_path / "clips" / "raw").iterdir()] == ["a"]  # b was given up
+    assert_the_same_command_makes_the_rest(script, raw, tmp_path)

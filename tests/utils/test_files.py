@@ -6,7 +6,7 @@ import os
 import pytest
 
 from utils.errors import InputError
-from utils.files import atomic_write, write_json, write_text
+from utils.files import atomic_write, only_user, write_json, write_text
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -37,3 +37,13 @@ def test_a_target_that_is_open_elsewhere_leaves_the_finished_file_under_a_second
     assert path.read_text() == "old"
     (second,) = set(tmp_path.iterdir()) - {path}
     assert second.read_text() == "new"
+
+
+def test_a_folder_is_claimed_by_one_at_a_time(tmp_path):
+    for _ in range(2):
+        with (
+            only_user(tmp_path, "--root"),
+            pytest.raises(InputError, match=r"--root .*: another process works there"),
+            only_user(tmp_path, "--root"),
+        ):
+            pass
