@@ -80,7 +80,7 @@ class Dubber:
         reader = FrameReader(source, pix_fmt, seconds, faces, speech, masks, size, hp, options)
         frames = source.frames_in(seconds, options.keep_length)
         sound = options.audio_stream, options.preview
-        writer = VideoWriter(outfile, source.rate, audio, source.reader, encoding, *sound)
+        writer = VideoWriter(outfile, source.rate, audio, source.opened, encoding, *sound)
         output = Output(writer, Composite(options.paste), ContactSheet(frames) if options.report else None, timer)
         batch_size = _batch_size(networks, options, source.frame_bytes(pix_fmt))
         queued = batch_size // 2 + 1  # before the stages, and behind them
