@@ -83,6 +83,8 @@ class VideoWriter:
 
     def write_picture(self, picture: av.VideoFrame, time: float) -> None:
         """picture: planar YUV in the encoding's format, of even sides; the first one's colour tags are the video's."""
+        if picture.colorspace == yuv.UNSPECIFIED and self.like is not None:
+            picture.colorspace = self.like.matrix
         if self._video is None:
             self._add_streams(picture)
         picture.pts = self._last_pts = max(self._last_pts + 1, round(time / TIME_BASE))
@@ -108,8 +110,6 @@ class VideoWriter:
         if self.encoding.tag:
             context.codec_tag = self.encoding.tag
         if self.like is not None:
-            if picture.colorspace == yuv.UNSPECIFIED:
-                context.colorspace = self.like.matrix
             context.sample_aspect_ratio = self.like.pixel_aspect
             metadata = {key: value for key, value in self.like.metadata.items() if key not in OF_THE_FILE}
             self._container.metadata.update(metadata)
