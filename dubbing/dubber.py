@@ -25,7 +25,7 @@ from dubbing.record import ContactSheet, Progress, Record, StageTimer, StateLog
 from dubbing.references import FrameSampler
 from dubbing.refining import Refine, bank_of_video
 from dubbing.source import Source
-from dubbing.speech import load_speech
+from dubbing.speech import Speech, load_speech
 from dubbing.stages import Composite, FrameTask, Generate, Stage, composited, match, run_stages
 from dubbing.sync_monitor import SyncMonitor
 from face_detection.crop import to_network_size
@@ -70,7 +70,7 @@ class Dubber:
         reader = FrameReader(source, pix_fmt, seconds, faces, speech, masks, size, hp, options)
         frames = source.frames_in(seconds, options.keep_length)
         sound = options.audio_stream, options.preview
-        writer = VideoWriter(outfile, source.rate, audio, source.reader, encoding, *sound)
+        writer = VideoWriter(outfile, source.rate, audio, source.opened, encoding, *sound)
         output = Output(writer, Composite(options.paste), ContactSheet(frames) if options.report else None, timer)
         batch_size = _batch_size(networks, options, source.frame_bytes(pix_fmt))
         queued = batch_size // 2 + 1  # before the stages, and behind them
@@ -111,7 +111,7 @@ class Dubber:
             encoder=encoding.encoder,
             options=encoding.options,
             speech_seconds=round(speech.seconds, 3),
-            findings=[*getattr(source.reader, "findings", []), *raised_in_words(speech.raised)],
+            findings=_findings(source, speech),
             preview_seconds=options.preview,
             frames=sum(counts.values()),
             **counts,
@@ -173,6 +173,12 @@ class Output:
         with self.timer("encode"):
             self.writer.write_picture(picture, time)
         self.states.add(task.state, time, 1 / float(self.writer.rate))
+
+
+def _findings(source: Source, speech: Speech) -> list[str]:
+    """What was found and changed in both files, in short phrases."""
+    found = [*source.opened.findings, *(source.clock.findings if source.clock else [])]
+    return list(dict.fromkeys([*found, *speech.clock.findings, *raised_in_words(speech.raised)]))
 
 
 def _refine(networks: Networks, crops: list[np.ndarray]) -> Refine | None:

@@ -7,6 +7,7 @@ from dubbing.paste import STYLES
 from dubbing.source import EXTENSIONS, FrameTransform
 from face_detection import DETECTORS
 from media.codecs import CODECS
+from media.filters import DEINTERLACE
 from utils.devices import PRECISIONS
 from utils.errors import InputError
 from utils.options import CommonOptions, option, parse_scalar
@@ -41,6 +42,18 @@ class Options(CommonOptions):
         "the face is here in every frame; no detection", None, unit="pixels", metavar=SIDES
     )
     rotate: bool = option("turn the video clockwise by 90 degrees", False)
+    picture_size: int = option(
+        "scale a still picture whose longer side is longer down to this, first of all; 0: keep its size", 1920,
+        unit="pixels", minimum=0,
+    )  # fmt: skip
+    deinterlace: str = option(
+        "interlaced video: a picture per frame, a picture per field, or combs kept", "frame",
+        choices=tuple(DEINTERLACE),
+    )  # fmt: skip
+    background: tuple[int, int, int] = option(
+        "colour behind what is transparent, where --codec and --outfile cannot hold alpha", (0, 0, 0),
+        metavar="R,G,B",
+    )  # fmt: skip
     face_at: tuple[float, float] | None = option(
         "follow the person at this point, when first there", None, unit="pixels", metavar="X,Y"
     )
@@ -79,6 +92,8 @@ class Options(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not all(0 <= value <= 255 for value in self.background):
+            raise InputError(f"--background {','.join(map(str, self.background))}: give numbers from 0 to 255")
         if self.box == DETECT:
             object.__setattr__(self, "box", None)
         if self.fps != SOURCE_FPS:
@@ -93,4 +108,6 @@ class Options(CommonOptions):
 
     @property
     def transform(self) -> FrameTransform:
-        return FrameTransform(self.resize_factor, self.rotate, self.crop)
+        return FrameTransform(
+            self.deinterlace, self.background, self.picture_size, self.resize_factor, self.rotate, self.crop
+        )

@@ -20,8 +20,9 @@ import av
 import numpy as np
 
 from media import yuv
-from media.clock import Clock
-from media.reader import IMAGE_SUFFIXES, VideoReader, read_image
+from media.findings import note
+from media.pictures import Still, open_still
+from media.reader import VideoReader
 from utils.errors import InputError
 from utils.geometry import Rect
 
@@ -45,10 +46,14 @@ class TimedFrame(NamedTuple):
 class FrameTransform:
     """What is done to every frame, in this order.
 
-    resize_factor: the sides are divided by it; rotate: a quarter turn clockwise; crop: top, bottom, left, right in
-    pixels, -1 for the far edge.
+    deinterlace: as of a VideoReader; background: red, green, blue behind what is transparent, where the result cannot
+    be; picture_size: most pixels of a still picture's longer side, 0 for as many as it has; resize_factor: the sides
+    are divided by it; rotate: a quarter turn clockwise; crop: top, bottom, left, right in pixels, -1 for the far edge.
     """
 
+    deinterlace: str = "frame"
+    background: tuple[int, int, int] = (0, 0, 0)
+    picture_size: int = 0
     resize_factor: int = 1
     rotate: bool = False
     crop: tuple[int, int, int, int] = (0, -1, 0, -1)
@@ -56,28 +61,27 @@ class FrameTransform:
 
 class Source:
     """rate: frames a second that are shown; still: the same picture all along; width, height: of a transformed frame;
-    reader, clock: None for a picture file; pix_fmt: how the file stores pixels. Times count from the file's zero, where
-    the first frame is shown already.
+    opened: the file; reader, clock: None for a still picture. Times count from the file's zero, where the first frame
+    is shown already.
 
     fps: frames a second of a picture, and of a video with fewer; None: as many as the video has.
     """
 
     def __init__(self, path: Path, transform: FrameTransform, static: bool, fps: float | None) -> None:
         self.path, self.transform = path, transform
-        self.image: np.ndarray | None = None
-        self.reader: VideoReader | None = None
-        self.clock: Clock | None = None
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            self.image = read_image(path)
-            self.rate = Fraction(fps or PICTURE_FPS).limit_denominator(1001)
-            height, width = self.image.shape[:2]
-        else:
-            self.reader = VideoReader(path)
-            self.clock = self.reader.clock.filled(fps)
-            self.rate, height, width = self.reader.rate, self.reader.height, self.reader.width
-            if fps and self.clock.slow:
-                self.rate = Fraction(fps).limit_denominator(1001)
-        self.still = static or self.reader is None
+        self.opened: Still | VideoReader = open_still(path) or VideoReader(path, deinterlace=transform.deinterlace)
+        self.reader = self.opened if isinstance(self.opened, VideoReader) else None
+        self.clock = self.reader.clock.filled(fps) if self.reader else None
+        is_still = self.reader is None or self.reader.frame_estimate == 1
+        self.rate = Fraction(fps or PICTURE_FPS).limit_denominator(1001)
+        if self.reader and self.clock and not is_still and not (fps and self.clock.slow):
+            self.rate = self.reader.rate
+        self.still = static or is_still
+        width, height = self.opened.width, self.opened.height
+        if is_still and 0 < transform.picture_size < max(width, height):
+            shrink = Fraction(transform.picture_size, max(width, height))
+            width, height = round(width * shrink), round(height * shrink)
+            note(self.opened.findings, f"scaled to {width}x{height}")
         self.scaled = width // transform.resize_factor, height // transform.resize_factor
         self.part = _cropped(transform.crop, *(self.scaled[::-1] if transform.rotate else self.scaled))
         self.width, self.height = self.part.width, self.part.height
@@ -92,7 +96,7 @@ class Source:
 
     @property
     def pix_fmt(self) -> str:
-        return self.reader.pix_fmt if self.reader else "yuv420p"
+        return self.opened.pix_fmt
 
     def frame_bytes(self, pix_fmt: str) -> int:
         """About what one picture takes in memory."""
@@ -106,8 +110,8 @@ class Source:
 
     def _decoded(self, pix_fmt: str) -> Iterator[TimedFrame]:
         """One play, every frame at its own time."""
-        if self.image is not None:
-            yield TimedFrame(0, 0.0, self._transformed(yuv.from_bgr(self.image, pix_fmt), pix_fmt))
+        if isinstance(self.opened, Still):
+            yield TimedFrame(0, 0.0, self._transformed(self.opened.picture, pix_fmt))
             return
         assert self.reader is not None and self.clock is not None
         for number, (time, picture) in enumerate(self.reader.pictures()):
@@ -211,10 +215,12 @@ class Source:
         return found
 
     def _transformed(self, picture: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
-        turns = yuv.quarter_turns(picture)
-        width, height = self.scaled if turns % 2 == 0 else self.scaled[::-1]
-        picture = yuv.scaled(yuv.to_format(picture, pix_fmt), width, height)
-        return yuv.turned_and_cut(picture, (turns + 3 * self.transform.rotate) % 4, self.part)
+        if not yuv.has_alpha(pix_fmt):
+            flat = yuv.over(picture, self.transform.background)
+            note(self.opened.findings, *(["alpha composited"] if flat is not picture else []))
+            picture = flat
+        picture = yuv.scaled(yuv.to_format(picture, pix_fmt), *self.scaled)
+        return yuv.turned_and_cut(picture, 3 * self.transform.rotate, self.part)
 
 
 def _noted(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[TimedFrame]:

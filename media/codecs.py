@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import av
 
+from media.yuv import has_alpha
 from utils.errors import InputError
 
 EIGHT_BITS = 8
@@ -27,6 +28,7 @@ class Codec:
     preset: str | None = None
     options: dict = field(default_factory=dict)
     pix_fmts: tuple[str, str] = ("yuv420p", "yuv420p10le")  # for 8 bits, and for more
+    with_alpha: tuple[str, dict] | None = None  # pixel format and options that keep what is transparent
 
 
 MP4_LIKE = (".mp4", ".mov", ".m4v", ".mkv")
@@ -34,7 +36,24 @@ CODECS = {
     "h264": Codec("libx264", MP4_LIKE, 18, "veryfast", pix_fmts=("yuv420p", "yuv420p")),  # few players take more bits
     "hevc": Codec("libx265", MP4_LIKE, 20, "fast", {"x265-params": "log-level=error"}),
     "av1": Codec("libsvtav1", (".mp4", ".mkv", ".webm"), 25, "8"),
-    "prores": Codec("prores_ks", (".mov", ".mkv"), None, None, {"profile": "hq"}, ("yuv422p10le", "yuv422p10le")),
+    "vp9": Codec(
+        "libvpx-vp9",
+        (".webm", ".mkv"),
+        25,
+        None,
+        {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
+        ("yuv420p", "yuv420p"),
+        ("yuva420p", {}),
+    ),
+    "prores": Codec(
+        "prores_ks",
+        (".mov", ".mkv"),
+        None,
+        None,
+        {"profile": "hq"},
+        ("yuv422p10le", "yuv422p10le"),
+        ("yuva444p10le", {"profile": "4444"}),
+    ),
     "ffv1": Codec("ffv1", (".mkv",), None, None, {"level": "3", "slices": "4", "slicecrc": "1"}),
 }
 SUFFIXES = tuple(sorted({suffix for codec in CODECS.values() for suffix in codec.suffixes}))
@@ -49,30 +68,35 @@ def choose(
 ) -> Encoding:
     """The encoding for --codec `name` in a file that ends in `suffix`.
 
-    "auto" is H.264, in .webm AV1, and HEVC where source_format (of FFmpeg) has more than 8 bits. A name that is not in
-    CODECS is taken for one of FFmpeg's encoders, such as h264_nvenc. Raises InputError for what does not fit.
+    "auto" is H.264, in .webm AV1 or for pictures with alpha VP9, and HEVC where source_format (of FFmpeg) has more than
+    8 bits. A name that is not in CODECS is taken for one of FFmpeg's encoders, such as h264_nvenc. Alpha is kept where
+    the codec can. Raises InputError for what does not fit.
     """
     suffix = suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"--outfile: cannot write {suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}")
     source = av.VideoFormat(source_format)
     deep = max(component.bits for component in source.components) > EIGHT_BITS
+    alpha = has_alpha(source_format)
     if name == "auto":
-        name = "av1" if suffix == ".webm" else "hevc" if deep else "h264"
+        webm = "vp9" if alpha else "av1"
+        name = webm if suffix == ".webm" else "hevc" if deep else "h264"
     if name not in CODECS:
         return _other(name, crf, preset)
     codec = CODECS[name]
     if suffix not in codec.suffixes:
         raise InputError(f"--codec {name}: does not go into {suffix} files; use {', '.join(codec.suffixes)}")
     options = dict(codec.options)
-    if codec.crf is not None:
-        options["crf"] = str(codec.crf if crf is None else crf)
-        options["preset"] = preset or codec.preset
-    elif crf is not None or preset is not None:
-        raise InputError(f"--codec {name}: has no --crf and no --preset")
+    for flag, default, given in (("crf", codec.crf, crf), ("preset", codec.preset, preset)):
+        if default is not None:
+            options[flag] = str(default if given is None else given)
+        elif given is not None:
+            raise InputError(f"--codec {name}: has no --{flag}")
     pix_fmt = codec.pix_fmts[deep]
     if name == "ffv1":
-        pix_fmt = _lossless_format(source, deep)
+        pix_fmt = _lossless_format(source, deep, alpha)
+    elif alpha and codec.with_alpha:
+        pix_fmt, options = codec.with_alpha[0], options | codec.with_alpha[1]
     return Encoding(codec.encoder, pix_fmt, options, "hvc1" if name == "hevc" and suffix != ".mkv" else None)
 
 
@@ -81,11 +105,11 @@ def usual_suffix(name: str) -> str:
     return CODECS[name].suffixes[0] if name in CODECS else ".mp4"
 
 
-def _lossless_format(source: av.VideoFormat, deep: bool) -> str:
+def _lossless_format(source: av.VideoFormat, deep: bool, alpha: bool) -> str:
     """Planar YUV that holds what the source holds."""
     chroma = "444" if source.is_rgb else next((c for c in ("422", "444") if c in source.name), "420")
     bits = max(component.bits for component in source.components)
-    return f"yuv{chroma}p" + ("" if not deep else "10le" if bits <= 10 else "16le")
+    return f"yuv{'a' * alpha}{chroma}p" + ("" if not deep else "10le" if bits <= 10 else "16le")
 
 
 def _other(name: str, crf: int | None, preset: str | None) -> Encoding:

@@ -1,4 +1,4 @@
-"""Videos and pictures, decoded through PyAV: frames with their own time stamps, rotation, colour tags.
+"""Videos, decoded through PyAV: frames with their own time stamps, progressive, upright, with colour tags.
 
 reader = VideoReader("talk.mkv")
 for frame in reader.frames():            # decoded one by one, as often as asked
@@ -16,16 +16,20 @@ import av
 import cv2
 import numpy as np
 
-from media import yuv
+from media import filters, yuv
 from media.clock import TIME_JUMP, Clock, Span, picture_stream, read_clock
+from media.findings import note
+from media.hdr import hdr_metadata
+from media.pictures import readable_by_ffmpeg
 from utils.errors import InputError
 
 VIDEO_SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".3gp",
     ".ogv", ".mxf", ".vob",
 }  # fmt: skip
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders where FFmpeg's own pass over the alpha
 EARLIER = 0.001  # seconds; time stamps are compared with this tolerance
+BLACK = (0, 0, 0)  # behind what is transparent
 EARLY_END = 0.5  # seconds; a file whose packets end this much before its declared length is cut short
 DECLARES_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")  # elsewhere FFmpeg may only guess the length
 
@@ -39,39 +43,45 @@ class Frame:
 
 
 class VideoReader:
-    """One video file. threads: decoding threads, 0 for as many as there are cores.
+    """One video file. threads: decoding threads, 0 for as many as there are cores; deinterlace: "frame" or "field" for
+    as many pictures as there are frames or fields, "off" for pictures as they are stored.
 
     rate: frames a second on average; height, width: of the upright picture; start: time of the first frame in
-    seconds; clock: of the file; duration: of the file in seconds, None if it does not say; tags: colour description,
-    metadata: title and the like, both to be handed on; pix_fmt: how pixels are stored; damaged_packets: how many the
-    latest pictures() could not decode and skipped.
+    seconds; clock: of the file; duration: of the file in seconds, None if it does not say; metadata: title and the
+    like, hdr: levels of light, both to be handed on; pix_fmt: how pixels are stored; matrix: of colours that are not
+    tagged; findings: what of the pictures had to be changed or is lost; damaged_packets: how many the latest pictures()
+    could not decode and skipped.
     Raises InputError when the file is missing, no video, or none of its pictures can be decoded.
     """
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
-        self.path, self.threads = Path(path), threads
+    def __init__(self, path: str | Path, threads: int = 0, deinterlace: str = "frame") -> None:
+        self.path, self.threads, self.deinterlace = Path(path), threads, deinterlace
+        self.findings: list[str] = []
         with open_media(self.path) as container:
             stream = _video_stream(container, self.path)
             self.has_sound = bool(container.streams.audio)
             self.duration = container.duration / av.time_base if container.duration else None
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
             self.frame_estimate = stream.frames or (round(self.duration * self.rate) if self.duration else None)
-            first = next(decode(container, stream), None)
+            first = next(map(yuv.described, decode(container, stream)), None)
             if first is None:
                 raise InputError(f"{self.path}: none of its pictures can be decoded; it is damaged or truncated")
-            self.tags = {
-                "colorspace": int(first.colorspace),
-                "color_range": int(first.color_range),
-                "color_primaries": int(first.color_primaries),
-                "color_trc": int(first.color_trc),
-            }
-            self.pix_fmt, self.metadata = first.format.name, dict(container.metadata)
+            note(self.findings, *filters.orientation(first))
+            self.hdr = hdr_metadata(first, self.findings)
+            self.pix_fmt, self.matrix, self.metadata = (
+                first.format.name,
+                yuv.usual_matrix(first),
+                dict(container.metadata),
+            )
             self.damaged_packets = 0
             self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
             self.start = first.time or 0.0
-            turned = first.rotation % 180 == 90
-            self.height, self.width = (first.width, first.height) if turned else (first.height, first.width)
-            if turned:
+            if first.interlaced_frame and deinterlace == "field":
+                self.rate *= 2
+                self.frame_estimate = self.frame_estimate and 2 * self.frame_estimate
+            upright = next(filters.prepared([first], deinterlace, self.findings))
+            self.height, self.width = upright.height, upright.width
+            if any(name.startswith("transpose") for name in filters.turns(first)):
                 self.pixel_aspect = 1 / self.pixel_aspect
         self.clock = self._read_clock()
 
@@ -91,8 +101,8 @@ class VideoReader:
             yield Frame(time, self._upright(picture, exact))
 
     def pictures(self, since: float | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Time stamps and pictures as decoded, neither turned nor converted, otherwise as frames() gives them; from the
-        one at `since` seconds, without looking for damage, where that is given."""
+        """Time stamps and pictures as frames() gives them, in the file's own format, with alpha where it has any; from
+        the one at `since` seconds, without looking for damage, where that is given."""
         with open_media(self.path) as container:
             stream = _video_stream(container, self.path)
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
@@ -100,7 +110,9 @@ class VideoReader:
                 container.seek(int((since - EARLIER) * av.time_base))
             packets = PacketLog()
             previous = None
-            for picture in decode(container, stream, packets):
+            for picture in filters.prepared(
+                map(yuv.described, decode(container, stream, packets)), self.deinterlace, self.findings
+            ):
                 step = 1 / float(self.rate)
                 time = picture.time if picture.time is not None else self.start if previous is None else previous + step
                 if since is not None and time < since - EARLIER:
@@ -122,9 +134,7 @@ class VideoReader:
                 )
 
     def _upright(self, picture: av.VideoFrame, exact: bool) -> np.ndarray:
-        image, turns = yuv.to_bgr(picture, exact), yuv.quarter_turns(picture)
-        if turns:
-            image = np.ascontiguousarray(np.rot90(image, turns))
+        image = yuv.to_bgr(yuv.over(picture, BLACK), exact)
         if image.shape[:2] != (self.height, self.width):  # streams may change their size on the way
             image = cv2.resize(image, (self.width, self.height))
         return image
@@ -150,7 +160,7 @@ def at_rate(frames: Iterable[Frame], fps: float, start: float | None = None) -> 
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """A picture file as BGR uint8 [H, W, 3]."""
+    """A picture file that this project wrote, as BGR uint8 [H, W, 3]."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -171,11 +181,12 @@ def open_media(path: Path) -> Iterator[Any]:
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty")
     silence_ffmpeg()
+    file = readable_by_ffmpeg(path)
     try:
         try:
-            container = av.open(str(path.resolve()))
+            container = av.open(file)
         except UnicodeDecodeError:  # tags in another encoding; PyAV 19 passes over them by itself
-            container = av.open(str(path.resolve()), metadata_errors="replace")
+            container = av.open(file, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(f"{path}: is no video or sound file that can be read, or a truncated one") from error
     with container:
@@ -205,18 +216,28 @@ def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterato
 
     With a log the packets of all streams are noted in it.
     """
+    decoder = _decoder(stream)
     try:
         for packet in container.demux(*([stream] if log is None else container.streams)):
             if log is not None:
                 log.note(packet)
             if packet.stream_index == stream.index:
                 try:
-                    yield from packet.decode()
+                    yield from decoder.decode(packet)
                 except av.error.FFmpegError:
                     if log is not None:
                         log.damaged += 1
     except av.error.FFmpegError:  # the container itself is broken from here on; frames() checks the length
         return
+
+
+def _decoder(stream: Any) -> Any:
+    usual = stream.codec_context
+    if stream.metadata.get("alpha_mode") != "1" or usual.name not in WITH_ALPHA:
+        return usual
+    decoder = av.CodecContext.create(WITH_ALPHA[usual.name], "r")
+    decoder.thread_count = usual.thread_count
+    return decoder
 
 
 def _video_stream(container: Any, path: Path) -> Any:

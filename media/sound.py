@@ -16,7 +16,8 @@ from media.clock import HOLE, TIME_JUMP, Clock, read_clock, zero_of
 from media.reader import decode, open_media
 from utils.errors import InputError
 
-ALONG_STAMPS = {"async": "1", "min_hard_comp": str(HOLE)}  # of FFmpeg's aresample: fill holes, cut overlaps
+# Of FFmpeg's aresample: fill holes, cut overlaps; channels that are mixed are averaged, as librosa does, not added up
+RESAMPLING = {"async": "1", "min_hard_comp": str(HOLE), "rematrix_maxval": "1"}
 SOUND_BLOCK = 1024  # samples
 AAC_MAX_RATE, OPUS_RATE = 48_000, 48_000
 BIT_RATE = 192_000
@@ -72,13 +73,13 @@ def continuous(frames: Iterable[Any], sample_format: str, layout: str, rate: int
         if shape is None:
             first_time = frame.time or 0.0
         if shape != (frame.format.name, frame.layout.name, frame.sample_rate):  # may change on the way
-            options = ALONG_STAMPS
+            options = RESAMPLING
             if resampler is not None:
                 rest = resampler.resample(None)
                 made += sum(out.samples for out in rest)
                 yield from rest
                 begin = round((first_time + made / rate) * frame.sample_rate)  # swresample counts input samples here
-                options = ALONG_STAMPS | {"first_pts": str(begin)}
+                options = RESAMPLING | {"first_pts": str(begin)}
             shape = frame.format.name, frame.layout.name, frame.sample_rate
             resampler = av.AudioResampler(sample_format, layout, rate, SOUND_BLOCK, options)
         for out in resampler.resample(frame):

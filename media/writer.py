@@ -11,6 +11,8 @@ import av
 import numpy as np
 
 from media import codecs, yuv
+from media.findings import note
+from media.pictures import Still
 from media.reader import VideoReader, silence_ffmpeg
 from media.sound import packets
 from utils.errors import InputError
@@ -25,9 +27,9 @@ class VideoWriter:
     """Write a video as a context manager; it appears under its name only when the block ends without an error.
 
     rate: frames a second, a hint for the encoder; sound: any media file whose sound goes in, from time 0, its track
-    sound_stream (None: the best one) up to sound_seconds (None: whole); like: a source whose colour tags, pixel shape
-    and metadata the result shall have; encoding: by default H.264. Odd widths and heights grow by one pixel, since
-    4:2:0 has even ones only.
+    sound_stream (None: the best one) up to sound_seconds (None: whole); like: a source whose pixel shape, levels of
+    light and metadata the result shall have; encoding: by default H.264. Odd widths and heights grow by one pixel,
+    since 4:2:0 has even ones only.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class VideoWriter:
         path: Path,
         rate: Fraction,
         sound: Path | None = None,
-        like: VideoReader | None = None,
+        like: VideoReader | Still | None = None,
         encoding: codecs.Encoding | None = None,
         sound_stream: int | None = None,
         sound_seconds: float | None = None,
@@ -77,11 +79,12 @@ class VideoWriter:
 
     def write(self, image: np.ndarray, time: float) -> None:
         """image: BGR uint8 [H, W, 3]; time: seconds from the start of the video, increasing."""
-        colorspace = yuv.UNSPECIFIED if self.like is None else self.like.tags["colorspace"]
-        self.write_picture(yuv.from_bgr(image, self.encoding.pix_fmt, colorspace), time)
+        self.write_picture(yuv.from_bgr(image, self.encoding.pix_fmt), time)
 
     def write_picture(self, picture: av.VideoFrame, time: float) -> None:
-        """picture: planar YUV in the encoding's format, of even sides."""
+        """picture: planar YUV in the encoding's format, of even sides; the first one's colour tags are the video's."""
+        if picture.colorspace == yuv.UNSPECIFIED and self.like is not None:
+            picture.colorspace = self.like.matrix
         if self._video is None:
             self._add_streams(picture)
         picture.pts = self._last_pts = max(self._last_pts + 1, round(time / TIME_BASE))
@@ -91,18 +94,22 @@ class VideoWriter:
         self._mux_sound_until(time)
 
     def _add_streams(self, picture: av.VideoFrame) -> None:
-        self._video = self._container.add_stream(self.encoding.encoder, rate=self.rate, options=self.encoding.options)
+        options = dict(self.encoding.options)
+        if self.like is not None and self.like.hdr is not None:
+            levels = self.like.hdr.options(self.encoding.encoder)
+            note(self.like.findings, *([] if levels else ["HDR10 levels lost"]))
+            for name, text in levels.items():
+                options[name] = f"{options[name]}:{text}" if name in options else text
+        self._video = self._container.add_stream(self.encoding.encoder, rate=self.rate, options=options)
         self._video.height, self._video.width = picture.height, picture.width
         self._video.pix_fmt = self.encoding.pix_fmt
         context = self._video.codec_context
         context.time_base = TIME_BASE
-        context.color_range = picture.color_range
+        context.color_range, context.colorspace = picture.color_range, picture.colorspace
+        context.color_primaries, context.color_trc = picture.color_primaries, picture.color_trc
         if self.encoding.tag:
             context.codec_tag = self.encoding.tag
         if self.like is not None:
-            context.colorspace = picture.colorspace
-            context.color_primaries = self.like.tags["color_primaries"]
-            context.color_trc = self.like.tags["color_trc"]
             context.sample_aspect_ratio = self.like.pixel_aspect
             metadata = {key: value for key, value in self.like.metadata.items() if key not in OF_THE_FILE}
             self._container.metadata.update(metadata)

@@ -17,7 +17,10 @@ from utils.geometry import Rect
 EXACT_COLOUR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 FULL_RANGE, LIMITED_RANGE = 2, 1  # colour ranges of FFmpeg
-RGB_MATRIX, UNSPECIFIED = 0, 2  # colour matrices of ITU-T H.273
+UNSPECIFIED = 2  # as a matrix, primaries or transfer of ITU-T H.273
+BT709, BT601, BT2020 = 1, 6, 9  # matrices; 1 and 9 also primaries
+SRGB = 13  # transfer
+HD_LINES = 720  # from here on players take an untagged picture for BT.709, below for BT.601
 ALIGNMENT = 2  # pixels; parts begin and end at whole samples of colour
 
 
@@ -25,27 +28,64 @@ def bit_depth(frame: av.VideoFrame) -> int:
     return max(component.bits for component in frame.format.components)
 
 
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """Counterclockwise quarter turns, 0 to 3 as np.rot90 takes them, that put the picture upright."""
-    return round(frame.rotation / 90) % 4
+def is_rgb(frame: av.VideoFrame) -> bool:
+    return frame.format.is_rgb or frame.format.has_palette
+
+
+def has_alpha(pix_fmt: str) -> bool:
+    known = av.VideoFormat(pix_fmt)
+    return known.has_palette or any(component.is_alpha for component in known.components)
+
+
+def described(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame itself, its range and, of RGB, its primaries and transfer tagged as what players take them for."""
+    if is_rgb(frame):
+        unspecified = frame.color_primaries == UNSPECIFIED, frame.color_trc == UNSPECIFIED
+        frame.color_primaries = BT709 if unspecified[0] else frame.color_primaries
+        frame.color_trc = SRGB if unspecified[1] else frame.color_trc
+        return frame
+    if frame.color_range not in (FULL_RANGE, LIMITED_RANGE):
+        frame.color_range = FULL_RANGE if frame.format.name.startswith("yuvj") else LIMITED_RANGE
+    return frame
+
+
+def usual_matrix(frame: av.VideoFrame) -> int:
+    """The matrix that players take YUV of this size and these primaries for."""
+    if frame.color_primaries == BT2020:
+        return BT2020
+    return BT709 if frame.height >= HD_LINES else BT601
 
 
 def to_format(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
-    """The frame in planar YUV `pix_fmt`, with its own matrix and range; the frame itself where it is in it already."""
+    """The frame in planar YUV `pix_fmt`, tagged as what it is; the frame itself where it is in it already. YUV keeps
+    its matrix and range; RGB gets the usual matrix and limited range."""
     name = frame.format.name.replace("yuvj", "yuv")  # the same planes, marked as of full range
     if name == pix_fmt:
         return frame if name == frame.format.name else copied(frame)
-    rgb = frame.format.is_rgb
-    full = frame.color_range == FULL_RANGE and not rgb
+    matrix = usual_matrix(frame) if is_rgb(frame) else frame.colorspace
     return _tagged(
         frame.reformat(
-            format=pix_fmt,
-            dst_colorspace=UNSPECIFIED if rgb else frame.colorspace,
-            dst_color_range=FULL_RANGE if full else LIMITED_RANGE,
-            interpolation=EXACT_COLOUR,
+            format=pix_fmt, dst_colorspace=matrix, dst_color_range=_yuv_range(frame), interpolation=EXACT_COLOUR
         ),
         frame,
     )
+
+
+def over(frame: av.VideoFrame, background: tuple[int, int, int]) -> av.VideoFrame:
+    """A frame with alpha composited over the background, red, green, blue in 0..255; the frame itself where all of it
+    is opaque. Its alpha, which is straight, is to be ignored then."""
+    if not has_alpha(frame.format.name):
+        return frame
+    result = to_format(frame, "yuva444p" if bit_depth(frame) == 8 else "yuva444p16le") if is_rgb(frame) else frame
+    alpha = planes(result)[3] / np.float32(2 ** bit_depth(result) - 1)
+    if alpha.min() == 1:
+        return frame
+    image = np.full((frame.height, frame.width, 3), background[::-1], np.uint8)
+    result = copied(result) if result is frame else result
+    if result.colorspace == UNSPECIFIED:
+        result.colorspace = usual_matrix(result)
+    blend_bgr(result, Rect(0, 0, frame.width, frame.height), image, 1 - alpha)
+    return result
 
 
 def scaled(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
@@ -119,7 +159,7 @@ def luma(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
 
 
 def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndarray) -> None:
-    """Put BGR uint8 [h, w, 3] into rect where mask, float32 [h, w], is 1; where it is 0 nothing changes.
+    """Put BGR uint8 [h, w, 3] into rect where mask, float32 [h, w], is 1; where it is 0 nothing changes. Alpha stays.
 
     The frame must be writable.
     """
@@ -131,7 +171,7 @@ def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndar
         format=frame.format.name, dst_colorspace=frame.colorspace, interpolation=EXACT_COLOUR,
         dst_color_range=FULL_RANGE if frame.color_range == FULL_RANGE else LIMITED_RANGE,
     )  # fmt: skip
-    for target, source in zip(_parts(frame, outer), planes(new), strict=True):
+    for target, source in zip(_parts(frame, outer)[:3], planes(new), strict=False):
         height, width = target.shape
         weight = cv2.resize(mask, source.shape[::-1], interpolation=cv2.INTER_AREA)[:height, :width]
         old = target.astype(np.float32)
@@ -139,10 +179,13 @@ def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndar
 
 
 def from_bgr(image: np.ndarray, pix_fmt: str, colorspace: int = UNSPECIFIED) -> av.VideoFrame:
-    """A limited-range frame of BGR uint8 [H, W, 3]; odd sides grow by one pixel."""
+    """A limited-range frame of BGR uint8 [H, W, 3]; odd sides grow by one pixel. colorspace: else the usual one."""
     height, width = image.shape[:2]
     padded: Any = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-    return av.VideoFrame.from_ndarray(padded, format="bgr24").reformat(
+    rgb = described(av.VideoFrame.from_ndarray(padded, format="bgr24"))
+    if colorspace == UNSPECIFIED:
+        return to_format(rgb, pix_fmt)
+    return rgb.reformat(
         format=pix_fmt, dst_colorspace=colorspace, dst_color_range=LIMITED_RANGE, interpolation=EXACT_COLOUR
     )
 
@@ -180,6 +223,12 @@ def _blank_like(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
 
 
 def _tagged(new: av.VideoFrame, old: av.VideoFrame) -> av.VideoFrame:
-    new.colorspace = old.colorspace
-    new.color_range = FULL_RANGE if old.color_range == FULL_RANGE and not old.format.is_rgb else LIMITED_RANGE
+    """A new planar YUV frame with the description of the one it was made of."""
+    new.colorspace = usual_matrix(old) if is_rgb(old) else old.colorspace
+    new.color_range = _yuv_range(old)
+    new.color_primaries, new.color_trc = old.color_primaries, old.color_trc
     return new
+
+
+def _yuv_range(frame: av.VideoFrame) -> int:
+    return FULL_RANGE if frame.color_range == FULL_RANGE and not is_rgb(frame) else LIMITED_RANGE

@@ -95,7 +95,7 @@ class ClipMaker:
             sound_seconds = write_sound(job, reader.start, len(track.found), part / "audio.wav")
             powers, raised = hear(part / "audio.wav", job.hp)
             record = describe(job, reader, track, sizes, sound_seconds) | {"problem": audio.speech_problem(powers)}
-            record |= {"findings": [*getattr(reader, "findings", []), *audio.raised_in_words(raised)]}
+            record |= {"findings": [*reader.findings, *reader.clock.findings, *audio.raised_in_words(raised)]}
             record |= {"cuts": cuts, "several_people": round(several_people(detections), 3)}
             write_json(part / "clip.json", record)
             remove_clip(job.folder)

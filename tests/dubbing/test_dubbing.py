@@ -211,7 +211,9 @@ def test_ten_bits_colour_tags_and_title_are_carried_over(dub, tmp_path):
     assert dub("--face", tmp_path / "hdr.mkv", *BOX, "--preview", 0.4).code == 0
     reader = VideoReader(tmp_path / "out.mp4")
     assert reader.pix_fmt == "yuv420p10le"
-    assert reader.tags == {"colorspace": 9, "color_range": 1, "color_primaries": 9, "color_trc": 16}
+    _, picture = next(reader.pictures())
+    tags = picture.colorspace, picture.color_range, picture.color_primaries, picture.color_trc
+    assert tuple(map(int, tags)) == (9, 1, 9, 16)
     assert reader.metadata["title"] == "Käse"
     assert np.abs(next(reader.frames()).image.astype(int) - portrait())[200:].mean() < 4
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import soundfile
 
 from media.shots import CutFinder
 from media.sound import read_audio
@@ -64,3 +65,11 @@ def test_frames_closer_than_the_time_base_are_all_written_in_order(tmp_path):
     assert len(written) == len(times)
     assert all(later > earlier for earlier, later in itertools.pairwise(written))
     assert np.allclose(written, times, atol=1e-3)
+
+
+def test_channels_are_averaged_not_added_up(tmp_path):
+    wav = np.random.default_rng(0).uniform(-0.9, 0.9, 8000).astype(np.float32)
+    for name, channels in (("mono", wav), ("stereo", np.stack((wav, wav), axis=1))):
+        soundfile.write(tmp_path / f"{name}.wav", channels, 16000, subtype="FLOAT")
+    mono, stereo = (read_audio(tmp_path / f"{name}.wav", 16000) for name in ("mono", "stereo"))
+    assert np.abs(stereo - mono).max() < 1e-3

@@ -1,0 +1,114 @@
+"""Decoded pictures made progressive and upright by FFmpeg's filters, before anything else sees them.
+
+A display matrix maps the point (x, y) of the stored picture to (a x + c y, b x + d y) of the shown one; y points down:
+
+    a  b     1  0   as it is      -1  0   mirrored left to right     0  1   a quarter turn      0  1   mirrored along
+    c  d     0  1                  0  1                             -1  0   clockwise           1  0   the diagonal
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import av
+import numpy as np
+
+from media.findings import note
+
+DEINTERLACE = {"frame": "send_frame", "field": "send_field", "off": None}  # modes of bwdif
+UPRIGHT = {  # by a > 0, d > 0
+    (True, True): (), (False, True): ("hflip",), (True, False): ("vflip",), (False, False): ("hflip", "vflip"),
+}  # fmt: skip
+LYING = {  # by b > 0, c > 0
+    (True, False): ("transpose=clock",), (False, True): ("transpose=cclock",),
+    (True, True): ("transpose=cclock_flip",), (False, False): ("transpose=clock_flip",),
+}  # fmt: skip
+FIELDS_WATCHED = 50  # frames; from then on telecine can be told
+REPEATED = 0.3  # share of frames with a repeated field; 0.4 in film at 24 frames a second shown in 60 fields
+
+
+def prepared(pictures: Iterable[Any], deinterlace: str, findings: list[str]) -> Iterator[Any]:
+    """The pictures upright, and from the first interlaced one on without combs; what needs neither passes unchanged.
+
+    deinterlace: a key of DEINTERLACE; "field" makes two pictures of an interlaced one, with times of their own.
+    """
+    graph, built_for, interlaced = None, None, False
+    for picture in pictures:
+        if picture.interlaced_frame:
+            note(findings, "interlaced" if deinterlace == "off" else "deinterlaced")
+        interlaced = interlaced or (picture.interlaced_frame and deinterlace != "off")
+        filters = _bwdif(deinterlace) if interlaced else ()
+        filters += turns(picture)
+        kind = (filters, picture.format.name, picture.width, picture.height)
+        if kind != built_for:
+            yield from _pulled(graph, None)
+            graph, built_for = _graph(picture, filters) if filters else None, kind
+        yield from _watched(_pulled(graph, picture), findings) if graph else (picture,)
+    yield from _pulled(graph, None)
+
+
+def turns(picture: Any) -> tuple[str, ...]:
+    """The filters that bring a picture upright."""
+    a, b, c, d = matrix(picture)
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return UPRIGHT[a > 0, d > 0]
+    return LYING[b > 0, c > 0]
+
+
+def orientation(picture: Any) -> list[str]:
+    """What of "rotated" and "mirrored" the file's player has to do to the picture."""
+    a, b, c, d = matrix(picture)
+    found = ["mirrored"] if a * d - b * c < 0 else []
+    return (["rotated"] if turns(picture) not in ((), ("hflip",), ("vflip",)) else []) + found
+
+
+def matrix(picture: Any) -> tuple[int, int, int, int]:
+    """a, b, c, d of the display matrix, in 1/65536."""
+    try:
+        data = picture.side_data["DISPLAYMATRIX"]
+    except (KeyError, ValueError):  # ValueError: PyAV meets a kind of side data that it does not know
+        return 1, 0, 0, 1
+    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
+    return a, b, c, d
+
+
+def _bwdif(deinterlace: str) -> tuple[str, ...]:
+    return "idet", f"bwdif=mode={DEINTERLACE[deinterlace]}:deint=interlaced"
+
+
+def _graph(picture: Any, filters: tuple[str, ...]) -> Any:
+    graph = av.filter.Graph()
+    properties = {
+        "video_size": f"{picture.width}x{picture.height}",
+        "pix_fmt": picture.format.name,
+        "time_base": picture.time_base,
+        "colorspace": int(picture.colorspace),
+        "range": int(picture.color_range),
+    }
+    source = graph.add("buffer", ":".join(f"{name}={value}" for name, value in properties.items()))
+    between = [graph.add(*filter.split("=", 1)) for filter in filters]
+    graph.link_nodes(source, *between, graph.add("buffersink")).configure()
+    return graph
+
+
+def _pulled(graph: Any, picture: Any) -> Iterator[Any]:
+    """What comes out of the graph when a picture goes in, or at the end None; nothing where there is no graph."""
+    if graph is None:
+        return
+    graph.vpush(picture)
+    while True:
+        try:
+            yield graph.vpull()
+        except (BlockingIOError, av.error.EOFError):
+            return
+
+
+def _watched(pictures: Iterable[Any], findings: list[str]) -> Iterator[Any]:
+    """Pass the pictures on; fields that are repeated as in telecined film are noted."""
+    for picture in pictures:
+        top, bottom, neither = (
+            float(picture.metadata.get(f"lavfi.idet.repeated.{kind}", 0)) for kind in ("top", "bottom", "neither")
+        )
+        seen, repeated = top + bottom + neither, top + bottom
+        if seen >= FIELDS_WATCHED and repeated / seen >= REPEATED:
+            note(findings, "telecined")
+        yield picture
