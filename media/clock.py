@@ -81,7 +81,7 @@ class Clock:
 
     def holds_end(self, seconds: float) -> bool:
         """Whether the last picture is held for sound of that length, so short is what is missing."""
-        return self.picture is not None and seconds - self.picture.end < END_HELD
+        return self.picture is not None and 0 < seconds - self.picture.end < END_HELD
 
     @property
     def findings(self) -> list[str]:

@@ -181,10 +181,10 @@ def test_at_every_time_the_picture_is_shown_that_a_player_shows(steps, late, fps
         assert max((b - a for (a, _), (b, _) in pairwise(put_out)), default=0) <= LONGEST_STEP + 1e-6
 
 
-def video(path, times: list[float], codec: str = "mpeg4"):
+def video(path, times: list[float], codec: str = "mpeg4", **options: str):
     """Numbered pictures at these times, and sound from 0 on."""
     with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=25)
+        stream = out.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
         stream.bit_rate = 2_000_000
         stream.codec_context.time_base = MILLISECONDS
@@ -217,6 +217,22 @@ def test_pictures_that_start_late_keep_their_times_and_the_first_is_held_before_
         wanted = max(0, int(np.floor((time - clock.picture.start) * 25 + 0.1)))
         assert number == pytest.approx(wanted, abs=0)
     assert "picture starts 0.6" in " ".join(clock.findings)
+
+
+def test_a_stream_cut_in_the_middle_begins_with_its_sound_and_holds_its_first_whole_picture(tmp_path):
+    whole = video(tmp_path / "whole.ts", [n / 25 for n in range(75)], "libx264", g="25", bf="0")
+    content = whole.read_bytes()
+    packets = [content[place : place + 188] for place in range(0, len(content), 188)]
+    tables, rest = packets[:3], packets[len(packets) // 5 :]
+    (tmp_path / "cut.ts").write_bytes(b"".join(tables + rest))
+    reader = VideoReader(tmp_path / "cut.ts")
+    assert reader.clock.picture.start > 0.04
+    first = number_of(yuv.to_bgr(next(reader.pictures())[1]))
+    frames = played(tmp_path / "cut.ts", 1.5)
+    assert frames[0] == (first, 0.0)
+    for number, time in frames:
+        shown = max(0, int(np.floor((time - reader.clock.picture.start) * 25 + 0.01)))
+        assert number == (first + shown) % 40
 
 
 def test_what_follows_the_first_play_is_not_late_again(tmp_path):
@@ -256,7 +272,7 @@ def test_a_variable_rate_is_filled_where_it_is_slow(tmp_path):
     assert VideoReader(path).clock.filled(25.0).findings == ["below 24 fps in 1 place"]
 
 
-@pytest.mark.parametrize(("surplus", "extend"), [(0.06, "hold"), (0.45, "hold"), (0.6, "loop")])
+@pytest.mark.parametrize(("surplus", "extend"), [(-0.5, "loop"), (0.06, "hold"), (0.45, "hold"), (0.6, "loop")])
 def test_only_sound_that_is_much_longer_extends_the_picture(tmp_path, surplus, extend):
     path = video(tmp_path / "a.mkv", [n / 25 for n in range(25)])
     assert Source(path, FrameTransform(), False, 25.0).ending("loop", 1.0 + surplus) == extend

@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import soundfile
 
-from footage import click_track, encode
+from footage import click_track, encode, recording
+from hparams import hparams
+from media.reader import VideoReader
 from portrait import make_clip
 from preprocessing import workers
+from preprocessing.make_clip import write_sound
 
 
 def test_a_clip_has_a_face_for_every_frame_and_sound_as_long_as_the_frames(preprocessed):
@@ -34,6 +38,17 @@ def test_report_and_lists_are_written(preprocessed):
     assert 0.3 < total["speech_share"] < 1
     listed = "".join((preprocessed.lists / name).read_text(encoding="utf-8") for name in ("train.txt", "eval.txt"))
     assert sorted(listed.splitlines()) == [f"Zoë's talk/clip {n}" for n in range(3)]
+
+
+def test_the_sound_of_a_clip_has_no_drift_where_packets_were_lost(tmp_path):
+    wav = click_track(6.0, 5.5, 48000)
+    video = recording(tmp_path / "call.mkv", "libopus", 48000, wav, lambda number: number % 9 == 4)
+    job = SimpleNamespace(video=video, hp=hparams)
+    seconds, _ = write_sound(job, VideoReader(video).start, 150, tmp_path / "audio.wav")
+    written, rate = soundfile.read(tmp_path / "audio.wav")
+    assert (len(written), rate) == (96_000, 16_000)
+    assert seconds == pytest.approx(6.0, abs=0.05)
+    assert np.abs(written).argmax() / rate == pytest.approx(5.5, abs=0.02)
 
 
 @pytest.mark.slow
