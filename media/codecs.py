@@ -12,12 +12,14 @@ EIGHT_BITS = 8
 
 @dataclass(frozen=True)
 class Encoding:
-    """encoder: its name in FFmpeg; pix_fmt: planar YUV that it is handed; options: for FFmpeg."""
+    """encoder: its name in FFmpeg; pix_fmt: planar YUV that it is handed; options: for FFmpeg; limited: full range is
+    no choice."""
 
     encoder: str
     pix_fmt: str
     options: dict = field(default_factory=dict)
     tag: str | None = None  # of the stream, where players look for one
+    limited: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def choose(
         pix_fmt = _lossless_format(source, deep, alpha)
     elif alpha and codec.with_alpha:
         pix_fmt, options = codec.with_alpha[0], options | codec.with_alpha[1]
-    return Encoding(codec.encoder, pix_fmt, options, "hvc1" if name == "hevc" and suffix != ".mkv" else None)
+    tag = "hvc1" if name == "hevc" and suffix != ".mkv" else None
+    return Encoding(codec.encoder, pix_fmt, options, tag, limited=name == "prores")
 
 
 def usual_suffix(name: str) -> str:

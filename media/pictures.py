@@ -1,6 +1,8 @@
 """Picture files: what is a still, upright and in 8-bit RGB; what moves, for FFmpeg."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -41,11 +43,8 @@ class Still:
 
 def open_still(path: Path) -> Still | None:
     """The picture in a file; None where it is an animation, or no picture. Raises InputError for a damaged one."""
-    image = _identified(path)
-    if image is None:
-        return None
-    with image:
-        if image.format in MOVING and _count(image) > 1:
+    with _opened(path) as image:
+        if image is None or (image.format in MOVING and _count(image) > 1):
             return None
         try:
             return Still(image)
@@ -55,9 +54,9 @@ def open_still(path: Path) -> Still | None:
 
 def readable_by_ffmpeg(path: Path) -> str | io.BytesIO:
     """The file's name; of an animation that FFmpeg cannot read, the same pictures and times as animated PNG."""
-    image = _identified(path)
-    if image is None or image.format not in NOT_FFMPEG or _count(image) == 1:
-        return str(path.resolve())
+    with _opened(path) as image:
+        if image is None or image.format not in NOT_FFMPEG or _count(image) == 1:
+            return str(path.resolve())
     return io.BytesIO(_animated_png(path, path.stat().st_mtime_ns))
 
 
@@ -75,15 +74,17 @@ def _animated_png(path: Path, modified: int) -> bytes:
         return content.getvalue()
 
 
-def _identified(path: Path) -> Image.Image | None:
-    if not path.is_file():
-        return None
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image | None]:
+    """A picture file of one of FORMATS, not decoded yet; None for any other."""
     try:
-        return Image.open(path, formats=FORMATS)
+        image = Image.open(path, formats=FORMATS) if path.is_file() else None
     except Image.UnidentifiedImageError:
-        return None
+        image = None
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: is too large a picture; scale it down") from error
+    with image or nullcontext() as opened:
+        yield opened
 
 
 def _count(image: Image.Image) -> int:

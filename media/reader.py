@@ -221,7 +221,7 @@ def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterato
         for packet in container.demux(*([stream] if log is None else container.streams)):
             if log is not None:
                 log.note(packet)
-            if packet.stream_index == stream.index:
+            if packet.stream is stream:  # packets that flush a decoder carry no index
                 try:
                     yield from decoder.decode(packet)
                 except av.error.FFmpegError:

@@ -85,6 +85,8 @@ class VideoWriter:
         """picture: planar YUV in the encoding's format, of even sides; the first one's colour tags are the video's."""
         if picture.colorspace == yuv.UNSPECIFIED and self.like is not None:
             picture.colorspace = self.like.matrix
+        if self.encoding.limited:
+            picture = yuv.limited(picture)
         if self._video is None:
             self._add_streams(picture)
         picture.pts = self._last_pts = max(self._last_pts + 1, round(time / TIME_BASE))

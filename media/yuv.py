@@ -71,6 +71,15 @@ def to_format(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
     )
 
 
+def limited(frame: av.VideoFrame) -> av.VideoFrame:
+    """A planar YUV frame in limited range; the frame itself where it is already."""
+    if frame.color_range != FULL_RANGE:
+        return frame
+    new = _tagged(frame.reformat(dst_color_range=LIMITED_RANGE, interpolation=EXACT_COLOUR), frame)
+    new.color_range = LIMITED_RANGE
+    return new
+
+
 def over(frame: av.VideoFrame, background: tuple[int, int, int]) -> av.VideoFrame:
     """A frame with alpha composited over the background, red, green, blue in 0..255; the frame itself where all of it
     is opaque. Its alpha, which is straight, is to be ignored then."""

@@ -78,3 +78,30 @@ def face(x: float, y: float = 50, size: float = 100, score: float = 0.9) -> list
 
 def frames_of(*boxes_per_frame) -> list[np.ndarray]:
     return [np.array(boxes, np.float32).reshape(-1, 5) for boxes in boxes_per_frame]
+
+
+def film(path, codec: str, images, pix_fmt: str, fps=25, options=None, field: str = "", matrix=None, **tags):
+    """A file of BGR or RGBA pictures by PyAV directly. field: tff or bff marks them as interlaced; matrix: display
+    matrix; tags: colorspace, color_range ... of the codec context, by which the pictures are converted too."""
+    height, width, channels = images[0].shape
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
+        graph = av.filter.Graph()
+        source = graph.add("buffer", f"video_size={width}x{height}:pix_fmt={pix_fmt}:time_base=1/{round(fps)}")
+        graph.link_nodes(source, graph.add("setfield", field or "prog"), graph.add("buffersink")).configure()
+        for n, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgba" if channels == 4 else "bgr24")
+            frame = frame.reformat(
+                format=pix_fmt, dst_colorspace=tags.get("colorspace"), dst_color_range=tags.get("color_range")
+            )
+            frame.colorspace, frame.color_range = tags.get("colorspace", 2), tags.get("color_range", 0)
+            frame.pts, frame.time_base = n, Fraction(1, round(fps))
+            graph.vpush(frame)
+            container.mux(stream.encode(graph.vpull()))
+        container.mux(stream.encode(None))
+    return path

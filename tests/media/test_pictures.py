@@ -1,0 +1,168 @@
+"""What the reader makes of display matrices, fields and still pictures."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from footage import film, number_of, numbered
+from media import yuv
+from media.hdr import hdr_metadata
+from media.pictures import open_still
+from media.reader import VideoReader
+from utils.errors import InputError
+
+FIXED = 65536  # 1 in a display matrix
+MATRICES = [
+    (1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1),
+    (0, 1, -1, 0), (0, -1, 1, 0), (0, 1, 1, 0), (0, -1, -1, 0),
+]  # fmt: skip
+CORNER_AFTER_EXIF = {  # where the stored top left corner is shown, by EXIF orientation
+    1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
+    5: ("top", "left"), 6: ("top", "right"), 7: ("bottom", "right"), 8: ("bottom", "left"),
+}  # fmt: skip
+
+
+def seen_at(image, x, y):
+    """The colour at x, y, counted from the middle of the picture in halves of its sides."""
+    rows, columns = image.shape[:2]
+    return image[int((y + 1) / 2 * (rows - 1)), int((x + 1) / 2 * (columns - 1))].astype(int)
+
+
+@pytest.mark.parametrize("name", ["phone.mp4", "phone.mov"])
+@pytest.mark.parametrize(("a", "b", "c", "d"), MATRICES)
+def test_pictures_are_shown_as_the_display_matrix_says(tmp_path, name, a, b, c, d):
+    matrix = [value * FIXED for value in (a, b, 0, c, d, 0, 0, 0)] + [1 << 30]
+    reader = VideoReader(film(tmp_path / name, "libx264", [numbered(3)] * 3, "yuv420p", matrix=matrix))
+    image = next(reader.frames()).image
+    assert image.shape[:2] == (reader.height, reader.width) == ((120, 160) if a else (160, 120))
+    for x, y in ((-0.9, -0.9), (0.9, -0.9), (-0.9, 0.9), (0.9, 0.9)):
+        expected = seen_at(numbered(3), x, y)
+        assert np.abs(seen_at(image, a * x + c * y, b * x + d * y) - expected).max() < 12
+    assert ("mirrored" in reader.findings) == (a * d - b * c < 0)
+    assert ("rotated" in reader.findings) == (b != 0 or (a, d) == (-1, -1))
+
+
+def test_turned_footage_of_other_formats_keeps_its_format_and_depth(tmp_path):
+    matrix = [0, FIXED, 0, FIXED, 0, 0, 0, 0, 1 << 30]
+    reader = VideoReader(film(tmp_path / "a.mov", "prores_ks", [numbered(3)] * 2, "yuv422p10le", matrix=matrix))
+    image = next(reader.frames()).image
+    assert np.abs(seen_at(image, -0.9, -0.9) - 255).max() < 6
+    assert np.abs(seen_at(image, 0.9, 0.9) - (30, 90, 200)).max() < 6
+    assert yuv.bit_depth(next(reader.pictures())[1]) == 10
+
+
+def woven(x: int, first: int) -> np.ndarray:
+    """A frame of two fields between which a bar has moved from x to x + 10; first: the row that the earlier has."""
+    fields = [np.full((576, 720, 3), 40, np.uint8) for _ in range(2)]
+    for number, field in enumerate(fields):
+        field[:, x + 10 * number : x + 10 * number + 40] = 220
+    frame = fields[0].copy()
+    frame[1 - first :: 2] = fields[1][1 - first :: 2]
+    return frame
+
+
+def combs(image: np.ndarray) -> float:
+    """How much neighbouring rows differ."""
+    return float(np.abs(np.diff(image[40:-40, :, 1].astype(int), axis=0)).mean())
+
+
+INTERLACED = [
+    ("tff.mp4", "libx264", "yuv420p", {"x264-params": "tff=1", "crf": "15"}, "tff"),
+    ("bff.mkv", "libx264", "yuv420p", {"x264-params": "bff=1", "crf": "15"}, "bff"),
+    ("dvd.mpg", "mpeg2video", "yuv420p", {"flags": "+ildct+ilme", "b": "20M"}, "tff"),
+    ("camcorder.avi", "dvvideo", "yuv420p", {}, "bff"),
+    ("studio.mov", "prores_ks", "yuv422p10le", {"flags": "+ildct"}, "tff"),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "pix_fmt", "options", "field"), INTERLACED)
+def test_interlaced_footage_is_read_without_combs(tmp_path, name, codec, pix_fmt, options, field):
+    images = [woven(100 + 20 * n, int(field == "bff")) for n in range(4)]
+    film(tmp_path / name, codec, images, pix_fmt, options=options, field=field)
+    by_frame, by_field, off = (VideoReader(tmp_path / name, deinterlace=how) for how in ("frame", "field", "off"))
+    frames, fields, stored = (list(reader.frames()) for reader in (by_frame, by_field, off))
+    assert (len(frames), len(fields), len(stored)) == (4, 8, 4)
+    assert (by_frame.rate, by_field.rate, off.rate) == (25, 50, 25)
+    assert combs(stored[1].image) > 3
+    assert max(combs(frame.image) for frame in frames[1:-1] + fields[2:-2]) < 0.3 * combs(stored[1].image)
+    bars = [np.median(np.flatnonzero(frame.image[288, :, 1] > 130)) for frame in fields[2:-2]]
+    assert np.allclose(np.diff(bars), 10, atol=2)  # in the order in which they were filmed
+    assert np.allclose(np.diff([frame.time for frame in fields]), 0.02, atol=2e-3)
+    assert by_frame.findings == by_field.findings == ["deinterlaced"]
+    assert off.findings == ["interlaced"]
+
+
+def test_progressive_footage_passes_to_the_bit(tmp_path):
+    film(tmp_path / "a.mkv", "ffv1", [numbered(n) for n in range(5)], "yuv420p")
+    plain, other = VideoReader(tmp_path / "a.mkv"), VideoReader(tmp_path / "a.mkv", deinterlace="off")
+    for (_, ours), (_, stored) in zip(plain.pictures(), other.pictures(), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(yuv.planes(ours), yuv.planes(stored), strict=True))
+    assert plain.findings == []
+
+
+def test_telecined_film_is_noted(tmp_path):
+    random = np.random.default_rng(0)
+    film_frames = [np.repeat(random.integers(0, 255, (96, 128, 1), np.uint8), 3, axis=2) for _ in range(52)]
+    shown = [film_frames[n] for four in range(13) for n in np.repeat(np.arange(4) + 4 * four, (2, 3, 2, 3))]
+    images = []
+    for top, bottom in zip(shown[::2], shown[1::2], strict=True):
+        images.append(top.copy())
+        images[-1][1::2] = bottom[1::2]
+    options = {"flags": "+ildct+ilme", "b": "20M"}
+    film(tmp_path / "a.mpg", "mpeg2video", images, "yuv420p", fps=30, field="tff", options=options)
+    reader = VideoReader(tmp_path / "a.mpg")
+    list(reader.pictures())
+    assert reader.findings == ["deinterlaced", "telecined"]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jfif", "png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_stills_are_upright_by_their_exif_orientation(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    kind = {"jpg": "JPEG", "jfif": "JPEG"}.get(suffix, suffix.upper())
+    Image.fromarray(numbered(3)[..., ::-1]).save(tmp_path / f"a.{suffix}", kind, exif=exif)
+    still = open_still(tmp_path / f"a.{suffix}")
+    image = yuv.to_bgr(still.picture)
+    assert image.shape[:2] == ((160, 120) if orientation > 4 else (120, 160))
+    rows, columns = CORNER_AFTER_EXIF[orientation]
+    white = image[:12] if rows == "top" else image[-12:]
+    assert (white[:, :12] if columns == "left" else white[:, -12:]).mean() > 240
+    assert ("mirrored" in still.findings) == (orientation in (2, 4, 5, 7))
+    assert ("rotated" in still.findings) == (orientation in (3, 5, 6, 7, 8))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.gif", "a.avif", "picture"])
+def test_a_file_with_one_picture_is_a_still_whatever_its_name(tmp_path, name):
+    kind = name.rpartition(".")[2].upper() if "." in name else "PNG"
+    Image.fromarray(numbered(3)[..., ::-1]).save(tmp_path / name, kind, quality=95)
+    image = yuv.to_bgr(open_still(tmp_path / name).picture)
+    assert number_of(image) == 3
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.gif", "a.avif"])
+def test_what_moves_is_a_video(tmp_path, name):
+    images = [Image.fromarray(numbered(2 * n)[..., ::-1]) for n in range(4)]
+    kind = name.rpartition(".")[2].upper()
+    images[0].save(tmp_path / name, kind, save_all=True, append_images=images[1:], duration=100, quality=95)
+    assert open_still(tmp_path / name) is None
+    frames = list(VideoReader(tmp_path / name).frames())
+    assert [number_of(frame.image) for frame in frames] == [0, 2, 4, 6]
+    assert np.allclose([frame.time for frame in frames], [0, 0.1, 0.2, 0.3], atol=1e-3)
+
+
+def test_a_truncated_picture_is_refused_by_name(tmp_path):
+    Image.fromarray(numbered(3)).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:200])
+    with pytest.raises(InputError, match=r"cut\.png: is damaged or truncated"):
+        open_still(tmp_path / "cut.png")
+
+
+def test_layers_that_cannot_be_handed_on_are_noted():
+    findings: list[str] = []
+    assert (
+        hdr_metadata(SimpleNamespace(side_data={"DOVI_RPU_BUFFER": b"\1", "DYNAMIC_HDR_PLUS": b"\1"}), findings) is None
+    )
+    assert findings == ["Dolby Vision layer lost", "HDR10+ data lost"]
