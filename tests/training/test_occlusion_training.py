@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from demo.portrait import portrait
+from portrait import portrait
 
 from data.filelists import listed_clips
 from models.occlusion import OcclusionNet
