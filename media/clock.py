@@ -29,7 +29,7 @@ import numpy as np
 HOLE = 0.01  # seconds: half of the shortest packet in common use (Opus, 20 ms), ten times what Matroska rounds to
 TIME_JUMP = 60.0  # seconds; larger jumps of stamps are damage: time goes on without them
 SLOWEST = 23.5  # pictures a second; film's 24/1.001 is not slow, however its stamps are rounded
-LONGEST_STEP = 1.1 / 24  # seconds from picture to picture
+LONGEST_STEP = 1.2 / 24  # seconds from picture to picture; what a sound encoder puts before the first is less
 END_HELD = 0.5  # seconds by which the sound may outlast the picture that is held for it
 MENTIONED = 0.04  # seconds; smaller differences are no finding
 ROUNDED = 1.5  # units of a time base by which stamps may be off
