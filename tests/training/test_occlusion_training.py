@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from portrait import portrait
 
 from data.filelists import listed_clips
 from models.occlusion import OcclusionNet
+from portrait import portrait
 from training import occluders
 from training import occlusion as training
 from utils import weight_files
