@@ -188,7 +188,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(dub, generator, talking, tmp
         (["--face", file("empty.mp4", b"")], "empty.mp4: is empty"),
         (["--face", file("text.mp4", b"a text\n" * 99)], "text.mp4: is no video"),
         (["--face", file("cut.mp4", whole[: len(whole) // 3])], "cut.mp4: is truncated"),
-        (["--face", file("broken.png", b"no png")], "broken.png: is no picture"),
+        (["--face", file("broken.png", b"no png")], "broken.png: none of its pictures can be decoded"),
         (["--face", mute], "no face found"),
         (["--audio", tmp_path / "missing.wav"], "missing.wav: no such file"),
         (["--audio", mute], "mute.mp4: has no sound track"),
