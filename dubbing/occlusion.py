@@ -14,8 +14,10 @@ from models.published import BUNDLED_OCCLUSION
 from utils import weight_files
 
 OCCLUDED = 0.05  # hidden share of the mouth from which on a frame counts as occluded
-SURE = 0.8  # probability from which on a pixel is covered
-NEAREST = 5  # references that a face is seen beside
+# Probabilities of the network: an area counts if it is sure somewhere, reaches as far as it is likely, and hides all
+# where it is firm
+SURE, LIKELY, FIRM = 0.975, 0.5, 0.8
+GAINS = (0.6, 1.6)  # the brightness of eyes and nose is matched within these factors
 LEAST_SHARE = 0.03  # of the mouth; what covers less of it is taken for an error of the network
 MOVE = 4  # pixels of SIZE; an occluder moves at most so far from frame to frame
 FADE_FRAMES = 3  # frames over which it goes away
@@ -38,11 +40,10 @@ class OcclusionDetector:
 
     def __init__(self, references: np.ndarray) -> None:
         self._network = _load_network()
-        self._references = np.array([_reduced(face) for face in references], np.uint8).reshape(-1, SIZE, SIZE, 3)
+        self._median = self._median_of([_reduced(face) for face in references])
         self._hidden = np.zeros((SIZE, SIZE), np.float32)
         self._found = np.zeros((SIZE, SIZE), np.float32)
         self._last: np.ndarray | None = None
-        self._learn()
 
     @property
     def has_evidence(self) -> bool:
@@ -57,14 +58,14 @@ class OcclusionDetector:
         """Where the next frame shows the face itself. shown: uint8 BGR [S, S, 3], as the references -> float32 [S, S],
         1 where the face is seen, 0 where something covers it, with soft edges."""
         size = shown.shape[0]
-        if not len(self._references):
+        if self._median is None:
             return np.ones((size, size), np.float32)
         face = _reduced(shown)
         upper = cv2.cvtColor(face[: SIZE // 2], cv2.COLOR_BGR2GRAY).astype(np.float32)
         if self._last is not None and np.abs(upper - self._last).mean() > CUT:
             self.reset()
         self._last = upper
-        found = self._covered(face, self._beside(face))
+        found = self._covered(face, self._median)
         near_last = cv2.dilate(self._found, np.ones((2 * MOVE + 1, 2 * MOVE + 1), np.uint8))
         self._found = found
         faded = np.maximum(self._hidden - np.float32(1 / FADE_FRAMES), 0)
@@ -72,30 +73,24 @@ class OcclusionDetector:
         hidden = cv2.resize(self._hidden, (size, size), interpolation=cv2.INTER_CUBIC)
         return 1 - np.clip(cv2.GaussianBlur(hidden, (0, 0), SOFTNESS * size), 0, 1)
 
-    def _learn(self) -> None:
-        """Leave out the references that are covered themselves."""
-        if not len(self._references):
-            return
-        median = np.median(self._references, axis=0).astype(np.uint8)
-        covered = np.array([self._covered(face, median).any() for face in self._references])
-        if covered.mean() < 0.5:  # else it is the network that does not know this face
-            self._references = self._references[~covered]
-
-    def _beside(self, face: np.ndarray) -> np.ndarray:
-        """The median of the references nearest in their upper halves, which show the same pose."""
-        upper = slice(0, SIZE // 2)
-        differences = cv2.absdiff(
-            self._references[:, upper], np.broadcast_to(face[upper], self._references[:, upper].shape)
-        )
-        nearest = np.argsort(differences.mean(axis=(1, 2, 3)))[:NEAREST]
-        return np.median(self._references[nearest], axis=0).astype(np.uint8)
+    def _median_of(self, references: list[np.ndarray]) -> np.ndarray | None:
+        """Of those of the references that are not covered themselves, as most are not."""
+        if not references:
+            return None
+        median = np.median(references, axis=0).astype(np.uint8)
+        clean = [face for face in references if not self._covered(face, median).any()]
+        return np.median(clean, axis=0).astype(np.uint8) if len(clean) >= len(references) / 2 else median
 
     @torch.inference_mode()
     def _covered(self, face: np.ndarray, median: np.ndarray) -> np.ndarray:
-        """The network's probabilities where they count, else 0: float32 [SIZE, SIZE]."""
-        faces, medians = (torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255 for x in (face, median))
-        found = self._network(faces, medians)[0].sigmoid().numpy()
-        found[found < SURE] = 0
+        """How far each pixel is covered, 0..1, where that counts: float32 [SIZE, SIZE]."""
+        eyes = slice(SIZE // 6, SIZE // 2)
+        gain = np.clip(median[eyes].mean() / max(face[eyes].mean(), 1), *GAINS)
+        lit = np.clip(face * gain, 0, 255).astype(np.float32)
+        faces, medians = (torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255 for x in (lit, median))
+        seen = self._network(faces, medians)[0].sigmoid().numpy()
+        _, areas = cv2.connectedComponents((seen >= LIKELY).astype(np.uint8))
+        found = np.where(np.isin(areas, areas[seen >= SURE]), np.minimum(seen / FIRM, 1), np.float32(0))
         return found if hidden_share(1 - found) >= LEAST_SHARE else np.zeros_like(found)
 
 

@@ -21,7 +21,7 @@ def test_things_are_drawn_over_the_mouth_and_dark_where_they_are_not(kind):
     assert coverages.min() >= 0 and coverages.max() <= 1
     assert (coverages[:, 30:44, 16:32].mean(axis=(1, 2)) > 0.1).mean() > 0.6
     assert np.abs(pictures[coverages == 0]).max() < 1
-    assert all(0.01 < coverage.mean() < 0.9 for coverage in coverages)
+    assert 0.05 < np.median(coverages.mean(axis=(1, 2))) < 0.6
 
 
 def test_items_are_faces_beside_their_median_and_what_is_covered(preprocessed):
