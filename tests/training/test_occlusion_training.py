@@ -41,8 +41,10 @@ def test_items_are_faces_beside_their_median_and_what_is_covered(preprocessed):
 @pytest.mark.slow
 def test_a_short_training_writes_weights_that_the_detector_loads(preprocessed, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "THINGS", 20)
-    flags = ["--data_root", preprocessed.root, "--filelists_dir", preprocessed.lists, "--minutes", 0.05]
-    training.main(training.parse_args([*map(str, flags), "--out", str(tmp_path / "a.safetensors")]))
+    options = training.OcclusionOptions(
+        data_root=preprocessed.root, filelists_dir=preprocessed.lists, minutes=0.05, out=tmp_path / "a.safetensors"
+    )
+    training.train_occlusion(options)
     network = OcclusionNet()
     content = weight_files.read(tmp_path / "a.safetensors")
     assert content["state_dict"]["occlusion_output.weight"].dtype == torch.float16
