@@ -48,7 +48,7 @@ class OcclusionDetector:
     @property
     def has_evidence(self) -> bool:
         """Whether anything can be found."""
-        return len(self._references) > 0
+        return self._median is not None
 
     def reset(self) -> None:
         """Forget the frames so far: the next one is not from just after the last. A cut is noticed without this."""
