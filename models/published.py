@@ -82,9 +82,13 @@ BUNDLED = (
         "0be3edd6f3905889e0e89ec2a664afee78191d81e869719baa1da53a6260c399", (),
         "lip-sync expert of half the width, bundled", TRAINED_HERE,
     ),
+    PublishedFile(
+        "occlusion_small", "checkpoints/occlusion_small.safetensors", 457_440,
+        "6e53d122543767fbd456e39aff3038222bed88192e2944bc1accdb312cd3952b", (),
+        "network behind --occlusion, bundled", TRAINED_HERE,
+    ),
 )  # fmt: skip
-BUNDLED_GENERATOR, BUNDLED_EXPERT = (file.path for file in BUNDLED)
-BUNDLED_OCCLUSION = ROOT / "checkpoints" / "occlusion_small.safetensors"
+BUNDLED_GENERATOR, BUNDLED_EXPERT, BUNDLED_OCCLUSION = (file.path for file in BUNDLED)
 PUBLISHED_SCORER = ROOT / "checkpoints" / "syncnet_v2.model"  # of the field's LSE-D and LSE-C; to be put there by hand
 PUBLISHED_EXPERT = ROOT / "checkpoints" / "lipsync_expert.pth"
 EXPERTS = (PUBLISHED_EXPERT, BUNDLED_EXPERT)  # the best first
