@@ -68,11 +68,8 @@ class VideoReader:
                 raise InputError(f"{self.path}: none of its pictures can be decoded; it is damaged or truncated")
             note(self.findings, *filters.orientation(first))
             self.hdr = hdr_metadata(first, self.findings)
-            self.pix_fmt, self.matrix, self.metadata = (
-                first.format.name,
-                yuv.usual_matrix(first),
-                dict(container.metadata),
-            )
+            self.pix_fmt, self.metadata = first.format.name, dict(container.metadata)
+            self.matrix = yuv.usual_matrix(first)
             self.damaged_packets = 0
             self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
             self.start = first.time or 0.0
