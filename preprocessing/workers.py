@@ -88,7 +88,8 @@ def _start_worker(detector: str, devices: Any, threads: int, counter: Any, stop:
     signal.signal(signal.SIGTERM, _leave)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    threading.Thread(target=_leave_with_parent, args=[threading.get_ident()], daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_leave_with_parent, args=[parent, threading.get_ident()], daemon=True).start()
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     device = devices.get()
@@ -105,11 +106,9 @@ def _leave(*_: Any) -> None:
     os._exit(1)  # what else would end it waits for the main process, or prints a traceback
 
 
-def _leave_with_parent(worker: int) -> None:
+def _leave_with_parent(parent: Any, worker: int) -> None:
     """Wait for the main process to end, however it does: a worker by itself would wait for jobs for ever. worker: the
     thread that may have a clip at hand."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
     parent.join()
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(worker, signal.SIGTERM)
