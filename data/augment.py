@@ -37,7 +37,7 @@ class Augmentation:
     """What a training changes its items by: slight by default, strong where hp gives a strength."""
 
     def __init__(self, hp: HParams) -> None:
-        self.hp, self.size = hp, hp.img_size
+        self.hp = hp
 
     def pictures(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """frames: uint8 BGR [N, S, S, 3] -> the same shape, all changed alike."""

@@ -7,10 +7,11 @@ loader processes. A step's windows come first, its single frames after them:
     drawn       windows·5 + frames single frames  windows of five frames, then `frames` single ones
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -60,21 +61,23 @@ class StepPlan:
         return self.most_frames if self.frames or self.frames_first else self.windows
 
 
-class Drawing(Protocol):
+class Drawing(ABC):
+    """An endless sequence of numbers of windows."""
+
     def draw(self, first: int, count: int) -> list[int]:
-        """Numbers of windows: those at `first`, `first` + 1, ... of an endless sequence."""
-        ...
+        """Those at `first`, `first` + 1, ..."""
+        return [self._at(place) for place in range(first, first + count)]
+
+    @abstractmethod
+    def _at(self, place: int) -> int: ...
 
 
-class Shuffled:
+class Shuffled(Drawing):
     """Every window once an epoch, in an order of its own each time."""
 
     def __init__(self, windows: int, seed: int) -> None:
         self.windows, self.seed = windows, seed
         self._epoch, self._order = -1, torch.zeros(0)
-
-    def draw(self, first: int, count: int) -> list[int]:
-        return [self._at(place) for place in range(first, first + count)]
 
     def _at(self, place: int) -> int:
         epoch, position = divmod(place, self.windows)
@@ -84,7 +87,7 @@ class Shuffled:
         return int(self._order[position])
 
 
-class People:
+class People(Drawing):
     """A person by their weight, a clip of theirs, a window of it.
 
     persons: whose each clip is; counts: windows of each clip; weights: of persons, 1 for one who is not named.
@@ -98,9 +101,6 @@ class People:
         self.clips = [[number for number, person in enumerate(persons) if person == name] for name in names]
         self.chances = np.array([weights.get(name, 1.0) for name in names])
         self.chances /= self.chances.sum()
-
-    def draw(self, first: int, count: int) -> list[int]:
-        return [self._at(place) for place in range(first, first + count)]
 
     def _at(self, place: int) -> int:
         rng = np.random.default_rng((self.seed, place))
