@@ -14,7 +14,7 @@ from hparams import HParams
 from metrics import generator_score
 from metrics.experts import Expert
 from models import Wav2Lip
-from training import adversaries, losses, samples, summary
+from training import adversaries, losses, samples, summary, verdict
 from training.network import TrainableNetwork
 from training.options import GeneratorOptions
 from training.trainer import Schedule, Training
@@ -67,7 +67,7 @@ class GeneratorTraining(Training):
     def objective(self, scores: dict[str, float]) -> float:
         if self.hp.best_by == "mouth":
             start = self.history.entries[0]["scores"] if self.history.entries else scores
-            return summary.relative_score(scores, start, self.footage_scores)
+            return verdict.relative_score(scores, start, self.footage_scores)
         return self.sync_on_weight * scores["sync"] + (1 - self.sync_on_weight) * scores["l1"]
 
     def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -146,7 +146,7 @@ class GeneratorTraining(Training):
     @cached_property
     def knows_nothing(self) -> bool:
         """Whether the expert cannot teach lip-sync on this footage, where that is asked for."""
-        return self.hp.sync_if_known and not summary.knows_footage(self.footage_scores)
+        return self.hp.sync_if_known and not verdict.knows_footage(self.footage_scores)
 
     def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
         if step or not self.knows_nothing:

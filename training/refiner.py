@@ -27,7 +27,7 @@ from models.inputs import generator_faces, lower_half
 from models.published import default_expert, default_generator
 from models.reference_bank import PREFIX, ReferenceBank, describe
 from models.refiner import Refiner, enlarge
-from training import losses, run_directory, samples, summary
+from training import losses, run_directory, samples, summary, verdict
 from training.network import TrainableNetwork
 from training.options import RefinerOptions
 from training.trainer import Schedule, Training
@@ -89,7 +89,7 @@ class RefinerTraining(Training):
 
     def objective(self, scores: dict[str, float]) -> float:
         """Distance in gradients, and by how much lip-sync is worse than the generator's, where the expert can tell."""
-        if "sync_generated" not in scores or not summary.knows_footage(self.footage_scores):
+        if "sync_generated" not in scores or not verdict.knows_footage(self.footage_scores):
             return scores["gradient_distance"]
         return scores["gradient_distance"] + max(0.0, scores["sync_distance"] - scores["sync_generated"])
 

@@ -16,7 +16,7 @@ from media.reader import VideoReader, read_image
 from metrics.experts import Expert
 from runs import EXPERT, GENERATOR, scalars, where
 from training import expert as expert_training
-from training import summary, trainer
+from training import trainer, verdict
 from training.network import TrainableNetwork, lr_factor
 from utils import sheet, weight_files
 from utils.devices import Precision
@@ -77,9 +77,9 @@ def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, t
 )
 def test_a_finetune_that_is_not_better_is_called_so(changes, better, said):
     start = {"mouth_l1": 0.05, "mouth_ssim": 0.8, "sync_distance": 0.6}
-    verdict = summary.compare_scores(start, start | changes, {"sync_offset": 0.0, "sync_evidence": 20.0})
-    assert verdict[0] is better
-    assert said in verdict[1]
+    found, sentence = verdict.compare_scores(start, start | changes, {"sync_offset": 0.0, "sync_evidence": 20.0})
+    assert found is better
+    assert said in sentence
 
 
 def test_the_best_mouth_is_weighed_by_likeness_contrast_and_the_sync_of_an_expert_that_knows_the_footage():
@@ -87,7 +87,7 @@ def test_the_best_mouth_is_weighed_by_likeness_contrast_and_the_sync_of_an_exper
     known, unknown = ({"sync_offset": 0.0, "sync_evidence": evidence} for evidence in (20.0, 1.0))
 
     def score(truth, **changes):
-        return summary.relative_score(start | changes, start, truth)
+        return verdict.relative_score(start | changes, start, truth)
 
     assert score(known) == score(unknown) == 3
     assert score(known, mouth_l1=0.04) < 3
@@ -100,14 +100,14 @@ def test_the_best_mouth_is_weighed_by_likeness_contrast_and_the_sync_of_an_exper
 def test_scores_of_an_expert_that_fails_on_the_real_footage_count_for_nothing():
     start = {"mouth_l1": 0.05, "sync_distance": 0.6}
     truth = {"sync_offset": 3.0, "sync_confidence": 0.08, "sync_evidence": 9.0}
-    better, verdict = summary.compare_scores(start, start | {"sync_distance": 0.4}, truth)
+    better, sentence = verdict.compare_scores(start, start | {"sync_distance": 0.4}, truth)
     assert not better
-    assert "no score has changed" in verdict
-    assert "real footage at offset +3 with confidence 0.08" in verdict
-    better, verdict = summary.compare_scores(start, {"mouth_l1": 0.03, "sync_distance": 0.9}, truth)
+    assert "no score has changed" in sentence
+    assert "real footage at offset +3 with confidence 0.08" in sentence
+    better, sentence = verdict.compare_scores(start, {"mouth_l1": 0.03, "sync_distance": 0.9}, truth)
     assert better
     unsure = {"sync_offset": 0.0, "sync_confidence": 0.02, "sync_evidence": 1.0}
-    assert "likeness alone" in summary.compare_scores(start, start, unsure)[1]
+    assert "likeness alone" in verdict.compare_scores(start, start, unsure)[1]
 
 
 def test_an_expert_that_keeps_guessing_is_told_why(preprocessed, tmp_path, script, monkeypatch):
