@@ -10,15 +10,16 @@ in-sync from off-sync windows on the evaluation list with a loss well below 0.69
 
 import argparse
 
-from training.expert import ExpertTraining
 from training.options import TrainingOptions
-from training.trainer import train
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> None:
     options = from_args(TrainingOptions, args)
+    from training.expert import ExpertTraining
+    from training.trainer import train
+
     train(ExpertTraining(options))
 
 
@@ -27,4 +28,4 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    cli.run(main, parse_args)

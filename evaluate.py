@@ -25,8 +25,6 @@ several videos could not be scored.
 import argparse
 from pathlib import Path
 
-from metrics import report
-from metrics.evaluation import evaluate_generator, evaluate_videos, means
 from metrics.options import EvaluationOptions
 from utils import cli
 from utils.files import writable_folder, write_json, write_text
@@ -35,6 +33,9 @@ from utils.options import from_args
 
 def main(args: argparse.Namespace) -> int:
     options = from_args(EvaluationOptions, args)
+    from metrics import report
+    from metrics.evaluation import evaluate_generator, evaluate_videos, means
+
     outfile = options.outfile or Path("results") / ("generator.json" if options.generator else "scores.json")
     writable_folder(outfile.parent, "--outfile")
     if options.generator:
@@ -57,4 +58,4 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    cli.run(main, parse_args)

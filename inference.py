@@ -15,10 +15,8 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch comes: idle threads that spin hold up the encoder
-
-from dubbing import Dubber, Options, Record
-from dubbing.jobs import output_path, read_jobs
+import dubbing
+from dubbing.options import Options
 from utils import cli
 from utils.errors import InputError
 from utils.options import from_args
@@ -28,6 +26,7 @@ OUTFILE = Path("results/result_voice.mp4")
 
 def main(args: argparse.Namespace) -> int:
     options = from_args(Options, args)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: idle threads that spin hold up the encoder
     if args.demo:
         demonstrate(options)
         return 0
@@ -35,19 +34,23 @@ def main(args: argparse.Namespace) -> int:
         return dub_list(args.jobs, options, args.outfile)
     if not (args.face and args.audio):
         raise InputError("--face and --audio are needed, or --jobs, or --demo")
+    from dubbing.jobs import output_path
+
     outfile = output_path(args.face, args.audio, args.outfile, options)  # checked before any weights are read
-    say(Dubber(options).dub(args.face, args.audio, outfile))
+    say(dubbing.Dubber(options).dub(args.face, args.audio, outfile))
     return 0
 
 
 def dub_list(path: Path, options: Options, outfile: Path) -> int:
     """The dubs of a list: each fails alone; networks are loaded anew only where a job asks for others."""
+    from dubbing.jobs import read_jobs
+
     jobs, failed = read_jobs(path, options, outfile), 0
     networks = None
     for number, job in enumerate(jobs, 1):
         print(f"job {number} of {len(jobs)}: {job.face}", file=sys.stderr, flush=True)
         try:
-            dubber = Dubber(job.options, networks)
+            dubber = dubbing.Dubber(job.options, networks)
             networks = dubber.networks
             say(dubber.dub(job.face, job.audio, job.outfile))
         except (InputError, OSError) as error:
@@ -61,13 +64,13 @@ def dub_list(path: Path, options: Options, outfile: Path) -> int:
 def demonstrate(options: Options) -> None:
     from demo import showcase  # the scorers, which no other dub waits for
 
-    dubber = Dubber(options)
+    dubber = dubbing.Dubber(options)
     for person in showcase.PEOPLE:
         say(dubber.dub(person.face, person.speech, person.dubbed))
     print(f"open {showcase.present(options.device)} in a browser")
 
 
-def say(record: Record) -> None:
+def say(record: "dubbing.Record") -> None:
     unchanged = f", {record.unchanged} left unchanged" if record.unchanged else ""
     print(f"{record.outfile}: {record.frames} frames{unchanged}")
     if record.findings:
@@ -87,4 +90,4 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    cli.run(main, parse_args)

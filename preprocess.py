@@ -17,37 +17,17 @@ training. Under torchrun the videos are shared among the processes, on one machi
 """
 
 import argparse
-from contextlib import ExitStack
 
-from hparams import hparams
 from preprocessing.options import PreprocessingOptions
-from preprocessing.plan import plan_jobs
-from preprocessing.survey import clip_folders, load_expert, record_of, survey
-from preprocessing.workers import make_clips
-from utils import cli, distributed
-from utils.devices import Precision, pick_device
-from utils.files import only_user, writable_folder
+from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> int:
     options = from_args(PreprocessingOptions, args)
-    hp, root = hparams.override(options.hparams), options.preprocessed_root
-    device = pick_device(distributed.init_processes(options.device))
-    share = slice(distributed.rank(), None, distributed.world_size())
-    writable_folder(options.filelists_dir, "--filelists_dir")
-    folders = clip_folders(root)[share] if options.report_only else []
-    jobs = [] if options.report_only else plan_jobs(options, hp)[share]
-    writable_folder(root, "--preprocessed_root")
-    with ExitStack() as held:
-        with distributed.main_first():
-            if distributed.is_main():
-                held.enter_context(only_user(root, "--preprocessed_root"))
-        expert = load_expert(options.syncnet_checkpoint_path, Precision("auto", device))
-        made = [record_of(folder, root, hp) for folder in folders] if options.report_only else make_clips(jobs, options)
-        code = survey(made, options, expert, hp)
-        distributed.destroy_processes()  # once all have come this far
-    return code
+    from preprocessing.run import preprocess
+
+    return preprocess(options)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,4 +35,4 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    cli.run(main, parse_args)

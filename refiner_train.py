@@ -14,14 +14,16 @@ enlarged, nearest reference, refined, true) and logs/ for TensorBoard. The same 
 import argparse
 
 from training.options import RefinerOptions
-from training.refiner import RefinerTraining
-from training.trainer import train
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> None:
-    train(RefinerTraining(from_args(RefinerOptions, args)))
+    options = from_args(RefinerOptions, args)
+    from training.refiner import RefinerTraining
+    from training.trainer import train
+
+    train(RefinerTraining(options))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -29,4 +31,4 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    cli.run(main, parse_args)

@@ -16,15 +16,16 @@ and logs/ for TensorBoard.
 
 import argparse
 
-from training.generator import GeneratorTraining
 from training.options import GeneratorOptions
-from training.trainer import train
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> None:
     options = from_args(GeneratorOptions, args)
+    from training.generator import GeneratorTraining
+    from training.trainer import train
+
     train(GeneratorTraining(options))
 
 
@@ -33,4 +34,4 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    cli.run(main, parse_args)

@@ -5,8 +5,15 @@ record = Dubber(Options(pads=(0, 20, 0, 0))).dub("talk.mp4", "speech.wav", "out.
 record.sync["offset"]   # frames by which the sound is late
 """
 
-from dubbing.dubber import Dubber
+from typing import TYPE_CHECKING
+
 from dubbing.options import Options
-from dubbing.record import Record
+from utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from dubbing.dubber import Dubber
+    from dubbing.record import Record
 
 __all__ = ["Dubber", "Options", "Record"]
+
+__getattr__ = lazily(__name__, {"Dubber": "dubbing.dubber", "Record": "dubbing.record"})

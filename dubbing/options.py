@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dubbing.paste import STYLES
-from dubbing.source import EXTENSIONS, FrameTransform
 from face_detection import DETECTORS
-from media.codecs import CODECS
-from media.filters import DEINTERLACE
-from utils.devices import PRECISIONS
+from media.choices import CODECS, DEINTERLACE
 from utils.errors import InputError
-from utils.options import CommonOptions, option, parse_scalar
+from utils.options import PRECISIONS, CommonOptions, option, parse_scalar
 
+if TYPE_CHECKING:
+    from dubbing.source import FrameTransform
+
+STYLES = ("soft", "box")  # of --paste
+EXTENSIONS = ("loop", "pingpong", "hold")  # of --extend
 SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")
 PREVIEW = 5.0  # seconds, of --preview without a value
 SOURCE_FPS, FPS_RANGE = "source", (1, 1000)  # what --fps takes besides numbers, and which numbers
@@ -107,7 +109,9 @@ class Options(CommonOptions):
         return None if self.fps == SOURCE_FPS else float(self.fps)
 
     @property
-    def transform(self) -> FrameTransform:
+    def transform(self) -> "FrameTransform":
+        from dubbing.source import FrameTransform  # needs NumPy and PyAV, which the options do without
+
         return FrameTransform(
             self.deinterlace, self.background, self.picture_size, self.resize_factor, self.rotate, self.crop
         )

@@ -16,7 +16,6 @@ from face_detection.crop import NO_PADS, pad_and_clip, resized
 from media import yuv
 from utils.geometry import Rect
 
-STYLES = ("soft", "box")
 # The soft mask, in parts of the crop: an ellipse around mouth and chin
 CENTRE_X, CENTRE_Y = 0.5, 0.75
 REACH_X, REACH_Y = 0.44, 0.25  # where it has faded out: the lower half, up to its edges

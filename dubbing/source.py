@@ -26,7 +26,6 @@ from media.reader import VideoReader
 from utils.errors import InputError
 from utils.geometry import Rect
 
-EXTENSIONS = ("loop", "pingpong", "hold")
 BACKWARD_FRAMES = 24  # held at once while a video is played backwards
 TOLERANCE = 1e-6  # seconds
 PICTURE_FPS = 25.0

@@ -2,27 +2,35 @@
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from face_detection import retinaface, s3fd
-from face_detection.retinaface import RetinaFace
-from face_detection.s3fd import S3FD
 from utils.errors import InputError
 from utils.files import sha256
+from utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from face_detection.retinaface import RetinaFace
+    from face_detection.s3fd import S3FD
 
 __all__ = ["DETECTORS", "S3FD", "RetinaFace", "build_detector", "choose_detector", "detector_identity"]
 
 DETECTORS = ("auto", "sfd", "retinaface")
 S3FD_WEIGHTS = Path(__file__).parent / "detection" / "sfd" / "s3fd.pth"
 
+__getattr__ = lazily(__name__, {"S3FD": "face_detection.s3fd", "RetinaFace": "face_detection.retinaface"})
+
 
 def build_detector(
     name: str = "auto", device: str = "cpu", threads: int | None = None, landmarks: bool = False
-) -> S3FD | RetinaFace:
+) -> "S3FD | RetinaFace":
     """The detector called `name`: "sfd", "retinaface", or "auto" for S3FD where its weights are, else RetinaFace.
 
     Its `name` says which it is. threads bounds RetinaFace's CPU threads; landmarks: see there. Raises InputError for
     sfd without its weights.
     """
+    from face_detection.retinaface import RetinaFace
+    from face_detection.s3fd import S3FD
+
     if choose_detector(name) == "retinaface":
         return RetinaFace(threads, landmarks)
     return S3FD(S3FD_WEIGHTS, device)
@@ -30,6 +38,8 @@ def build_detector(
 
 def detector_identity(name: str) -> dict[str, str | float]:
     """What a detector ("sfd" or "retinaface") finds depends on: its name, the hash of its weights, its thresholds."""
+    from face_detection import retinaface, s3fd
+
     module = s3fd if name == "sfd" else retinaface
     weights = sha256(S3FD_WEIGHTS) if name == "sfd" else hashlib.sha256(retinaface.WEIGHTS).hexdigest()
     thresholds = {"candidate": module.CANDIDATE_SCORE, "overlap": module.NMS_OVERLAP, "keep": module.KEEP_SCORE}

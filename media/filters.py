@@ -12,9 +12,9 @@ from typing import Any
 import av
 import numpy as np
 
+from media.choices import DEINTERLACE
 from media.findings import note
 
-DEINTERLACE = {"frame": "send_frame", "field": "send_field", "off": None}  # modes of bwdif
 UPRIGHT = {  # by a > 0, d > 0
     (True, True): (), (False, True): ("hflip",), (True, False): ("vflip",), (False, False): ("hflip", "vflip"),
 }  # fmt: skip

@@ -3,8 +3,9 @@
 They are imported when they are asked for: what is beside them, published.py and download.py, needs no PyTorch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from utils.lazy import lazily
 
 if TYPE_CHECKING:
     from models.syncnet import SyncNet_color
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SyncNet_color", "Wav2Lip", "Wav2Lip_disc_qual"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("models.syncnet" if name == "SyncNet_color" else "models.wav2lip"), name)
+__getattr__ = lazily(
+    __name__, {"SyncNet_color": "models.syncnet", "Wav2Lip": "models.wav2lip", "Wav2Lip_disc_qual": "models.wav2lip"}
+)

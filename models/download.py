@@ -6,8 +6,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tqdm import tqdm
-
 from models.published import BUNDLED, PUBLISHED, WEB_PAGE, PublishedFile
 from utils.errors import InputError
 from utils.files import BLOCK, atomic_write, sha256, writable_folder
@@ -49,6 +47,8 @@ def fetch(published: PublishedFile) -> None:
 
 def _download(address: str, part: Path, published: PublishedFile) -> None:
     """Append to `part` what is missing of the file."""
+    from tqdm import tqdm
+
     have = part.stat().st_size if part.exists() else 0
     if have >= published.size:
         return

@@ -110,7 +110,7 @@ def run_quietly(script: str, *arguments) -> int:
     """Run a script in this process as its command line would; returns the exit code."""
     module = SCRIPTS[script]
     with pytest.raises(SystemExit) as end:
-        cli.run(module.main, module.parse_args([str(argument) for argument in arguments]))
+        cli.run(module.main, module.parse_args, [str(argument) for argument in arguments])
     return end.value.code
 
 

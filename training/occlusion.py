@@ -221,5 +221,5 @@ def train_occlusion(options: OcclusionOptions) -> None:
 
 
 if __name__ == "__main__":
-    flags = cli.parser_for(__doc__, OcclusionOptions).parse_args()
-    cli.run(lambda args: train_occlusion(from_args(OcclusionOptions, args)), flags)
+    parser = cli.parser_for(__doc__, OcclusionOptions)
+    cli.run(lambda args: train_occlusion(from_args(OcclusionOptions, args)), parser.parse_args)

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.presets import PRESETS
-from utils.devices import PRECISIONS
 from utils.errors import InputError
-from utils.options import CommonOptions, option
+from utils.options import PRECISIONS, CommonOptions, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ Result = TypeVar("Result")
 NetworkType = TypeVar("NetworkType", bound=torch.nn.Module)
 
 DTYPES: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-PRECISIONS = ("auto", *DTYPES)
 
 
 def pick_device(name: str) -> torch.device:

@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-from tqdm import tqdm
-
 from utils.errors import InputError, warn
 
 BLOCK = 1 << 20  # bytes
@@ -75,6 +72,8 @@ def writable_folder(folder: Path, flag: str) -> Path:
 def only_user(folder: Path, flag: str) -> Iterator[None]:
     """Within the block no other process can enter one for this folder: it gets InputError. The system ends the claim
     with the process, however that ends. flag: what the folder was given by."""
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -107,6 +106,8 @@ def folders_below(root: Path) -> Iterator[Path]:
 
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal digits; shows progress."""
+    from tqdm import tqdm
+
     digest, size = hashlib.sha256(), path.stat().st_size
     with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, leave=False) as bar:
         while block := file.read(BLOCK):

@@ -22,6 +22,7 @@ from utils.errors import InputError
 
 OptionsType = TypeVar("OptionsType", bound="Options")
 
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")  # number formats of networks: utils/devices.py
 WORDS = {int: "a whole number", float: "a number", bool: "True or False"}
 
 

@@ -221,7 +221,7 @@ def test_debug_shows_the_traceback(generator, tmp_path, speech):
 
     given = ["--checkpoint_path", generator, "--face", tmp_path / "x.mp4", "--audio", speech, "--debug"]
     with pytest.raises(InputError):
-        cli.run(inference.main, inference.parse_args([str(argument) for argument in given]))
+        cli.run(inference.main, inference.parse_args, [str(argument) for argument in given])
 
 
 def test_a_finetuned_checkpoint_rebuilds_its_network_from_its_own_values(generator):

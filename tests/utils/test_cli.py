@@ -1,6 +1,7 @@
 """What scripts print reaches any terminal; how they end."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +13,22 @@ import pytest
 from utils import cli
 
 ROOT = Path(__file__).parent.parent.parent
+SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py") if path.stem not in ("audio", "hparams"))
+
+
+def no_arguments(_) -> SimpleNamespace:
+    return SimpleNamespace()
+
+
+def run_python(program: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_names_that_the_terminal_cannot_encode_do_not_end_a_run():
     program = (
         "from types import SimpleNamespace; from utils import cli; "
-        "cli.run(lambda args: print('Zo\\xeb \\u4e2d done'), SimpleNamespace(debug=False))"
+        "cli.run(lambda args: print('Zo\\xeb \\u4e2d done'), lambda arguments: SimpleNamespace())"
     )
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program]
@@ -37,6 +48,70 @@ def test_sigterm_ends_a_script_as_ctrl_c_does(capsys):
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as end:
-        cli.run(main, SimpleNamespace(debug=False))
+        cli.run(main, no_arguments)
     assert (end.value.code, undone, capsys.readouterr().err) == (130, [True], "interrupted\n")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_scripts_and_their_options_import_nothing_that_has_to_be_installed():
+    names = [*SCRIPTS, "dubbing", "dubbing.options", "training.options", "preprocessing.options", "metrics.options"]
+    program = (
+        "import importlib, sys; before = set(sys.modules); "
+        f"[importlib.import_module(name) for name in {names}]; "
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}; "
+        "print(sorted(name for name in new if 'site-packages' in str(getattr(sys.modules.get(name), '__file__', ''))))"
+    )
+    result = run_python(program)
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_missing_package_is_one_line_that_gives_the_name_to_install(script):
+    given = {
+        "inference": ["--face", "x.mp4", "--audio", "x.wav"],
+        "preprocess": ["--data_root", "x", "--preprocessed_root", "x"],
+        "evaluate": ["--video", "x.mp4"],
+        "weights": ["export", "x.pth", "x.safetensors"],
+        "wav2lip_train": ["--data_root", "x", "--checkpoint_dir", "x", "--syncnet_checkpoint_path", "x"],
+    }.get(script, ["--data_root", "x", "--checkpoint_dir", "x"])
+    packages = ["cv2", "torch", "av", "numpy", "librosa", "tqdm", "onnxruntime", "safetensors"]
+    program = (
+        "import runpy, sys; "
+        f"sys.modules.update(dict.fromkeys({packages})); "
+        f"runpy.run_path('{script}.py', run_name='__main__')"
+    )
+    result = run_python(program, *given)
+    assert result.returncode == 2
+    assert re.fullmatch(r"error: [a-z-]+ is not installed in this Python \(.+\): .+\n", result.stderr), result.stderr
+
+
+def test_pip_calls_opencv_by_another_name(capsys):
+    def main(_) -> None:
+        raise ModuleNotFoundError("No module named 'cv2'", name="cv2")
+
+    with pytest.raises(SystemExit) as end:
+        cli.run(main, no_arguments)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: opencv-python is not installed in this Python")
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_traceback():
+    with pytest.raises(ModuleNotFoundError):
+        cli.run(lambda _: __import__("utils.nowhere"), no_arguments)
+
+
+def test_a_wrong_argument_is_one_line(script):
+    for name, flags in (("inference", ["--crf", "x"]), ("inference", ["--nowhere"]), ("weights", ["fetch"])):
+        result = script(name, *flags)
+        assert result.code == 2
+        assert result.err.startswith("error: ")
+        assert result.err.count("\n") == 1
+
+
+def test_an_interrupt_while_packages_are_imported_is_quiet(tmp_path):
+    (tmp_path / "torch.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    program = (
+        f"import runpy, sys; sys.path.insert(0, {str(tmp_path)!r}); runpy.run_path('evaluate.py', run_name='__main__')"
+    )
+    result = run_python(program, "--video", "x.mp4")
+    assert (result.returncode, result.stderr) == (130, "interrupted\n")

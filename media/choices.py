@@ -1,0 +1,49 @@
+"""What can be chosen for reading and writing: the ways to deinterlace, and the encoders, how each is told the quality,
+what it takes, where it fits. Needs no PyAV, so that options can be made from it."""
+
+from dataclasses import dataclass, field
+
+DEINTERLACE = {"frame": "send_frame", "field": "send_field", "off": None}  # modes of FFmpeg's filter bwdif
+
+
+@dataclass(frozen=True)
+class Codec:
+    encoder: str
+    suffixes: tuple[str, ...]
+    crf: int | None = None  # quality by default, on the encoder's own scale; None: it has none
+    preset: str | None = None
+    options: dict = field(default_factory=dict)
+    pix_fmts: tuple[str, str] = ("yuv420p", "yuv420p10le")  # for 8 bits, and for more
+    with_alpha: tuple[str, dict] | None = None  # pixel format and options that keep what is transparent
+
+
+MP4_LIKE = (".mp4", ".mov", ".m4v", ".mkv")
+CODECS = {
+    "h264": Codec("libx264", MP4_LIKE, 18, "veryfast", pix_fmts=("yuv420p", "yuv420p")),  # few players take more bits
+    "hevc": Codec("libx265", MP4_LIKE, 20, "fast", {"x265-params": "log-level=error"}),
+    "av1": Codec("libsvtav1", (".mp4", ".mkv", ".webm"), 25, "8"),
+    "vp9": Codec(
+        "libvpx-vp9",
+        (".webm", ".mkv"),
+        25,
+        None,
+        {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
+        ("yuv420p", "yuv420p"),
+        ("yuva420p", {}),
+    ),
+    "prores": Codec(
+        "prores_ks",
+        (".mov", ".mkv"),
+        None,
+        None,
+        {"profile": "hq"},
+        ("yuv422p10le", "yuv422p10le"),
+        ("yuva444p10le", {"profile": "4444"}),
+    ),
+    "ffv1": Codec("ffv1", (".mkv",), None, None, {"level": "3", "slices": "4", "slicecrc": "1"}),
+}
+SUFFIXES = tuple(sorted({suffix for codec in CODECS.values() for suffix in codec.suffixes}))
+HARDWARE_CRF = 20  # without it these encoders aim at a low bit rate
+HARDWARE_QUALITY = {  # how encoders in hardware are told the quality, by the end of their names
+    "_nvenc": "cq", "_qsv": "global_quality", "_amf": "qvbr_quality_level", "_videotoolbox": "q:v", "_mf": "quality",
+}  # fmt: skip
