@@ -26,8 +26,9 @@ import argparse
 from pathlib import Path
 
 from metrics.options import EvaluationOptions
+from reports import page
 from utils import cli
-from utils.files import writable_folder, write_json, write_text
+from utils.files import writable_folder, write_json
 from utils.options import from_args
 
 
@@ -47,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     results, failed = evaluate_videos(options)
     plots = outfile.with_suffix(".html")
     write_json(outfile, {"videos": results, "mean": means(results)})
-    write_text(plots, report.video_page(results))
+    page.write(plots, "How well lips and sound fit", report.video_parts(results))
     print(report.as_text(report.video_rows(results)))
     print(f"{outfile}, plots in {plots}")
     return 1 if failed else 0

@@ -17,9 +17,9 @@ from metrics.experts import load_scorer
 from metrics.report import as_text
 from metrics.video_score import score_video
 from models.published import default_scorers
-from utils import page
+from reports import page
 from utils.devices import pick_device
-from utils.files import write_bytes, write_json, write_text
+from utils.files import write_bytes, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, OUT, PICTURE = ROOT / "demo", ROOT / "demo" / "out", ROOT / "docs" / "demo.webp"
@@ -74,7 +74,8 @@ def present(device: str) -> Path:
     where = pick_device(device)
     detector = build_detector("auto", str(where))
     scorers = [load_scorer(path, where) for path in default_scorers()]
-    parts, scores = [page.paragraph(NOTE)], []
+    parts: list[page.Part] = [page.Text(NOTE)]
+    scores = []
     for person in PEOPLE:
         box = comparison.usual_box(person.face, detector)
         comparison.write_video(person.beside, person.face, person.dubbed, box)
@@ -84,11 +85,11 @@ def present(device: str) -> Path:
         print(as_text(rows))
         scores += results
         parts += [
-            page.heading(f"{person.who}: “{person.said}” becomes “{person.dubbed_with}”"),
-            page.video(person.beside.name), page.table(rows),
+            page.Heading(f"{person.who}: “{person.said}” becomes “{person.dubbed_with}”"),
+            page.Video(person.beside.name, "source and dub beside each other"), page.Table(rows),
         ]  # fmt: skip
     write_json(OUT / "scores.json", scores)
-    write_text(OUT / "index.html", page.page("Two people dubbed with the bundled weights", parts))
+    page.write(OUT / "index.html", "Two people dubbed with the bundled weights", parts)
     return OUT / "index.html"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from metrics.articulation import ARTICULATION
 from metrics.evaluation import means
 from metrics.sync_offset import MAX_SHIFT
-from utils import page
+from reports import page, plots
 
 
 def video_rows(results: list[dict]) -> list[tuple[str, ...]]:
@@ -30,19 +30,23 @@ def as_text(rows: list[tuple[str, ...]]) -> str:
     return "\n".join("  ".join(row[i].ljust(widths[i]) for i in shown).rstrip() for row in rows)
 
 
-def video_page(results: list[dict]) -> str:
+def video_parts(results: list[dict]) -> list[page.Part]:
     """The table, and for every video plots of distance over shift and of confidence by second."""
-    parts = [page.table(video_rows(results))]
+    parts: list[page.Part] = [page.Table(video_rows(results))]
     shifts = range(-MAX_SHIFT, MAX_SHIFT + 1)
     for result in results:
-        parts.append(page.heading(Path(result["video"]).name))
+        parts.append(page.Heading(Path(result["video"]).name))
+        drawn = []
         for sync in result["sync"]:
             curve = [(float(shift), distance) for shift, distance in zip(shifts, sync["curve"], strict=True)]
-            parts.append(page.curves(f"{sync['scorer']}: distance over shift in frames", {"": curve}))
+            figure = plots.lines({"": curve}, "shift in frames", "distance")
+            drawn.append(page.Plot(figure, "distance over shift", sync["scorer"]))
             seconds = [(second["second"], second["lse_c"]) for second in sync["seconds"]]
             if len(seconds) > 1:
-                parts.append(page.curves(f"{sync['scorer']}: confidence by second", {"": seconds}))
-    return page.page("How well lips and sound fit", parts)
+                figure = plots.lines({"": seconds}, "second", "confidence")
+                drawn.append(page.Plot(figure, "confidence by second", sync["scorer"]))
+        parts.append(page.Plots(drawn))
+    return parts
 
 
 def generator_text(result: dict) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 import soundfile
 
 from media.reader import read_image
-from utils import page
-from utils.files import write_json, write_text
+from reports import page, plots
+from utils.files import write_json
 
 ROWS = 40  # more usable clips than this are summed up in the terminal, not listed
 SHOWN = 150  # clips with pictures in report.html; those with something to say come first
@@ -36,7 +36,7 @@ def write(folder: Path, records: list[dict], remarks: list[str]) -> None:
     """report.json and report.html in the folder that the clips lie in."""
     content = {"total": total(records), "remarks": remarks, "clips": records}
     write_json(folder / "report.json", content)
-    write_text(folder / "report.html", _page(folder, records, remarks))
+    page.write(folder / "report.html", "The data before training", _parts(folder, records, remarks))
 
 
 def total(records: list[dict]) -> dict:
@@ -79,24 +79,24 @@ def _row(record: dict) -> tuple[str, ...]:
     return tuple(cell(record) for cell in COLUMNS.values())
 
 
-def _page(folder: Path, records: list[dict], remarks: list[str]) -> str:
+def _parts(folder: Path, records: list[dict], remarks: list[str]) -> list[page.Part]:
     by_need = sorted(records, key=lambda record: (record["usable"], record["verdict"] == "ok"))
-    parts = [page.paragraph(total_in_words(records)), *(page.paragraph(line, "remark") for line in remarks)]
+    parts: list[page.Part] = [page.Text(total_in_words(records)), *(page.Text(line, "remark") for line in remarks)]
     for record in by_need[:SHOWN]:
         kind = "" if record["verdict"] == "ok" else "remark" if record["usable"] else "bad"
-        parts += [page.heading(record["clip"]), page.paragraph(record["verdict"], kind)]
+        parts += [page.Heading(record["clip"]), page.Text(record["verdict"], kind)]
         if "frames" in record:
             clip = folder / record["clip"]
             numbers = {name: cell(record) for name, cell in COLUMNS.items() if name not in ("clip", "verdict")}
+            wave = page.Plot(plots.waveform(_peaks(clip / "audio.wav")), "the sound's level over the clip")
             parts += [
-                page.picture(_strip(clip), f"faces of {record['clip']}"),
-                page.waveform(_peaks(clip / "audio.wav")),
-                page.table([tuple(numbers), tuple(numbers.values())]),
+                page.Picture(_strip(clip), f"faces of {record['clip']}", below=wave),
+                page.Table([tuple(numbers), tuple(numbers.values())]),
             ]
     if len(records) > SHOWN:
         rest = [(record["clip"], record["verdict"]) for record in by_need[SHOWN:]]
-        parts += [page.heading("The others"), page.table([("clip", "verdict"), *rest])]
-    return page.page("The data before training", parts)
+        parts += [page.Heading("The others"), page.Table([("clip", "verdict"), *rest])]
+    return parts
 
 
 def _strip(clip: Path) -> np.ndarray:

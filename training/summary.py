@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from media.reader import read_image
+from reports import page, plots
 from training import verdict
 from training.run_directory import History
-from utils import page, sheet
-from utils.files import write_json, write_text
+from utils import sheet
+from utils.files import write_json
 
 
 def write(folder: Path, history: History, truth: dict[str, float]) -> None:
@@ -22,10 +23,10 @@ def write(folder: Path, history: History, truth: dict[str, float]) -> None:
         "start": start, "best": best, "real_footage": truth, "evaluations": history.entries,
     }  # fmt: skip
     write_json(folder / "summary.json", content)
-    write_text(folder / "summary.html", _page(folder, content))
+    page.write(folder / "summary.html", "Is it better than what it started from?", _parts(folder, content))
 
 
-def _page(folder: Path, content: dict) -> str:
+def _parts(folder: Path, content: dict) -> list[page.Part]:
     start, best, truth = content["start"], content["best"], content["real_footage"]
     names = list(best["scores"])
     rows = [
@@ -35,19 +36,21 @@ def _page(folder: Path, content: dict) -> str:
         ("real footage", *(f"{truth[name]:.4g}" if name in truth else "" for name in names)),
     ]  # fmt: skip
     kind = {True: "", False: "bad", None: "remark"}[content["better"]]
-    parts = [page.paragraph(content["verdict"], kind), page.table(rows)]
+    parts: list[page.Part] = [page.Text(content["verdict"], kind), page.Table(rows)]
     strips = _strips(folder, start["step"], best["step"])
     if strips is not None:
         parts += [
-            page.heading("Clips kept aside: as generated at the start, by the best weights, and the truth"),
-            page.picture(strips, "three rows of faces: start, best, true"),
+            page.Heading("Clips kept aside: as generated at the start, by the best weights, and the truth"),
+            page.Picture(strips, "three rows of faces: start, best, true"),
         ]
-    parts.append(page.heading("By step"))
+    parts.append(page.Heading("By step"))
+    drawn = []
     for name in names:
         lines = {"kept aside": [(e["step"], e["scores"][name]) for e in content["evaluations"] if name in e["scores"]]}
         trained = [(e["step"], e["losses"][name]) for e in content["evaluations"] if name in e["losses"]]
-        parts.append(page.curves(name, lines | ({"training": trained} if trained else {})))
-    return page.page("Is it better than what it started from?", parts)
+        figure = plots.lines(lines | ({"training": trained} if trained else {}), "step")
+        drawn.append(page.Plot(figure, f"{name} over steps", name))
+    return [*parts, page.Plots(drawn)]
 
 
 def _strips(folder: Path, start: int, best: int) -> np.ndarray | None:

@@ -1,0 +1,1 @@
+"""What people look at: pages of one look, and the plots in them."""
