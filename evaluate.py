@@ -26,7 +26,6 @@ import argparse
 from pathlib import Path
 
 from metrics.options import EvaluationOptions
-from reports import page
 from utils import cli
 from utils.files import writable_folder, write_json
 from utils.options import from_args
@@ -36,6 +35,7 @@ def main(args: argparse.Namespace) -> int:
     options = from_args(EvaluationOptions, args)
     from metrics import report
     from metrics.evaluation import evaluate_generator, evaluate_videos, means
+    from reports import page
 
     outfile = options.outfile or Path("results") / ("generator.json" if options.generator else "scores.json")
     writable_folder(outfile.parent, "--outfile")
