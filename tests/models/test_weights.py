@@ -11,8 +11,6 @@ import threading
 import numpy as np
 import pytest
 
-import weights
-from models import download
 from models import published as registry
 from utils.files import sha256
 
@@ -57,10 +55,8 @@ def server():
 
 
 def publish(monkeypatch, entry) -> None:
-    for module in (registry, download, weights):
-        monkeypatch.setattr(module, "PUBLISHED", (entry,))
-    for module in (download, weights):
-        monkeypatch.setattr(module, "BUNDLED", ())
+    monkeypatch.setattr(registry, "PUBLISHED", (entry,))
+    monkeypatch.setattr(registry, "BUNDLED", ())
 
 
 @pytest.fixture
@@ -140,9 +136,8 @@ def bundled(tmp_path, monkeypatch):
         "small", "checkpoints/small.safetensors", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), (), "small", "MIT"
     )
     monkeypatch.setattr(registry, "ROOT", tmp_path)
-    for module in (download, weights):
-        monkeypatch.setattr(module, "PUBLISHED", ())
-        monkeypatch.setattr(module, "BUNDLED", (entry,))
+    monkeypatch.setattr(registry, "PUBLISHED", ())
+    monkeypatch.setattr(registry, "BUNDLED", (entry,))
     entry.path.parent.mkdir()
     entry.path.write_bytes(CONTENT)
     return entry

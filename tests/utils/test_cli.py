@@ -68,11 +68,11 @@ def test_scripts_and_their_options_import_nothing_that_has_to_be_installed():
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_missing_package_is_one_line_that_gives_the_name_to_install(script):
     given = {
-        "inference": ["--face", "x.mp4", "--audio", "x.wav"],
+        "inference": ["--face", "tests/speech.ogg", "--audio", "tests/speech.ogg"],
         "preprocess": ["--data_root", "x", "--preprocessed_root", "x"],
         "evaluate": ["--video", "x.mp4"],
         "weights": ["export", "x.pth", "x.safetensors"],
-        "wav2lip_train": ["--data_root", "x", "--checkpoint_dir", "x", "--syncnet_checkpoint_path", "x"],
+        "wav2lip_train": ["--data_root", "x", "--checkpoint_dir", "x", "--syncnet_checkpoint_path", "LICENSE"],
     }.get(script, ["--data_root", "x", "--checkpoint_dir", "x"])
     packages = ["cv2", "torch", "av", "numpy", "librosa", "tqdm", "onnxruntime", "safetensors"]
     program = (
