@@ -66,8 +66,9 @@ class Options:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if isinstance(value, list):
-                object.__setattr__(self, setting.name, tuple(value))
+            if isinstance(value, list | tuple):
+                kind = Path if Path in get_args(value_type(setting)) else None
+                object.__setattr__(self, setting.name, tuple(map(kind, value)) if kind else tuple(value))
             if isinstance(value, str) and value_type(setting) is Path:
                 object.__setattr__(self, setting.name, Path(value))
             _check(setting, value)

@@ -38,8 +38,8 @@ def test_flags_give_values_of_the_declared_types():
 
 
 def test_python_arguments_may_be_texts_and_lists():
-    example = Example(folder="a b", pads=[1, 2])
-    assert example == Example(folder=Path("a b"), pads=(1, 2))
+    example = Example(folder="a b", pads=[1, 2], files=["x"])
+    assert example == Example(folder=Path("a b"), pads=(1, 2), files=(Path("x"),))
 
 
 def test_a_row_of_a_table_changes_settings_by_name():
