@@ -3,7 +3,7 @@
     for clip in Progress(clips, "survey", unit="clip"): ...
     with Progress(desc="s3fd", unit="B", total=size) as progress: progress.update(len(block))
 
-Neither is shown where the environment variable TQDM_DISABLE is 1; --quiet sets it, for child processes, too.
+Neither is shown where the environment variable TQDM_DISABLE is set; --quiet sets it, for child processes, too.
 """
 
 import os
@@ -21,12 +21,15 @@ FIRST_LINE, LONGEST_PAUSE = 10.0, 300.0  # seconds: from the start to the first 
 @contextmanager
 def hidden() -> Iterator[None]:
     """Within the block no progress is shown, nor in processes that start in it."""
-    before = os.environ.get(DISABLED, "0")
+    before = os.environ.get(DISABLED)
     os.environ[DISABLED] = "1"
     try:
         yield
     finally:
-        os.environ[DISABLED] = before
+        if before is None:
+            del os.environ[DISABLED]
+        else:
+            os.environ[DISABLED] = before
 
 
 class Progress:
@@ -52,7 +55,7 @@ class Progress:
         self._lines, self._bar = False, None
         self._began = time.monotonic()
         self._due = self._began + FIRST_LINE
-        if disable or os.environ.get(DISABLED, "0") not in ("", "0"):
+        if disable or os.environ.get(DISABLED):
             return
         if sys.stderr.isatty():
             self._bar = self._terminal_bar()
