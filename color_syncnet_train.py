@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Train the lip-sync expert.
 
     python color_syncnet_train.py --data_root preprocessed --checkpoint_dir checkpoints/expert
@@ -10,13 +11,14 @@ in-sync from off-sync windows on the evaluation list with a loss well below 0.69
 
 import argparse
 
+from models.missing import with_weights
 from training.options import TrainingOptions
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> None:
-    options = from_args(TrainingOptions, args)
+    options = with_weights(from_args(TrainingOptions, args), args.yes)
     from training.expert import ExpertTraining
     from training.trainer import train
 

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """How good a dub is, or a generator: sync offset, LSE-D and LSE-C, and the mouth's likeness to a reference.
 
     python evaluate.py --video dubbed.mp4
@@ -26,13 +27,14 @@ import argparse
 from pathlib import Path
 
 from metrics.options import EvaluationOptions
+from models.missing import with_weights
 from utils import cli
 from utils.files import writable_folder, write_json
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> int:
-    options = from_args(EvaluationOptions, args)
+    options = with_weights(from_args(EvaluationOptions, args), args.yes)
     from metrics import report
     from metrics.evaluation import evaluate_generator, evaluate_videos, means
     from reports import page

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Dub any video, or a picture, with any speech.
 
     python inference.py --demo                                # two bundled clips with other speech, to look at
@@ -11,37 +12,59 @@ Frames without a face stay unchanged. Exit code 1: some of several jobs failed.
 """
 
 import argparse
+import json
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import dubbing
-from dubbing.options import Options
+from dubbing.options import Options, Request
+from models.missing import with_weights
 from utils import cli
 from utils.errors import InputError
+from utils.files import existing_file
 from utils.options import from_args
 
-OUTFILE = Path("results/result_voice.mp4")
+USUAL = """\
+Dub a video, or a picture:
+    python inference.py --face talk.mp4 --audio speech.wav --outfile out.mp4
+Try settings on five seconds, with pictures of what changes:
+    python inference.py --face talk.mp4 --audio speech.wav --outfile out.mp4 --preview --report
+Dub two people who come with the project:
+    python inference.py --demo
+All flags: python inference.py --help"""
+
+Tell = Callable[["dubbing.Record"], None]  # what to do with the record of a dub
 
 
 def main(args: argparse.Namespace) -> int:
-    options = from_args(Options, args)
+    request, options = from_args(Request, args), from_args(Options, args)
+    if (request, options) == (Request(), Options()):
+        print(USUAL, file=sys.stderr)
+        return 2
+    options = with_weights(options, args.yes)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: idle threads that spin hold up the encoder
-    if args.demo:
-        demonstrate(options)
+    tell: Tell = say
+    if request.json:
+        tell = lambda record: print(json.dumps(asdict(record), ensure_ascii=False), file=args.stdout, flush=True)  # noqa: E731
+    if request.demo:
+        demonstrate(options, tell)
         return 0
-    if args.jobs:
-        return dub_list(args.jobs, options, args.outfile)
-    if not (args.face and args.audio):
+    if request.jobs:
+        return dub_list(request.jobs, options, request.outfile, tell)
+    if not (request.face and request.audio):
         raise InputError("--face and --audio are needed, or --jobs, or --demo")
+    face, audio = existing_file(request.face, "--face"), existing_file(request.audio, "--audio")
     from dubbing.jobs import output_path
 
-    outfile = output_path(args.face, args.audio, args.outfile, options)  # checked before any weights are read
-    say(dubbing.Dubber(options).dub(args.face, args.audio, outfile))
+    outfile = output_path(face, audio, request.outfile, options)  # checked before any weights are read
+    tell(dubbing.Dubber(options).dub(face, audio, outfile))
     return 0
 
 
-def dub_list(path: Path, options: Options, outfile: Path) -> int:
+def dub_list(path: Path, options: Options, outfile: Path, tell: Tell) -> int:
     """The dubs of a list: each fails alone; networks are loaded anew only where a job asks for others."""
     from dubbing.jobs import read_jobs
 
@@ -52,7 +75,7 @@ def dub_list(path: Path, options: Options, outfile: Path) -> int:
         try:
             dubber = dubbing.Dubber(job.options, networks)
             networks = dubber.networks
-            say(dubber.dub(job.face, job.audio, job.outfile))
+            tell(dubber.dub(job.face, job.audio, job.outfile))
         except (InputError, OSError) as error:
             failed += 1
             print(f"error: job {number}: {error}", file=sys.stderr)
@@ -61,12 +84,12 @@ def dub_list(path: Path, options: Options, outfile: Path) -> int:
     return 0
 
 
-def demonstrate(options: Options) -> None:
+def demonstrate(options: Options, tell: Tell) -> None:
     from demo import showcase  # the scorers, which no other dub waits for
 
     dubber = dubbing.Dubber(options)
     for person in showcase.PEOPLE:
-        say(dubber.dub(person.face, person.speech, person.dubbed))
+        tell(dubber.dub(person.face, person.speech, person.dubbed))
     print(f"open {showcase.present(options.device)} in a browser")
 
 
@@ -78,15 +101,7 @@ def say(record: "dubbing.Record") -> None:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = cli.parser_for(__doc__, Options)
-    add = parser.add_argument
-    add("--face", type=Path, help="video or picture with the face")
-    add("--audio", type=Path, help="any sound or video file with the speech")
-    add("--outfile", "--out-file", "--out_file", type=Path, default=OUTFILE,
-        help=f"video to write, or a folder (default: {OUTFILE.as_posix()})")  # fmt: skip
-    add("--jobs", type=Path, metavar="LIST", help="CSV or JSON list of dubs, each with face, audio and other flags")
-    add("--demo", action="store_true", help="dub two bundled clips, score them and make a page that shows them")
-    return parser.parse_args(argv)
+    return cli.parser_for(__doc__, Request, Options).parse_args(argv)
 
 
 if __name__ == "__main__":

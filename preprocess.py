@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Raw videos -> face crops at 25 fps, sound at 16 kHz, file lists, and a report.
 
     python preprocess.py --data_root my_videos --preprocessed_root preprocessed
@@ -18,13 +19,14 @@ training. Under torchrun the videos are shared among the processes, on one machi
 
 import argparse
 
+from models.missing import with_weights
 from preprocessing.options import PreprocessingOptions
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> int:
-    options = from_args(PreprocessingOptions, args)
+    options = with_weights(from_args(PreprocessingOptions, args), args.yes)
     from preprocessing.run import preprocess
 
     return preprocess(options)

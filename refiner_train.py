@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Train the refiner of one person on five or more of that person's videos: sharp mouths at the footage's resolution.
 
     python refiner_train.py --data_root preprocessed --checkpoint_dir checkpoints/anna --max_minutes 40
@@ -13,13 +14,14 @@ enlarged, nearest reference, refined, true) and logs/ for TensorBoard. The same 
 
 import argparse
 
+from models.missing import with_weights
 from training.options import RefinerOptions
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> None:
-    options = from_args(RefinerOptions, args)
+    options = with_weights(from_args(RefinerOptions, args), args.yes)
     from training.refiner import RefinerTraining
     from training.trainer import train
 

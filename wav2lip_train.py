@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Train or finetune the generator, with or without the visual-quality discriminator.
 
     python wav2lip_train.py --data_root preprocessed --checkpoint_dir checkpoints/mine \\
@@ -16,13 +17,14 @@ and logs/ for TensorBoard.
 
 import argparse
 
+from models.missing import with_weights
 from training.options import GeneratorOptions
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> None:
-    options = from_args(GeneratorOptions, args)
+    options = with_weights(from_args(GeneratorOptions, args), args.yes)
     from training.generator import GeneratorTraining
     from training.trainer import train
 

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The published and bundled weight files: what they are, where they belong, and getting them there.
 
 python weights.py list                          # every file, its place, licence and SHA-256, whether it is there
@@ -10,36 +11,50 @@ Only export needs PyTorch.
 """
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from models import download
-from models.published import BUNDLED, PUBLISHED, published
+from models.published import all_files, published
 from utils import cli
+from utils.errors import InputError
 
 
 def list_files() -> None:
-    for file in (*PUBLISHED, *BUNDLED):
-        state = "there" if file.path.exists() else "missing"
-        print(f"{file.name:20} {file.size / 1e6:6.1f} MB  {state:8} {file.file}")
+    for file in all_files():
+        print(f"{file.name:20} {file.size / 1e6:6.1f} MB  {download.state(file):8} {file.file}")
         print(*(f"{'':20} {line}" for line in (file.note, file.licence, f"SHA-256 {file.sha256}")), sep="\n")
 
 
-def main(args: argparse.Namespace) -> None:
+def each(work: Callable[[Any], None], items: list) -> int:
+    """Work on every item; one that cannot be done is one line, and the next follows. Returns the exit code."""
+    failed = 0
+    for item in items:
+        try:
+            work(item)
+        except (InputError, OSError) as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr, flush=True)
+    return 0 if not failed else 1 if failed < len(items) else 2
+
+
+def main(args: argparse.Namespace) -> int:
     if args.command == "list":
         list_files()
     elif args.command == "fetch":
-        for file in [published(name) for name in args.names]:
-            download.fetch(file)
+        return each(download.fetch, [published(name) for name in args.names])
     elif args.command == "import":
-        for source in args.files:
-            download.import_file(source)
+        return each(download.import_file, args.files)
     elif args.command == "verify":
-        print(f"{download.verify()} of {len(PUBLISHED) + len(BUNDLED)} files are there, all as published")
+        print(f"{download.verify()} of {len(all_files())} files are there, all as published")
     else:
         from models.checkpoint import export  # needs PyTorch
 
         network = export(args.source, args.target)
         print(f"{args.target}: {network}, {args.target.stat().st_size / 1e6:.1f} MB")
+    return 0
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from data.clip import Clip
 from data.dataset import Windows
@@ -18,6 +17,7 @@ from data.sampling import SINGLE_SEED, Key, StepPlan, StepSampler
 from hparams import HParams
 from utils import distributed
 from utils.errors import InputError
+from utils.progress import Progress
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -29,7 +29,7 @@ def open_clips(data_root: Path, split: str, filelists_dir: Path, hp: HParams) ->
     folders = list(dict.fromkeys(listed))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         opened = pool.map(lambda folder: Clip(folder, hp), folders)
-        clips = tqdm(opened, total=len(folders), desc=f"{split} clips", unit="clip", leave=False)
+        clips = Progress(opened, f"{split} clips", unit="clip", total=len(folders), leave=False)
         by_folder = dict(zip(folders, clips, strict=True))
     return [by_folder[folder] for folder in listed]
 

@@ -4,16 +4,17 @@ python -m docs.generate_cli
 """
 
 from collections.abc import Iterable
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
 
-from dubbing import Options as DubbingOptions
+from dubbing.options import Options as DubbingOptions
+from dubbing.options import Request
 from metrics.options import EvaluationOptions
 from preprocessing.options import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils.files import write_text
-from utils.options import Options, value_type, written
+from utils.options import Options, grouped, value_type, written
 
 PAGE = Path(__file__).with_name("cli.md")
 KINDS = {int: "whole number", float: "number", str: "text", Path: "path"}
@@ -25,11 +26,19 @@ INTRODUCTION = """\
 
 Written by `python -m docs.generate_cli` from the Options dataclasses (`dubbing/options.py`, `training/options.py`,
 `preprocessing/options.py`, `metrics/options.py`); change those, not this page. `python SCRIPT.py --help` prints the
-same flags.
+same flags, those used most first.
 
 A switch is given alone (`--rotate`), or with a value (`--rotate True`, `--rotate False`). Where the default is empty
 and something else is done without the flag, the description says so ("else ..."). The names that `--hparams` takes
 are in `hparams.py`.
+
+**Missing weights.** A published file that is named but not there (`--checkpoint_path checkpoints/wav2lip_gan.pth`) can
+be fetched at once: a script that runs in a terminal asks, with its size and licence; `--yes` agrees without asking.
+
+**In a log file** progress is a line now and then instead of a bar; `--quiet` prints neither.
+
+**Completion.** `pip install argcomplete`, then `activate-global-python-argcomplete` once: bash and zsh complete the
+flags of `python inference.py` and the other scripts.
 
 Exit codes: 0 done; 1 done, but something was skipped; 2 bad input; 130 interrupted.
 """
@@ -44,7 +53,8 @@ WEIGHTS = """\
 | `python weights.py verify` | check the SHA-256 of every file that is there |
 | `python weights.py export CHECKPOINT OUT` | weights alone, in half precision, as `OUT` (`.safetensors`) |
 
-`--debug` is given before the command and shows the traceback of an error.
+`--debug`, which shows the traceback of an error, and `--quiet` are given before the command. A file
+that cannot be fetched is one line, and the next is tried. Exit code 1: some were fetched; 2: none.
 """
 
 
@@ -57,38 +67,33 @@ class Flag(NamedTuple):
     what: str
 
 
-DEBUG = Flag("`--debug`", "no value", "off", "show the traceback of an error")
-OF_INFERENCE = (
-    Flag("`--face`", "path", "", "video or picture with the face"),
-    Flag("`--audio`", "path", "", "any sound or video file with the speech"),
-    Flag("`--outfile`, `--out-file`, `--out_file`", "path", "`results/result_voice.mp4`",
-         "video to write, or a folder"),
-    Flag("`--jobs`", "path (CSV or JSON)", "", "a list of dubs, each with `face`, `audio` and other flags by name"),
-    Flag("`--demo`", "no value", "off", "dub two bundled clips, score them and make a page that shows them"),
-)  # fmt: skip
+YES = Flag("`--yes`", "no value", "off", "fetch published weights that are named but missing without asking")
+OF_ALL = (
+    Flag("`--quiet`", "no value", "off", "print warnings and errors alone"),
+    Flag("`--debug`", "no value", "off", "show the traceback of an error"),
+)
 
 
 class Script(NamedTuple):
-    """options: made into flags; own: flags that the script adds; note: what a reader should know besides."""
+    """options: made into flags; note: what a reader should know besides."""
 
     name: str
     what: str
-    options: type[Options]
-    own: tuple[Flag, ...] = ()
+    options: tuple[type[Options], ...]
     note: str = ""
 
 
 SCRIPTS = (
-    Script("inference.py", "Dubs a video or a picture.", DubbingOptions, OF_INFERENCE,
-           "`--face` and `--audio`, or `--jobs`, or `--demo` must be given. The other flags are the fields of "
-           "`dubbing.Options`."),
-    Script("preprocess.py", "Makes raw videos into clips, lists and a report.", PreprocessingOptions,
-           note="`--data_root` is needed unless `--report_only` is given."),
-    Script("color_syncnet_train.py", "Trains the lip-sync expert.", TrainingOptions),
-    Script("wav2lip_train.py", "Trains or finetunes the generator.", GeneratorOptions),
-    Script("refiner_train.py", "Trains the refiner of one person, for sharp mouths.", RefinerOptions),
-    Script("evaluate.py", "Scores dubbed videos, or a generator.", EvaluationOptions,
-           note="One of `--video`, `--list` and `--generator` must be given; `--generator` needs `--data_root`."),
+    Script("inference.py", "Dubs a video or a picture.", (Request, DubbingOptions),
+           "`--face` and `--audio`, or `--jobs`, or `--demo` must be given. The flags from "
+           "`--checkpoint_path` on are the fields of `dubbing.Options`."),
+    Script("preprocess.py", "Makes raw videos into clips, lists and a report.", (PreprocessingOptions,),
+           "`--data_root` is needed unless `--report_only` is given."),
+    Script("color_syncnet_train.py", "Trains the lip-sync expert.", (TrainingOptions,)),
+    Script("wav2lip_train.py", "Trains or finetunes the generator.", (GeneratorOptions,)),
+    Script("refiner_train.py", "Trains the refiner of one person, for sharp mouths.", (RefinerOptions,)),
+    Script("evaluate.py", "Scores dubbed videos, or a generator.", (EvaluationOptions,),
+           "One of `--video`, `--list` and `--generator` must be given; `--generator` needs `--data_root`."),
 )  # fmt: skip
 
 
@@ -98,9 +103,13 @@ def cli_page() -> str:
 
 
 def _section(script: Script) -> str:
-    flags = [*script.own, *(_flag(setting) for setting in fields(script.options)), DEBUG]
+    groups = grouped(*script.options)
     note = f"{script.note}\n\n" if script.note else ""
-    return f"## {script.name}\n\n{script.what}\n\n{note}{_table(flags)}"
+    common, further = ([_flag(setting) for setting in settings] for settings in groups.values())
+    return (
+        f"## {script.name}\n\n{script.what}\n\n{note}"
+        f"{_table(common)}\nFurther flags:\n\n{_table([*further, YES, *OF_ALL])}"
+    )
 
 
 def _table(flags: Iterable[Flag]) -> str:
@@ -113,7 +122,7 @@ def _escaped(cell: str) -> str:
 
 
 def _flag(setting: Field) -> Flag:
-    names = f"`--{setting.name}`"
+    names = ", ".join(f"`{name}`" for name in (f"--{setting.name}", *setting.metadata["aliases"]))
     return Flag(names, _values(setting), _default(setting), setting.metadata["help"])
 
 

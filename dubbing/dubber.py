@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from audio import raised_in_words
 from dubbing.faces import FaceRegions, find_regions
@@ -32,6 +31,7 @@ from face_detection.crop import to_network_size
 from media import codecs, yuv
 from media.writer import VideoWriter
 from utils.errors import warn
+from utils.progress import Progress as Bar
 
 OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
@@ -45,7 +45,7 @@ class Dubber:
         self.options = options
         self.networks = networks if networks and networks.fit(options) else load_networks(options)
 
-    def dub(self, face: str | Path, audio: str | Path, outfile: str | Path, progress: Progress = tqdm) -> Record:
+    def dub(self, face: str | Path, audio: str | Path, outfile: str | Path, progress: Progress = Bar) -> Record:
         """Write the dubbed video, <outfile>.json and what else the options ask for.
 
         face: a video or a picture; audio: any file with sound; outfile: a video, or a folder for it; progress: called

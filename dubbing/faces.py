@@ -17,7 +17,7 @@ from dubbing.pipeline import prefetch
 from dubbing.pose import frontal_weights, tilts_of
 from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, Progress
 from dubbing.references import FrameSampler
-from dubbing.source import TOLERANCE, Source
+from dubbing.source import TOLERANCE, Source, TimedFrame
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
 from face_detection.crop import pad_and_clip
@@ -134,12 +134,17 @@ def _search(
     times: list[float] = []
     scale, complete = 1.0, True
 
-    def images() -> Generator[np.ndarray, None, None]:
-        nonlocal scale, complete
-        for frame in progress(source.once(pix_fmt), desc="faces", unit="frame", total=source.frames_once(seconds)):
+    def shown() -> Generator[TimedFrame, None, None]:
+        nonlocal complete
+        for frame in source.once(pix_fmt):
             if frame.time > seconds - TOLERANCE:
                 complete = False
                 return
+            yield frame
+
+    def images() -> Generator[np.ndarray, None, None]:
+        nonlocal scale
+        for frame in progress(shown(), desc="faces", unit="frame", total=source.frames_once(seconds)):
             times.append(frame.time)
             if sampler:
                 sampler.add(frame)

@@ -12,6 +12,7 @@ from models import Wav2Lip, face_refiner
 from models.batched_generator import BatchedGenerator, fold_batch_norms
 from models.checkpoint import build_network
 from models.face_refiner import PERSON, FaceRefiner
+from models.missing import check_weights
 from models.published import EXPERTS, default_generator
 from utils import weight_files
 from utils.devices import Precision, pick_device
@@ -42,6 +43,7 @@ class Networks:
 
 def load_networks(options: Options) -> Networks:
     """The generator, and the expert that is there. Raises InputError for files that hold something else."""
+    check_weights(options)
     precision = Precision(options.precision, pick_device(options.device))
     path = options.checkpoint_path or default_generator()
     if not options.checkpoint_path:

@@ -8,6 +8,7 @@ from face_detection import DETECTORS
 from media.choices import CODECS, DEINTERLACE
 from utils.errors import InputError
 from utils.options import PRECISIONS, CommonOptions, option, parse_scalar
+from utils.options import Options as BaseOptions
 
 if TYPE_CHECKING:
     from dubbing.source import FrameTransform
@@ -21,29 +22,52 @@ DETECT = (-1, -1, -1, -1)  # the published way of giving no --box
 
 
 @dataclass(frozen=True, kw_only=True)
+class Request(BaseOptions):
+    """What inference.py is asked for, beside how it is done."""
+
+    face: Path | None = option("video or picture with the face", None, common=True)
+    audio: Path | None = option("any sound or video file with the speech", None, common=True)
+    outfile: Path = option(
+        "video to write, or a folder", Path("results/result_voice.mp4"), common=True,
+        aliases=("--out-file", "--out_file"),
+    )  # fmt: skip
+    jobs: Path | None = option(
+        "CSV or JSON list of dubs, each with face, audio and other flags by name", None, metavar="LIST", common=True
+    )
+    demo: bool = option("dub two bundled clips, score them and make a page that shows them", False, common=True)
+    json: bool = option("print what was done as JSON, a line per dub, and all else on stderr", False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options(CommonOptions):
     """Every setting of a dub."""
 
-    checkpoint_path: Path | None = option("generator weights; else published ones that are there, else bundled", None)
+    checkpoint_path: Path | None = option(
+        "generator weights; else published ones that are there, else bundled", None, common=True, weights=True
+    )
     static: bool = option("use the first frame only", False)
     fps: str = option(
         "frame rate of a picture, and of a video slower than 24, whose frames are repeated, each with a new mouth; "
         "source: a slow video keeps its rate", "25", unit="frames a second", metavar="N|source",
     )  # fmt: skip
     pads: tuple[int, int, int, int] = option(
-        "added to the face box; more at the bottom takes in the chin", (0, 10, 0, 0), unit="pixels", metavar=SIDES
+        "added to the face box; more at the bottom takes in the chin",
+        (0, 10, 0, 0),
+        unit="pixels",
+        metavar=SIDES,
+        common=True,
     )
     face_det_batch_size: int = option("detected at once", 16, unit="frames", minimum=1)
     wav2lip_batch_size: int | None = option("generated at once; else 128, on a CPU 16", None, unit="frames", minimum=1)
-    resize_factor: int = option("divide the resolution by this", 1, minimum=1)
+    resize_factor: int = option("divide the resolution by this", 1, minimum=1, common=True)
     crop: tuple[int, int, int, int] = option(
         "use this part of the frame, after --resize_factor and --rotate; -1 is the far edge", (0, -1, 0, -1),
         unit="pixels", metavar=SIDES,
     )  # fmt: skip
     box: tuple[int, int, int, int] | None = option(
-        "the face is here in every frame; no detection", None, unit="pixels", metavar=SIDES
+        "the face is here in every frame; no detection", None, unit="pixels", metavar=SIDES, common=True
     )
-    rotate: bool = option("turn the video clockwise by 90 degrees", False)
+    rotate: bool = option("turn the video clockwise by 90 degrees", False, common=True)
     picture_size: int = option(
         "scale a still picture whose longer side is longer down to this, first of all; 0: keep its size", 1920,
         unit="pixels", minimum=0,
@@ -57,23 +81,27 @@ class Options(CommonOptions):
         metavar="R,G,B",
     )  # fmt: skip
     face_at: tuple[float, float] | None = option(
-        "follow the person at this point, when first there", None, unit="pixels", metavar="X,Y"
+        "follow the person at this point, when first there", None, unit="pixels", metavar="X,Y", common=True
     )
     face_index: int | None = option(
         "follow the Nth person from the left, from 0, in the first frame that shows the most", None, metavar="N",
-        minimum=0,
+        minimum=0, common=True,
     )  # fmt: skip
     align: bool = option("turn tilted heads upright before they are dubbed", False)
     nosmooth: bool = option("do not smooth the face boxes over 5 frames", False)
     published_timing: bool = option("start the mel as the published code does, 40 ms later", False)
-    extend: str = option("what is shown when the speech is longer than the video", "loop", choices=EXTENSIONS)
+    extend: str = option(
+        "what is shown when the speech is longer than the video", "loop", choices=EXTENSIONS, common=True
+    )
     keep_length: bool = option("when the speech is shorter, play the rest of the video undubbed", False)
     paste: str = option("how the mouth is put back: without a seam, or the whole box", "soft", choices=STYLES)
     refine: str = option(
         "sharpen mouths: auto takes person.safetensors where it lies beside the weights; off; or a file of "
-        "refiner_train.py", "auto", metavar="auto|off|FILE",
+        "refiner_train.py", "auto", metavar="auto|off|FILE", common=True,
     )  # fmt: skip
-    occlusion: bool = option("what covers the mouth stays in front of it; profile views stay as they are", False)
+    occlusion: bool = option(
+        "what covers the mouth stays in front of it; profile views stay as they are", False, common=True
+    )
     silence: str = option("a resting mouth, or what the network makes of it", "rest", choices=("rest", "model"))
     level: str = option(
         "raise quiet speech, for what the networks hear alone, or keep it, as the published code does", "auto",
@@ -82,12 +110,14 @@ class Options(CommonOptions):
     audio_stream: int | None = option(
         "sound track of the speech's file, from 0; else the best", None, metavar="N", minimum=0
     )
-    codec: str = option(f"auto, {', '.join(CODECS)} or an encoder of FFmpeg's such as h264_nvenc", "auto")
+    codec: str = option(f"auto, {', '.join(CODECS)} or an encoder of FFmpeg's such as h264_nvenc", "auto", common=True)
     crf: int | None = option("quality on the encoder's scale, less is better; else 18 for H.264", None)
     preset: str | None = option("the encoder's speed; else veryfast for H.264", None)
-    preview: float | None = option("only the first seconds", None, unit="seconds", const=PREVIEW, minimum=0.1)
+    preview: float | None = option(
+        "only the first seconds", None, unit="seconds", const=PREVIEW, minimum=0.1, common=True
+    )
     no_score: bool = option("do not score how well lips and speech fit", False)
-    report: bool = option("add <outfile>.png: source, result and difference at even times", False)
+    report: bool = option("add <outfile>.png: source, result and difference at even times", False, common=True)
     precision: str = option("number format of the network; auto: bf16 where it is fast", "auto", choices=PRECISIONS)
     no_cache: bool = option("look for faces even where they are known from the last time", False)
     face_detector: str = option("what finds the faces", "auto", choices=DETECTORS)

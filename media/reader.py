@@ -22,6 +22,7 @@ from media.findings import note
 from media.hdr import hdr_metadata
 from media.pictures import readable_by_ffmpeg
 from utils.errors import InputError
+from utils.files import existing_file
 
 VIDEO_SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".3gp",
@@ -171,11 +172,7 @@ def read_image(path: str | Path) -> np.ndarray:
 @contextmanager
 def open_media(path: Path) -> Iterator[Any]:
     """An input container of PyAV; what cannot be opened raises InputError with the reason."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, not a file")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    if existing_file(path).stat().st_size == 0:
         raise InputError(f"{path}: is empty")
     silence_ffmpeg()
     file = readable_by_ffmpeg(path)

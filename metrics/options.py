@@ -12,17 +12,25 @@ from utils.options import CommonOptions, option
 class EvaluationOptions(CommonOptions):
     """What is scored: one video, a folder or a list of videos, or a generator on preprocessed clips."""
 
-    video: Path | None = option("a video, or a folder of videos", None)
-    list: Path | None = option("CSV or JSON list of videos with their sounds and references", None)
-    audio: Path | None = option("sound to compare with, from its start on; else the video's own", None)
-    reference: Path | None = option("what the video should look like: the original", None)
-    generator: Path | None = option("score these generator weights, on the clips of --data_root", None)
-    data_root: Path | None = option("the --preprocessed_root of preprocess.py", None)
+    video: Path | None = option("a video, or a folder of videos", None, common=True)
+    list: Path | None = option("CSV or JSON list of videos with their sounds and references", None, common=True)
+    audio: Path | None = option("sound to compare with, from its start on; else the video's own", None, common=True)
+    reference: Path | None = option("what the video should look like: the original", None, common=True)
+    generator: Path | None = option(
+        "score these generator weights, on the clips of --data_root", None, common=True, weights=True
+    )
+    data_root: Path | None = option("the --preprocessed_root of preprocess.py", None, common=True)
     filelists_dir: Path = option("where eval.txt is", Path("filelists"))
     syncnet_checkpoint_path: tuple[Path, ...] | None = option(
-        "scorers; else all there are, for --generator the bundled expert", None, metavar="WEIGHTS"
+        "scorers; else all there are, for --generator the bundled expert",
+        None,
+        metavar="WEIGHTS",
+        common=True,
+        weights=True,
     )
-    outfile: Path | None = option("JSON to write; else results/scores.json, or results/generator.json", None)
+    outfile: Path | None = option(
+        "JSON to write; else results/scores.json, or results/generator.json", None, common=True
+    )
     face_detector: str = option("what finds the faces", "auto", choices=DETECTORS)
     face_det_batch_size: int = option("detected at once", 16, unit="frames", minimum=1)
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from face_detection.boxes import Detector
 from face_detection.crop import NO_PADS, crop, pad_and_clip
@@ -26,6 +25,7 @@ from metrics.streaming import WindowStream
 from metrics.sync_offset import MAX_SHIFT
 from utils.errors import InputError
 from utils.geometry import Rect
+from utils.progress import Progress
 
 FPS = hparams.fps
 SMALLEST_MOUTH = 7  # pixels, the window of the SSIM
@@ -117,7 +117,7 @@ def _add_frames(
 def _frames(reader: VideoReader, stage: str, exact: bool = True) -> Iterator[Frame]:
     """The video at FPS, with a progress bar."""
     total = round(reader.frame_estimate / reader.rate * FPS) if reader.frame_estimate else None
-    return iter(tqdm(at_rate(reader.frames(exact), FPS), desc=stage, unit="frame", leave=False, total=total))
+    return iter(Progress(at_rate(reader.frames(exact), FPS), stage, unit="frame", total=total, leave=False))
 
 
 def _lower_half(box: np.ndarray, image: np.ndarray) -> Rect:

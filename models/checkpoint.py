@@ -9,6 +9,7 @@ from hparams import HParams
 from utils import weight_files
 from utils.errors import InputError
 from utils.files import writable_folder
+from utils.weight_kinds import identify
 
 
 def hparams_of(content: dict, overrides: str = "", of_network: bool = False) -> HParams:
@@ -50,4 +51,4 @@ def export(source: Path, target: Path) -> str:
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise InputError(f"{source}: has values that half precision cannot hold; share the file itself")
     weight_files.write_safetensors(target, state, {"hparams": json.dumps(hparams_of(content).network_values())})
-    return weight_files.identify(state)
+    return identify(state)

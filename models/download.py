@@ -3,32 +3,40 @@
 import http.client
 import shutil
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from models.published import BUNDLED, PUBLISHED, WEB_PAGE, PublishedFile
+from models.published import BROWSER_PAGE, PublishedFile, all_files
 from utils.errors import InputError
-from utils.files import BLOCK, atomic_write, sha256, writable_folder
+from utils.files import BLOCK, atomic_write, existing_file, sha256, writable_folder
+from utils.progress import Progress
+from utils.weight_kinds import LFS_POINTER, SIGNATURES, TORCHSCRIPT, WEB_PAGE, describe
 
 TIMEOUT = 30  # seconds without an answer
 
 
 def fetch(published: PublishedFile) -> None:
     """Download to the file's place from the first mirror that has it; nothing unverified gets the final name."""
-    if published.path.exists():
+    if (found := state(published)) == "there":
         print(f"{published.name}: {published.file} is there already")
         return
+    if found != "missing":
+        raise InputError(f"{published.name}: {published.file} is {found}; delete it, then fetch again")
+    if not published.mirrors:
+        raise InputError(f"{published.name}: comes with the project; `git checkout {published.file}` brings it back")
     writable_folder(published.path.parent, published.name)
     part = published.path.with_name(published.path.name + ".part")
     reasons = []
     for address in published.mirrors:
-        if address.startswith(WEB_PAGE):
+        if address.startswith(BROWSER_PAGE):
             reasons.append("must be downloaded with a browser")
             continue
         try:
             _download(address, part, published)
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            reasons.append(str(getattr(error, "reason", error)))
+            host = urllib.parse.urlsplit(address).hostname
+            reasons.append(f"{host}: {getattr(error, 'reason', None) or error or type(error).__name__}")
             continue
         if part.stat().st_size < published.size:
             reasons.append("the connection broke off, run it again to go on")
@@ -47,8 +55,6 @@ def fetch(published: PublishedFile) -> None:
 
 def _download(address: str, part: Path, published: PublishedFile) -> None:
     """Append to `part` what is missing of the file."""
-    from tqdm import tqdm
-
     have = part.stat().st_size if part.exists() else 0
     if have >= published.size:
         return
@@ -56,7 +62,7 @@ def _download(address: str, part: Path, published: PublishedFile) -> None:
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
         resumed = answer.status == 206  # else the server sends the whole file
         start = have if resumed else 0
-        bar = tqdm(total=published.size, initial=start, unit="B", unit_scale=True, desc=published.name)
+        bar = Progress(desc=published.name, unit="B", total=published.size, initial=start)
         with part.open("ab" if resumed else "wb") as file, bar:
             while block := answer.read(BLOCK):
                 file.write(block)
@@ -65,32 +71,52 @@ def _download(address: str, part: Path, published: PublishedFile) -> None:
 
 def import_file(source: Path) -> None:
     """Copy a file that turns out to be a published or bundled one to its place."""
-    if not source.is_file():
-        raise InputError(f"{source}: no such file")
-    digest = sha256(source)
-    known = {file.sha256: file for file in (*PUBLISHED, *BUNDLED)}
-    if digest not in known:
-        raise InputError(
-            f"{source}: is none of the published files (SHA-256 {digest}); "
-            "weights of another origin need no import, give their path to the scripts"
-        )
-    published = known[digest]
+    digest = sha256(existing_file(source))
+    published = next((file for file in all_files() if file.sha256 == digest), None)
+    if published is None:
+        raise InputError(f"{source}: {_why_not_published(source)}")
     writable_folder(published.path.parent, published.name)
     with atomic_write(published.path) as temporary:
         shutil.copyfile(source, temporary)
     print(f"{published.name}: {published.file}, verified")
 
 
+def _why_not_published(path: Path) -> str:
+    """What a file is that is none of the published ones, and what to do with it."""
+    kind = describe(path)
+    if kind in (WEB_PAGE, LFS_POINTER, "empty"):
+        return f"is {kind}, not the weights; download the file itself"
+    if file := next((file for file in all_files() if file.path.name.lower() == path.name.lower()), None):
+        size = path.stat().st_size
+        if size < file.size and kind not in SIGNATURES.values():
+            return f"is the beginning of {file.name} at most, {size:,} of {file.size:,} bytes; download it again"
+    if kind in (*SIGNATURES.values(), TORCHSCRIPT):
+        return (
+            f"holds {kind}, but is none of the published files byte for byte: it was trained further or saved again; "
+            "it needs no import, give its path to the scripts"
+        )
+    return f"is none of the published files ({kind})"
+
+
+def state(file: PublishedFile) -> str:
+    """Whether a file is in its place, in words: "there" by its size alone, which takes no time."""
+    if not file.path.exists():
+        return "missing"
+    size = file.path.stat().st_size
+    return "there" if size == file.size else f"not it ({describe(file.path)}, {size:,} bytes)"
+
+
 def verify() -> int:
     """Check every published or bundled file that is there; returns how many are. Raises InputError naming those that
     differ."""
-    present = [file for file in (*PUBLISHED, *BUNDLED) if file.path.exists()]
-    wrong = [file for file in present if sha256(file.path) != file.sha256]
+    present = [file for file in all_files() if file.path.exists()]
+    wrong = [file for file in present if file.path.stat().st_size != file.size or sha256(file.path) != file.sha256]
     if wrong:
-        bundled = "`git checkout`" if any(file in BUNDLED for file in wrong) else ""
-        fetched = "`python weights.py fetch`" if any(file in PUBLISHED for file in wrong) else ""
+        names = ", ".join(f"{file.file} ({describe(file.path)})" for file in wrong)
+        bundled = "`git checkout`" if not all(file.mirrors for file in wrong) else ""
+        fetched = "`python weights.py fetch`" if any(file.mirrors for file in wrong) else ""
         raise InputError(
-            f"not the published files, or damaged: {', '.join(file.file for file in wrong)}; delete them and get them "
-            f"again with {' or '.join(filter(None, (fetched, bundled)))}"
+            f"not as published: {names}; delete them and get them again with "
+            f"{' or '.join(filter(None, (fetched, bundled)))}"
         )
     return len(present)

@@ -10,7 +10,7 @@ from pathlib import Path
 from utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
-WEB_PAGE = "https://drive.google.com/"  # such an address leads to a page for people, not to the file
+BROWSER_PAGE = "https://drive.google.com/"  # such an address leads to a page for people, not to the file
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class PublishedFile:
     @property
     def path(self) -> Path:
         return ROOT / self.file
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether it can be downloaded by a program."""
+        return any(not address.startswith(BROWSER_PAGE) for address in self.mirrors)
 
 
 HUGGINGFACE = "https://huggingface.co/"
@@ -67,7 +72,7 @@ PUBLISHED = (
     PublishedFile(
         "wav2lip_sd_gan", "checkpoints/Wav2Lip-SD-GAN.pt", 145_829_145,
         "180cfd49d31d47f195d5bfc62830ffe2c40724b7bbbce6faadc73ac6ab1a3b8e",
-        (WEB_PAGE + "file/d/15G3U08c8xsCkOqQxE38Z2XXDnPcOptNk",),
+        (BROWSER_PAGE + "file/d/15G3U08c8xsCkOqQxE38Z2XXDnPcOptNk",),
         "generator as the authors' page serves it since 2025 (TorchScript)", TRAINED_ON_LRS2,
     ),
 )  # fmt: skip
@@ -95,9 +100,13 @@ EXPERTS = (PUBLISHED_EXPERT, BUNDLED_EXPERT)  # the best first
 GENERATORS = ("wav2lip_gan", "wav2lip", "wav2lip_sd_gan")  # the best first
 
 
+def all_files() -> tuple[PublishedFile, ...]:
+    return (*PUBLISHED, *BUNDLED)
+
+
 def published(name: str) -> PublishedFile:
-    """The published file of this name; InputError names those there are."""
-    known = {file.name: file for file in PUBLISHED}
+    """The file of this name, published or bundled; InputError names those there are."""
+    known = {file.name: file for file in all_files()}
     if name not in known:
         raise InputError(f"{name}: unknown; choose from {', '.join(known)}")
     return known[name]

@@ -13,17 +13,18 @@ from utils.options import CommonOptions, option
 class PreprocessingOptions(CommonOptions):
     """How raw videos become clips."""
 
-    data_root: Path | None = option("folder of videos, flat or nested", None)
+    data_root: Path | None = option("folder of videos, flat or nested", None, common=True)
     preprocessed_root: Path = option("where the clips go")
     filelists_dir: Path = option("where the lists go", Path("filelists"))
-    report_only: bool = option("measure and report on the clips that are there, make none", False)
+    report_only: bool = option("measure and report on the clips that are there, make none", False, common=True)
     ngpu: int = option("GPUs to use, where there are any", 1, minimum=1)
-    workers: int | None = option("processes; else one per GPU, without any one per core", None, minimum=1)
+    workers: int | None = option("processes; else one per GPU, without any one per core", None, minimum=1, common=True)
     batch_size: int = option("detected at once", 32, unit="frames", minimum=1)
-    face_detector: str = option("what finds the faces", "auto", choices=DETECTORS)
+    face_detector: str = option("what finds the faces", "auto", choices=DETECTORS, common=True)
     syncnet_checkpoint_path: Path | None = option(
         f"lip-sync expert that measures the sound's offset; else {PUBLISHED_EXPERT.name} in checkpoints, where it is",
         None,
+        weights=True,
     )
 
     def __post_init__(self) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 import audio
 from data import filelists
@@ -27,6 +26,7 @@ from utils import distributed
 from utils.devices import Precision
 from utils.errors import InputError
 from utils.files import folders_below, write_json
+from utils.progress import Progress
 
 FEWEST_WINDOWS = 20  # compared at every shift; fewer give wrong offsets now and then
 WINDOWS = 300  # of a clip, evenly spaced, that the expert is shown
@@ -86,7 +86,7 @@ def survey(records: list[dict], options: PreprocessingOptions, expert: Expert | 
     records: this process's share.
     """
     root = options.preprocessed_root
-    bar = tqdm(records, desc="survey", unit="clip", disable=not distributed.is_main())
+    bar = Progress(records, "survey", unit="clip", disable=not distributed.is_main())
     measured = [measure(record, root / record["clip"], expert, hp) if "frames" in record else record for record in bar]
     everything = sorted(distributed.all_gather(measured), key=lambda record: record["clip"])
     if not distributed.is_main():

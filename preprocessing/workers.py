@@ -13,7 +13,6 @@ from typing import Any
 
 import cv2
 import torch
-from tqdm import tqdm
 
 from face_detection import build_detector
 from preprocessing.make_clip import ClipMaker, Job
@@ -21,6 +20,7 @@ from preprocessing.options import PreprocessingOptions
 from preprocessing.plan import finished
 from utils import distributed
 from utils.errors import InputError
+from utils.progress import Progress
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
@@ -45,7 +45,7 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
     for device in devices:
         queue.put(device)
     threads = max(1, (os.cpu_count() or 1) // len(devices))
-    bar = tqdm(total=len(jobs), unit="clip", smoothing=0.05, disable=not distributed.is_main())
+    bar = Progress(desc="clips", unit="clip", total=len(jobs), disable=not distributed.is_main())
     pool = ProcessPoolExecutor(len(devices), context, _start_worker, (detector, queue, threads, counter, stop))
     try:
         with _interrupts_held():  # the workers start here
@@ -54,7 +54,7 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
-            bar.set_postfix_str(f"{counter.value} frames read, every frame twice", refresh=False)
+            bar.remark = f"{counter.value // 2} frames"
             bar.update(len(done))
     except BrokenProcessPool as error:
         raise InputError("a worker process died, most likely for lack of memory; use fewer --workers") from error

@@ -14,15 +14,19 @@ class TrainingOptions(CommonOptions):
 
     data_root: Path = option("the --preprocessed_root of preprocess.py")
     checkpoint_dir: Path = option("the run: checkpoints, logs, samples")
-    checkpoint_path: Path | None = option("start here; else from the newest in --checkpoint_dir", None)
-    reset_optimizer: bool = option("take only its weights and count from step 0", False)
+    checkpoint_path: Path | None = option(
+        "start here; else from the newest in --checkpoint_dir", None, common=True, weights=True
+    )
+    reset_optimizer: bool = option("take only its weights and count from step 0", False, common=True)
     filelists_dir: Path = option("where train.txt and eval.txt are", Path("filelists"))
     preset: str | None = option(
         "hparams for a purpose: " + "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items()), None,
-        choices=tuple(PRESETS),
+        choices=tuple(PRESETS), common=True,
     )  # fmt: skip
-    max_steps: int | None = option("stop at this step; else hparams max_steps", None, unit="steps", minimum=1)
-    max_minutes: float | None = option("stop after so long", None, unit="minutes", minimum=0.01)
+    max_steps: int | None = option(
+        "stop at this step; else hparams max_steps", None, unit="steps", minimum=1, common=True
+    )
+    max_minutes: float | None = option("stop after so long", None, unit="minutes", minimum=0.01, common=True)
     patience: int | None = option(
         "stop after N evaluations without a better one; else hparams patience", None, metavar="N", minimum=1
     )
@@ -42,9 +46,9 @@ class TrainingOptions(CommonOptions):
 class GeneratorOptions(TrainingOptions):
     """What the generator's training takes besides."""
 
-    syncnet_checkpoint_path: Path = option("the lip-sync expert")
-    gan: bool = option("train with the visual-quality discriminator", False)
-    disc_checkpoint_path: Path | None = option("discriminator to start from, with --gan", None)
+    syncnet_checkpoint_path: Path = option("the lip-sync expert", weights=True)
+    gan: bool = option("train with the visual-quality discriminator", False, common=True)
+    disc_checkpoint_path: Path | None = option("discriminator to start from, with --gan", None, weights=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,8 +60,12 @@ class GeneratorOptions(TrainingOptions):
 class RefinerOptions(TrainingOptions):
     """What the refiner's training takes besides."""
 
-    generator_path: Path | None = option("the generator whose faces are refined; else as in inference.py", None)
-    syncnet_checkpoint_path: Path | None = option("the expert that watches over lip-sync; else the best there is", None)
+    generator_path: Path | None = option(
+        "the generator whose faces are refined; else as in inference.py", None, weights=True
+    )
+    syncnet_checkpoint_path: Path | None = option(
+        "the expert that watches over lip-sync; else the best there is", None, weights=True
+    )
     bank: str = option(
         "references: one bank of the person in all clips, or for a refiner of anyone of each clip itself", "person",
         choices=("person", "clip"),

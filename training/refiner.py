@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from data.clip_bank import ClipBank, sharp_face
 from data.sharp_faces import SharpFaces
@@ -34,6 +33,7 @@ from training.trainer import Schedule, Training
 from utils import weight_files
 from utils.devices import Precision
 from utils.errors import InputError
+from utils.progress import Progress
 
 RECIPE = "warmup_steps=50,cosine_lr=True,clip_norm=0.1"  # hparams of a new run, unless --hparams says otherwise
 OUTSIDE_WEIGHT, MOUTH_WEIGHT = 0.2, 2.0  # of the loss, outside the mouth's area, and inside besides
@@ -117,7 +117,8 @@ class RefinerTraining(Training):
         if kind == "person":
             banks = dict.fromkeys((clip.folder for clip in clips), ClipBank(self.windows.clips, hp))
         else:
-            listed = tqdm({clip.folder: clip for clip in clips}.items(), "references", unit="clip", leave=False)
+            by_folder = {clip.folder: clip for clip in clips}
+            listed = Progress(by_folder.items(), "references", unit="clip", leave=False)
             banks = {folder: ClipBank([clip], hp) for folder, clip in listed}
         served, scored = (
             [clip for clip in windows.clips if banks[clip.folder].serves(clip)]

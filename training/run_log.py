@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from utils import distributed
+from utils.progress import Progress
 
 ENDLESS = 100_000_000  # steps; a run that would take more is stopped by hand, and its bar shows no time left
 
@@ -17,7 +17,7 @@ class RunLog:
     def __init__(self, folder: Path, first_step: int, last_step: int) -> None:
         main, total = distributed.is_main(), last_step if last_step < ENDLESS else None
         self.tensorboard = SummaryWriter(folder / "logs", purge_step=first_step + 1) if main else None
-        self._bar = tqdm(total=total, initial=first_step, unit="step", smoothing=0.05, disable=not main)
+        self._bar = Progress(desc="training", unit="step", total=total, initial=first_step, disable=not main)
 
     def __enter__(self) -> "RunLog":
         return self
@@ -33,7 +33,7 @@ class RunLog:
     def losses(self, values: dict[str, float], step: int) -> None:
         """Training losses and rates, for TensorBoard and the bar."""
         self._scalars("train", values, step)
-        self._bar.set_postfix_str(in_words(values), refresh=False)
+        self._bar.remark = in_words(values)
 
     def scores(self, scores: dict[str, float], losses: dict[str, float], step: int) -> None:
         """Evaluation scores, with the latest training losses."""
@@ -42,7 +42,7 @@ class RunLog:
 
     def line(self, text: str) -> None:
         """A line on the terminal, above the bar."""
-        self._bar.write(text)
+        self._bar.line(text)
 
     def _scalars(self, group: str, values: dict[str, float], step: int) -> None:
         if self.tensorboard:

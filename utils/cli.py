@@ -4,18 +4,20 @@ Exit codes: 0 done, 1 done but something was skipped, 2 bad input, 130 interrupt
 """
 
 import argparse
+import difflib
 import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from utils import progress
 from utils.errors import InputError
-from utils.options import Options, add_flags
+from utils.options import Options, add_flags, grouped
 
 ROOT = Path(__file__).resolve().parent.parent
 PIP_NAMES = {  # by what is imported, where pip calls it otherwise
@@ -25,18 +27,41 @@ PIP_NAMES = {  # by what is imported, where pip calls it otherwise
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse's, but that a wrong argument is an error as any other: one line, without the usage."""
+    """argparse's, but that a wrong argument is an error as any other, one line without the usage, and that a shell
+    can complete flags where argcomplete is installed."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks
+            import argcomplete
+
+            argcomplete.autocomplete(self)
+        parsed, rest = self.parse_known_args(args, namespace)
+        if rest and rest[0].startswith("-"):
+            near = difflib.get_close_matches(rest[0].partition("=")[0], self._option_string_actions, 1)
+            self.error(f"{rest[0]}: no such flag, " + (f"is it {near[0]}?" if near else "--help lists all"))
+        if rest:
+            self.error(f"{rest[0]}: belongs to no flag; quote names with spaces")
+        return parsed
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help lists all flags")
+        raise InputError(message.removeprefix("argument "))
 
 
 def parser_for(description: str | None, *options_classes: type[Options]) -> argparse.ArgumentParser:
-    """A parser with a flag for every setting, and --debug. A wrong argument raises InputError."""
-    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for options_class in options_classes:
-        add_flags(parser, options_class)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    """A parser with a flag for every setting, those used most first, and the flags of every script last. A wrong
+    argument raises InputError."""
+    usage = "%(prog)s [--flag value ...]" if options_classes else None
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(usage=usage, description=description, formatter_class=formatter, add_help=False)
+    groups = grouped(*options_classes)
+    for name, settings in groups.items():
+        add_flags(parser.add_argument_group(f"{name} settings"), settings)
+    add = parser.add_argument_group("how it is run").add_argument
+    if any(setting.metadata["weights"] for settings in groups.values() for setting in settings):
+        add("--yes", action="store_true", help="fetch published weights that are named but missing without asking")
+    add("-h", "--help", action="help", help="show this help")
+    add("--quiet", action="store_true", help="print warnings and errors alone")
+    add("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
@@ -57,7 +82,9 @@ def run(
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
         with _terminated_as_interrupted():
-            code = main(parse_args(arguments)) or 0
+            args = parse_args(arguments)
+            with _printing(args):
+                code = main(args) or 0
     except (InputError, OSError, ModuleNotFoundError) as error:  # OSError: a full disk, no permission; names the file
         if debug or _is_ours(error):
             raise
@@ -69,6 +96,21 @@ def run(
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+@contextmanager
+def _printing(args: argparse.Namespace) -> Iterator[None]:
+    """Within the block print() prints what is asked for: with --quiet nothing, and no progress, with --json on stderr.
+    args.stdout is where the result goes then."""
+    args.stdout = sys.stdout
+    with ExitStack() as held:
+        if getattr(args, "quiet", False):
+            hidden = held.enter_context(open(os.devnull, "w"))  # noqa: PTH123
+            held.enter_context(redirect_stdout(hidden))
+            held.enter_context(progress.hidden())
+        elif getattr(args, "json", False):
+            held.enter_context(redirect_stdout(sys.stderr))
+        yield
 
 
 def _is_ours(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections import deque
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import InputError, warn
+from utils.progress import Progress
 
+WEB_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)", re.IGNORECASE)  # as a path; a drive has one letter
 BLOCK = 1 << 20  # bytes
 LOCK = ".lock"  # in a folder that one process works in
 
@@ -55,6 +58,19 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def existing_file(path: Path, flag: str = "") -> Path:
+    """The path, where a file is. Raises InputError for what is none, naming the flag that it was given by."""
+    name = f"{flag} {path}".strip()
+    if address := WEB_ADDRESS.match(path.as_posix()):
+        shown = f"{flag} {address[1]}://{address[2]}".strip()
+        raise InputError(f"{shown}: is a web address; download the file first and give its path")
+    if path.is_dir():
+        raise InputError(f"{name}: is a folder, not a file")
+    if not path.is_file():
+        raise InputError(f"{name}: no such file")
+    return path
 
 
 def writable_folder(folder: Path, flag: str) -> Path:
@@ -106,10 +122,8 @@ def folders_below(root: Path) -> Iterator[Path]:
 
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal digits; shows progress."""
-    from tqdm import tqdm
-
     digest, size = hashlib.sha256(), path.stat().st_size
-    with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=path.name, leave=False) as bar:
+    with path.open("rb") as file, Progress(desc=path.name, unit="B", total=size, leave=False) as bar:
         while block := file.read(BLOCK):
             digest.update(block)
             bar.update(len(block))

@@ -5,7 +5,7 @@
         width: int = option("size of the result", 640, unit="pixels", minimum=1)
 
     Resize(width=320)                                # in Python
-    add_flags(parser, Resize); from_args(Resize, parser.parse_args())   # as the flag --width
+    add_flags(parser, fields(Resize)); from_args(Resize, parser.parse_args())   # as the flag --width
     changed(Resize(), {"width": "320"})              # from a row of a table
 
 Types: bool, int, float, str, Path, tuples of them, and any of these `| None`.
@@ -13,17 +13,24 @@ Types: bool, int, float, str, Path, tuples of them, and any of these `| None`.
 
 import argparse
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Protocol, TypeVar, get_args, get_origin
 
 from utils.errors import InputError
 
 OptionsType = TypeVar("OptionsType", bound="Options")
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")  # number formats of networks: utils/devices.py
+METAVARS = {int: "N", float: "N", Path: "PATH", str: "TEXT"}
 WORDS = {int: "a whole number", float: "a number", bool: "True or False"}
+
+
+class FlagGroup(Protocol):
+    """An argparse parser, or a group of its flags."""
+
+    def add_argument(self, *names: str, **settings: Any) -> Any: ...
 
 
 def option(
@@ -36,15 +43,20 @@ def option(
     choices: tuple[str, ...] | None = None,
     metavar: str | tuple[str, ...] | None = None,
     const: Any = None,
+    common: bool = False,
+    weights: bool = False,
+    aliases: tuple[str, ...] = (),
 ) -> Any:
     """One setting of an Options class.
 
     minimum, maximum: the bounds of a number; choices: the only allowed values; const: the value of a flag given without
-    one; metavar: as in argparse, one name per value for tuples.
+    one; metavar: as in argparse, one name per value for tuples; common: it stands among those used most, as one that
+    must be given always does; weights: it names weight files; aliases: other names of the flag.
     """
     described = {"help": help, "unit": unit, "choices": choices, "metavar": metavar, "const": const}
     bounds = {"minimum": minimum, "maximum": maximum}
-    return field(default=default, metadata=described | bounds)
+    kind = {"common": common or default is MISSING, "weights": weights, "aliases": aliases}
+    return field(default=default, metadata=described | bounds | kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +66,9 @@ class Options:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if isinstance(value, list):
-                object.__setattr__(self, setting.name, tuple(value))
+            if isinstance(value, list | tuple):
+                kind = Path if Path in get_args(value_type(setting)) else None
+                object.__setattr__(self, setting.name, tuple(map(kind, value)) if kind else tuple(value))
             if isinstance(value, str) and value_type(setting) is Path:
                 object.__setattr__(self, setting.name, Path(value))
             _check(setting, value)
@@ -99,10 +112,19 @@ def changed(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
     return replace(options, **new)
 
 
-def add_flags(parser: argparse.ArgumentParser, options_class: type[Options]) -> None:
-    """A flag for every setting of the class."""
-    for setting in fields(options_class):
-        parser.add_argument(f"--{setting.name}", **_argparse_settings(setting))
+def grouped(*options_classes: type[Options]) -> dict[str, list[Field]]:
+    """The settings of the classes as people are shown them: those used most, and the others."""
+    settings = [setting for options_class in options_classes for setting in fields(options_class)]
+    return {
+        "common": [setting for setting in settings if setting.metadata["common"]],
+        "further": [setting for setting in settings if not setting.metadata["common"]],
+    }
+
+
+def add_flags(parser: FlagGroup, settings: Iterable[Field]) -> None:
+    """A flag for each of the settings."""
+    for setting in settings:
+        parser.add_argument(f"--{setting.name}", *setting.metadata["aliases"], **_argparse_settings(setting))
 
 
 def from_args(options_class: type[OptionsType], args: argparse.Namespace) -> OptionsType:
@@ -127,21 +149,22 @@ def written(value: Any) -> str:
 
 def _argparse_settings(setting: Field) -> dict[str, Any]:
     kind, about = value_type(setting), setting.metadata
-    settings: dict[str, Any] = {"help": help_text(setting).replace("%", "%%"), "metavar": about["metavar"]}
+    metavar = about["metavar"] or METAVARS.get(kind)
+    settings: dict[str, Any] = {"help": help_text(setting).replace("%", "%%"), "metavar": metavar}
     if setting.default is MISSING:
         settings["required"] = True
     else:
         settings["default"] = setting.default
     if about["choices"]:
-        return settings | {"choices": about["choices"]}
+        return settings | {"choices": about["choices"], "metavar": "|".join(about["choices"])}
     if kind is bool:
-        return settings | {"nargs": "?", "const": True, "type": _flag_type(_boolean), "metavar": "True|False"}
+        return settings | {"nargs": "?", "const": True, "type": _flag_type(_boolean), "metavar": "on|off"}
     if get_origin(kind) is not tuple:
-        return settings | {"type": kind} | ({"nargs": "?", "const": about["const"]} if about["const"] else {})
+        return settings | {"type": _of_kind(kind)} | ({"nargs": "?", "const": about["const"]} if about["const"] else {})
     inner = get_args(kind)
     if isinstance(about["metavar"], str) and "," in about["metavar"]:  # written as one word: X,Y
         return settings | {"type": _flag_type(lambda text: _tuple(setting, text))}
-    return settings | {"type": inner[0], "nargs": "+" if Ellipsis in inner else len(inner)}
+    return settings | {"type": _of_kind(inner[0]), "nargs": "+" if Ellipsis in inner else len(inner)}
 
 
 def _flag_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -150,6 +173,18 @@ def _flag_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
             return parse(text)
         except (ValueError, InputError) as error:
             raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def _of_kind(kind: type) -> Callable[[str], Any]:
+    """What makes a value of a flag's text; the error of argparse names the flag."""
+
+    def convert(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text}: give {WORDS[kind]}") from error
 
     return convert
 

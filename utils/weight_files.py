@@ -17,19 +17,13 @@ import torch
 from utils import torchscript
 from utils.errors import InputError
 from utils.files import atomic_write
+from utils.weight_kinds import HEAD, LFS_POINTER, REFINER, WEB_PAGE, identify, no_weights, unwrapped
 
-REFINER = "a refiner (Refiner)"
-# A name that only this network has -> what to call the network
-SIGNATURES = {
-    "face_decoder_blocks.0.0.conv_block.0.weight": "a generator (Wav2Lip)",
-    "face_encoder.0.conv_block.0.weight": "a lip-sync expert (SyncNet_color)",
-    "binary_pred.0.weight": "a visual-quality discriminator (Wav2Lip_disc_qual)",
-    "patch_logits.weight": "a discriminator of patches (PatchDiscriminator)",
-    "reference_stages.0.0.weight": REFINER,
-    "occlusion_output.weight": "an occlusion detector (OcclusionNet)",
-    "conv3_3_norm_mbox_conf.weight": "a face detector (S3FD)",
+NO_WEIGHTS = {  # what is no weight file -> what to do about it
+    "empty": "; download it again",
+    LFS_POINTER: ", not the weights; fetch the file itself with `git lfs pull`",
+    WEB_PAGE: ", not weights; download the file itself",
 }
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 
 
 def read(path: str | Path, mapped: bool = False) -> dict:
@@ -47,7 +41,7 @@ def read(path: str | Path, mapped: bool = False) -> dict:
     if "state_dict" not in content:
         content = {"state_dict": content}
     state = content["state_dict"] if isinstance(content["state_dict"], dict) else {}
-    state = {_unwrapped(name): tensor for name, tensor in state.items()}
+    state = {unwrapped(name): tensor for name, tensor in state.items()}
     if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise InputError(f"{path}: holds no network weights")
     return {"optimizer": None, "global_step": 0, "global_epoch": 0, **content, "state_dict": state}
@@ -72,11 +66,6 @@ def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) ->
         network.load_state_dict(whole, strict=True, assign=True)
     else:
         network.load_state_dict(state_dict, strict=True)
-
-
-def identify(state_dict: dict) -> str:
-    """What network these weights are of, in words."""
-    return next((kind for name, kind in SIGNATURES.items() if name in state_dict), "no network of this project")
 
 
 def fingerprint(state_dict: dict[str, torch.Tensor]) -> str:
@@ -105,23 +94,13 @@ def write_safetensors(path: Path, state_dict: dict[str, torch.Tensor], metadata:
         safetensors.torch.save_file(state_dict, temporary, metadata)
 
 
-def _unwrapped(name: str) -> str:
-    for prefix in WRAPPER_PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
-
-
 def _load(path: Path, mapped: bool) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    if kind := no_weights(path):
+        raise InputError(f"{path}: is {kind}{NO_WEIGHTS[kind]}")
     with path.open("rb") as file:
-        head = file.read(512)
-    if not head:
-        raise InputError(f"{path}: is empty; download it again")
-    if head.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path}: is a Git LFS pointer, not the weights; fetch the file itself with `git lfs pull`")
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise InputError(f"{path}: is a web page, not weights; download the file itself")
+        head = file.read(HEAD)
     try:
         if path.suffix == ".safetensors" or head[8:9] == b"{":
             return _load_safetensors(path)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import http.server
+import io
 import re
 import subprocess
 import sys
@@ -11,9 +12,15 @@ import threading
 import numpy as np
 import pytest
 
-import weights
-from models import download
+from conftest import NARROW
+from dubbing import Options
+from metrics.options import EvaluationOptions
+from models import Wav2Lip
 from models import published as registry
+from models.missing import with_weights
+from runs import save_forms
+from training.options import GeneratorOptions
+from utils.errors import InputError
 from utils.files import sha256
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -57,10 +64,8 @@ def server():
 
 
 def publish(monkeypatch, entry) -> None:
-    for module in (registry, download, weights):
-        monkeypatch.setattr(module, "PUBLISHED", (entry,))
-    for module in (download, weights):
-        monkeypatch.setattr(module, "BUNDLED", ())
+    monkeypatch.setattr(registry, "PUBLISHED", (entry,))
+    monkeypatch.setattr(registry, "BUNDLED", ())
 
 
 @pytest.fixture
@@ -140,9 +145,8 @@ def bundled(tmp_path, monkeypatch):
         "small", "checkpoints/small.safetensors", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), (), "small", "MIT"
     )
     monkeypatch.setattr(registry, "ROOT", tmp_path)
-    for module in (download, weights):
-        monkeypatch.setattr(module, "PUBLISHED", ())
-        monkeypatch.setattr(module, "BUNDLED", (entry,))
+    monkeypatch.setattr(registry, "PUBLISHED", ())
+    monkeypatch.setattr(registry, "BUNDLED", (entry,))
     entry.path.parent.mkdir()
     entry.path.write_bytes(CONTENT)
     return entry
@@ -182,3 +186,112 @@ def test_the_list_names_every_file_and_unknown_names_are_refused(script):
         assert sha256(entry.path) == entry.sha256
     assert len({entry.sha256 for entry in files}) == len(files)
     assert "choose from" in script("weights", "fetch", "wav2lips").error
+
+
+def test_one_file_that_cannot_be_fetched_is_one_line_and_the_next_is_fetched(published, monkeypatch, script):
+    gone = dataclasses.replace(published, name="gone", file="checkpoints/gone.pth", mirrors=("http://127.0.0.1:9/x",))
+    monkeypatch.setattr(registry, "PUBLISHED", (gone, published))
+    result = script("weights", "fetch", "gone", "thing")
+    assert result.code == 1
+    assert re.fullmatch(r"error: gone: 127\.0\.0\.1: .+; download .+", result.error)
+    assert published.path.read_bytes() == CONTENT
+    assert script("weights", "fetch", "gone").code == 2
+
+
+PAGE, POINTER = b"<!DOCTYPE html><title>Download</title>", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(PAGE, "a web page"), (POINTER, "a Git LFS pointer"), (b"", "empty"), (CONTENT[:99], "no weight")],
+)
+def test_what_lies_in_a_files_place_without_being_it_is_said(published, script, content, what):
+    published.path.parent.mkdir()
+    published.path.write_bytes(content)
+    assert re.search(rf"not it \({what}.*, {len(content)} bytes\)", script("weights", "list").out)
+    assert f"checkpoints/thing.pth ({what}" in script("weights", "verify").error
+    fetched = script("weights", "fetch", "thing")
+    assert (fetched.code, published.path.read_bytes()) == (2, content)
+    assert what in fetched.error
+
+
+@pytest.mark.parametrize(("content", "what"), [(PAGE, "is a web page"), (POINTER, "is a Git LFS pointer")])
+def test_an_import_of_what_is_no_weights_says_what_it_is(published, tmp_path, script, content, what):
+    (tmp_path / "thing.pth").write_bytes(content)
+    assert what in script("weights", "import", tmp_path / "thing.pth").error
+
+
+def test_an_import_of_a_part_says_how_much_is_missing(published, tmp_path, script):
+    (tmp_path / "thing.pth").write_bytes(CONTENT[:1_000_000])
+    error = script("weights", "import", tmp_path / "thing.pth").error
+    assert "1,000,000 of 3,000,000 bytes" in error
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_an_import_of_weights_saved_again_names_the_network(published, tmp_path, script):
+    for form, path in save_forms(Wav2Lip(NARROW.width).eval(), tmp_path).items():
+        error = script("weights", "import", path).error
+        assert ("as TorchScript" if form == "torchscript" else "holds a generator (Wav2Lip)") in error, form
+        assert "it needs no import" in error
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def in_terminal(monkeypatch, answer: str) -> Terminal:
+    """stdin and stderr are a terminal in which `answer` is typed; returns what is shown there."""
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(sys, "stderr", shown)
+    return shown
+
+
+def test_missing_weights_are_fetched_with_yes_and_used_from_their_place(published, tmp_path):
+    options = Options(checkpoint_path=tmp_path / "elsewhere" / "thing.pth")
+    assert with_weights(options, yes=True).checkpoint_path == published.path
+    assert published.path.read_bytes() == CONTENT
+
+
+def test_a_terminal_is_asked_with_size_and_licence(published, monkeypatch):
+    options = Options(checkpoint_path="checkpoints/thing.pth")
+    shown = in_terminal(monkeypatch, "n\n")
+    with pytest.raises(InputError, match="fetch thing` gets it"):
+        with_weights(options)
+    assert shown.getvalue().endswith("Fetch thing now (3 MB; free)? [y/N] ")
+    in_terminal(monkeypatch, "y\n")
+    assert with_weights(options).checkpoint_path == published.path
+
+
+def test_processes_of_torchrun_fetch_nothing(published, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="fetch thing"):
+        with_weights(Options(checkpoint_path="thing.pth"), yes=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Options(checkpoint_path="x/wav2lip_gan.pth"),
+         "--checkpoint_path x/wav2lip_gan.pth: no such file; `python weights.py fetch wav2lip_gan` gets it (436 MB, as "
+         "checkpoints/wav2lip_gan.pth), or leave the flag out"),
+        (Options(checkpoint_path="x/Wav2Lip-SD-GAN.pt"), "with a browser, then run `python weights.py import FILE`"),
+        (Options(checkpoint_path="x/wav2lip_small.safetensors"), "`git checkout checkpoints/wav2lip_small"),
+        (Options(checkpoint_path="x/mine.pth"), "--checkpoint_path x/mine.pth: no such file"),
+        (Options(face_detector="sfd"), "fetch s3fd` gets it (90 MB, as face_detection/detection/sfd/s3fd.pth), or use"),
+        (GeneratorOptions(data_root="x", checkpoint_dir="x", syncnet_checkpoint_path="lipsync_expert.pth"),
+         "fetch lipsync_expert` gets it (197 MB, as checkpoints/lipsync_expert.pth), or give "
+         "checkpoints/lipsync_expert_small.safetensors"),
+        (GeneratorOptions(data_root="x", checkpoint_dir="x", syncnet_checkpoint_path="LICENSE", gan=True,
+                          disc_checkpoint_path="visual_quality_disc.pth"), "fetch visual_quality_disc` gets it"),
+        (EvaluationOptions(video="x.mp4", syncnet_checkpoint_path=("LICENSE", "lipsync_expert.pth")),
+         "fetch lipsync_expert` gets it"),
+    ],
+)  # fmt: skip
+def test_missing_weights_say_what_to_do(options, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "ROOT", tmp_path)  # where none of them is
+    (tmp_path / "LICENSE").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=re.escape(said)):
+        with_weights(options)

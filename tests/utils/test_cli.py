@@ -1,5 +1,6 @@
 """What scripts print reaches any terminal; how they end."""
 
+import json
 import os
 import re
 import signal
@@ -10,7 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from dubbing import networks
+from dubbing.options import Options, Request
+from training.options import GeneratorOptions
 from utils import cli
+from utils.options import grouped
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py") if path.stem not in ("audio", "hparams"))
@@ -20,9 +25,9 @@ def no_arguments(_) -> SimpleNamespace:
     return SimpleNamespace()
 
 
-def run_python(program: str, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", program, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def run_python(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command, variables = [sys.executable, "-c", program, *arguments], os.environ | environment
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
 
 
 def test_names_that_the_terminal_cannot_encode_do_not_end_a_run():
@@ -68,11 +73,11 @@ def test_scripts_and_their_options_import_nothing_that_has_to_be_installed():
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_missing_package_is_one_line_that_gives_the_name_to_install(script):
     given = {
-        "inference": ["--face", "x.mp4", "--audio", "x.wav"],
+        "inference": ["--face", "tests/speech.ogg", "--audio", "tests/speech.ogg"],
         "preprocess": ["--data_root", "x", "--preprocessed_root", "x"],
         "evaluate": ["--video", "x.mp4"],
         "weights": ["export", "x.pth", "x.safetensors"],
-        "wav2lip_train": ["--data_root", "x", "--checkpoint_dir", "x", "--syncnet_checkpoint_path", "x"],
+        "wav2lip_train": ["--data_root", "x", "--checkpoint_dir", "x", "--syncnet_checkpoint_path", "LICENSE"],
     }.get(script, ["--data_root", "x", "--checkpoint_dir", "x"])
     packages = ["cv2", "torch", "av", "numpy", "librosa", "tqdm", "onnxruntime", "safetensors"]
     program = (
@@ -115,3 +120,67 @@ def test_an_interrupt_while_packages_are_imported_is_quiet(tmp_path):
     )
     result = run_python(program, "--video", "x.mp4")
     assert (result.returncode, result.stderr) == (130, "interrupted\n")
+
+
+def test_help_begins_with_what_is_given_most(capsys):
+    with pytest.raises(SystemExit):
+        cli.parser_for(None, Request, Options).parse_args(["--help"])
+    text = capsys.readouterr().out
+    places = [text.index(f"\n  --{name} ") for name in ("face", "audio", "outfile", "checkpoint_path", "fps")]
+    assert places == sorted(places)
+    assert text.index("common settings:") < places[0]
+    assert text.index("further settings:") < places[-1]
+
+
+def test_the_settings_used_most_are_told_from_the_others_by_their_class():
+    groups = grouped(GeneratorOptions)
+    common = [setting.name for setting in groups["common"]]
+    assert common[:2] == ["data_root", "checkpoint_dir"]
+    assert "hparams" in {setting.name for setting in groups["further"]}
+
+
+def test_inference_without_arguments_shows_what_most_people_type(script):
+    result = script("inference")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.count("python inference.py") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--face", "https://example.org/talk.mp4", "--audio", "a.wav"],
+         "--face https://example.org/talk.mp4: is a web address; download the file first and give its path"),
+        (["--face", "nowhere.mp4", "--audio", "a.wav"], "--face nowhere.mp4: no such file"),
+        (["--face", "tests", "--audio", "a.wav"], "--face tests: is a folder, not a file"),
+        (["--face", "LICENSE", "--audio", "http://a.org"], "--audio http://a.org: is a web address"),
+        (["--face", "LICENSE"], "--face and --audio are needed"),
+        (["--outfil", "x.mp4", "--occluson"], "--occluson: no such flag, is it --occlusion?"),
+        (["--face", "my", "talk.mp4"], "talk.mp4: belongs to no flag; quote names with spaces"),
+        (["--crf", "x"], "--crf: x: give a whole number"),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_named_before_any_network_is_loaded(script, monkeypatch, arguments, said):
+    monkeypatch.setattr(networks, "load_networks", None)
+    monkeypatch.chdir(ROOT)
+    assert said in script("inference", *arguments).error
+
+
+def test_quiet_prints_nothing_and_json_the_record_alone(dub, talking):
+    box = ["--box", 57, 177, 178, 273, "--preview", 0.2]
+    quiet = dub(*box, "--quiet")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+    assert "TQDM_DISABLE" not in os.environ
+    for more in ([], ["--quiet"]):
+        result = dub(*box, "--json", *more)
+        assert json.loads(result.out)["face"] == str(talking)
+        assert bool(result.err) == (not more)
+
+
+def test_a_shell_completes_flags():
+    pytest.importorskip("argcomplete")
+    run = "import runpy; runpy.run_path('inference.py', run_name='__main__')"
+    program = f"import os; os.dup2(1, 8); os.dup2(2, 9); {run}"  # where argcomplete writes
+    line = "inference.py --face_"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": " "}
+    result = run_python(program, **asked)
+    assert {"--face_at", "--face_index", "--face_detector"} <= set(result.stdout.split())

@@ -1,7 +1,7 @@
 """Settings: one definition gives the flag, the column of a table and the Python argument, and checks all three."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ class Example(Options):
 
 def parsed(*arguments: str) -> Example:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add_flags(parser, Example)
+    add_flags(parser, fields(Example))
     return from_args(Example, parser.parse_args(["--folder", "a b", *arguments]))
 
 
@@ -38,8 +38,8 @@ def test_flags_give_values_of_the_declared_types():
 
 
 def test_python_arguments_may_be_texts_and_lists():
-    example = Example(folder="a b", pads=[1, 2])
-    assert example == Example(folder=Path("a b"), pads=(1, 2))
+    example = Example(folder="a b", pads=[1, 2], files=["x"])
+    assert example == Example(folder=Path("a b"), pads=(1, 2), files=(Path("x"),))
 
 
 def test_a_row_of_a_table_changes_settings_by_name():
@@ -67,6 +67,6 @@ def test_wrong_values_are_named_with_what_to_give(row, said):
 @pytest.mark.parametrize(("written", "value"), [([], True), (["on"], True), (["off"], False), (["False"], False)])
 def test_a_switch_takes_on_and_off_as_well(written, value):
     parser = argparse.ArgumentParser()
-    add_flags(parser, DubOptions)
+    add_flags(parser, fields(DubOptions))
     assert from_args(DubOptions, parser.parse_args(["--occlusion", *written])).occlusion is value
     assert changed(DubOptions(), {"occlusion": "on"}).occlusion
