@@ -87,7 +87,10 @@ class Options(CommonOptions):
     preset: str | None = option("the encoder's speed; else veryfast for H.264", None)
     preview: float | None = option("only the first seconds", None, unit="seconds", const=PREVIEW, minimum=0.1)
     no_score: bool = option("do not score how well lips and speech fit", False)
-    report: bool = option("add <outfile>.png: source, result and difference at even times", False)
+    report: bool = option(
+        "add <outfile>.html: source and dub in step, the mouth enlarged, the lip-sync by second; and <outfile>.png: "
+        "source, result and difference at even times", False,
+    )  # fmt: skip
     precision: str = option("number format of the network; auto: bf16 where it is fast", "auto", choices=PRECISIONS)
     no_cache: bool = option("look for faces even where they are known from the last time", False)
     face_detector: str = option("what finds the faces", "auto", choices=DETECTORS)
