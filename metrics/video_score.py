@@ -131,10 +131,10 @@ def _add_frames(
         if other is not None and found and min(mouth.width, mouth.height) >= SMALLEST_MOUTH:
             height, width = frame.image.shape[:2]
             image = other.image if other.image.shape == frame.image.shape else cv2.resize(other.image, (width, height))
-            faces = [_detail_face(picture, box) for picture in (frame.image, image)]
+            pair = [_detail_face(picture, box) for picture in (frame.image, image)]
             yield Likeness(
                 *likeness(crop(frame.image, mouth), crop(image, mouth)),
-                gradient_distance(*faces), *(sharpness(face) for face in faces),
+                gradient_distance(*pair), *(sharpness(face) for face in pair),
             )  # fmt: skip
     for stream in streams:
         stream.flush()

@@ -77,7 +77,7 @@ function toggle() {
 }
 
 function run() {
-  align(0.12);
+  align(0.08);
   refresh();
   if (!dub.paused) requestAnimationFrame(run);
 }
