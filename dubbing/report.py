@@ -12,7 +12,7 @@ import numpy as np
 from dubbing.record import Record
 from dubbing.source import Source
 from dubbing.stages import FrameTask
-from metrics.terms import GOOD_CONFIDENCE, MEANINGS, NOT_MEASURABLE, PUBLISHED, WHY_NOT, sync_in_words
+from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
 from reports import page
 from utils import sheet
 from utils.files import write_bytes
@@ -22,7 +22,6 @@ COLUMNS, SIDE = 8, 240  # faces side by side in the contact sheet, and how many 
 MARGIN = 0.05  # what a face of the sheet shows around it, in parts of its rect's longer side
 DIFFERENCE_GAIN = 4
 BOX_STEP = 0.2  # seconds between the face boxes that the page has
-NEAR, FAR = 1, 2  # frames of offset up to which a second is in sync, and nearly
 
 
 class DubReport:
@@ -120,10 +119,8 @@ def _parts(record: Record) -> list[page.Part]:
     parts: list[page.Part] = [page.Heading("What was done"), page.Facts(facts, notes)]
     if record.sync:
         sync = record.sync
-        good = GOOD_CONFIDENCE[sync["scorer"].startswith(PUBLISHED)]
-        parts.append(page.Text(sync_in_words(sync), _kind(sync, good)))
-        scores = {"offset": f"{sync['offset']:+d}" if sync["measurable"] else NOT_MEASURABLE}
-        scores |= {"LSE-C": f"{sync['lse_c']:.2f}", "LSE-D": f"{sync['lse_d']:.2f}"}
+        parts.append(page.Text(sync_in_words(sync), sync_kind(sync, sync["scorer"])))
+        scores = {"offset": offset_in_words(sync), "LSE-C": f"{sync['lse_c']:.2f}", "LSE-D": f"{sync['lse_d']:.2f}"}
         parts.append(page.Facts(scores, MEANINGS | {NOT_MEASURABLE: WHY_NOT}))
     return parts + [page.Text(f"found: {finding}") for finding in record.findings]
 
@@ -132,7 +129,6 @@ def _seconds(sync: dict[str, Any] | None, length: float) -> list[tuple[str, str]
     """Of each second of the dub, its kind and what is said of it; none where nothing was scored."""
     if sync is None:
         return []
-    good = GOOD_CONFIDENCE[sync["scorer"].startswith(PUBLISHED)]
     scored = {second["second"]: second for second in sync["seconds"]}
     kinds = []
     for number in range(max(1, round(length))):
@@ -140,17 +136,8 @@ def _seconds(sync: dict[str, Any] | None, length: float) -> list[tuple[str, str]
         words = f"{in_minutes(number)}: {NOT_MEASURABLE}"
         if score and score["measurable"]:
             words = f"{in_minutes(number)}: offset {score['offset']:+d} frames, confidence {score['lse_c']:.2f}"
-        kinds.append((_kind(score, good), words))
+        kinds.append((sync_kind(score, sync["scorer"]), words))
     return kinds
-
-
-def _kind(score: dict[str, Any] | None, good: float) -> str:
-    """good: the confidence that real footage reaches; half of it is little."""
-    if score is None or not score["measurable"]:
-        return "unknown"
-    if abs(score["offset"]) > FAR:
-        return "bad"
-    return "good" if abs(score["offset"]) <= NEAR and score["lse_c"] >= good / 2 else "remark"
 
 
 def _face(picture: np.ndarray, rect: Rect) -> np.ndarray:

@@ -4,6 +4,8 @@ The figures are of real footage: the bundled expert on 127 clips of 3 to 8 s of 
 seven of people it has not (docs/scoring.md); the published SyncNet as papers measure it.
 """
 
+from typing import Any
+
 PUBLISHED = "published"  # how the names of published scorers begin (metrics/experts.py)
 NOT_MEASURABLE = "not measurable"
 WITH_THIS_EXPERT = f"{NOT_MEASURABLE} with this expert"
@@ -12,6 +14,7 @@ WHY_NOT = (
     "this video in sync from the same one shifted. It may not know such faces, or there is little speech. Another "
     "scorer (--syncnet_checkpoint_path) may tell: the published SyncNet, or an expert trained on this person"
 )
+NEAR, FAR = 1, 2  # frames of offset up to which lips and speech are in sync, and nearly
 GOOD_CONFIDENCE = {True: 6.0, False: 0.5}  # by whether the scorer is a published one: what real footage reaches
 
 MEANINGS = {
@@ -45,6 +48,17 @@ MEANINGS = {
     "sharpness_ratio": "Fine detail at the mouth, over the true one's. 1 is as sharp, below 0.7 looks blurred.",
     "flicker_ratio": "How much the mouth flickers, over the true one: 1 is as steady, more flickers.",
 }
+
+
+def sync_kind(score: dict[str, Any] | None, scorer: str) -> str:
+    """good, remark (two frames off, or half the confidence of real footage), bad or unknown (not measurable).
+    score: of a video or one of its seconds, None where there is none; scorer: its name."""
+    if score is None or not score["measurable"]:
+        return "unknown"
+    if abs(score["offset"]) > FAR:
+        return "bad"
+    sure = score["lse_c"] >= GOOD_CONFIDENCE[scorer.startswith(PUBLISHED)] / 2
+    return "good" if sure and abs(score["offset"]) <= NEAR else "remark"
 
 
 def offset_in_words(sync: dict) -> str:

@@ -85,7 +85,7 @@ function run() {
 dub.addEventListener("play", () => { play.textContent = "Pause"; if (!isStill) source.play().catch(() => {}); run(); });
 dub.addEventListener("pause", () => { play.textContent = "Play"; if (!isStill) source.pause(); align(0.01); });
 for (const one of [dub, source]) {
-  const fail = () => { byId(`${one.id}-error`).hidden = false; byId(`${one.id}-mouth`).hidden = true; };
+  const fail = () => { byId(`${one.id}-error`).hidden = false; byId(`${one.id}-mouth`).hidden = one.hidden = true; };
   one.addEventListener("error", fail);
   one.addEventListener("loadedmetadata", () => {
     if (!one.videoWidth) fail();
