@@ -87,7 +87,8 @@ def present(device: str) -> Path:
         scores += results
         parts += [
             page.Heading(f"{person.who}: “{person.said}” becomes “{person.dubbed_with}”"),
-            page.Video(person.beside.name, "source and dub beside each other"), page.Table(rows, MEANINGS | {NOT_MEASURABLE: WHY_NOT}),
+            page.Video(person.beside.name, "source and dub beside each other"),
+            page.Table(rows, MEANINGS | {NOT_MEASURABLE: WHY_NOT}),
         ]  # fmt: skip
     write_json(OUT / "scores.json", scores)
     page.write(OUT / "index.html", "Two people dubbed with the bundled weights", parts)

@@ -11,6 +11,7 @@ from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sy
 from reports import page
 
 LIKENESS = ("mouth L1", "PSNR", "SSIM", "sharpness", "gradient distance")
+ONE_CLIP = "one clip has no other: it is dubbed with its own speech; two or more in eval.txt show dubs with another's"
 SHARP, SMEARED = (0.7, 1.4), 0.4  # ratios of sharpness that are good, and below which a mouth is visibly blurred
 
 
@@ -84,10 +85,17 @@ def generator_text(result: dict) -> str:
     for case, values in result["likeness"].items():
         likeness.append((case, f"{values['mouth_l1']:.4f}", *(f"{values[name]:.3f}" for name in names[1:])))
     parts = [as_text(likeness), f"L1 in the mouth's region: {result['l1_to_copying']:.2f} of that of the other frame"]
+    parts += [ONE_CLIP] if result["clips"] == 1 else []
     for expert in result["experts"]:
-        rows: list[tuple[str, ...]] = [("", "distance", "confidence", "within one frame", "offsets")]
+        head = ("", "distance", "confidence", "within one frame", "measurable", "offsets of these")
+        rows: list[tuple[str, ...]] = [head]
         for case, sync in expert["sync"].items():
-            numbers = (f"{sync['distance']:.3f}", f"{sync['confidence']:.3f}", f"{sync['within_1']:.0%}")
+            numbers = (
+                f"{sync['distance']:.3f}",
+                f"{sync['confidence']:.3f}",
+                f"{sync['within_1']:.0%}",
+                f"{sync['measurable']:.0%}",
+            )
             rows.append((case, *numbers, _commonest(sync["offsets"])))
         parts += ["", f"{expert['expert']}: {_accuracy_text(expert['sync_accuracy'])}", as_text(rows)]
     return "\n".join(parts)

@@ -102,8 +102,10 @@ class Plot:
     alt: str
     caption: str = ""
 
-    def svg(self) -> str:
-        return inline_svg(self.figure)
+    def svg(self, stretched: bool = False) -> str:
+        """stretched: drawn to whatever size the page gives it."""
+        drawing = inline_svg(self.figure)
+        return drawing.replace("<svg ", '<svg preserveAspectRatio="none" ', 1) if stretched else drawing
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def bars(values: Sequence[tuple[float, float, str]], across: str, up: str) -> "F
     x, heights, kinds = zip(*values, strict=True) if values else ((), (), ())
     axes.bar(x, heights, width=0.85, color=[KIND_COLOURS[kind] for kind in kinds])
     axes.grid(False, axis="x")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     return figure
