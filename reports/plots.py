@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 INK = "#1a1b1c"  # of text and axes; in a page it becomes the colour of its text
 COLOURS = ("#3b7dd8", "#d8643b", "#3bb273", "#8a5cc2", "#b59b00")  # to be seen on white and on black
 KIND_COLOURS = {"": COLOURS[0], "good": "#23854c", "remark": "#d9a017", "bad": "#c0392b", "unknown": "#8b949e"}
-SIZE = (5.5, 2.5)  # inches
+SIZE = (4.6, 2.3)  # inches
 FONT_SIZE = 9  # points
 WAVE_SIZE = (8.0, 0.6)  # inches
 

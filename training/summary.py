@@ -30,12 +30,9 @@ def write(folder: Path, history: History, truth: dict[str, float]) -> None:
 def _parts(folder: Path, content: dict) -> list[page.Part]:
     start, best, truth = content["start"], content["best"], content["real_footage"]
     names = list(best["scores"])
-    rows = [
-        ("", *names),
-        *((f"{what} (step {entry['step']})", *(_number(entry["scores"], name, truth) for name in names))
-          for what, entry in (("start", start), ("best", best))),
-        ("real footage", *(_number(truth, name, truth) for name in names)),
-    ]  # fmt: skip
+    entries = {f"start (step {start['step']})": start["scores"], f"best (step {best['step']})": best["scores"]}
+    entries["real footage"] = truth
+    rows = [("", *entries), *((name, *(_number(of, name, truth) for of in entries.values())) for name in names)]
     kind = {True: "good", False: "bad", None: "remark"}[content["better"]]
     parts: list[page.Part] = [page.Text(content["verdict"], kind), page.Table(rows, MEANINGS)]
     parts.append(page.Legend("What the numbers mean", {name: MEANINGS[name] for name in names if name in MEANINGS}))
