@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     plots = outfile.with_suffix(".html")
     write_json(outfile, {"videos": results, "mean": means(results)})
     page.write(plots, "How well lips and sound fit", report.video_parts(results))
-    print(report.as_text(report.video_rows(results)))
+    print(report.video_text(results))
     print(f"{outfile}, plots in {plots}")
     return 1 if failed else 0
 

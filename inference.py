@@ -94,8 +94,12 @@ def demonstrate(options: Options, tell: Tell) -> None:
 
 
 def say(record: "dubbing.Record") -> None:
+    from metrics.terms import sync_in_words
+
     unchanged = f", {record.unchanged} left unchanged" if record.unchanged else ""
     print(f"{record.outfile}: {record.frames} frames{unchanged}")
+    if record.sync:
+        print(sync_in_words(record.sync))
     if record.findings:
         print(f"found: {', '.join(record.findings)}")
 

@@ -15,6 +15,7 @@ from demo import comparison
 from face_detection import build_detector
 from metrics.experts import load_scorer
 from metrics.report import as_text
+from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words
 from metrics.video_score import score_video
 from models.published import default_scorers
 from reports import page
@@ -24,7 +25,7 @@ from utils.files import write_bytes, write_json
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, OUT, PICTURE = ROOT / "demo", ROOT / "demo" / "out", ROOT / "docs" / "demo.webp"
 DETECTION_BATCH = 16
-HEAD = ("video", "scorer", "offset, frames", "confidence (LSE-C)", "distance (LSE-D)")
+HEAD = ("video", "scorer", "offset", "LSE-C", "LSE-D")
 NOTE = (
     "Left the recording as it is, right the same frames dubbed with another person's sentence; below, the mouths "
     "enlarged. The woman was in no training of the bundled weights, of the man most likely one other sentence. An "
@@ -86,7 +87,8 @@ def present(device: str) -> Path:
         scores += results
         parts += [
             page.Heading(f"{person.who}: “{person.said}” becomes “{person.dubbed_with}”"),
-            page.Video(person.beside.name, "source and dub beside each other"), page.Table(rows),
+            page.Video(person.beside.name, "source and dub beside each other"),
+            page.Table(rows, MEANINGS | {NOT_MEASURABLE: WHY_NOT}),
         ]  # fmt: skip
     write_json(OUT / "scores.json", scores)
     page.write(OUT / "index.html", "Two people dubbed with the bundled weights", parts)
@@ -96,7 +98,7 @@ def present(device: str) -> Path:
 def _rows(result: dict) -> list[tuple[str, ...]]:
     name = Path(result["video"]).name
     return [
-        (name, sync["scorer"], f"{sync['offset']:+d}", f"{sync['lse_c']:.2f}", f"{sync['lse_d']:.2f}")
+        (name, sync["scorer"], offset_in_words(sync), f"{sync['lse_c']:.2f}", f"{sync['lse_d']:.2f}")
         for sync in result["sync"]
     ]
 

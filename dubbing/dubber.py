@@ -20,9 +20,10 @@ from dubbing.occlusion import OcclusionDetector
 from dubbing.options import Options
 from dubbing.pipeline import BackgroundSink, prefetch
 from dubbing.reading import FrameReader, Masks
-from dubbing.record import ContactSheet, Progress, Record, StageTimer, StateLog
+from dubbing.record import Progress, Record, StageTimer, StateLog
 from dubbing.references import FrameSampler
 from dubbing.refining import Refine, bank_of_video
+from dubbing.report import DubReport
 from dubbing.source import Source
 from dubbing.speech import Speech, load_speech
 from dubbing.stages import Composite, FrameTask, Generate, Stage, composited, match, run_stages
@@ -71,7 +72,7 @@ class Dubber:
         frames = source.frames_in(seconds, options.keep_length)
         sound = options.audio_stream, options.preview
         writer = VideoWriter(outfile, source.rate, audio, source.opened, encoding, *sound)
-        output = Output(writer, Composite(options.paste), ContactSheet(frames) if options.report else None, timer)
+        output = Output(writer, Composite(options.paste), DubReport(frames, source) if options.report else None, timer)
         batch_size = _batch_size(networks, options, source.frame_bytes(pix_fmt))
         queued = batch_size // 2 + 1  # before the stages, and behind them
 
@@ -126,8 +127,8 @@ class Dubber:
             busy=timer.rounded(),
         )
         record.write()
-        if output.sheet:
-            output.sheet.write(Path(f"{outfile}.png"))
+        if output.report:
+            output.report.write(record)
         return record
 
     def _look(
@@ -154,22 +155,19 @@ class Dubber:
 class Output:
     """Composites the tasks of a dub into their frames and encodes these, in their order.
 
-    sheet: the contact sheet, where one is wanted; states: of the frames so far.
+    report: what --report shows, where it is wanted; states: of the frames so far.
     """
 
-    def __init__(
-        self, writer: VideoWriter, composite: Composite, sheet: ContactSheet | None, timer: StageTimer
-    ) -> None:
-        self.writer, self.composite, self.sheet, self.timer = writer, composite, sheet, timer
+    def __init__(self, writer: VideoWriter, composite: Composite, report: DubReport | None, timer: StageTimer) -> None:
+        self.writer, self.composite, self.report, self.timer = writer, composite, report, timer
         self.states = StateLog()
 
     def add(self, task: FrameTask) -> None:
         picture, time = task.frame.picture, task.frame.time
-        sheet = self.sheet if self.sheet and sum(self.states.counts.values()) in self.sheet.wanted else None
-        before = yuv.to_bgr(picture) if sheet else None
+        before = yuv.to_bgr(picture) if self.report and self.report.note(task) else None
         run_stages([task], {"composite": self.composite}, self.timer)
-        if sheet and before is not None and task.face:
-            sheet.add(before, yuv.to_bgr(picture), task.face.region.rect)
+        if self.report and before is not None and task.face:
+            self.report.add(time, before, yuv.to_bgr(picture), task.face.region.rect)
         with self.timer("encode"):
             self.writer.write_picture(picture, time)
         self.states.add(task.state, time, 1 / float(self.writer.rate))

@@ -117,7 +117,10 @@ class Options(CommonOptions):
         "only the first seconds", None, unit="seconds", const=PREVIEW, minimum=0.1, common=True
     )
     no_score: bool = option("do not score how well lips and speech fit", False)
-    report: bool = option("add <outfile>.png: source, result and difference at even times", False, common=True)
+    report: bool = option(
+        "add <outfile>.html: source and dub in step, the mouth enlarged, the lip-sync by second; and <outfile>.png: "
+        "source, result and difference at even times", False, common=True,
+    )  # fmt: skip
     precision: str = option("number format of the network; auto: bf16 where it is fast", "auto", choices=PRECISIONS)
     no_cache: bool = option("look for faces even where they are known from the last time", False)
     face_detector: str = option("what finds the faces", "auto", choices=DETECTORS)

@@ -1,6 +1,5 @@
-"""What a dub leaves beside its video: <outfile>.json, and with --report <outfile>.png, a contact sheet."""
+"""What a dub leaves beside its video: <outfile>.json, which says what was done."""
 
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -9,21 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
-import numpy as np
-
-from utils import sheet
-from utils.files import write_bytes, write_json
-from utils.geometry import Rect
+from utils.files import write_json
 
 Item = TypeVar("Item")
 Progress = Callable[..., Iterable[Any]]  # called like tqdm: progress(items, desc=..., unit=..., total=...)
 
 DUBBED, INTERPOLATED, UNCHANGED = "dubbed", "interpolated", "unchanged"  # states of a frame
 STATES = (DUBBED, INTERPOLATED, UNCHANGED)
-SHEET_COLUMNS, SHEET_SIDE = 8, 240  # faces side by side, and how many pixels each measures
-SHEET_MARGIN = 0.05  # what a face of the sheet shows around it, in parts of its rect's longer side
-DIFFERENCE_GAIN = 4
 
 
 @dataclass(frozen=True)
@@ -36,7 +27,7 @@ class Record:
     occlusion: with --occlusion, whether covered and turned faces could be told; occluded, turned: frames in which
     something covers the mouth, or it fades to the source as the head is turned to the side; findings: what was found in
     the files and changed for the dub, in words; ranges: the times of each
-    state in seconds; sync: offset, LSE-D and LSE-C as evaluate.py gives them, None where nothing could be scored; busy:
+    state in seconds; sync: as evaluate.py gives it (docs/scoring.md), None where nothing could be scored; busy:
     seconds that each stage worked, which overlap.
     """
 
@@ -131,34 +122,3 @@ class StateLog:
         for state, start, end in self._ranges:
             ranges[state].append([round(start, 3), round(end, 3)])
         return ranges
-
-
-class ContactSheet:
-    """The face in the source and in the dubbed picture, and the difference, at even times."""
-
-    def __init__(self, frames: int) -> None:
-        self.wanted = {int((n + 0.5) * frames / SHEET_COLUMNS) for n in range(SHEET_COLUMNS)}
-        self._rows: dict[str, list[np.ndarray]] = {"source": [], "result": [], "difference": []}
-
-    def add(self, before: np.ndarray, after: np.ndarray, face: Rect) -> None:
-        """before, after: BGR uint8 pictures of one size; face: where the face is in them."""
-        source, result = _face(before, face), _face(after, face)
-        difference = np.clip(cv2.absdiff(source, result).astype(int) * DIFFERENCE_GAIN, 0, 255).astype(np.uint8)
-        for row, picture in zip(self._rows.values(), (source, result, difference), strict=True):
-            row.append(picture)
-
-    def write(self, path: Path) -> None:
-        if not self._rows["source"]:
-            print(f"{path}: is not written, no face is shown at its times", file=sys.stderr, flush=True)
-            return
-        write_bytes(path, cv2.imencode(".png", sheet.labelled_rows(self._rows))[1].tobytes())
-
-
-def _face(picture: np.ndarray, rect: Rect) -> np.ndarray:
-    """A square around the face, of SHEET_SIDE pixels; it goes on with the frame's last pixels beyond the frame."""
-    side = round(max(rect.width, rect.height) * (1 + 2 * SHEET_MARGIN))
-    x, y = (rect.x1 + rect.x2 - side) // 2, (rect.y1 + rect.y2 - side) // 2
-    rows = np.clip(np.arange(y, y + side), 0, picture.shape[0] - 1)
-    columns = np.clip(np.arange(x, x + side), 0, picture.shape[1] - 1)
-    way = cv2.INTER_AREA if side > SHEET_SIDE else cv2.INTER_CUBIC
-    return cv2.resize(picture[rows[:, None], columns], (SHEET_SIDE, SHEET_SIDE), interpolation=way)

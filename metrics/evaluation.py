@@ -85,12 +85,14 @@ def read_list(path: Path) -> list[Pair]:
 
 
 def means(results: list[dict]) -> list[dict]:
-    """Over all videos, for every scorer."""
+    """Over all videos, for every scorer; within_1: the share of the measurable ones whose offset is -1 to 1."""
     found = []
     for each in zip(*(result["sync"] for result in results), strict=True):
         values = {name: float(np.mean([sync[name] for sync in each])) for name in ("lse_d", "lse_c")}
-        near = float(np.mean([abs(sync["offset"]) <= 1 for sync in each]))
-        found.append({"scorer": each[0]["scorer"]} | values | {"within_1": near})
+        measured = [sync["offset"] for sync in each if sync["measurable"]]
+        near = float(np.mean(np.abs(measured) <= 1)) if measured else None
+        counts = {"videos": len(each), "measurable": len(measured), "within_1": near}
+        found.append({"scorer": each[0]["scorer"]} | values | counts)
     return found
 
 

@@ -171,8 +171,16 @@ def sync_accuracy(expert: Expert, clips: list[Clip]) -> dict[str, float]:
 
 
 def compared_dubs(dubber: ClipDubber, clips: list[Clip]) -> dict[str, list[ClipDub]]:
-    """What an expert compares: real footage is the ceiling, a still frame the floor."""
+    """What an expert compares: real footage is the ceiling, a still frame the floor. A single clip has no other one
+    whose speech it could be dubbed with: its own is taken."""
     pairs = speech_pairs(clips)
+    if len(clips) == 1:
+        return {
+            "real footage": [real_footage(clips[0])],
+            "one still frame": [still_frame(*pairs[0])],
+            "dubbed with its own speech": [dubber.dub(*pairs[0])],
+            "dubbed, published timing": [dubber.dub(*pairs[0], published_timing=True)],
+        }
     dubs = [dubber.dub(clip, speech) for clip, speech in pairs]
     return {
         "real footage": [real_footage(clip) for clip in clips],
@@ -184,7 +192,8 @@ def compared_dubs(dubber: ClipDubber, clips: list[Clip]) -> dict[str, list[ClipD
 
 
 def sync_summary(expert: Expert, dubs: list[ClipDub]) -> dict:
-    """Means over clips, and the offsets: how many clips have which, and the share within one frame of 0."""
+    """Means over clips; the share whose best shift is within one frame of 0; the share whose offset is measurable, and
+    the offsets of these: how many clips have which."""
     scores = [score_distances(sync_distances(expert, dub)) for dub in dubs]
     known = [score for score in scores if score is not None]
     return {
@@ -192,5 +201,6 @@ def sync_summary(expert: Expert, dubs: list[ClipDub]) -> dict:
         "distance": float(np.mean([score.distance for score in known])),
         "confidence": float(np.mean([score.confidence for score in known])),
         "within_1": float(np.mean([abs(score.offset) <= 1 for score in known])),
-        "offsets": dict(sorted(Counter(score.offset for score in known).items())),
+        "measurable": float(np.mean([score.measurable for score in known])),
+        "offsets": dict(sorted(Counter(score.offset for score in known if score.measurable).items())),
     }

@@ -8,6 +8,9 @@ from metrics.experts import Scorer
 from metrics.sync_offset import SyncScore, score_distances, window_distances
 
 BLOCK = 256  # faces held at once
+# Seconds on either side that a second is scored with. Of three seconds the bundled expert tells 82 % of real footage of
+# people it knows (99 % of these rightly) and takes 5 % of another sentence's sound for right; of one, 72 % and 21 %
+AROUND = 1
 FPS = hparams.fps
 
 
@@ -42,8 +45,8 @@ class WindowStream:
         self.faces = []
 
     def result(self, sound: torch.Tensor) -> dict | None:
-        """Offset, LSE-D and LSE-C against the sound's embeddings, overall and by second; None where too few frames were
-        added."""
+        """Offset, LSE-D and LSE-C against the sound's embeddings, and whether the offset is measurable, overall and by
+        second, each with AROUND seconds on either side; None where too few frames were added."""
         times = np.concatenate(self.times) if self.times else np.zeros(0, int)
         distances = np.zeros((0, 1), np.float32)
         if len(times):
@@ -53,8 +56,9 @@ class WindowStream:
             return None
         seconds = []
         for second in range(int(times[-1]) // FPS + 1):
-            part = score_distances(distances[times // FPS == second])
-            if part is not None:
+            away = np.abs(times // FPS - second)
+            part = score_distances(distances[away <= AROUND])
+            if part is not None and (away == 0).any():
                 seconds.append({"second": second} | _numbers(part))
         compared = int((~np.isnan(distances).any(axis=1)).sum())
         curve = [round(float(value), 4) for value in whole.curve]
@@ -64,4 +68,7 @@ class WindowStream:
 
 
 def _numbers(score: SyncScore) -> dict:
-    return {"offset": score.offset, "lse_d": round(score.distance, 4), "lse_c": round(score.confidence, 4)}
+    return {
+        "measurable": score.measurable, "offset": score.offset, "lse_d": round(score.distance, 4),
+        "lse_c": round(score.confidence, 4), "evidence": round(score.evidence, 2),
+    }  # fmt: skip

@@ -18,6 +18,7 @@ WINDOW_OVERLAP = 5  # neighbouring windows share all but one of their five frame
 # them are right within a frame. Under another sentence's sound 5 % reach it; a fifth of the others lies near 0 by
 # chance. An expert with a tenth of the training reaches it on no clip, and so decides nothing.
 TRUSTED_EVIDENCE = 4.5
+FEWEST_MEASURABLE = 10  # windows, two that do not overlap: evidence from fewer is none
 NEAR = 2  # frames around the best shift that say nothing against it, since mels there overlap
 
 
@@ -26,13 +27,19 @@ class SyncScore:
     """offset: frames by which the sound is late (negative: early); distance: mean distance of the embeddings there,
     0 to 1.42; confidence: how much farther they lie at the median shift; curve: float32 [2·15 + 1], the mean distance
     at the shifts -15 to 15; evidence: how many standard errors nearer they lie at the offset than at shifts farther
-    than NEAR from it, windows that overlap counted once."""
+    than NEAR from it, windows that overlap counted once; windows: how many were compared."""
 
     offset: int
     distance: float
     confidence: float
     curve: np.ndarray
     evidence: float
+    windows: int
+
+    @property
+    def measurable(self) -> bool:
+        """Whether these pictures can be told from the same ones shifted: else the offset says nothing."""
+        return self.evidence >= TRUSTED_EVIDENCE and self.windows >= FEWEST_MEASURABLE
 
 
 def score_distances(distances: np.ndarray, fewest: int = 1) -> SyncScore | None:
@@ -47,7 +54,7 @@ def score_distances(distances: np.ndarray, fewest: int = 1) -> SyncScore | None:
     gains = whole[:, far].mean(axis=1) - whole[:, best]  # [W]
     error = float(gains.std()) / max(1.0, len(gains) / WINDOW_OVERLAP) ** 0.5
     confidence, evidence = float(np.median(curve) - curve[best]), float(gains.mean()) / (error + 1e-9)
-    return SyncScore(best - MAX_SHIFT, float(curve[best]), confidence, curve, evidence)
+    return SyncScore(best - MAX_SHIFT, float(curve[best]), confidence, curve, evidence, len(gains))
 
 
 def window_distances(

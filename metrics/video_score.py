@@ -19,6 +19,7 @@ from face_detection.track import Track, follow_face
 from hparams import hparams
 from media.reader import Frame, VideoReader, at_rate
 from media.sound import read_audio, sound_clock
+from metrics.detail import SMALLEST, gradient_distance, sharpness
 from metrics.experts import Scorer
 from metrics.likeness import likeness
 from metrics.streaming import WindowStream
@@ -29,11 +30,24 @@ from utils.progress import Progress
 
 FPS = hparams.fps
 SMALLEST_MOUTH = 7  # pixels, the window of the SSIM
+DETAIL_SIDE = 192  # pixels, of the faces whose detail is compared: the same for both, whatever size they have
 
 
 class FaceTrack(NamedTuple):
     track: Track
     cuts: list[int]
+
+
+class Likeness(NamedTuple):
+    """Of one frame to the reference's. l1, psnr, ssim: of the lower half of the face (metrics/likeness.py);
+    gradient_distance, sharpness: of the mouth (metrics/detail.py); true_sharpness: the reference's."""
+
+    l1: float
+    psnr: float
+    ssim: float
+    gradient_distance: float
+    sharpness: float
+    true_sharpness: float
 
 
 def score_video(
@@ -61,9 +75,17 @@ def score_video(
     if reference:
         if not likenesses:
             raise InputError(f"{reference}: shares no frame that has a face with {video}")
-        values = dict(zip(("l1", "psnr", "ssim"), np.mean(likenesses, axis=0).tolist(), strict=True))
-        result["reference"] = {"video": str(reference), "frames": len(likenesses)} | values
+        result["reference"] = {"video": str(reference), "frames": len(likenesses)} | _summary(likenesses)
     return result
+
+
+def _summary(likenesses: list[Likeness]) -> dict[str, float]:
+    """The means over frames; sharpness as the ratio of the means."""
+    mean = Likeness(*np.mean(likenesses, axis=0).tolist())
+    return {
+        "l1": mean.l1, "psnr": mean.psnr, "ssim": mean.ssim, "gradient_distance": mean.gradient_distance,
+        "sharpness_ratio": mean.sharpness / max(mean.true_sharpness, SMALLEST),
+    }  # fmt: skip
 
 
 def _embed_sound(scorer: Scorer, sound: Path, reader: VideoReader, own: bool) -> torch.Tensor:
@@ -93,7 +115,7 @@ def _track_face(reader: VideoReader, detector: Detector, batch_size: int) -> Fac
 
 def _add_frames(
     reader: VideoReader, faces: FaceTrack, streams: list[WindowStream], reference: Path | None
-) -> Iterator[tuple[float, float, float]]:
+) -> Iterator[Likeness]:
     """Add every frame to the streams; yields the mouths' likeness to those of the reference, frame by frame."""
     others: Iterable[Frame] = ()
     if reference:
@@ -109,7 +131,11 @@ def _add_frames(
         if other is not None and found and min(mouth.width, mouth.height) >= SMALLEST_MOUTH:
             height, width = frame.image.shape[:2]
             image = other.image if other.image.shape == frame.image.shape else cv2.resize(other.image, (width, height))
-            yield likeness(crop(frame.image, mouth), crop(image, mouth))
+            pair = [_detail_face(picture, box) for picture in (frame.image, image)]
+            yield Likeness(
+                *likeness(crop(frame.image, mouth), crop(image, mouth)),
+                gradient_distance(*pair), *(sharpness(face) for face in pair),
+            )  # fmt: skip
     for stream in streams:
         stream.flush()
 
@@ -118,6 +144,13 @@ def _frames(reader: VideoReader, stage: str, exact: bool = True) -> Iterator[Fra
     """The video at FPS, with a progress bar."""
     total = round(reader.frame_estimate / reader.rate * FPS) if reader.frame_estimate else None
     return iter(Progress(at_rate(reader.frames(exact), FPS), stage, unit="frame", total=total, leave=False))
+
+
+def _detail_face(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """uint8 BGR [1, DETAIL_SIDE, DETAIL_SIDE, 3]."""
+    face = crop(image, pad_and_clip(box, NO_PADS, *image.shape[:2]))
+    way = cv2.INTER_AREA if len(face) > DETAIL_SIDE else cv2.INTER_CUBIC
+    return cv2.resize(face, (DETAIL_SIDE, DETAIL_SIDE), interpolation=way)[None]
 
 
 def _lower_half(box: np.ndarray, image: np.ndarray) -> Rect:

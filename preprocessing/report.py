@@ -6,7 +6,11 @@ import cv2
 import numpy as np
 import soundfile
 
+from hparams import hparams
 from media.reader import read_image
+from metrics.sync_offset import TRUSTED_EVIDENCE
+from metrics.terms import NOT_MEASURABLE
+from preprocessing.verdicts import BLURRED, LITTLE_FACE, LITTLE_SPEECH, SMALL_FACE
 from reports import page, plots
 from utils.files import write_json
 
@@ -26,10 +30,23 @@ COLUMNS = {
     "loudness": lambda r: f"{r['loudness_dbfs']:.0f} dBFS",
     "speech": lambda r: f"{r['speech_share']:.0%}",
     "cuts": lambda r: str(len(r["cuts"])) if "cuts" in r else "",
-    "offset": lambda r: f"{r['offset']:+d} ({r['confidence']:.2f})" if r.get("offset") is not None else "",
+    "offset": lambda r: _offset(r) if r.get("offset") is not None else "",
     "found": lambda r: ", ".join(r.get("findings", [])),
     "verdict": lambda r: r["verdict"],
 }  # fmt: skip
+NOTES = {
+    "fps in": f"Frames a second of the video; clips have {hparams.fps}.",
+    "faces": f"Share of the frames with a face. Good: {LITTLE_FACE:.0%} and more; the other frames are left out.",
+    "height": f"Of the face in the video. Good: from some 100 px on; below {SMALL_FACE} px it is enlarged and blurred.",
+    "sharpness": "Fine detail of the face (variance of the Laplacian). Good: 100 and more, which noise has, too; below "
+    f"{BLURRED:g} the face is blurred, and so will be what learns from it.",
+    "loudness": "Of the sound, against full scale. Good: -35 to -12 dBFS; quieter speech is raised, noise with it.",
+    "speech": f"Share of the time with speech. Good: 50% and more; below {LITTLE_SPEECH:.0%} there is little to learn.",
+    "cuts": "Hard cuts: no training window spans one.",
+    "offset": "Frames of 40 ms by which the sound is late, and the expert's confidence. Good: -1 to +1; from two on it "
+    "is corrected in training. Given only where the expert can tell this clip from the same one shifted.",
+    "found": "What was found in the file and changed.",
+}
 
 
 def write(folder: Path, records: list[dict], remarks: list[str]) -> None:
@@ -82,16 +99,18 @@ def _row(record: dict) -> tuple[str, ...]:
 def _parts(folder: Path, records: list[dict], remarks: list[str]) -> list[page.Part]:
     by_need = sorted(records, key=lambda record: (record["usable"], record["verdict"] == "ok"))
     parts: list[page.Part] = [page.Text(total_in_words(records)), *(page.Text(line, "remark") for line in remarks)]
+    parts.append(page.Legend("What the numbers mean, and when they are good", NOTES))
     for record in by_need[:SHOWN]:
-        kind = "" if record["verdict"] == "ok" else "remark" if record["usable"] else "bad"
+        kind = "good" if record["verdict"] == "ok" else "remark" if record["usable"] else "bad"
         parts += [page.Heading(record["clip"]), page.Text(record["verdict"], kind)]
         if "frames" in record:
             clip = folder / record["clip"]
-            numbers = {name: cell(record) for name, cell in COLUMNS.items() if name not in ("clip", "verdict")}
-            wave = page.Plot(plots.waveform(_peaks(clip / "audio.wav")), "the sound's level over the clip")
+            seconds = record["seconds"]
+            wave = page.Plot(plots.waveform(_peaks(clip / "audio.wav", seconds)), "the sound's level over the clip")
+            times = [f"{(i + 0.5) * seconds / STRIP:.1f} s" for i in range(STRIP)]
             parts += [
-                page.Picture(_strip(clip), f"faces of {record['clip']}", below=wave),
-                page.Table([tuple(numbers), tuple(numbers.values())]),
+                page.Picture(_strip(clip, record["frames"]), f"faces of {record['clip']}", columns=times, below=wave),
+                page.Facts(_facts(record), NOTES),
             ]
     if len(records) > SHOWN:
         rest = [(record["clip"], record["verdict"]) for record in by_need[SHOWN:]]
@@ -99,17 +118,36 @@ def _parts(folder: Path, records: list[dict], remarks: list[str]) -> list[page.P
     return parts
 
 
-def _strip(clip: Path) -> np.ndarray:
-    """Faces from all over the clip, side by side."""
-    numbers = sorted(int(path.stem) for path in clip.glob("*.jpg") if path.stem.isdecimal())
-    chosen = [numbers[i * (len(numbers) - 1) // max(1, STRIP - 1)] for i in range(STRIP)]
+def _facts(record: dict) -> dict[str, page.Cell]:
+    """A clip's numbers by name, coloured where they decide something."""
+    bad = {
+        "faces": record["faces"] < LITTLE_FACE * record["frames"],
+        "height": record["face_height"] < SMALL_FACE,
+        "sharpness": record["sharpness"] < BLURRED,
+        "speech": record["speech_share"] < LITTLE_SPEECH,
+    }
+    named = {name: cell(record) for name, cell in COLUMNS.items() if name not in ("clip", "verdict")}
+    kinds = {name: "bad" if is_bad else "good" for name, is_bad in bad.items()}
+    return {name: page.Cell(text, kinds.get(name, "")) for name, text in named.items()}
+
+
+def _offset(record: dict) -> str:
+    known = record["evidence"] >= TRUSTED_EVIDENCE
+    return f"{record['offset']:+d} ({record['confidence']:.2f})" if known else NOT_MEASURABLE
+
+
+def _strip(clip: Path, frames: int) -> np.ndarray:
+    """Faces in the middle of each of STRIP parts of the clip, side by side; where there is none, the nearest one."""
+    numbers = np.array(sorted(int(path.stem) for path in clip.glob("*.jpg") if path.stem.isdecimal()))
+    chosen = [numbers[np.abs(numbers - (i + 0.5) * frames / STRIP).argmin()] for i in range(STRIP)]
     faces = [read_image(clip / f"{number}.jpg") for number in chosen]
     return np.hstack([cv2.resize(face, (FACE * 4 // 5, FACE), interpolation=cv2.INTER_AREA) for face in faces])
 
 
-def _peaks(sound: Path) -> np.ndarray:
-    """The largest level in each of WAVE parts of the sound, as a part of the loudest: float [WAVE]."""
-    info = soundfile.info(sound)
-    size = max(1, -(-info.frames // WAVE))
-    peaks = np.array([np.abs(block).max() for block in soundfile.blocks(sound, blocksize=size, dtype="float32")])
-    return peaks / max(1e-6, peaks.max(initial=0))
+def _peaks(sound: Path, seconds: float) -> np.ndarray:
+    """The largest level in each of WAVE parts of that time, as a part of the loudest: float [WAVE]. 0 where the sound
+    has ended."""
+    size = max(1, round(seconds * soundfile.info(sound).samplerate / WAVE))
+    blocks = soundfile.blocks(sound, blocksize=size, frames=size * WAVE, dtype="float32")
+    peaks = np.array([np.abs(block).max() for block in blocks])
+    return np.pad(peaks, (0, WAVE - len(peaks))) / max(1e-6, peaks.max(initial=0))

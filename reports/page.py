@@ -3,7 +3,7 @@
 page.write(path, "How it went", [page.Text("Well."), page.Table([("score", "value"), ("LSE-C", "0.31")])])
 
 Texts and names are escaped by the templates (reports/templates); parts are shown in their order. `kind` of a text or
-a cell is "", "good", "remark" or "bad", which is a colour and a sign.
+a cell is "", "good", "remark", "bad" or "unknown", which is a colour and a sign.
 """
 
 import base64
@@ -70,10 +70,20 @@ class Table:
 
     def shown(self) -> list[list[Cell]]:
         filled = [i for i in range(len(self.rows[0])) if i == 0 or any(str(row[i]) for row in self.rows[1:])]
-        return [[self._cell(row[i]) for i in filled] for row in self.rows]
+        return [[_noted(row[i], self.notes) for i in filled] for row in self.rows]
 
-    def _cell(self, value: Any) -> Cell:
-        return value if isinstance(value, Cell) else Cell(str(value), note=self.notes.get(str(value), ""))
+
+@dataclass(frozen=True)
+class Facts:
+    """Values by name, which flow into as many lines as there is room for; empty ones are left out. notes: as of a
+    Table, by name or value."""
+
+    values: Mapping[str, Any]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def shown(self) -> list[tuple[Cell, Cell]]:
+        filled = {name: value for name, value in self.values.items() if str(value)}
+        return [(_noted(name, self.notes), _noted(value, self.notes)) for name, value in filled.items()]
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,10 @@ class Plot:
     alt: str
     caption: str = ""
 
-    def svg(self) -> str:
-        return inline_svg(self.figure)
+    def svg(self, stretched: bool = False) -> str:
+        """stretched: drawn to whatever size the page gives it."""
+        drawing = inline_svg(self.figure)
+        return drawing.replace("<svg ", '<svg preserveAspectRatio="none" ', 1) if stretched else drawing
 
 
 @dataclass(frozen=True)
@@ -105,11 +117,13 @@ class Plots:
 
 @dataclass(frozen=True)
 class Picture:
-    """image: uint8 BGR [H, W, 3]; alt: what it shows, in words; below: a plot that runs along it, as wide."""
+    """image: uint8 BGR [H, W, 3]; alt: what it shows, in words; columns: what stands above equal parts of its width;
+    below: a plot that runs along it, as wide."""
 
     image: np.ndarray
     alt: str
     caption: str = ""
+    columns: Sequence[str] = ()
     below: Plot | None = None
 
     def source(self) -> str:
@@ -148,7 +162,7 @@ class Links:
         return {text: address(file) for text, file in self.files.items()}
 
 
-Part = Heading | Text | Command | Table | Legend | Plots | Picture | Rows | Video | Links
+Part = Heading | Text | Command | Table | Facts | Legend | Plots | Picture | Rows | Video | Links
 
 
 def write(path: Path, title: str, parts: Sequence[Part], template: str = "page.html", **values: Any) -> None:
@@ -167,6 +181,10 @@ def render(title: str, parts: Sequence[Part], template: str = "page.html", **val
     return environment.get_template(template).render(
         title=title, parts=named, next_id=itertools.count().__next__, **values
     )
+
+
+def _noted(value: Any, notes: Mapping[str, str]) -> Cell:
+    return value if isinstance(value, Cell) else Cell(str(value), note=notes.get(str(value), ""))
 
 
 def address(file: str | Path) -> str:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 INK = "#1a1b1c"  # of text and axes; in a page it becomes the colour of its text
 COLOURS = ("#3b7dd8", "#d8643b", "#3bb273", "#8a5cc2", "#b59b00")  # to be seen on white and on black
-SIZE = (5.5, 2.5)  # inches
+KIND_COLOURS = {"": COLOURS[0], "good": "#23854c", "remark": "#d9a017", "bad": "#c0392b", "unknown": "#8b949e"}
+SIZE = (4.6, 2.3)  # inches
 FONT_SIZE = 9  # points
 WAVE_SIZE = (8.0, 0.6)  # inches
 
@@ -29,6 +30,18 @@ def lines(by_name: Mapping[str, Sequence[tuple[float, float]]], across: str, up:
     axes.set_ylabel(up)
     if any(by_name):
         axes.legend(frameon=False, fontsize=FONT_SIZE, labelcolor=INK)
+    return figure
+
+
+def bars(values: Sequence[tuple[float, float, str]], across: str, up: str) -> "Figure":
+    """values: x, height and kind, which is the bar's colour."""
+    figure, axes = _figure(SIZE)
+    x, heights, kinds = zip(*values, strict=True) if values else ((), (), ())
+    axes.bar(x, heights, width=0.85, color=[KIND_COLOURS[kind] for kind in kinds])
+    axes.grid(False, axis="x")
+    axes.locator_params(axis="x", integer=True)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
     return figure
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from media.reader import read_image
+from metrics.terms import MEANINGS, NOT_MEASURABLE
 from reports import page, plots
 from training import verdict
 from training.run_directory import History
@@ -29,20 +30,15 @@ def write(folder: Path, history: History, truth: dict[str, float]) -> None:
 def _parts(folder: Path, content: dict) -> list[page.Part]:
     start, best, truth = content["start"], content["best"], content["real_footage"]
     names = list(best["scores"])
-    rows = [
-        ("", *names),
-        *((f"{what} (step {entry['step']})", *(f"{entry['scores'].get(name, 0):.4g}" for name in names))
-          for what, entry in (("start", start), ("best", best))),
-        ("real footage", *(f"{truth[name]:.4g}" if name in truth else "" for name in names)),
-    ]  # fmt: skip
-    kind = {True: "", False: "bad", None: "remark"}[content["better"]]
-    parts: list[page.Part] = [page.Text(content["verdict"], kind), page.Table(rows)]
+    entries = {f"start (step {start['step']})": start["scores"], f"best (step {best['step']})": best["scores"]}
+    entries["real footage"] = truth
+    rows = [("", *entries), *((name, *(_number(of, name, truth) for of in entries.values())) for name in names)]
+    kind = {True: "good", False: "bad", None: "remark"}[content["better"]]
+    parts: list[page.Part] = [page.Text(content["verdict"], kind), page.Table(rows, MEANINGS)]
+    parts.append(page.Legend("What the numbers mean", {name: MEANINGS[name] for name in names if name in MEANINGS}))
     strips = _strips(folder, start["step"], best["step"])
     if strips is not None:
-        parts += [
-            page.Heading("Clips kept aside: as generated at the start, by the best weights, and the truth"),
-            page.Picture(strips, "three rows of faces: start, best, true"),
-        ]
+        parts += [page.Heading("Clips kept aside"), page.Rows(strips, "faces of clips kept aside")]
     parts.append(page.Heading("By step"))
     drawn = []
     for name in names:
@@ -53,14 +49,22 @@ def _parts(folder: Path, content: dict) -> list[page.Part]:
     return [*parts, page.Plots(drawn)]
 
 
-def _strips(folder: Path, start: int, best: int) -> np.ndarray | None:
-    """Rows of the sample grids (the last two of four: generated, true): generated at the start and by the best,
-    true."""
+def _number(scores: dict[str, float], name: str, truth: dict[str, float]) -> str:
+    """A score for the table. An expert that does not know the footage tells no offsets."""
+    if name not in scores:
+        return ""
+    if name == "sync_offset":
+        return f"{scores[name]:+.0f}" if verdict.knows_footage(truth) else NOT_MEASURABLE
+    return f"{scores[name]:.4g}"
+
+
+def _strips(folder: Path, start: int, best: int) -> dict[str, np.ndarray] | None:
+    """By label, rows of the sample grids (the last two of four: generated, true)."""
     paths = [folder / "samples" / f"step{step:09d}.png" for step in (start, best)]
     if not all(path.exists() for path in paths):
         return None
     first, last = (read_image(path) for path in paths)
     if first.shape != last.shape:  # the run began with another version, which drew them otherwise
         return None
-    rows = {"start": (first, 2), "best": (last, 2), "true": (last, 3)}
-    return sheet.labelled_rows({label: [sheet.pictures_of(grid, 4, row)] for label, (grid, row) in rows.items()})
+    rows = {f"start (step {start})": (first, 2), f"best (step {best})": (last, 2), "true": (last, 3)}
+    return {label: sheet.pictures_of(grid, 4, row) for label, (grid, row) in rows.items()}

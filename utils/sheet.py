@@ -1,4 +1,5 @@
-"""Pictures in rows, each row with its label at the left: what a person compares at a glance."""
+"""Pictures in rows, each row with its label at the left, each column with its own above: what a person compares at a
+glance."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,22 +8,33 @@ import numpy as np
 
 SIDE = 192  # pixels that a picture measures at least
 LABEL_WIDTH = 120  # pixels
+HEAD_HEIGHT = 32  # pixels, of the columns' labels
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.6
 BACKGROUND, INK = 32, (235, 235, 235)
 MARGIN = 10  # pixels around a text
 
 
-def labelled_rows(rows: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
-    """By label, pictures uint8 BGR [H, W, 3], all of one size -> uint8 BGR, row below row. Pictures smaller than SIDE
-    are enlarged to it."""
-    return np.vstack([np.hstack([_label(label, pictures[0]), *map(_enlarged, pictures)])
-                      for label, pictures in rows.items()])  # fmt: skip
+def labelled_rows(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str] = ()) -> np.ndarray:
+    """By label, pictures uint8 BGR [H, W, 3], all of one size -> uint8 BGR, row below row, under the columns' labels
+    where there are some. Pictures smaller than SIDE are enlarged to it."""
+    drawn = [np.hstack([_label(label, pictures[0]), *map(_enlarged, pictures)]) for label, pictures in rows.items()]
+    return np.vstack([_head(columns, drawn[0].shape[1]), *drawn] if columns else drawn)
 
 
 def pictures_of(sheet: np.ndarray, rows: int, number: int) -> np.ndarray:
     """Row `number` of a sheet of `rows` rows, without its label, as one picture."""
     height = len(sheet) // rows
     return sheet[number * height : (number + 1) * height, LABEL_WIDTH:]
+
+
+def _head(columns: Sequence[str], width: int) -> np.ndarray:
+    """uint8 BGR [HEAD_HEIGHT, width, 3]: the columns' labels, each above its column's middle."""
+    head, side = np.full((HEAD_HEIGHT, width, 3), BACKGROUND, np.uint8), (width - LABEL_WIDTH) / len(columns)
+    for number, text in enumerate(columns):
+        (length, height), _ = cv2.getTextSize(text, FONT, FONT_SCALE, 1)
+        place = round(LABEL_WIDTH + (number + 0.5) * side - length / 2), (HEAD_HEIGHT + height) // 2
+        cv2.putText(head, text, place, FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    return head
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:

@@ -1,0 +1,150 @@
+"""What --report leaves beside a dub: <outfile>.png, a contact sheet, and <outfile>.html, where source and dub play in
+step, enlarged at the mouth."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dubbing.record import Record
+from dubbing.source import Source
+from dubbing.stages import FrameTask
+from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
+from reports import page
+from utils import sheet
+from utils.files import write_bytes
+from utils.geometry import Rect
+
+COLUMNS, SIDE = 8, 240  # faces side by side in the contact sheet, and how many pixels each measures
+MARGIN = 0.05  # what a face of the sheet shows around it, in parts of its rect's longer side
+DIFFERENCE_GAIN = 4
+BOX_STEP = 0.2  # seconds between the face boxes that the page has
+
+
+class DubReport:
+    """Collects, frame by frame, what the report shows. frames: about how many there will be."""
+
+    def __init__(self, frames: int, source: Source) -> None:
+        self._source = source
+        self._wanted = {int((n + 0.5) * frames / COLUMNS) for n in range(COLUMNS)}
+        self._seen = 0
+        self._first_times: dict[int, float] = {}  # by number of a frame of the source, when it was first shown
+        self._boxes: list[list[float]] = []  # time, time in the source, left, top, width, height in parts of the frame
+        self._columns: list[str] = []
+        self._rows: dict[str, list[np.ndarray]] = {"source": [], "result": [], f"difference x{DIFFERENCE_GAIN}": []}
+
+    def note(self, task: FrameTask) -> bool:
+        """Where the face is in the next frame; whether add() is to be given its pictures."""
+        time, wanted = task.frame.time, self._seen in self._wanted
+        self._seen += 1
+        shown = self._first_times.setdefault(task.frame.number, time)
+        if not self._boxes or time >= self._boxes[-1][0] + BOX_STEP:
+            rect = task.face.region.rect if task.face else None
+            size = self._source.width, self._source.height
+            last = self._boxes[-1][2:] if self._boxes else []
+            self._boxes.append([round(time, 3), round(shown, 3), *(_in_parts(rect, *size) if rect else last)])
+        return wanted and task.face is not None
+
+    def add(self, time: float, before: np.ndarray, after: np.ndarray, face: Rect) -> None:
+        """before, after: BGR uint8 pictures of one size; face: where the face is in them."""
+        source, result = _face(before, face), _face(after, face)
+        difference = np.clip(cv2.absdiff(source, result).astype(int) * DIFFERENCE_GAIN, 0, 255).astype(np.uint8)
+        self._columns.append(in_minutes(time))
+        for row, picture in zip(self._rows.values(), (source, result, difference), strict=True):
+            row.append(picture)
+
+    def write(self, record: Record) -> None:
+        """Write <outfile>.png and <outfile>.html."""
+        outfile = Path(record.outfile)
+        png = Path(f"{outfile}.png")
+        if self._columns:
+            drawn = sheet.labelled_rows(self._rows, self._columns)
+            write_bytes(png, cv2.imencode(".png", drawn)[1].tobytes())
+        else:
+            print(f"{png}: is not written, no face is shown at its times", file=sys.stderr, flush=True)
+        face = _from(outfile.parent, Path(record.face))
+        dub, record_file = page.address(outfile.name), page.address(f"{outfile.name}.json")
+        links = {"the dub": dub, "the source": face, "what was done, and the scores (JSON)": record_file}
+        page.write(
+            Path(f"{outfile}.html"), outfile.name, _parts(record), "dub.html",
+            dub=dub, source=face, still=self._source.reader is None,
+            names=(outfile.name, Path(record.face).name), sheet=page.address(png.name) if self._columns else None,
+            links=links, data=self._data(), seconds=_seconds(record.sync, record.frames / record.fps), note=WHY_NOT,
+        )  # fmt: skip
+
+    def _data(self) -> dict[str, Any]:
+        """What the page's script goes by: the boxes, and which part of the source's picture the dub shows."""
+        source = self._source
+        width, height = source.scaled[::-1] if source.transform.rotate else source.scaled
+        boxes = self._boxes if self._boxes and len(self._boxes[-1]) > 2 else []
+        part = _in_parts(source.part, width, height)
+        return {"boxes": [box for box in boxes if len(box) > 2], "rotate": source.transform.rotate, "part": part}
+
+
+def in_minutes(seconds: float) -> str:
+    """As players give times: 83.24 is 1:23.2."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{minutes:.0f}:{rest:04.1f}"
+
+
+def _in_parts(rect: Rect, width: int, height: int) -> list[float]:
+    parts = rect.x1 / width, rect.y1 / height, rect.width / width, rect.height / height
+    return [round(part, 4) for part in parts]
+
+
+def _from(folder: Path, file: Path) -> str:
+    """The file's address for a page in the folder: relative where the two share a drive."""
+    try:
+        return page.address(os.path.relpath(file.resolve(), folder.resolve()))
+    except ValueError:
+        return file.resolve().as_uri()
+
+
+def _parts(record: Record) -> list[page.Part]:
+    """What was done, in words and numbers."""
+    refined = f"{record.refiner.get('frames', 0)} frames" if record.refiner else "no"
+    facts = {
+        "frames": record.frames, "dubbed": record.dubbed, "interpolated": record.interpolated,
+        "unchanged": record.unchanged, "refined": refined, "generator": Path(record.generator["file"]).name,
+        "encoder": record.encoder,
+    }  # fmt: skip
+    notes = {
+        "interpolated": "The face was not found there; its place is taken from the frames before and after.",
+        "unchanged": "No face, or nothing of it to be dubbed: these frames are as in the source.",
+        "refined": "Frames whose mouth was sharpened with a refiner (--refine).",
+    }
+    parts: list[page.Part] = [page.Heading("What was done"), page.Facts(facts, notes)]
+    if record.sync:
+        sync = record.sync
+        parts.append(page.Text(sync_in_words(sync), sync_kind(sync, sync["scorer"])))
+        scores = {"offset": offset_in_words(sync), "LSE-C": f"{sync['lse_c']:.2f}", "LSE-D": f"{sync['lse_d']:.2f}"}
+        parts.append(page.Facts(scores, MEANINGS | {NOT_MEASURABLE: WHY_NOT}))
+    return parts + [page.Text(f"found: {finding}") for finding in record.findings]
+
+
+def _seconds(sync: dict[str, Any] | None, length: float) -> list[tuple[str, str]]:
+    """Of each second of the dub, its kind and what is said of it; none where nothing was scored."""
+    if sync is None:
+        return []
+    scored = {second["second"]: second for second in sync["seconds"]}
+    kinds = []
+    for number in range(max(1, round(length))):
+        score = scored.get(number)
+        words = f"{in_minutes(number)}: {NOT_MEASURABLE}"
+        if score and score["measurable"]:
+            words = f"{in_minutes(number)}: offset {score['offset']:+d} frames, confidence {score['lse_c']:.2f}"
+        kinds.append((sync_kind(score, sync["scorer"]), words))
+    return kinds
+
+
+def _face(picture: np.ndarray, rect: Rect) -> np.ndarray:
+    """A square around the face, of SIDE pixels; it goes on with the frame's last pixels beyond the frame."""
+    side = round(max(rect.width, rect.height) * (1 + 2 * MARGIN))
+    x, y = (rect.x1 + rect.x2 - side) // 2, (rect.y1 + rect.y2 - side) // 2
+    rows = np.clip(np.arange(y, y + side), 0, picture.shape[0] - 1)
+    columns = np.clip(np.arange(x, x + side), 0, picture.shape[1] - 1)
+    way = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
+    return cv2.resize(picture[rows[:, None], columns], (SIDE, SIDE), interpolation=way)
