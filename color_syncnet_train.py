@@ -15,12 +15,12 @@ from utils import cli
 from utils.options import from_args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> int:
     options = from_args(TrainingOptions, args)
     from training.expert import ExpertTraining
     from training.trainer import train
 
-    train(ExpertTraining(options))
+    return train(ExpertTraining(options))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -21,12 +21,12 @@ from utils import cli
 from utils.options import from_args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> int:
     options = from_args(GeneratorOptions, args)
     from training.generator import GeneratorTraining
     from training.trainer import train
 
-    train(GeneratorTraining(options))
+    return train(GeneratorTraining(options))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -1,7 +1,8 @@
 """The directory of one training run, --checkpoint_dir: where it starts from, what it leaves there, how it went.
 
 checkpoint_step<step>.pth   numbered, the newest few (--keep); disc_checkpoint_step<step>.pth beside them
-best.pth                    the weights of the best evaluation, without the optimizer's state
+best.pth                    the weights of the best evaluation, without the optimizer's state; those that the run
+                            started from, as of step 0, where none was better
 run.json                    what is trained there
 logs/, samples/             TensorBoard, pictures
 """
@@ -19,7 +20,8 @@ from utils.files import write_json
 NUMBERED = "checkpoint_step{:09d}.pth"
 PATTERN = "checkpoint_step" + "[0-9]" * 9 + ".pth"
 RECORD = "run.json"
-WRITTEN = ("best.pth", "person.safetensors", "summary.json", "summary.html")  # by runs, besides numbered checkpoints
+BEST = "best.pth"
+WRITTEN = (BEST, "person.safetensors", "summary.json", "summary.html")  # by runs, besides numbered checkpoints
 
 
 def check(folder: Path, record: dict[str, str]) -> None:

@@ -7,41 +7,60 @@ import numpy as np
 from media.reader import read_image
 from reports import page, plots
 from training import verdict
-from training.run_directory import History
+from training.run_directory import BEST, History
 from utils import sheet
 from utils.files import write_json
+
+
+PAGE = "summary.html"
 
 
 def write(folder: Path, history: History, truth: dict[str, float]) -> None:
     """truth: the sync scores of the real footage. A run that was not scored at its start has nothing to compare."""
     best, start = history.best(), history.entries[0]
-    better, sentence = None, "its start is not known"
-    if start["step"] == 0:
-        better, sentence = verdict.compare_scores(start["scores"], best["scores"], truth)
+    better, sentence = verdict.of_run(history.entries, best, truth)
     content = {
         "better": better, "verdict": sentence,
         "start": start, "best": best, "real_footage": truth, "evaluations": history.entries,
     }  # fmt: skip
     write_json(folder / "summary.json", content)
-    page.write(folder / "summary.html", "Is it better than what it started from?", _parts(folder, content))
+    page.write(folder / PAGE, "Is it better than what it started from?", _parts(folder, content))
+
+
+def best_in_words(folder: Path, history: History) -> str:
+    """At the end of a run: what its best.pth holds."""
+    best, path = history.best()["step"], folder / BEST
+    if not path.exists():
+        return f"{path} was not written: no evaluation was better than those of the run that this one goes on from"
+    if best == 0:
+        return f"{path}: the weights that the run started from, since no evaluation was better"
+    return f"{path}: the weights of step {best}, the best of {len(history.entries)} evaluations"
+
+
+def conclusion(folder: Path, history: History, truth: dict[str, float], samples: str) -> list[str]:
+    """At the end of a run: what the summary says, and the newest samples, files with this suffix."""
+    lines = [f"{folder / PAGE}: {verdict.of_run(history.entries, history.best(), truth)[1]}"]
+    newest = max((folder / "samples").glob(f"*.{samples}"), default=None)
+    return [*lines, f"{newest}: what it made of clips kept aside"] if newest else lines
 
 
 def _parts(folder: Path, content: dict) -> list[page.Part]:
     start, best, truth = content["start"], content["best"], content["real_footage"]
-    names = list(best["scores"])
+    what, other = ("last", content["evaluations"][-1]) if best is start else ("best", best)
+    names = list(other["scores"])
     rows = [
         ("", *names),
-        *((f"{what} (step {entry['step']})", *(f"{entry['scores'].get(name, 0):.4g}" for name in names))
-          for what, entry in (("start", start), ("best", best))),
+        *((f"{row} (step {entry['step']})", *(f"{entry['scores'].get(name, 0):.4g}" for name in names))
+          for row, entry in (("start", start), (what, other))),
         ("real footage", *(f"{truth[name]:.4g}" if name in truth else "" for name in names)),
     ]  # fmt: skip
     kind = {True: "", False: "bad", None: "remark"}[content["better"]]
     parts: list[page.Part] = [page.Text(content["verdict"], kind), page.Table(rows)]
-    strips = _strips(folder, start["step"], best["step"])
+    strips = _strips(folder, {"start": start["step"], what: other["step"]})
     if strips is not None:
         parts += [
-            page.Heading("Clips kept aside: as generated at the start, by the best weights, and the truth"),
-            page.Picture(strips, "three rows of faces: start, best, true"),
+            page.Heading(f"Clips kept aside: as generated at the start, by the {what} weights, and the truth"),
+            page.Picture(strips, f"three rows of faces: start, {what}, true"),
         ]
     parts.append(page.Heading("By step"))
     drawn = []
@@ -53,14 +72,13 @@ def _parts(folder: Path, content: dict) -> list[page.Part]:
     return [*parts, page.Plots(drawn)]
 
 
-def _strips(folder: Path, start: int, best: int) -> np.ndarray | None:
-    """Rows of the sample grids (the last two of four: generated, true): generated at the start and by the best,
-    true."""
-    paths = [folder / "samples" / f"step{step:09d}.png" for step in (start, best)]
+def _strips(folder: Path, steps: dict[str, int]) -> np.ndarray | None:
+    """Rows of the sample grids (the last two of four: generated, true): generated at two steps, by label, and true."""
+    paths = [folder / "samples" / f"step{step:09d}.png" for step in steps.values()]
     if not all(path.exists() for path in paths):
         return None
     first, last = (read_image(path) for path in paths)
     if first.shape != last.shape:  # the run began with another version, which drew them otherwise
         return None
-    rows = {"start": (first, 2), "best": (last, 2), "true": (last, 3)}
+    rows = {label: (grid, 2) for label, grid in zip(steps, (first, last), strict=True)} | {"true": (last, 3)}
     return sheet.labelled_rows({label: [sheet.pictures_of(grid, 4, row)] for label, (grid, row) in rows.items()})
