@@ -54,7 +54,8 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
-            bar.set_postfix_str(f"{counter.value} frames read, every frame twice", refresh=False)
+            # faces are found in one pass over a video and cut out in another
+            bar.set_postfix_str(f"{counter.value // 2} frames", refresh=False)
             bar.update(len(done))
     except BrokenProcessPool as error:
         raise InputError("a worker process died, most likely for lack of memory; use fewer --workers") from error
