@@ -11,7 +11,6 @@ from training.run_directory import BEST, History
 from utils import sheet
 from utils.files import write_json
 
-
 PAGE = "summary.html"
 
 
