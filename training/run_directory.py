@@ -61,6 +61,11 @@ def write_record(folder: Path, record: dict[str, str]) -> None:
     write_json(folder / RECORD, read_record(folder) | record)
 
 
+def newest_checkpoint(folder: Path) -> Path | None:
+    """That the run in the folder goes on from, None where it has none yet."""
+    return max(folder.glob(PATTERN), default=None)
+
+
 def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
     """The checkpoint to start from, None for none, and whether to take its weights alone.
 
@@ -68,7 +73,7 @@ def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
     whatever its command line says. Another checkpoint than the newest is refused in a directory that holds a run: what
     follows from it would be mixed with the newer ones.
     """
-    newest = max(options.checkpoint_dir.glob(PATTERN), default=None)
+    newest = newest_checkpoint(options.checkpoint_dir)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if newest is None:
         return options.checkpoint_path, options.reset_optimizer

@@ -1,5 +1,6 @@
 """Is the finetuned generator better than the one it started from? summary.json and summary.html of a run."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,11 @@ def write(folder: Path, history: History, truth: dict[str, float]) -> None:
     }  # fmt: skip
     write_json(folder / "summary.json", content)
     page.write(folder / PAGE, "Is it better than what it started from?", _parts(folder, content))
+
+
+def read(folder: Path) -> dict:
+    """What `write` has last found: `better`, `verdict`, `start`, `best` and the others."""
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
 def best_in_words(folder: Path, history: History) -> str:

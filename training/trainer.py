@@ -151,17 +151,8 @@ class Training(ABC):
         return Clock(self._last_step(), self.options.max_minutes, *spent)
 
     def run(self) -> int:
-        """Train to the last step. Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint. Returns the
-        exit code."""
-        step = self._run()
-        if distributed.is_main():
-            if self.options.max_minutes and step < FEW_STEPS:
-                print(f"only {step} steps in these minutes: hardly anything is learnt; raise --max_minutes")
-            print("\n".join([summary.best_in_words(self.folder, self.history), *self.conclusion()]), flush=True)
-        return distributed.broadcast(self.exit_code() if distributed.is_main() else 0)
-
-    def _run(self) -> int:
-        """Returns the step at which the run came to its end."""
+        """Train to the last step, which is returned. Ctrl-C or SIGTERM ends the run after the current step, with a
+        checkpoint."""
         first, last = self.resumed.get("global_step", 0), self._last_step()
         self.clock = clock = self._clock()
         evaluated, finished = [entry["step"] for entry in self.history.entries], self.finished
@@ -310,7 +301,14 @@ class Training(ABC):
 
 
 def train(training: Training) -> int:
-    """Run a training in all processes to its end; returns the exit code."""
-    code = training.run()
+    """Run a training in all processes to its end, and say what came of it; returns the exit code."""
+    step, code = training.run(), 0
+    if distributed.is_main():
+        if training.options.max_minutes and step < FEW_STEPS:
+            print(f"only {step} steps in these minutes: hardly anything is learnt; raise --max_minutes")
+        lines = [summary.best_in_words(training.folder, training.history), *training.conclusion()]
+        print("\n".join(lines), flush=True)
+        code = training.exit_code()
+    code = distributed.broadcast(code)
     distributed.destroy_processes()
     return code
