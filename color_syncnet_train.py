@@ -17,12 +17,12 @@ from utils import cli
 from utils.options import from_args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> int:
     options = with_weights(from_args(TrainingOptions, args), args.yes)
     from training.expert import ExpertTraining
     from training.trainer import train
 
-    train(ExpertTraining(options))
+    return train(ExpertTraining(options))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -20,12 +20,12 @@ from utils import cli
 from utils.options import from_args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> int:
     options = with_weights(from_args(RefinerOptions, args), args.yes)
     from training.refiner import RefinerTraining
     from training.trainer import train
 
-    train(RefinerTraining(options))
+    return train(RefinerTraining(options))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

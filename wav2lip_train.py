@@ -23,12 +23,12 @@ from utils import cli
 from utils.options import from_args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> int:
     options = with_weights(from_args(GeneratorOptions, args), args.yes)
     from training.generator import GeneratorTraining
     from training.trainer import train
 
-    train(GeneratorTraining(options))
+    return train(GeneratorTraining(options))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -1,6 +1,6 @@
-"""A source and its dub beside each other: the heads, and below them the mouths enlarged."""
+"""A source and its dubs beside each other: the heads, and below them the mouths enlarged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,6 @@ from media.writer import VideoWriter
 from utils.errors import InputError
 
 COLUMN = 320  # pixels, the width of a column in the videos
-TITLES = ("source", "dubbed")
 TITLE_HEIGHT = 0.1  # in parts of the column's width, as the heights of the views
 BACKGROUND, INK = 32, (235, 235, 235)
 
@@ -42,10 +41,10 @@ def usual_box(video: Path, detector: Detector) -> np.ndarray:
     return np.median(track.boxes[track.found], axis=0)
 
 
-def side_by_side(source: Path, dubbed: Path, box: np.ndarray, column: int = COLUMN) -> Iterator[np.ndarray]:
-    """Frame by frame a picture of two columns, source and dubbed, under their titles: uint8 BGR [H, 2·column, 3]."""
-    titles = [_title(text, column) for text in TITLES]
-    for frames in zip(VideoReader(source).frames(), VideoReader(dubbed).frames(), strict=False):
+def side_by_side(videos: Mapping[str, Path], box: np.ndarray, column: int = COLUMN) -> Iterator[np.ndarray]:
+    """Frame by frame a picture of columns, videos under their titles: uint8 BGR [H, videos·column, 3]."""
+    titles = [_title(text, column) for text in videos]
+    for frames in zip(*(VideoReader(path).frames() for path in videos.values()), strict=False):
         columns = [
             np.vstack([title, *(_shown(frame.image, box, view, column) for view in (HEAD, MOUTH))])
             for title, frame in zip(titles, frames, strict=True)
@@ -53,12 +52,19 @@ def side_by_side(source: Path, dubbed: Path, box: np.ndarray, column: int = COLU
         yield np.hstack(columns)
 
 
-def write_video(path: Path, source: Path, dubbed: Path, box: np.ndarray) -> None:
-    """The columns as a video with the dub's sound."""
-    reader = VideoReader(dubbed)
-    with VideoWriter(path, reader.rate, dubbed) as writer:
-        for number, picture in enumerate(side_by_side(source, dubbed, box)):
+def write_video(path: Path, videos: Mapping[str, Path], box: np.ndarray) -> None:
+    """The columns as a video with the sound of the last one."""
+    last = list(videos.values())[-1]
+    reader = VideoReader(last)
+    with VideoWriter(path, reader.rate, last) as writer:
+        for number, picture in enumerate(side_by_side(videos, box)):
             writer.write(picture, number / float(reader.rate))
+
+
+def mouths(video: Path, box: np.ndarray, count: int) -> list[np.ndarray]:
+    """Mouths from all over a video, evenly spaced: uint8 BGR [H, W, 3], all of one size."""
+    pictures = [_shown(frame.image, box, MOUTH, COLUMN // 2) for frame in VideoReader(video).frames()]
+    return [pictures[len(pictures) * i // count] for i in range(count)]
 
 
 def _shown(image: np.ndarray, box: np.ndarray, view: View, column: int) -> np.ndarray:

@@ -63,6 +63,10 @@ class Person:
     def beside(self) -> Path:
         return OUT / f"{self.name}_side_by_side.mp4"
 
+    @property
+    def videos(self) -> dict[str, Path]:
+        return {"source": self.face, "dubbed": self.dubbed}
+
 
 PEOPLE = (
     Person("man", "A man (GRID s5)", "bin blue at R nine again", "set white by I six please"),
@@ -79,7 +83,7 @@ def present(device: str) -> Path:
     scores = []
     for person in PEOPLE:
         box = comparison.usual_box(person.face, detector)
-        comparison.write_video(person.beside, person.face, person.dubbed, box)
+        comparison.write_video(person.beside, person.videos, box)
         videos = (person.face, person.dubbed)
         results = [score_video(video, video, None, scorers, detector, DETECTION_BATCH) for video in videos]
         rows = [HEAD, *(row for result in results for row in _rows(result))]
@@ -107,7 +111,11 @@ def animation() -> list[np.ndarray]:
     """The people beside each other, frame by frame, source and dubbed: uint8 BGR [H, W, 3]."""
     detector = build_detector("auto", "cpu")
     columns = [
-        list(comparison.side_by_side(p.face, p.dubbed, comparison.usual_box(p.face, detector), COLUMN))[SPOKEN]
+        list(
+            comparison.side_by_side(
+                {"source": p.face, "dubbed": p.dubbed}, comparison.usual_box(p.face, detector), COLUMN
+            )
+        )[SPOKEN]
         for p in PEOPLE
     ]
     frames = [np.hstack(pictures) for pictures in zip(*columns, strict=True)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 import audio
 from data.clip import Clip
@@ -82,8 +83,11 @@ def speech_pairs(clips: list[Clip]) -> list[tuple[Clip, Clip]]:
 def generator_scores(dubber: ClipDubber, expert: Expert, clips: list[Clip]) -> tuple[dict[str, float], ClipDub]:
     """The scores of mean_likeness, sync_distance, sync_confidence and sync_offset over the clips, and the first clip's
     dub. Sync scores are left out where clips are too short."""
-    scores = mean_likeness([dubber.redraw(clip) for clip in clips])
-    dubs = [dubber.dub(clip, speech) for clip, speech in speech_pairs(clips)]
+    redrawn, dubs = [], []
+    for clip, speech in tqdm(speech_pairs(clips), "evaluation: clips", unit="clip", leave=False):
+        redrawn.append(dubber.redraw(clip))
+        dubs.append(dubber.dub(clip, speech))
+    scores = mean_likeness(redrawn)
     return scores | sync_numbers(expert, dubs), dubs[0]
 
 

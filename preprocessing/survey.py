@@ -21,7 +21,7 @@ from models.published import PUBLISHED_EXPERT
 from preprocessing import report
 from preprocessing.make_clip import hear
 from preprocessing.options import PreprocessingOptions
-from preprocessing.verdicts import judge_all
+from preprocessing.verdicts import amount, judge_all
 from utils import distributed
 from utils.devices import Precision
 from utils.errors import InputError
@@ -36,8 +36,8 @@ PICTURES = 8  # of a clip, whose sharpness is measured
 def load_expert(path: Path | None, precision: Precision) -> Expert | None:
     """The expert at `path`, or the published one in its place, or None."""
     if path is None and not PUBLISHED_EXPERT.exists():
-        print(f"no lip-sync expert ({PUBLISHED_EXPERT.name} in checkpoints, or --syncnet_checkpoint_path): "
-              "sound offsets are not measured", flush=True)  # fmt: skip
+        print(f"no lip-sync expert, so the sound's offset is not measured: fetch one with `python weights.py fetch "
+              f"{PUBLISHED_EXPERT.stem}`, or give one with --syncnet_checkpoint_path", flush=True)  # fmt: skip
         return None
     return Expert.load(path or PUBLISHED_EXPERT, precision)
 
@@ -92,6 +92,7 @@ def survey(records: list[dict], options: PreprocessingOptions, expert: Expert | 
     if not distributed.is_main():
         return 0
     judged, remarks = judge_all(everything, hp)
+    remarks = [amount(report.total(judged)["usable_minutes"])[1], *remarks]
     for record in judged:
         if "frames" in record:
             _write_record(root / record["clip"] / "clip.json", record)

@@ -12,7 +12,25 @@ SOUND_SHORT = 0.5  # seconds of picture without sound
 SHORT_SHOT = 2.0  # seconds
 SEVERAL_PEOPLE = 0.2  # share of the frames
 
+GOOD_AMOUNT, LEAST_AMOUNT = 3.0, 1.0  # usable minutes of one person for a finetune with its refiner
+
 FAR = 2  # frames of offset from which on it is corrected: less is within what a single clip resolves
+
+
+def amount(minutes: float) -> tuple[bool, str]:
+    """Whether so many usable minutes are enough to learn one person from, and a sentence."""
+    of_wanted = f"{_duration(minutes)} of {GOOD_AMOUNT:g} minutes"
+    missing = f"add {_duration(GOOD_AMOUNT - minutes)} of the same person"
+    if minutes >= GOOD_AMOUNT:
+        return True, f"amount: {_duration(minutes)}, enough for a finetune of one person"
+    if minutes >= LEAST_AMOUNT:
+        return False, f"amount: {of_wanted}; a finetune of one person works, and better with more: {missing}"
+    return False, f"amount: {of_wanted}, too little for a good finetune of one person: {missing}"
+
+
+def _duration(minutes: float) -> str:
+    """In whole seconds, from two minutes on in minutes."""
+    return f"{round(60 * minutes)} s" if minutes < 2 else f"{minutes:.1f} minutes"
 
 
 def judge_all(records: list[dict], hp: HParams) -> tuple[list[dict], list[str]]:

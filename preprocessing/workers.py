@@ -54,6 +54,7 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
+            # faces are found in one pass over a video and cut out in another
             bar.remark = f"{counter.value // 2} frames"
             bar.update(len(done))
     except BrokenProcessPool as error:

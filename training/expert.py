@@ -12,7 +12,8 @@ from models import SyncNet_color
 from training import losses
 from training.network import TrainableNetwork
 from training.options import TrainingOptions
-from training.trainer import Schedule, Training
+from training.schedule import Schedule
+from training.trainer import Training
 
 PLATEAU_STEPS = 1000
 PLATEAU_LOSS = 0.68  # guessing gives ln 2 = 0.693

@@ -1,14 +1,18 @@
 """Training of the generator, with or without the visual-quality discriminator (Wav2Lip, ACM MM 2020, section 3)."""
 
+from collections.abc import Iterable
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 import audio
+from data.clip import Clip
 from data.dataset import GeneratorWindows, generator_inputs, window_frames
 from hparams import HParams
 from metrics import generator_score
@@ -17,7 +21,10 @@ from models import Wav2Lip
 from training import adversaries, losses, samples, summary, verdict
 from training.network import TrainableNetwork
 from training.options import GeneratorOptions
-from training.trainer import Schedule, Training
+from training.run_directory import BEST
+from training.schedule import Schedule, seconds_of
+from training.trainer import Training
+from utils.commands import command
 from utils.devices import Precision
 
 SAMPLES = 8  # windows in the sample grid
@@ -102,23 +109,45 @@ class GeneratorTraining(Training):
         self, step: int, batches: list[dict[str, torch.Tensor]], tensorboard: SummaryWriter
     ) -> dict[str, float]:
         """L1 and sync loss over the evaluation windows, generator_scores over the clips; shows samples."""
+        likeness, frames = self._evaluate_windows(tqdm(batches, "evaluation: windows", unit="batch", leave=False))
+        self._show_frames(step, tensorboard, *frames)
+        scores, dub = self._score_clips(self.scored_clips)
+        self._show_dub(step, tensorboard, dub)
+        return likeness | scores
+
+    @torch.no_grad()
+    def seconds_of_evaluation(self, batches: list[dict[str, torch.Tensor]]) -> float:
+        """From the first batch and the first clip."""
+        self._evaluate_windows(batches[:1])  # the first time anything runs it takes longer
+        batch = seconds_of(lambda: self._evaluate_windows(batches[:1]))
+        clip = seconds_of(lambda: self._score_clips(self.scored_clips[:1]))
+        return batch * len(batches) + clip * len(self.scored_clips)
+
+    def evaluate_share(self, share: float) -> None:
+        self.scored_clips = generator_score.choose_clips(self.scored_clips, ceil(share * len(self.scored_clips)))
+
+    def _evaluate_windows(
+        self, batches: Iterable[dict[str, torch.Tensor]]
+    ) -> tuple[dict[str, float], tuple[torch.Tensor, ...]]:
+        """L1 and sync loss, and the frames [F, 3, S, S] of the first batch: input, reference, generated, true."""
         network = self.generator.best_weights.eval()
         l1, sync, count = 0.0, 0.0, 0
+        shown: tuple[torch.Tensor, ...] = ()
         for batch in batches:
             batch = self.to_device(batch)
             faces, target = generator_inputs(batch)
             with self.precision.autocast():
                 generated = network(batch["mels"], faces)
             sync_loss = self._sync_loss(batch["mel"], generated, target, face_weight=0.0)
-            if count == 0:
-                self._show_frames(step, tensorboard, faces[:, :3], faces[:, 3:], generated, target)
+            shown = shown or (faces[:, :3], faces[:, 3:], generated, target)
             l1 += float(F.l1_loss(generated.float(), target)) * len(target)
             sync += float(sync_loss) * len(target)
             count += len(target)
-        dubber = generator_score.ClipDubber(network, self.hp, self.precision)
-        scores, dub = generator_score.generator_scores(dubber, self.expert, self.scored_clips)
-        self._show_dub(step, tensorboard, dub)
-        return {"l1": l1 / count, "sync": sync / count, **scores}
+        return {"l1": l1 / count, "sync": sync / count}, shown
+
+    def _score_clips(self, clips: list[Clip]) -> tuple[dict[str, float], generator_score.ClipDub]:
+        dubber = generator_score.ClipDubber(self.generator.best_weights.eval(), self.hp, self.precision)
+        return generator_score.generator_scores(dubber, self.expert, clips)
 
     def _show_frames(self, step: int, tensorboard: SummaryWriter, *rows: torch.Tensor) -> None:
         """The middle frames of the first windows, of frames [F, 3, S, S], row by row (SAMPLE_ROWS)."""
@@ -149,9 +178,22 @@ class GeneratorTraining(Training):
         return self.hp.sync_if_known and not verdict.knows_footage(self.footage_scores)
 
     def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
-        if step or not self.knows_nothing:
-            return []
-        return ["the expert does not find the clips kept aside in sync: no sync loss"]
+        if step:
+            return verdict.remarks(self.history.entries, self.footage_scores)
+        return ["the expert does not find the clips kept aside in sync: no sync loss"] if self.knows_nothing else []
+
+    def conclusion(self) -> list[str]:
+        best, lists = self.folder / BEST, self.options.filelists_dir
+        return [
+            *summary.conclusion(self.folder, self.history, self.footage_scores, "mp4"),
+            "to dub with them:",
+            command("inference.py", checkpoint_path=best, face="talk.mp4", audio="speech.wav", outfile="out.mp4"),
+            "for mouths as sharp as the footage:",
+            command(
+                "refiner_train.py", data_root=self.options.data_root, filelists_dir=lists, generator_path=best,
+                checkpoint_dir=self.folder / "refiner", max_minutes=40,
+            ),
+        ]  # fmt: skip
 
     @cached_property
     def footage_scores(self) -> dict[str, float]:

@@ -3,12 +3,14 @@ person to the true faces at the footage's resolution."""
 
 from dataclasses import replace
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from data.clip import Clip
 from data.clip_bank import ClipBank, sharp_face
 from data.sharp_faces import SharpFaces
 from face_detection.crop import resized
@@ -21,7 +23,7 @@ from metrics.likeness import mouth_likeness
 from models import Wav2Lip, face_refiner
 from models.batched_generator import fold_batch_norms
 from models.checkpoint import build_network, hparams_of
-from models.face_refiner import FaceRefiner, refine, to_floats, to_pictures
+from models.face_refiner import PERSON, FaceRefiner, refine, to_floats, to_pictures
 from models.inputs import generator_faces, lower_half
 from models.published import default_expert, default_generator
 from models.reference_bank import PREFIX, ReferenceBank, describe
@@ -29,8 +31,10 @@ from models.refiner import Refiner, enlarge
 from training import losses, run_directory, samples, summary, verdict
 from training.network import TrainableNetwork
 from training.options import RefinerOptions
-from training.trainer import Schedule, Training
+from training.schedule import Schedule, seconds_of
+from training.trainer import Training
 from utils import weight_files
+from utils.commands import command
 from utils.devices import Precision
 from utils.errors import InputError
 from utils.progress import Progress
@@ -155,43 +159,89 @@ class RefinerTraining(Training):
     ) -> dict[str, float]:
         """detail_scores over the clips, each generated to its own speech and refined; the sync of the clips dubbed with
         another's speech, refined, and as sync_generated the distance before that."""
-        refiner = FaceRefiner(self.refiner.best_weights, self.hp, self.precision)
         each, refined_dubs = [], []
-        for redrawn, dubbed in zip(self.redrawn, self.dubbed, strict=True):
-            clip, rows = redrawn.clip, np.arange(len(redrawn.faces))
-            own = self.windows.banks[clip.folder]
-            bank, excluded = self.person or own.pictures(), own.excluded(clip, rows)
-            true = np.stack([sharp_face(clip, int(row), refiner.size) for row in rows])
-            refined, of_dub = (refiner(dub.faces, true, bank, excluded) for dub in (redrawn, dubbed))
+        pairs = list(zip(self.redrawn, self.dubbed, strict=True))
+        for redrawn, dubbed in tqdm(pairs, "evaluation", unit="clip", leave=False):
+            true = self._true_faces(redrawn)
+            refined, of_dub = (self._refined(dub, true) for dub in (redrawn, dubbed))
             each.append({"mouth_l1": mouth_likeness(refined, true)["mouth_l1"], **detail_scores(refined, true)})
             refined_dubs.append(replace(dubbed, faces=np.stack([self._small(face) for face in of_dub])))
-            if clip is self.scored_clips[0]:
-                some = np.linspace(0, len(rows) - 1, SAMPLES).astype(int)
-                nearest = bank.nearest(describe(true[some], redrawn.faces[some]), 1, excluded[some])[:, 0]
-                self._show(step, tensorboard, redrawn.faces[some], nearest, refined[some], true[some])
+            if redrawn.clip is self.scored_clips[0]:
+                self._show(step, tensorboard, redrawn, refined, true)
         scores = {name: float(np.mean([values[name] for values in each])) for name in each[0]}
         generated = generator_score.sync_numbers(self.expert, self.dubbed)
         scores |= generator_score.sync_numbers(self.expert, refined_dubs)
         return scores | ({"sync_generated": generated["sync_distance"]} if generated else {})
 
+    @torch.no_grad()
+    def seconds_of_evaluation(self, batches: list[dict[str, torch.Tensor]]) -> float:
+        """From the first clip, generated and refined once; the first evaluation alone generates all of them."""
+
+        def one_of_two() -> None:
+            redrawn = self.dubber.redraw(self.scored_clips[0])
+            true = self._true_faces(redrawn)
+            detail_scores(self._refined(redrawn, true), true)
+
+        return 2 * seconds_of(one_of_two) * len(self.scored_clips)
+
+    def evaluate_share(self, share: float) -> None:
+        self.scored_clips = generator_score.choose_clips(self.scored_clips, ceil(share * len(self.scored_clips)))
+
+    def _true_faces(self, dub: ClipDub) -> np.ndarray:
+        """The frames' own faces at the refiner's size: uint8 BGR [N, S, S, 3]."""
+        return np.stack([sharp_face(dub.clip, row, self.hp.refiner_size) for row in range(len(dub.faces))])
+
+    def _bank_for(self, clip: Clip, rows: np.ndarray) -> tuple[ReferenceBank, np.ndarray]:
+        """The references for frames of a clip, and which of them each must not take: bool [N, bank]."""
+        own = self.windows.banks[clip.folder]
+        return self.person or own.pictures(), own.excluded(clip, rows)
+
+    def _refined(self, dub: ClipDub, true: np.ndarray) -> np.ndarray:
+        """uint8 BGR [N, S, S, 3]."""
+        refiner = FaceRefiner(self.refiner.best_weights, self.hp, self.precision)
+        return refiner(dub.faces, true, *self._bank_for(dub.clip, np.arange(len(dub.faces))))
+
     def _small(self, refined: np.ndarray) -> np.ndarray:
         return resized(refined, self.hp.img_size, self.hp.img_size)
 
-    def _show(self, step: int, tensorboard: SummaryWriter, generated: np.ndarray, *others: np.ndarray) -> None:
+    def _show(
+        self, step: int, tensorboard: SummaryWriter, redrawn: ClipDub, refined: np.ndarray, true: np.ndarray
+    ) -> None:
         """Frames of a clip, row by row (SAMPLE_ROWS): enlarged, nearest reference, refined, true."""
+        some = np.linspace(0, len(true) - 1, SAMPLES).astype(int)
+        bank, excluded = self._bank_for(redrawn.clip, some)
+        generated, refined, true = redrawn.faces[some], refined[some], true[some]
+        nearest = bank.nearest(describe(true, generated), 1, excluded)[:, 0]
         cpu = torch.device("cpu")
         enlarged = enlarge(to_floats(generated, cpu), self.hp.refiner_size)
-        rows = (enlarged, *(to_floats(faces, cpu) for faces in others))
+        rows = (enlarged, *(to_floats(faces, cpu) for faces in (nearest, refined, true)))
         picture = samples.grid(dict(zip(SAMPLE_ROWS, rows, strict=True)))
         samples.write_png(self.folder / "samples" / f"step{step:09d}.png", picture)
         samples.show_picture(tensorboard, "samples", picture, step)
 
     def on_best(self, weights: dict) -> None:
-        path, state = self.folder / face_refiner.PERSON, weights["state_dict"]
+        path, state = self.folder / PERSON, weights["state_dict"]
         face_refiner.save(path, state, self.hp, self.person, self.generator_fingerprint)
 
     def write_summary(self) -> None:
         summary.write(self.folder, self.history, self.footage_scores)
+
+    def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
+        return verdict.remarks(self.history.entries, self.footage_scores)
+
+    def conclusion(self) -> list[str]:
+        lines = summary.conclusion(self.folder, self.history, self.footage_scores, "png")
+        path = self.folder / PERSON
+        if not path.exists():
+            return [f"{path} was not written: dub without a refiner, or train longer", *lines]
+        to_dub = command(
+            "inference.py", checkpoint_path=self.generator_path, refine=path, face="talk.mp4", audio="speech.wav",
+            outfile="out.mp4",
+        )  # fmt: skip
+        return [f"{path}: the refiner with pictures of the person", *lines, "to dub with it:", to_dub]
+
+    def exit_code(self) -> int:
+        return 0 if (self.folder / PERSON).exists() else 1
 
 
 def _without_bank(content: dict) -> dict:

@@ -1,7 +1,8 @@
 """The directory of one training run, --checkpoint_dir: where it starts from, what it leaves there, how it went.
 
 checkpoint_step<step>.pth   numbered, the newest few (--keep); disc_checkpoint_step<step>.pth beside them
-best.pth                    the weights of the best evaluation, without the optimizer's state
+best.pth                    the weights of the best evaluation, without the optimizer's state; those that the run
+                            started from, as of step 0, where none was better
 run.json                    what is trained there
 logs/, samples/             TensorBoard, pictures
 """
@@ -19,7 +20,8 @@ from utils.files import write_json
 NUMBERED = "checkpoint_step{:09d}.pth"
 PATTERN = "checkpoint_step" + "[0-9]" * 9 + ".pth"
 RECORD = "run.json"
-WRITTEN = ("best.pth", "person.safetensors", "summary.json", "summary.html")  # by runs, besides numbered checkpoints
+BEST = "best.pth"
+WRITTEN = (BEST, "person.safetensors", "summary.json", "summary.html")  # by runs, besides numbered checkpoints
 
 
 def check(folder: Path, record: dict[str, str]) -> None:
@@ -59,6 +61,11 @@ def write_record(folder: Path, record: dict[str, str]) -> None:
     write_json(folder / RECORD, read_record(folder) | record)
 
 
+def newest_checkpoint(folder: Path) -> Path | None:
+    """That the run in the folder goes on from, None where it has none yet."""
+    return max(folder.glob(PATTERN), default=None)
+
+
 def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
     """The checkpoint to start from, None for none, and whether to take its weights alone.
 
@@ -66,7 +73,7 @@ def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
     whatever its command line says. Another checkpoint than the newest is refused in a directory that holds a run: what
     follows from it would be mixed with the newer ones.
     """
-    newest = max(options.checkpoint_dir.glob(PATTERN), default=None)
+    newest = newest_checkpoint(options.checkpoint_dir)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if newest is None:
         return options.checkpoint_path, options.reset_optimizer

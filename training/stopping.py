@@ -1,46 +1,10 @@
-"""When a training ends: after its steps or minutes, or on a signal."""
+"""A training ends on a signal, after the step that it is in."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import inf
-from time import monotonic
 from types import FrameType
 from typing import Any
-
-from utils import distributed
-
-
-class Clock:
-    """How far a training is: progress(steps done) -> 0..1, of all its steps or of its minutes, whichever is farther.
-
-    Minutes are those spent learning, not evaluating; spent: seconds of them before an interruption. In all processes
-    progress is the main one's, since the learning rate may follow it.
-    """
-
-    def __init__(self, last_step: int, minutes: float | None, spent: float = 0.0) -> None:
-        self.last_step, self.minutes = last_step, minutes
-        self._spent, self._since = spent, monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds spent learning."""
-        return self._spent + monotonic() - self._since
-
-    def progress(self, steps: int) -> float:
-        done = steps / self.last_step
-        if self.minutes:
-            done = max(done, distributed.broadcast(self.seconds) / (60 * self.minutes))
-        return min(1.0, done)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """The time that passes in this block does not count."""
-        self._spent, self._since = self.seconds, inf
-        try:
-            yield
-        finally:
-            self._since = monotonic()
 
 
 class StopRequest(Exception):

@@ -1,5 +1,6 @@
 """Is the finetuned generator better than the one it started from? summary.json and summary.html of a run."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,35 +9,58 @@ from media.reader import read_image
 from metrics.terms import MEANINGS, NOT_MEASURABLE
 from reports import page, plots
 from training import verdict
-from training.run_directory import History
+from training.run_directory import BEST, History
 from utils import sheet
 from utils.files import write_json
+
+PAGE = "summary.html"
 
 
 def write(folder: Path, history: History, truth: dict[str, float]) -> None:
     """truth: the sync scores of the real footage. A run that was not scored at its start has nothing to compare."""
     best, start = history.best(), history.entries[0]
-    better, sentence = None, "its start is not known"
-    if start["step"] == 0:
-        better, sentence = verdict.compare_scores(start["scores"], best["scores"], truth)
+    better, sentence = verdict.of_run(history.entries, best, truth)
     content = {
         "better": better, "verdict": sentence,
         "start": start, "best": best, "real_footage": truth, "evaluations": history.entries,
     }  # fmt: skip
     write_json(folder / "summary.json", content)
-    page.write(folder / "summary.html", "Is it better than what it started from?", _parts(folder, content))
+    page.write(folder / PAGE, "Is it better than what it started from?", _parts(folder, content))
+
+
+def read(folder: Path) -> dict:
+    """What `write` has last found: `better`, `verdict`, `start`, `best` and the others."""
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def best_in_words(folder: Path, history: History) -> str:
+    """At the end of a run: what its best.pth holds."""
+    best, path = history.best()["step"], folder / BEST
+    if not path.exists():
+        return f"{path} was not written: no evaluation was better than those of the run that this one goes on from"
+    if best == 0:
+        return f"{path}: the weights that the run started from, since no evaluation was better"
+    return f"{path}: the weights of step {best}, the best of {len(history.entries)} evaluations"
+
+
+def conclusion(folder: Path, history: History, truth: dict[str, float], samples: str) -> list[str]:
+    """At the end of a run: what the summary says, and the newest samples, files with this suffix."""
+    lines = [f"{folder / PAGE}: {verdict.of_run(history.entries, history.best(), truth)[1]}"]
+    newest = max((folder / "samples").glob(f"*.{samples}"), default=None)
+    return [*lines, f"{newest}: what it made of clips kept aside"] if newest else lines
 
 
 def _parts(folder: Path, content: dict) -> list[page.Part]:
     start, best, truth = content["start"], content["best"], content["real_footage"]
-    names = list(best["scores"])
-    entries = {f"start (step {start['step']})": start["scores"], f"best (step {best['step']})": best["scores"]}
+    what, other = ("last", content["evaluations"][-1]) if best is start else ("best", best)
+    names = list(other["scores"])
+    entries = {f"start (step {start['step']})": start["scores"], f"{what} (step {other['step']})": other["scores"]}
     entries["real footage"] = truth
     rows = [("", *entries), *((name, *(_number(of, name, truth) for of in entries.values())) for name in names)]
     kind = {True: "good", False: "bad", None: "remark"}[content["better"]]
     parts: list[page.Part] = [page.Text(content["verdict"], kind), page.Table(rows, MEANINGS)]
     parts.append(page.Legend("What the numbers mean", {name: MEANINGS[name] for name in names if name in MEANINGS}))
-    strips = _strips(folder, start["step"], best["step"])
+    strips = _strips(folder, {"start": start["step"], what: other["step"]})
     if strips is not None:
         parts += [page.Heading("Clips kept aside"), page.Rows(strips, "faces of clips kept aside")]
     parts.append(page.Heading("By step"))
@@ -58,13 +82,14 @@ def _number(scores: dict[str, float], name: str, truth: dict[str, float]) -> str
     return f"{scores[name]:.4g}"
 
 
-def _strips(folder: Path, start: int, best: int) -> dict[str, np.ndarray] | None:
-    """By label, rows of the sample grids (the last two of four: generated, true)."""
-    paths = [folder / "samples" / f"step{step:09d}.png" for step in (start, best)]
+def _strips(folder: Path, steps: dict[str, int]) -> dict[str, np.ndarray] | None:
+    """By label, rows of the sample grids (the last two of four: generated, true): generated at two steps, and true."""
+    paths = [folder / "samples" / f"step{step:09d}.png" for step in steps.values()]
     if not all(path.exists() for path in paths):
         return None
     first, last = (read_image(path) for path in paths)
     if first.shape != last.shape:  # the run began with another version, which drew them otherwise
         return None
-    rows = {f"start (step {start})": (first, 2), f"best (step {best})": (last, 2), "true": (last, 3)}
+    grids = zip(steps.items(), (first, last), strict=True)
+    rows = {f"{what} (step {step})": (grid, 2) for (what, step), grid in grids} | {"true": (last, 3)}
     return {label: sheet.pictures_of(grid, 4, row) for label, (grid, row) in rows.items()}

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from typing import NamedTuple
+from math import ceil, inf
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -11,14 +11,16 @@ from torch.utils.tensorboard import SummaryWriter
 from data.dataset import Windows
 from data.loading import evaluation_batches, open_windows, training_batches
 from hparams import HParams
+from metrics.generator_score import choose_clips
 from models.checkpoint import hparams_of
-from training import run_directory
+from training import run_directory, summary
 from training.metric_logger import MetricLogger
 from training.network import TrainableNetwork
 from training.options import TrainingOptions
-from training.run_directory import NUMBERED, History, starting_point, write_checkpoints
+from training.run_directory import BEST, NUMBERED, History, starting_point, write_checkpoints
 from training.run_log import RunLog
-from training.stopping import Clock, StopRequest, StopSignal
+from training.schedule import EVALUATION_SHARE, Clock, Schedule
+from training.stopping import StopRequest, StopSignal
 from utils import distributed, weight_files
 from utils.devices import Precision, pick_device
 from utils.errors import InputError
@@ -26,22 +28,9 @@ from utils.files import writable_folder
 
 GOES_ON = "to go on give the same command, without --checkpoint_path and --reset_optimizer"
 LOG_EVERY = 10  # steps between readings of the losses, which make a GPU wait
-
-
-class Schedule(NamedTuple):
-    step_size: int  # windows in one step, over all processes
-    evaluate_every: int  # steps
-    save_every: int  # steps
-    early: bool = False  # evaluate at an eighth, a quarter and half of the first interval, too
-
-    def evaluates(self, step: int) -> bool:
-        """Whether there is an evaluation after this step."""
-        early = {self.evaluate_every // part for part in (2, 4, 8)} if self.early else set()
-        return step % self.evaluate_every == 0 or step in early
-
-    def saves(self, step: int) -> bool:
-        """Whether a checkpoint is written after this step."""
-        return step % self.save_every == 0
+EVALUATED_AT_ONCE = 8  # windows at least, which are also those of the sample grid
+FEWEST_EVALUATIONS = 3  # at the start, on the way, at the end: so many there is time for, on fewer clips if need be
+FEW_STEPS = 20  # in which hardly anything is learnt
 
 
 class Training(ABC):
@@ -80,6 +69,8 @@ class Training(ABC):
         frames = self.windows.plan(self.schedule.step_size).most_frames
         self.metrics = MetricLogger(frames, self.resumed.get("metrics") or self.resumed.get("meter"))
 
+        self.evaluated_share = self.resumed.get("evaluated_share", 1.0)
+
     def record_of_run(self) -> dict[str, str]:
         """What a run directory must agree with besides the network, by the flag that says it."""
         return {}
@@ -106,6 +97,14 @@ class Training(ABC):
     ) -> dict[str, float]:
         """Scores of the network on the evaluation batches; the main process alone calls it."""
 
+    def seconds_of_evaluation(self, batches: list[dict[str, torch.Tensor]]) -> float:
+        """How long `evaluate` takes, by trial; 0 where it takes no time worth speaking of."""
+        return 0.0
+
+    def evaluate_share(self, share: float) -> None:
+        """From now on so much of what `evaluate` looks at besides its batches is enough."""
+        return None
+
     @abstractmethod
     def objective(self, scores: dict[str, float]) -> float:
         """The number that the best weights have least of."""
@@ -115,7 +114,8 @@ class Training(ABC):
         return None
 
     def on_best(self, weights: dict) -> None:
-        """Called in the main process with the content of best.pth when that was written."""
+        """Called in the main process with the content of best.pth when that was written, of a run from scratch but for
+        its start."""
         return None
 
     def write_summary(self) -> None:
@@ -130,18 +130,37 @@ class Training(ABC):
         """What the run's checkpoints hold besides the networks."""
         return {}
 
-    def run(self) -> None:
-        """Train to the last step. Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint."""
+    def conclusion(self) -> list[str]:
+        """What there is to say at the end of a run: which files matter, and the commands that take them."""
+        return []
+
+    def exit_code(self) -> int:
+        """Of a run that came to its end: 1 where it has not made what it is for."""
+        return 0
+
+    @property
+    def finished(self) -> str:
+        """Why nothing is left to do, "" where something is."""
         first, last = self.resumed.get("global_step", 0), self._last_step()
-        self.clock = clock = Clock(last, self.options.max_minutes, self.resumed.get("seconds", 0.0))
-        done = first >= last or clock.progress(first) >= 1
-        evaluated = [entry["step"] for entry in self.history.entries]
-        cut_off = bool(evaluated) and first not in evaluated and (self.schedule.evaluates(first) or done)
-        if done and not cut_off:
-            limit = f"--max_steps at {last}" if first >= last else f"the {self.options.max_minutes:g} minutes are over"
-            raise InputError(f"nothing to do: the checkpoint is at step {first}, {limit}; raise the limit")
+        if first >= last:
+            return f"--max_steps at {last}"
+        return f"the {self.options.max_minutes:g} minutes are over" if self._clock().progress(first) >= 1 else ""
+
+    def _clock(self) -> Clock:
+        spent = self.resumed.get("seconds", 0.0), self.resumed.get("evaluation_seconds", ())
+        return Clock(self._last_step(), self.options.max_minutes, *spent)
+
+    def run(self) -> int:
+        """Train to the last step, which is returned. Ctrl-C or SIGTERM ends the run after the current step, with a
+        checkpoint."""
+        first, last = self.resumed.get("global_step", 0), self._last_step()
+        self.clock = clock = self._clock()
+        evaluated, finished = [entry["step"] for entry in self.history.entries], self.finished
+        cut_off = bool(evaluated) and first not in evaluated and (self.schedule.evaluates(first) or bool(finished))
+        if finished and not cut_off:
+            raise InputError(f"nothing to do: the checkpoint is at step {first}, {finished}; raise the limit")
         batches = training_batches(self.windows, self.schedule.step_size, first)
-        held_out = evaluation_batches(self.eval_windows, self.schedule.step_size) if distributed.is_main() else []
+        held_out = self._held_out()
         log = RunLog(self.folder, first, last)
         if distributed.is_main():
             run_directory.write_record(self.folder, self.record)
@@ -150,20 +169,24 @@ class Training(ABC):
         with StopSignal() as stop, log:
             self.networks[""].train()
             if first == 0 or cut_off:  # by a stop during the evaluation
+                if first == 0:
+                    held_out = self._fitted(held_out, log)
                 self._evaluate(first, self.metrics.last, held_out, log, stop)
                 if distributed.any_process(stop.asked):
                     raise KeyboardInterrupt
-            if done:
-                return
+            if finished:
+                return first
             for step in range(first + 1, last + 1):
-                self._train_step(step, clock.progress(step - 1), batches)
+                with clock.learning():
+                    self._train_step(step, clock.progress(step - 1), batches)
+                    if step % LOG_EVERY == 0:
+                        self.metrics.last = distributed.all_reduce_mean(self.metrics.read())
+                        log.losses(self.metrics.last, step)
                 log.step_done()
-                if step % LOG_EVERY == 0:
-                    self.metrics.last = distributed.all_reduce_mean(self.metrics.read())
-                    log.losses(self.metrics.last, step)
                 ends = step == last or clock.progress(step) >= 1
                 stopped = distributed.any_process(stop.asked)
-                if (self.schedule.evaluates(step) or ends) and not stopped:
+                due = self.schedule.evaluates(step) and clock.affords_evaluation()
+                if (due or ends) and not stopped:
                     self._evaluate(step, self.metrics.last, held_out, log, stop)
                     ends = ends or self._out_of_patience(log)
                     stopped = distributed.any_process(stop.asked)
@@ -173,7 +196,33 @@ class Training(ABC):
                     log.line(f"stopped at step {step}; {GOES_ON}")
                     raise KeyboardInterrupt
                 if ends:
-                    return
+                    return step
+        raise AssertionError("a run has at least one step")
+
+    def _held_out(self) -> list[dict[str, torch.Tensor]]:
+        """The batches to evaluate on, of the main process alone."""
+        step_size = max(EVALUATED_AT_ONCE, self.schedule.step_size)
+        return self._thinned(evaluation_batches(self.eval_windows, step_size) if distributed.is_main() else [])
+
+    def _thinned(self, batches: list) -> list:
+        self.evaluate_share(self.evaluated_share)
+        return choose_clips(batches, ceil(len(batches) * self.evaluated_share))
+
+    def _fitted(self, batches: list, log: RunLog) -> list:
+        """The batches, or fewer of them where with --max_minutes evaluating them all would take too long."""
+        allowed = self.clock.evaluation_seconds / FEWEST_EVALUATIONS
+        if allowed == inf:
+            return batches
+        needed = distributed.broadcast(self.seconds_of_evaluation(batches) if distributed.is_main() else 0.0)
+        self.networks[""].train()
+        if needed <= allowed:
+            return batches
+        self.evaluated_share = allowed / needed
+        log.line(
+            f"{self.evaluated_share:.0%} of what is kept aside is evaluated: all of it would take {needed:.0f} s, and "
+            f"evaluations are to take {EVALUATION_SHARE:.0%} of the time"
+        )
+        return self._thinned(batches)
 
     def to_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
@@ -208,7 +257,7 @@ class Training(ABC):
         cuts the evaluation off; it is made up for when the run goes on."""
         scores = None
         if log.tensorboard:
-            with self.clock.paused(), suppress(StopRequest), stop.interrupts():
+            with self.clock.evaluating(), suppress(StopRequest), stop.interrupts():
                 scores = self.evaluate(step, held_out, log.tensorboard)
             self.networks[""].train()
         scores = distributed.broadcast(scores)
@@ -216,13 +265,14 @@ class Training(ABC):
             return
         self.on_evaluation(scores)
         best = self.history.add(step, losses, scores)
-        if best and step and distributed.is_main():
+        if best and distributed.is_main():
             weights = {**self._progress(step), "state_dict": self.networks[""].best_weights.state_dict()}
-            weight_files.write(self.folder / "best.pth", {**weights, "optimizer": None})
-            self.on_best(weights)
+            weight_files.write(self.folder / BEST, {**weights, "optimizer": None})
+            if step or self.start:
+                self.on_best(weights)
+        log.scores(scores, losses, step)
         for remark in self.remarks(step, scores):
             log.line(remark)
-        log.scores(scores, losses, step)
         if distributed.is_main():
             self.write_summary()
 
@@ -241,6 +291,7 @@ class Training(ABC):
         parts = {prefix: {**network.state(), **self._progress(step)} for prefix, network in self.networks.items()}
         parts[""] |= {**self.state(), "history": self.history.entries, "saved": self.history.saved}
         parts[""] |= {"metrics": self.metrics.state(), "seconds": self.clock.seconds}
+        parts[""] |= {"evaluation_seconds": self.clock.evaluations, "evaluated_share": self.evaluated_share}
         write_checkpoints(self.folder, NUMBERED.format(step), parts)
         self.history.delete_old(self.folder, self.options.keep)
 
@@ -249,7 +300,15 @@ class Training(ABC):
         return {"global_step": step, "global_epoch": epoch, "hparams": self.hp.to_dict()}
 
 
-def train(training: Training) -> None:
-    """Run a training in all processes to its end."""
-    training.run()
+def train(training: Training) -> int:
+    """Run a training in all processes to its end, and say what came of it; returns the exit code."""
+    step, code = training.run(), 0
+    if distributed.is_main():
+        if training.options.max_minutes and step < FEW_STEPS:
+            print(f"only {step} steps in these minutes: hardly anything is learnt; raise --max_minutes")
+        lines = [summary.best_in_words(training.folder, training.history), *training.conclusion()]
+        print("\n".join(lines), flush=True)
+        code = training.exit_code()
+    code = distributed.broadcast(code)
     distributed.destroy_processes()
+    return code

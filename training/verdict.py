@@ -1,4 +1,4 @@
-"""Whether the scores of finetuned weights are better than those of the weights it started from."""
+"""What the scores of a run say: whether finetuned weights are better than those that it started from."""
 
 import numpy as np
 
@@ -6,16 +6,49 @@ from metrics.sync_offset import TRUSTED_EVIDENCE
 
 MARGIN = 0.02  # part of a score by which it must change to count; less is noise
 LOWER_IS_BETTER = {"mouth_l1": "the mouth's likeness", "sync_distance": "the lip-sync"}
+NAMES = {"mouth_l1": "mouth L1", "sync_distance": "sync distance"}
+
+
+def of_run(entries: list[dict], best: dict, truth: dict[str, float]) -> tuple[bool | None, str]:
+    """Whether a run has made anything better, None where that is not known, and a sentence. entries: of its history;
+    best: one of them; truth: the sync scores of the real footage."""
+    start, last = entries[0], entries[-1]
+    if start["step"] != 0:
+        return None, "its start is not known"
+    if last is start:
+        return None, "only the start has been evaluated so far"
+    if best is not start:
+        return compare_scores(start["scores"], best["scores"], truth)
+    changes = _changes(start["scores"], last["scores"], truth)
+    contrast = "".join(f", contrast {e['scores']['contrast']:.2f}" for e in (last,) if "contrast" in e["scores"])
+    said = ", ".join(f"{NAMES[name]} {part:+.0%}" for name, part in changes.items()) + contrast
+    worse = changes.get("mouth_l1", 0.0) > MARGIN
+    advice = "lower the learning rate (--hparams), or add footage" if worse else "train longer, or add footage"
+    return False, (
+        f"no evaluation was better than the start; at the last, step {last['step']}, {said} against the start: use the "
+        f"weights you started from; to get better ones {advice}"
+    )
+
+
+def remarks(entries: list[dict], truth: dict[str, float]) -> list[str]:
+    """In which scores that count the last evaluation is worse than the start, if in any."""
+    start, last = entries[0], entries[-1]
+    changes = _changes(start["scores"], last["scores"], truth) if start["step"] == 0 else {}
+    if max(changes.values(), default=0.0) <= MARGIN:
+        return []
+    lost, gained = (
+        ", ".join(f"{NAMES[name]} {part:+.0%}" for name, part in changes.items() if sign * part > MARGIN)
+        for sign in (1, -1)
+    )
+    return [f"step {last['step']}: worse than the start: {lost}" + (f" (better: {gained})" if gained else "")]
 
 
 def compare_scores(start: dict[str, float], best: dict[str, float], truth: dict[str, float]) -> tuple[bool, str]:
     """Whether the best scores beat those of the start, and a sentence: better means that likeness or lip-sync has
     gained more than MARGIN and neither has lost as much. Scores of an expert that does not find the real footage (its
     scores are `truth`) in sync count for nothing."""
-    known = knows_footage(truth)
-    counted = LOWER_IS_BETTER if known else {"mouth_l1": LOWER_IS_BETTER["mouth_l1"]}
-    better, verdict = _verdict(start, best, counted)
-    if known:
+    better, verdict = _verdict(_changes(start, best, truth))
+    if knows_footage(truth):
         return better, verdict
     return better, (
         f"{verdict}; judged by likeness alone: the expert puts the real footage at offset {truth['sync_offset']:+.0f} "
@@ -38,8 +71,13 @@ def knows_footage(truth: dict[str, float]) -> bool:
     return abs(truth.get("sync_offset", 0)) <= 1 and truth.get("sync_evidence", np.inf) >= TRUSTED_EVIDENCE
 
 
-def _verdict(start: dict[str, float], best: dict[str, float], counted: dict[str, str]) -> tuple[bool, str]:
-    change = {name: best[name] / start[name] - 1 for name in counted if name in best and name in start}
+def _changes(start: dict[str, float], scores: dict[str, float], truth: dict[str, float]) -> dict[str, float]:
+    """By how much of the start's the scores that count have changed: more is worse."""
+    counted = LOWER_IS_BETTER if knows_footage(truth) else ["mouth_l1"]
+    return {name: scores[name] / start[name] - 1 for name in counted if name in scores and name in start}
+
+
+def _verdict(change: dict[str, float]) -> tuple[bool, str]:
     gained = [LOWER_IS_BETTER[name] for name, part in change.items() if part < -MARGIN]
     lost = [LOWER_IS_BETTER[name] for name, part in change.items() if part > MARGIN]
     if gained and not lost:

@@ -23,7 +23,7 @@ from metrics.experts import Expert
 from metrics.sync_offset import score_distances
 from preprocessing import survey
 from preprocessing.survey import sharpness
-from preprocessing.verdicts import judge_all
+from preprocessing.verdicts import amount, judge_all
 from utils.devices import Precision
 
 GOOD = {
@@ -46,6 +46,20 @@ def cuts_of(frames) -> list[int]:
     finder = CutFinder()
     assert list(finder.watch(frames)) == list(frames)
     return finder.cuts()
+
+
+@pytest.mark.parametrize(
+    ("minutes", "enough", "said"),
+    [
+        (20 / 60, False, "20 s of 3 minutes, too little for a good finetune of one person: add 2.7 minutes"),
+        (1.5, False, "90 s of 3 minutes; a finetune of one person works, and better with more: add 90 s"),
+        (3.0, True, "3.0 minutes, enough"),
+    ],
+)
+def test_there_is_a_verdict_on_the_amount_of_footage(minutes, enough, said):
+    found, sentence = amount(minutes)
+    assert found is enough
+    assert said in sentence
 
 
 def test_cuts_are_found_and_motion_and_flashes_are_not():

@@ -8,7 +8,7 @@ from hparams import hparams
 from runs import EXPERT, GENERATOR, scalars, where
 from training.options import TrainingOptions
 from training.presets import PRESETS
-from training.trainer import Schedule
+from training.schedule import Schedule
 from utils import weight_files
 
 TINY = "width=0.125,num_workers=0,eval_windows=8,batch_size=1,single_frames=2"

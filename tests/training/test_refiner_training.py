@@ -22,7 +22,7 @@ from metrics.generator_score import choose_clips
 from models import Wav2Lip, face_refiner
 from models.refiner import Refiner
 from runs import EXPERT, scalars, where
-from training import losses, stopping
+from training import losses, schedule
 from training.options import RefinerOptions
 from training.refiner import RefinerTraining
 from training.run_directory import History
@@ -116,9 +116,9 @@ def test_a_short_run_beats_enlarging_and_leaves_a_persons_file(script, preproces
 def test_a_run_that_was_stopped_goes_on_exactly(script, preprocessed, generator, expert, tmp_path):
     whole, parts = (flags(preprocessed, tmp_path / name, generator, expert) for name in ("whole", "parts"))
     values = ["--hparams", f"{VALUES},refiner_eval_interval=100,cosine_lr=False"]
-    assert script(REFINER, *whole, *values, "--max_steps", 4).code == 0
-    assert script(REFINER, *parts, *values, "--max_steps", 2).code == 0
-    assert script(REFINER, *parts, *values, "--max_steps", 4).code == 0
+    assert script(REFINER, *whole, *values, "--max_steps", 4).code in (0, 1)  # 1 where nothing beat enlarging
+    assert script(REFINER, *parts, *values, "--max_steps", 2).code in (0, 1)
+    assert script(REFINER, *parts, *values, "--max_steps", 4).code in (0, 1)
     states = [
         weight_files.read(tmp_path / name / "checkpoint_step000000004.pth")["state_dict"] for name in ("whole", "parts")
     ]
@@ -183,28 +183,41 @@ def test_a_refiner_that_starts_from_another_keeps_its_generators_mel(
     assert (saved["fmin"], saved["refiner_size"]) == (90, 192)
 
 
-def test_minutes_end_a_training_as_steps_do_and_go_on_counting_after_a_stop(monkeypatch):
+def test_minutes_of_learning_end_a_training_as_steps_do_and_go_on_counting_after_a_stop(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(stopping, "monotonic", lambda: now[0])
-    clock = stopping.Clock(1000, 2)
+    monkeypatch.setattr(schedule, "monotonic", lambda: now[0])
+    clock = schedule.Clock(1000, 2)
+    now[0] += 90  # clips are opened, loaders start
     assert clock.progress(0) == 0
-    now[0] += 30
+    with clock.learning():
+        now[0] += 30
     assert clock.progress(10) == 0.25
     assert clock.progress(600) == 0.6
-    with clock.paused():  # an evaluation
+    with clock.evaluating():
         now[0] += 70
     assert clock.progress(10) == 0.25
-    resumed = stopping.Clock(1000, 2, spent=clock.seconds)
-    now[0] += 30
+    resumed = schedule.Clock(1000, 2, spent=clock.seconds)
+    with resumed.learning():
+        now[0] += 30
     assert resumed.progress(10) == 0.5
-    now[0] += 100
+    with resumed.learning():
+        now[0] += 100
     assert resumed.progress(10) == 1
-    assert stopping.Clock(10, None).progress(5) == 0.5
+    assert schedule.Clock(10, None).progress(5) == 0.5
+
+
+def test_evaluations_take_at_most_a_quarter_of_the_time_and_the_last_one_is_always_left(monkeypatch):
+    clock = schedule.Clock(1000, 3, evaluations=[15, 15])
+    assert clock.evaluation_seconds == 60  # beside three minutes of learning
+    assert clock.affords_evaluation()
+    clock.evaluations.append(15)
+    assert not clock.affords_evaluation()
+    assert schedule.Clock(1000, None, evaluations=[900.0] * 9).affords_evaluation()
 
 
 def test_every_process_follows_the_main_ones_clock(monkeypatch):
-    monkeypatch.setattr(stopping.distributed, "broadcast", lambda seconds: 30.0)
-    clock = stopping.Clock(1000, 1, spent=45.0)
+    monkeypatch.setattr(schedule.distributed, "broadcast", lambda seconds: 30.0)
+    clock = schedule.Clock(1000, 1, spent=45.0)
     assert clock.progress(10) == 0.5
 
 

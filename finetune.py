@@ -1,0 +1,137 @@
+"""From a folder of videos of one person to a generator and a refiner of that person, and a dub to compare.
+
+    python finetune.py --videos my_videos
+    python finetune.py --videos my_videos --face talk.mp4 --audio speech.wav    # dub these at the end
+    python finetune.py --videos my_videos --minutes 60 --refiner_minutes 80     # the same command goes on where it was
+
+Preprocessing, finetune, refiner and dub are those of the other scripts; each has a folder in --outdir, and what is
+finished is not done again. Where no evaluation of the finetune is better than its start, the start's weights are kept.
+At the end open index.html in --outdir: source, dub before and dub after beside each other, scores, the command to dub
+with. Exit code 1: some videos could not be used, or nothing was better than the weights it started from.
+"""
+
+import argparse
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dubbing import Options as DubbingOptions
+from preprocessing.options import PreprocessingOptions
+from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
+from utils import cli
+from utils.errors import InputError
+from utils.options import CommonOptions, from_args, option
+
+if TYPE_CHECKING:
+    from training.trainer import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(CommonOptions):
+    """What to learn from, for how long, and what to dub with it."""
+
+    videos: Path = option("folder of videos of one person, flat or nested")
+    outdir: Path = option("where everything goes", Path("finetuned"))
+    face: Path | None = option("video to dub at the end, with --audio; else one that is kept aside", None)
+    audio: Path | None = option("speech to dub it with; else that of another of the videos", None)
+    minutes: float = option("of learning, for the generator", 30.0, unit="minutes", minimum=0.01)
+    refiner_minutes: float = option("of learning, for the refiner", 40.0, unit="minutes", minimum=0.01)
+    seconds: float = option("length of the comparison", 10.0, unit="seconds", minimum=0.1)
+    checkpoint_path: Path | None = option("generator to start from; else the best there is", None)
+    syncnet_checkpoint_path: Path | None = option("lip-sync expert; else the best there is", None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.face is None) != (self.audio is None):
+            raise InputError("--face and --audio: give both, or neither")
+
+
+def main(args: argparse.Namespace) -> int:
+    options = from_args(FinetuneOptions, args)
+    from demo import finetuned
+    from models.face_refiner import PERSON
+    from models.published import default_expert, default_generator
+    from preprocessing import footage
+    from preprocessing.run import preprocess
+    from training.generator import GeneratorTraining
+    from training.refiner import RefinerTraining
+    from training.run_directory import BEST
+    from utils.files import sha256
+    from utils.stages import run_stage
+
+    start = options.checkpoint_path or default_generator()
+    expert = options.syncnet_checkpoint_path or default_expert()
+    given: dict[str, Any] = {
+        "hparams": options.hparams,
+        "device": options.device,
+        "filelists_dir": options.outdir / "filelists",
+    }
+    clips = PreprocessingOptions(data_root=options.videos, preprocessed_root=options.outdir / "preprocessed", **given)
+    given |= {"data_root": clips.preprocessed_root, "checkpoint_dir": options.outdir, "syncnet_checkpoint_path": expert}
+
+    print("== preprocessing", flush=True)
+    skipped = preprocess(clips)
+    found = footage.look_at(clips)
+    made_from: dict[str, Any] = {
+        "clips": found.digest,
+        "expert": sha256(expert),
+        "start": sha256(start),
+        "hparams": options.hparams,
+    }
+
+    finetune = GeneratorOptions(
+        preset="finetune", max_minutes=options.minutes, checkpoint_path=start, reset_optimizer=True, **given
+    )
+    limits = {"minutes": options.minutes}
+    generator = run_stage(options.outdir, "generator", made_from, limits, partial(learn, GeneratorTraining, finetune))
+    weights = generator.folder / BEST if generator.result["better"] else start
+
+    made_from |= {"generator": sha256(weights)}
+    refine = RefinerOptions(generator_path=weights, max_minutes=options.refiner_minutes, **given)
+    limits = {"minutes": options.refiner_minutes}
+    refiner = run_stage(options.outdir, "refiner", made_from, limits, partial(learn, RefinerTraining, refine))
+    person = refiner.folder / PERSON if (refiner.folder / PERSON).exists() else None
+
+    face, speech = options.face or found.face, options.audio or found.speech
+    before = DubbingOptions(checkpoint_path=start, refine="off", preview=options.seconds, device=options.device)
+    after = replace(before, checkpoint_path=weights, refine=str(person or "off"))
+    made_from |= {"refiner": person and sha256(person), "seconds": options.seconds, "files": [str(face), str(speech)]}
+    dubs = {"before": before, "after": after} | ({"whole": replace(after, preview=None)} if options.face else {})
+    compared = run_stage(options.outdir, "dubs", made_from, {}, partial(dub, face, speech, dubs))
+
+    result = finetuned.Result(found, face, weights, person, generator, refiner, compared)
+    page = finetuned.present(options.outdir, result, options.device)
+    print("\n".join(["", *result.in_words(), f"open {page} in a browser; to dub with it:", result.command()]))
+    return 1 if skipped or not result.better else 0
+
+
+def learn(training_class: "type[Training]", options: TrainingOptions, folder: Path) -> dict:
+    """Train in the folder, from where a run there has come to; returns what its summary says."""
+    from training import run_directory, summary
+
+    if run_directory.newest_checkpoint(folder):
+        options = replace(options, checkpoint_path=None, reset_optimizer=False)
+    training = training_class(replace(options, checkpoint_dir=folder))
+    if not training.finished:
+        training.run()
+    return summary.read(folder)
+
+
+def dub(face: Path, speech: Path, dubs: dict[str, DubbingOptions], folder: Path) -> dict:
+    """Dubs by name into the folder."""
+    from dubbing import Dubber
+
+    dubber = None
+    for name, options in dubs.items():
+        dubber = Dubber(options, dubber.networks if dubber else None)
+        dubber.dub(face, speech, folder / f"{name}.mp4")
+    return {}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    return cli.parser_for(__doc__, FinetuneOptions).parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.run(main, parse_args)

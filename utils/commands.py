@@ -1,0 +1,14 @@
+"""Commands that people copy from the terminal or a page."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+
+def command(script: str, **flags: str | Path | float | None) -> str:
+    """`python script --flag value ...`, quoted for this system's shell; a flag whose value is None is left out."""
+    words = ["python", script]
+    for name, value in flags.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
