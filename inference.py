@@ -5,6 +5,8 @@
     python inference.py --checkpoint_path checkpoints/mine/checkpoint_step000003000.pth \\
         --face portrait.png --audio talk.mkv --outfile results/
     python inference.py --jobs jobs.csv --outfile results/    # columns face, audio, and any flag's name
+    torchrun --nproc_per_node 2 inference.py --jobs jobs.csv --outfile results/       # shared among processes
+    python inference.py --outfile talk.mp4 --redo 12.0-15.5 --pads 0 20 0 0           # these seconds of a dub, again
 
 Writes the video and, beside it, <outfile>.json: what was done. However long the video is, it takes the same memory.
 Frames without a face stay unchanged. Exit code 1: some of several jobs failed.
@@ -13,7 +15,10 @@ Frames without a face stay unchanged. Exit code 1: some of several jobs failed.
 import argparse
 import os
 import sys
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import dubbing
 from dubbing.options import Options
@@ -22,6 +27,7 @@ from utils.errors import InputError
 from utils.options import from_args
 
 OUTFILE = Path("results/result_voice.mp4")
+NOT_GIVEN = object()
 
 
 def main(args: argparse.Namespace) -> int:
@@ -30,35 +36,64 @@ def main(args: argparse.Namespace) -> int:
     if args.demo:
         demonstrate(options)
         return 0
+    if args.redo:
+        redo(args)
+        return 0
     if args.jobs:
-        return dub_list(args.jobs, options, args.outfile)
+        return dub_list(args.jobs, options, args.outfile or OUTFILE)
     if not (args.face and args.audio):
         raise InputError("--face and --audio are needed, or --jobs, or --demo")
     from dubbing.jobs import output_path
 
-    outfile = output_path(args.face, args.audio, args.outfile, options)  # checked before any weights are read
+    outfile = output_path(args.face, args.audio, args.outfile or OUTFILE, options)  # checked before weights are read
     say(dubbing.Dubber(options).dub(args.face, args.audio, outfile))
+    if args.outfile is None:
+        print(f"the next dub replaces {outfile}; --outfile gives another name")
     return 0
 
 
 def dub_list(path: Path, options: Options, outfile: Path) -> int:
-    """The dubs of a list: each fails alone; networks are loaded anew only where a job asks for others."""
-    from dubbing.jobs import read_jobs
+    """The dubs of a list: each fails alone; networks are loaded anew only where a job asks for others. Processes that
+    torchrun started share them; the exit code is the first one's."""
+    from tqdm import tqdm
 
-    jobs, failed = read_jobs(path, options, outfile), 0
-    networks = None
-    for number, job in enumerate(jobs, 1):
-        print(f"job {number} of {len(jobs)}: {job.face}", file=sys.stderr, flush=True)
+    from dubbing.jobs import read_jobs
+    from utils import distributed
+
+    console, device = sys.stdout, distributed.init_processes(options.device)
+    jobs = distributed.from_main(lambda: read_jobs(path, options, outfile))
+    share = range(distributed.rank(), len(jobs), distributed.world_size())
+    networks, failed = None, 0
+    for number in share:
+        job = jobs[number]
+        print(f"job {number + 1} of {len(jobs)}: {job.face}", file=sys.stderr, flush=True)
         try:
-            dubber = dubbing.Dubber(job.options, networks)
+            here = device if job.options.device == options.device else job.options.device
+            dubber = dubbing.Dubber(replace(job.options, device=here), networks)
             networks = dubber.networks
-            say(dubber.dub(job.face, job.audio, job.outfile))
+            bar = partial(tqdm, disable=not distributed.is_main())
+            say(dubber.dub(job.face, job.audio, job.outfile, bar), console)
         except (InputError, OSError) as error:
             failed += 1
-            print(f"error: job {number}: {error}", file=sys.stderr)
-    if failed:
+            print(f"error: job {number + 1}: {error}", file=sys.stderr, flush=True)
+    failed = distributed.total(failed)
+    distributed.destroy_processes()
+    if failed and distributed.is_main():
         return 1 if failed < len(jobs) else 2
     return 0
+
+
+def redo(args: argparse.Namespace) -> None:
+    """Make some seconds of an earlier dub again, with the settings that are given now."""
+    from dubbing.redo import Redo
+
+    if args.jobs or args.audio:
+        raise InputError("--redo: takes a dub, as --outfile or --face, and no --audio or --jobs")
+    earlier = args.face or args.outfile or OUTFILE
+    again = Redo.of(earlier, args.outfile or earlier, args.redo, args.given)
+    say(dubbing.Dubber(again.options).dub(again.record.face, again.record.audio, again.outfile, redo=again))
+    print("made again: {:.2f} to {:.2f} s; encoded again: {:.2f} to {:.2f} s; all else is copied".format(
+        *again.seconds, *again.encoded_seconds))  # fmt: skip
 
 
 def demonstrate(options: Options) -> None:
@@ -70,11 +105,11 @@ def demonstrate(options: Options) -> None:
     print(f"open {showcase.present(options.device)} in a browser")
 
 
-def say(record: "dubbing.Record") -> None:
+def say(record: "dubbing.Record", file: TextIO | None = None) -> None:
     unchanged = f", {record.unchanged} left unchanged" if record.unchanged else ""
-    print(f"{record.outfile}: {record.frames} frames{unchanged}")
+    print(f"{record.outfile}: {record.frames} frames{unchanged}", file=file, flush=True)
     if record.findings:
-        print(f"found: {', '.join(record.findings)}")
+        print(f"found: {', '.join(record.findings)}", file=file, flush=True)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -82,11 +117,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--face", type=Path, help="video or picture with the face")
     add("--audio", type=Path, help="any sound or video file with the speech")
-    add("--outfile", "--out-file", "--out_file", type=Path, default=OUTFILE,
+    add("--outfile", "--out-file", "--out_file", type=Path,
         help=f"video to write, or a folder (default: {OUTFILE.as_posix()})")  # fmt: skip
     add("--jobs", type=Path, metavar="LIST", help="CSV or JSON list of dubs, each with face, audio and other flags")
     add("--demo", action="store_true", help="dub two bundled clips, score them and make a page that shows them")
-    return parser.parse_args(argv)
+    add("--redo", metavar="FROM-TO", help="make these seconds of an earlier dub, --outfile, again with other settings")
+    args = parser.parse_args(argv)
+    names = [setting.name for setting in fields(Options)]
+    typed = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(names, NOT_GIVEN)))  # takes no defaults for them
+    args.given = {name: getattr(typed, name) for name in names if getattr(typed, name) is not NOT_GIVEN}
+    return args
 
 
 if __name__ == "__main__":

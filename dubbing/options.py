@@ -1,8 +1,8 @@
 """Settings of a dub; the flags of inference.py, the columns of a list of jobs and docs/cli.md are made from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from face_detection import DETECTORS
 from media.choices import CODECS, DEINTERLACE
@@ -85,7 +85,11 @@ class Options(CommonOptions):
     codec: str = option(f"auto, {', '.join(CODECS)} or an encoder of FFmpeg's such as h264_nvenc", "auto")
     crf: int | None = option("quality on the encoder's scale, less is better; else 18 for H.264", None)
     preset: str | None = option("the encoder's speed; else veryfast for H.264", None)
+    start: float = option("use the video only from here on; the speech starts with it", 0.0, unit="seconds", minimum=0)
+    end: float | None = option("use the video only up to here", None, unit="seconds", minimum=0)
+    final_audio: Path | None = option("the sound of the result, where --audio is only what moves the lips", None)
     preview: float | None = option("only the first seconds", None, unit="seconds", const=PREVIEW, minimum=0.1)
+    overwrite: bool = option("replace an --outfile that is no dub of this program", False)
     no_score: bool = option("do not score how well lips and speech fit", False)
     report: bool = option("add <outfile>.png: source, result and difference at even times", False)
     precision: str = option("number format of the network; auto: bf16 where it is fast", "auto", choices=PRECISIONS)
@@ -96,12 +100,20 @@ class Options(CommonOptions):
         super().__post_init__()
         if not all(0 <= value <= 255 for value in self.background):
             raise InputError(f"--background {','.join(map(str, self.background))}: give numbers from 0 to 255")
+        if self.end is not None and self.end <= self.start:
+            raise InputError(f"--end {self.end:g}: give more than --start, {self.start:g}")
         if self.box == DETECT:
             object.__setattr__(self, "box", None)
         if self.fps != SOURCE_FPS:
             rate = parse_scalar(float, str(self.fps), "--fps")
             if not FPS_RANGE[0] <= rate <= FPS_RANGE[1]:  # nor is NaN
                 raise InputError(f"--fps {self.fps}: give {FPS_RANGE[0]} to {FPS_RANGE[1]}, or {SOURCE_FPS}")
+
+    def given(self) -> dict[str, Any]:
+        """The settings that are not as by default, as JSON holds them; `changed` makes the same options of them."""
+        values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        values = {name: value for name, value in values.items() if value != getattr(Options, name)}
+        return {name: value.as_posix() if isinstance(value, Path) else value for name, value in values.items()}
 
     @property
     def frame_rate(self) -> float | None:
