@@ -6,6 +6,8 @@
     python inference.py --checkpoint_path checkpoints/mine/checkpoint_step000003000.pth \\
         --face portrait.png --audio talk.mkv --outfile results/
     python inference.py --jobs jobs.csv --outfile results/    # columns face, audio, and any flag's name
+    torchrun --nproc_per_node 2 inference.py --jobs jobs.csv --outfile results/       # shared among processes
+    python inference.py --outfile talk.mp4 --redo 12.0-15.5 --pads 0 20 0 0           # these seconds of a dub, again
 
 Writes the video and, beside it, <outfile>.json: what was done. However long the video is, it takes the same memory.
 Frames without a face stay unchanged. Exit code 1: some of several jobs failed.
@@ -16,16 +18,19 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import dubbing
-from dubbing.options import Options, Request
+from dubbing.options import OUTFILE, Options, Request
 from models.missing import with_weights
 from utils import cli
 from utils.errors import InputError
 from utils.files import existing_file
 from utils.options import from_args
+from utils.progress import Progress
 
 USUAL = """\
 Dub a video, or a picture:
@@ -35,6 +40,7 @@ Try settings on five seconds, with pictures of what changes:
 Dub two people who come with the project:
     python inference.py --demo
 All flags: python inference.py --help"""
+NOT_GIVEN = object()
 
 Tell = Callable[["dubbing.Record"], None]  # what to do with the record of a dub
 
@@ -46,42 +52,67 @@ def main(args: argparse.Namespace) -> int:
         return 2
     options = with_weights(options, args.yes)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: idle threads that spin hold up the encoder
-    tell: Tell = say
-    if request.json:
-        tell = lambda record: print(json.dumps(asdict(record), ensure_ascii=False), file=args.stdout, flush=True)  # noqa: E731
+    tell = partial(print_json, file=args.stdout) if request.json else partial(say, file=sys.stdout)
     if request.demo:
         demonstrate(options, tell)
         return 0
+    if request.redo:
+        redo(request, args.given, tell)
+        return 0
     if request.jobs:
-        return dub_list(request.jobs, options, request.outfile, tell)
+        return dub_list(request.jobs, options, request.outfile or OUTFILE, tell)
     if not (request.face and request.audio):
         raise InputError("--face and --audio are needed, or --jobs, or --demo")
     face, audio = existing_file(request.face, "--face"), existing_file(request.audio, "--audio")
     from dubbing.jobs import output_path
 
-    outfile = output_path(face, audio, request.outfile, options)  # checked before any weights are read
+    outfile = output_path(face, audio, request.outfile or OUTFILE, options)  # checked before any weights are read
     tell(dubbing.Dubber(options).dub(face, audio, outfile))
+    if request.outfile is None:
+        print(f"the next dub replaces {outfile}; --outfile gives another name", file=sys.stderr)
     return 0
 
 
 def dub_list(path: Path, options: Options, outfile: Path, tell: Tell) -> int:
-    """The dubs of a list: each fails alone; networks are loaded anew only where a job asks for others."""
+    """The dubs of a list: each fails alone; networks are loaded anew only where a job asks for others. Processes that
+    torchrun started share them; the exit code is the first one's."""
     from dubbing.jobs import read_jobs
+    from utils import distributed
 
-    jobs, failed = read_jobs(path, options, outfile), 0
-    networks = None
-    for number, job in enumerate(jobs, 1):
-        print(f"job {number} of {len(jobs)}: {job.face}", file=sys.stderr, flush=True)
+    device = distributed.init_processes(options.device)
+    jobs = distributed.from_main(lambda: read_jobs(path, options, outfile))
+    share = range(distributed.rank(), len(jobs), distributed.world_size())
+    networks, failed = None, 0
+    for number in share:
+        job = jobs[number]
+        print(f"job {number + 1} of {len(jobs)}: {job.face}", file=sys.stderr, flush=True)
         try:
-            dubber = dubbing.Dubber(job.options, networks)
+            here = device if job.options.device == options.device else job.options.device
+            dubber = dubbing.Dubber(replace(job.options, device=here), networks)
             networks = dubber.networks
-            tell(dubber.dub(job.face, job.audio, job.outfile))
+            bar = partial(Progress, disable=not distributed.is_main())
+            tell(dubber.dub(job.face, job.audio, job.outfile, bar))
         except (InputError, OSError) as error:
             failed += 1
-            print(f"error: job {number}: {error}", file=sys.stderr)
-    if failed:
+            print(f"error: job {number + 1}: {error}", file=sys.stderr, flush=True)
+    failed = distributed.total(failed)
+    distributed.destroy_processes()
+    if failed and distributed.is_main():
         return 1 if failed < len(jobs) else 2
     return 0
+
+
+def redo(request: Request, given: dict, tell: Tell) -> None:
+    """Make some seconds of an earlier dub again, with the settings that are given now."""
+    from dubbing.redo import Redo
+
+    if request.jobs or request.audio:
+        raise InputError("--redo: takes a dub, as --outfile or --face, and no --audio or --jobs")
+    earlier = request.face or request.outfile or OUTFILE
+    again = Redo.of(earlier, request.outfile or earlier, request.redo or "", given)
+    tell(dubbing.Dubber(again.options).dub(again.record.face, again.record.audio, again.outfile, redo=again))
+    print("made again: {:.2f} to {:.2f} s; encoded again: {:.2f} to {:.2f} s; all else is copied".format(
+        *again.seconds, *again.encoded_seconds))  # fmt: skip
 
 
 def demonstrate(options: Options, tell: Tell) -> None:
@@ -93,19 +124,28 @@ def demonstrate(options: Options, tell: Tell) -> None:
     print(f"open {showcase.present(options.device)} in a browser")
 
 
-def say(record: "dubbing.Record") -> None:
+def say(record: "dubbing.Record", file: TextIO) -> None:
+    """What a dub has come to; file: where results are printed, also by a process that is silent otherwise."""
     from metrics.terms import sync_in_words
 
     unchanged = f", {record.unchanged} left unchanged" if record.unchanged else ""
-    print(f"{record.outfile}: {record.frames} frames{unchanged}")
-    if record.sync:
-        print(sync_in_words(record.sync))
-    if record.findings:
-        print(f"found: {', '.join(record.findings)}")
+    lines = [f"{record.outfile}: {record.frames} frames{unchanged}"]
+    lines += [sync_in_words(record.sync)] if record.sync else []
+    lines += [f"found: {', '.join(record.findings)}"] if record.findings else []
+    print("\n".join(lines), file=file, flush=True)
+
+
+def print_json(record: "dubbing.Record", file: TextIO) -> None:
+    print(json.dumps(asdict(record), ensure_ascii=False), file=file, flush=True)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    return cli.parser_for(__doc__, Request, Options).parse_args(argv)
+    parser = cli.parser_for(__doc__, Request, Options)
+    args = parser.parse_args(argv)
+    names = [setting.name for setting in fields(Options)]
+    typed = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(names, NOT_GIVEN)))  # takes no defaults for them
+    args.given = {name: getattr(typed, name) for name in names if getattr(typed, name) is not NOT_GIVEN}
+    return args
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from dubbing.options import Options
 from dubbing.pipeline import BackgroundSink, prefetch
 from dubbing.reading import FrameReader, Masks
 from dubbing.record import Progress, Record, StageTimer, StateLog
+from dubbing.redo import Redo
 from dubbing.references import FrameSampler
 from dubbing.refining import Refine, bank_of_video
 from dubbing.report import DubReport
@@ -30,6 +31,9 @@ from dubbing.stages import Composite, FrameTask, Generate, Stage, composited, ma
 from dubbing.sync_monitor import SyncMonitor
 from face_detection.crop import to_network_size
 from media import codecs, yuv
+from media.clock import END_HELD, Clock
+from media.sound import sound_clock
+from media.splice import FrameReplacement
 from media.writer import VideoWriter
 from utils.errors import warn
 from utils.progress import Progress as Bar
@@ -46,11 +50,20 @@ class Dubber:
         self.options = options
         self.networks = networks if networks and networks.fit(options) else load_networks(options)
 
-    def dub(self, face: str | Path, audio: str | Path, outfile: str | Path, progress: Progress = Bar) -> Record:
+    def dub(
+        self,
+        face: str | Path,
+        audio: str | Path,
+        outfile: str | Path,
+        progress: Progress = Bar,
+        redo: Redo | None = None,
+    ) -> Record:
         """Write the dubbed video, <outfile>.json and what else the options ask for.
 
         face: a video or a picture; audio: any file with sound; outfile: a video, or a folder for it; progress: called
-        like tqdm, for bars of another kind. Raises InputError for what cannot be used; no video is written then.
+        like tqdm, for bars of another kind; an exception that it raises from one frame to the next, such as a user's
+        wish to stop, ends the dub; redo: frames of an earlier dub of the same files that alone are made. Raises
+        InputError for what cannot be used. Whatever is raised, no video is written then.
         """
         options, networks, hp, timer = self.options, self.networks, self.networks.hp, StageTimer()
         face, audio = Path(face), Path(audio)
@@ -58,9 +71,13 @@ class Dubber:
         with timer("speech"):
             speech = load_speech(audio, options.audio_stream, options.silence == "rest", hp, options.level == "keep")
             monitor = SyncMonitor(networks.expert, speech.mel) if networks.expert else None
-        source = Source(face, options.transform, options.static, options.frame_rate)
+        source = Source(face, options.transform, options.static, options.frame_rate, options.start, options.end)
         encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
         pix_fmt, seconds = encoding.pix_fmt, min(speech.seconds, options.preview or speech.seconds)
+        whole = options.keep_length and not options.preview
+        shown_seconds, mixed = source.shown_seconds(seconds, whole), options.final_audio
+        sound = (mixed, None, shown_seconds) if mixed else (audio, options.audio_stream, options.preview)
+        findings = _findings(source, speech, sound_clock(mixed) if mixed else None, shown_seconds)
         faces, refine, occlusion = self._look(source, pix_fmt, seconds, timer, progress)
         masks = Masks(options.paste, hp.img_size, occlusion)
 
@@ -69,9 +86,13 @@ class Dubber:
         stages |= {"match": match} if options.paste == "soft" else {}
         size = refine.refiner.size if refine else None
         reader = FrameReader(source, pix_fmt, seconds, faces, speech, masks, size, hp, options)
-        frames = source.frames_in(seconds, options.keep_length)
-        sound = options.audio_stream, options.preview
-        writer = VideoWriter(outfile, source.rate, audio, source.opened, encoding, *sound)
+        frames = len(redo.frames) if redo else source.frames_in(seconds, whole)
+        track, number, until = sound
+        writer: VideoWriter | FrameReplacement
+        if redo:
+            writer = FrameReplacement(outfile, redo.path, redo.index, redo.frames, source.rate, source.opened, encoding)
+        else:
+            writer = VideoWriter(outfile, source.rate, track, source.opened, encoding, number, until, dubbed=True)
         output = Output(writer, Composite(options.paste), DubReport(frames, source) if options.report else None, timer)
         batch_size = _batch_size(networks, options, source.frame_bytes(pix_fmt))
         queued = batch_size // 2 + 1  # before the stages, and behind them
@@ -84,7 +105,7 @@ class Dubber:
             timer("dub"),
             writer,
             BackgroundSink[FrameTask](output.add, queued) as sink,
-            closing(prefetch(timer.each("read", reader.tasks()), queued)) as waiting,
+            closing(prefetch(timer.each("read", reader.tasks(redo.frames if redo else None)), queued)) as waiting,
             closing(counted(waiting)) as shown,
         ):
             while batch := list(islice(shown, batch_size)):
@@ -112,10 +133,12 @@ class Dubber:
             encoder=encoding.encoder,
             options=encoding.options,
             speech_seconds=round(speech.seconds, 3),
-            findings=_findings(source, speech),
+            findings=findings,
             preview_seconds=options.preview,
+            part=list(source.part) if source.part else None,
+            final_audio=str(mixed) if mixed else None,
             frames=sum(counts.values()),
-            **counts,
+            **counts,  # type: ignore[arg-type]
             occlusion={"covered": occlusion.has_evidence, "turned": faces.landmarks} if occlusion else None,
             occluded=masks.occluded,
             turned=masks.turned,
@@ -125,7 +148,9 @@ class Dubber:
             batch_halved=networks.generator.batches.halved,
             sync=monitor.result() if monitor else None,
             busy=timer.rounded(),
+            settings=options.given(),
         )
+        record = redo.merged(record) if redo else record
         record.write()
         if output.report:
             output.report.write(record)
@@ -158,7 +183,9 @@ class Output:
     report: what --report shows, where it is wanted; states: of the frames so far.
     """
 
-    def __init__(self, writer: VideoWriter, composite: Composite, report: DubReport | None, timer: StageTimer) -> None:
+    def __init__(
+        self, writer: VideoWriter | FrameReplacement, composite: Composite, report: DubReport | None, timer: StageTimer
+    ) -> None:
         self.writer, self.composite, self.report, self.timer = writer, composite, report, timer
         self.states = StateLog()
 
@@ -173,10 +200,14 @@ class Output:
         self.states.add(task.state, time, 1 / float(self.writer.rate))
 
 
-def _findings(source: Source, speech: Speech) -> list[str]:
-    """What was found and changed in both files, in short phrases."""
+def _findings(source: Source, speech: Speech, final: Clock | None, seconds: float) -> list[str]:
+    """What was found and changed in the files, in short phrases. final: of --final_audio; seconds: of the result."""
     found = [*source.opened.findings, *(source.clock.findings if source.clock else [])]
-    return list(dict.fromkeys([*found, *speech.clock.findings, *raised_in_words(speech.raised)]))
+    found += [*speech.clock.findings, *raised_in_words(speech.raised)]
+    longer = (final.sound.end if final and final.sound else seconds) - seconds
+    if abs(longer) > END_HELD:
+        found.append(f"final audio {abs(longer):.1f} s {'longer, cut' if longer > 0 else 'shorter, silence after it'}")
+    return list(dict.fromkeys(found))
 
 
 def _refine(networks: Networks, crops: list[np.ndarray]) -> Refine | None:

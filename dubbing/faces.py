@@ -71,9 +71,10 @@ def find_regions(
     if options.align and detector != "retinaface":
         raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
     landmarks = wanted and detector == "retinaface"
-    path = None
+    path, seconds = None, min(seconds, source.length)
     if not options.no_cache:
         settings = {"landmarks": landmarks, "static": source.still, **vars(source.transform)}
+        settings |= {"start": source.part[0]} if source.part else {}
         path = face_cache.cache_path(source.path, settings | detector_identity(detector))
     known = face_cache.read(path, seconds) if path else None
     cached = known is not None
@@ -154,7 +155,9 @@ def _search(
     cut_finder = CutFinder()
     found = find_faces(prefetch(cut_finder.watch(images()), KEY_STEP), detector, batch_size, sparse=True)
     detections = [unscaled(faces, scale) for faces in found.detections]
-    return CachedFaces(detections, np.array(cut_finder.changes), np.array(times), inf if complete else seconds)
+    return CachedFaces(
+        detections, np.array(cut_finder.changes), np.array(times), min(inf if complete else seconds, source.length)
+    )
 
 
 def _with_end_searched(faces: CachedFaces, source: Source, pix_fmt: str, detector: Detector) -> CachedFaces:

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from dubbing.options import Options
 from media import codecs
+from media.dub_tag import is_dub
 from utils.errors import InputError
 from utils.files import writable_folder
 from utils.options import changed
 from utils.tables import read_table
 
-PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine"}
+PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine", "final_audio"}
 NO_PATHS = ("auto", "off")  # values of --refine
 
 
@@ -60,13 +61,19 @@ def read_jobs(path: Path, options: Options, outfile: Path) -> list[Job]:
 def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:
     """The file to write: outfile itself, or <face>_<audio>.mp4 in it where it is a folder, which is made.
 
-    Raises InputError where it cannot be written, or is the face or the audio itself.
+    Raises InputError where it cannot be written, is one of the files read, or is there and no dub.
     """
     if outfile.is_dir() or not outfile.suffix:
         outfile = outfile / f"{face.stem}_{audio.stem}{codecs.usual_suffix(options.codec)}"
     codecs.choose(options.codec, outfile.suffix, crf=options.crf, preset=options.preset)
     writable_folder(outfile.parent, "--outfile")
-    for flag, given in (("--face", face), ("--audio", audio)):
-        if given.exists() and outfile.exists() and outfile.samefile(given):
+    for flag, given in (("--face", face), ("--audio", audio), ("--final_audio", options.final_audio)):
+        if given and given.exists() and outfile.exists() and outfile.samefile(given):
             raise InputError(f"--outfile {outfile}: is the file given as {flag}; choose another name")
+    if options.final_audio and not options.final_audio.is_file():
+        raise InputError(f"--final_audio {options.final_audio}: no such file")
+    if not options.overwrite and outfile.exists() and outfile.stat().st_size and not is_dub(outfile):
+        raise InputError(
+            f"--outfile {outfile}: is there and no dub of this program; choose another name, or --overwrite"
+        )
     return outfile

@@ -1,8 +1,8 @@
 """Settings of a dub; the flags of inference.py, the columns of a list of jobs and docs/cli.md are made from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from face_detection import DETECTORS
 from media.choices import CODECS, DEINTERLACE
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 STYLES = ("soft", "box")  # of --paste
 EXTENSIONS = ("loop", "pingpong", "hold")  # of --extend
 SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")
+OUTFILE = Path("results/result_voice.mp4")  # the published default
 PREVIEW = 5.0  # seconds, of --preview without a value
 SOURCE_FPS, FPS_RANGE = "source", (1, 1000)  # what --fps takes besides numbers, and which numbers
 DETECT = (-1, -1, -1, -1)  # the published way of giving no --box
@@ -27,12 +28,15 @@ class Request(BaseOptions):
 
     face: Path | None = option("video or picture with the face", None, common=True)
     audio: Path | None = option("any sound or video file with the speech", None, common=True)
-    outfile: Path = option(
-        "video to write, or a folder", Path("results/result_voice.mp4"), common=True,
+    outfile: Path | None = option(
+        f"video to write, or a folder; else {OUTFILE.as_posix()}", None, common=True,
         aliases=("--out-file", "--out_file"),
     )  # fmt: skip
     jobs: Path | None = option(
         "CSV or JSON list of dubs, each with face, audio and other flags by name", None, metavar="LIST", common=True
+    )
+    redo: str | None = option(
+        "make these seconds of an earlier dub, --outfile, again with other settings", None, metavar="FROM-TO"
     )
     demo: bool = option("dub two bundled clips, score them and make a page that shows them", False, common=True)
     json: bool = option("print what was done as JSON, a line per dub, and all else on stderr", False)
@@ -113,9 +117,15 @@ class Options(CommonOptions):
     codec: str = option(f"auto, {', '.join(CODECS)} or an encoder of FFmpeg's such as h264_nvenc", "auto", common=True)
     crf: int | None = option("quality on the encoder's scale, less is better; else 18 for H.264", None)
     preset: str | None = option("the encoder's speed; else veryfast for H.264", None)
+    start: float = option(
+        "use the video only from here on; the speech starts with it", 0.0, unit="seconds", minimum=0, common=True
+    )
+    end: float | None = option("use the video only up to here", None, unit="seconds", minimum=0, common=True)
+    final_audio: Path | None = option("the sound of the result, where --audio is only what moves the lips", None)
     preview: float | None = option(
         "only the first seconds", None, unit="seconds", const=PREVIEW, minimum=0.1, common=True
     )
+    overwrite: bool = option("replace an --outfile that is no dub of this program", False, common=True)
     no_score: bool = option("do not score how well lips and speech fit", False)
     report: bool = option(
         "add <outfile>.html: source and dub in step, the mouth enlarged, the lip-sync by second; and <outfile>.png: "
@@ -129,12 +139,20 @@ class Options(CommonOptions):
         super().__post_init__()
         if not all(0 <= value <= 255 for value in self.background):
             raise InputError(f"--background {','.join(map(str, self.background))}: give numbers from 0 to 255")
+        if self.end is not None and self.end <= self.start:
+            raise InputError(f"--end {self.end:g}: give more than --start, {self.start:g}")
         if self.box == DETECT:
             object.__setattr__(self, "box", None)
         if self.fps != SOURCE_FPS:
             rate = parse_scalar(float, str(self.fps), "--fps")
             if not FPS_RANGE[0] <= rate <= FPS_RANGE[1]:  # nor is NaN
                 raise InputError(f"--fps {self.fps}: give {FPS_RANGE[0]} to {FPS_RANGE[1]}, or {SOURCE_FPS}")
+
+    def given(self) -> dict[str, Any]:
+        """The settings that are not as by default, as JSON holds them; `changed` makes the same options of them."""
+        values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        values = {name: value for name, value in values.items() if value != getattr(Options, name)}
+        return {name: value.as_posix() if isinstance(value, Path) else value for name, value in values.items()}
 
     @property
     def frame_rate(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -61,13 +62,14 @@ class FrameReader:
     hp: HParams
     options: Options
 
-    def tasks(self) -> Generator[FrameTask, None, None]:
-        """All output frames."""
+    def tasks(self, frames: range | None = None) -> Generator[FrameTask, None, None]:
+        """All output frames, or those of these numbers."""
         options, hp, columns = self.options, self.hp, self.speech.mel.shape[1]
         upper_half, last_known = slice(hp.img_size // 2), None
         whole = options.keep_length and not options.preview
         extend = self.source.ending(options.extend, self.speech.seconds)
-        for frame in self.source.play(self.pix_fmt, self.seconds, extend, whole):
+        played = self.source.play(self.pix_fmt, self.seconds, extend, whole)
+        for frame in islice(played, frames.start, frames.stop) if frames else played:
             region, state = self.faces.at(frame.number) if frame.time < self.speech.seconds else (None, UNCHANGED)
             face: FaceTask | None = None
             if region is not None:

@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +26,11 @@ class Record:
     and of these dubbed, interpolated (between two detections) and unchanged (no face, or nothing of it to be dubbed);
     occlusion: with --occlusion, whether covered and turned faces could be told; occluded, turned: frames in which
     something covers the mouth, or it fades to the source as the head is turned to the side; findings: what was found in
-    the files and changed for the dub, in words; ranges: the times of each
-    state in seconds; sync: as evaluate.py gives it (docs/scoring.md), None where nothing could be scored; busy:
-    seconds that each stage worked, which overlap.
+    the files and changed for the dub, in words; ranges: the times of each state in seconds; sync: as evaluate.py gives
+    it (docs/scoring.md), None where nothing could be scored; busy: seconds that each stage worked, which overlap;
+    settings: the options that are not as by default; part: seconds of the video that were used, None for all;
+    final_audio: what is heard in place of `audio`; redone: seconds that were made again since, how, and their score,
+    of which `sync` and `busy` know nothing (dubbing/redo.py).
     """
 
     face: str
@@ -63,6 +65,10 @@ class Record:
     batch_halved: int
     sync: dict[str, Any] | None
     busy: dict[str, float]
+    settings: dict[str, Any]
+    part: list[float] | None = None
+    final_audio: str | None = None
+    redone: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self) -> None:
         """Write <outfile>.json."""

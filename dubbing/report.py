@@ -30,7 +30,7 @@ class DubReport:
     def __init__(self, frames: int, source: Source) -> None:
         self._source = source
         self._wanted = {int((n + 0.5) * frames / COLUMNS) for n in range(COLUMNS)}
-        self._seen = 0
+        self._seen, self._start = 0, source.part[0] if source.part else 0.0
         self._first_times: dict[int, float] = {}  # by number of a frame of the source, when it was first shown
         self._boxes: list[list[float]] = []  # time, time in the source, left, top, width, height in parts of the frame
         self._columns: list[str] = []
@@ -45,7 +45,9 @@ class DubReport:
             rect = task.face.region.rect if task.face else None
             size = self._source.width, self._source.height
             last = self._boxes[-1][2:] if self._boxes else []
-            self._boxes.append([round(time, 3), round(shown, 3), *(_in_parts(rect, *size) if rect else last)])
+            self._boxes.append(
+                [round(time, 3), round(self._start + shown, 3), *(_in_parts(rect, *size) if rect else last)]
+            )
         return wanted and task.face is not None
 
     def add(self, time: float, before: np.ndarray, after: np.ndarray, face: Rect) -> None:
@@ -80,7 +82,7 @@ class DubReport:
         source = self._source
         width, height = source.scaled[::-1] if source.transform.rotate else source.scaled
         boxes = self._boxes if self._boxes and len(self._boxes[-1]) > 2 else []
-        part = _in_parts(source.part, width, height)
+        part = _in_parts(source.cropped, width, height)
         return {"boxes": [box for box in boxes if len(box) > 2], "rotate": source.transform.rotate, "part": part}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, count, islice, takewhile
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +20,10 @@ import av
 import numpy as np
 
 from media import yuv
+from media.clock import END_HELD, LONGEST_STEP
 from media.findings import note
 from media.pictures import Still, open_still
-from media.reader import VideoReader
+from media.reader import EARLIER, VideoReader
 from utils.errors import InputError
 from utils.geometry import Rect
 
@@ -63,14 +64,28 @@ class Source:
     opened: the file; reader, clock: None for a still picture. Times count from the file's zero, where the first frame
     is shown already.
 
-    fps: frames a second of a picture, and of a video with fewer; None: as many as the video has.
+    fps: frames a second of a picture, and of a video with fewer; None: as many as the video has. start, end: seconds of
+    the video between which it is used, as if there were no more of it; part: the same, start being where the frame
+    begins that is shown then, None for the whole video; length: seconds of that part, infinite without an end.
     """
 
-    def __init__(self, path: Path, transform: FrameTransform, static: bool, fps: float | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        transform: FrameTransform,
+        static: bool,
+        fps: float | None,
+        start: float = 0.0,
+        end: float | None = None,
+    ) -> None:
         self.path, self.transform = path, transform
         self.opened: Still | VideoReader = open_still(path) or VideoReader(path, deinterlace=transform.deinterlace)
         self.reader = self.opened if isinstance(self.opened, VideoReader) else None
+        self.part = self._part(start, end) if start or end is not None else None
+        self.length = self.part[1] - self.part[0] if self.part and end is not None else inf
         self.clock = self.reader.clock.filled(fps) if self.reader else None
+        if self.clock and self.part:
+            self.clock = self.clock.within(*self.part)
         is_still = self.reader is None or self.reader.frame_estimate == 1
         self.rate = Fraction(fps or PICTURE_FPS).limit_denominator(1001)
         if self.reader and self.clock and not is_still and not (fps and self.clock.slow):
@@ -82,16 +97,26 @@ class Source:
             width, height = round(width * shrink), round(height * shrink)
             note(self.opened.findings, f"scaled to {width}x{height}")
         self.scaled = width // transform.resize_factor, height // transform.resize_factor
-        self.part = _cropped(transform.crop, *(self.scaled[::-1] if transform.rotate else self.scaled))
-        self.width, self.height = self.part.width, self.part.height
+        self.cropped = _cropped(transform.crop, *(self.scaled[::-1] if transform.rotate else self.scaled))
+        self.width, self.height = self.cropped.width, self.cropped.height
 
-    @property
-    def _step(self) -> float:
-        """Seconds that the last frame of a play is shown."""
+    def _part(self, start: float, end: float | None) -> tuple[float, float]:
+        if self.reader is None or self.reader.clock.picture is None:
+            raise InputError(f"--start, --end: are for videos; {self.path} is a picture")
+        zero, last = self.reader.clock.zero, self.reader.clock.picture.end
+        for flag, given, most in (("--start", start, last - TOLERANCE), ("--end", end or 0.0, last + END_HELD)):
+            if given > most:
+                raise InputError(f"{flag} {given:g}: {self.path} lasts {last:.2f} s; give less")
+        shown = next(self._pictures_from(zero + start))[0] - zero
+        return shown if start - LONGEST_STEP < shown < start else start, min(end or last, last)
+
+    def _step(self, last: float) -> float:
+        """Seconds that the last frame of a play is shown, which begins at `last`."""
         if self.still or self.reader is None or self.clock is None:
             return 1 / float(self.rate)
         step = 1 / float(self.reader.rate)
-        return step if self.clock.step < WRONG_RATE * step else self.clock.step
+        step = step if self.clock.step < WRONG_RATE * step else self.clock.step
+        return step if self.length == inf else max(step, self.length - last)
 
     @property
     def pix_fmt(self) -> str:
@@ -113,10 +138,29 @@ class Source:
             yield TimedFrame(0, 0.0, self._transformed(self.opened.picture, pix_fmt))
             return
         assert self.reader is not None and self.clock is not None
-        for number, (time, picture) in enumerate(self.reader.pictures()):
-            yield TimedFrame(number, time - self.clock.zero, self._transformed(picture, pix_fmt))
+        zero = self.clock.zero
+        pictures = self._pictures_from(zero) if self.part else self.reader.pictures()
+        for number, (stamp, picture) in enumerate(pictures):
+            time = max(0.0, stamp - zero) if self.part else stamp - zero
+            if number and time > self.length - TOLERANCE:
+                return
+            yield TimedFrame(number, time, self._transformed(picture, pix_fmt))
             if self.still:
                 return
+
+    def _pictures_from(self, since: float) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Those of the reader from the one on that is shown at `since`, found by seeking where the file allows it."""
+        assert self.reader is not None
+        found = self.reader.pictures(since)
+        try:
+            first = next(found, None)
+        except av.error.FFmpegError:
+            first = None
+        if first is None or first[0] > max(since, self.reader.start) + EARLIER:
+            yield from self.reader.pictures(since, seek=False)
+            return
+        yield first
+        yield from found
 
     def within(self, pix_fmt: str, seconds: float) -> Iterator[TimedFrame]:
         """What of one play is shown in that time."""
@@ -142,7 +186,7 @@ class Source:
             return
         held = next(frames)
         for frame in chain(frames, [None]):
-            end = frame.time if frame else held.time + self._step
+            end = frame.time if frame else held.time + self._step(held.time)
             times = self.clock.times_shown(held.time, end)
             for time in times[:-1]:
                 yield held._replace(time=time, picture=yuv.copied(held.picture))
@@ -156,21 +200,25 @@ class Source:
 
     def frames_in(self, seconds: float, whole: bool) -> int:
         """About how many frames play() gives, for the progress bar."""
+        return ceil(self.shown_seconds(seconds, whole) * self.rate)
+
+    def shown_seconds(self, seconds: float, whole: bool) -> float:
+        """How long play() goes on."""
         if self.clock and self.clock.picture and whole and not self.still:
-            seconds = max(seconds, self.clock.picture.end)
-        return ceil(seconds * self.rate)
+            return max(seconds, self.clock.picture.end)
+        return seconds
 
     def frames_once(self, seconds: float) -> int:
         """About how many frames of one play are shown within `seconds`, for the progress bar."""
         if self.still or self.reader is None:
             return 1
-        wanted = ceil(seconds * self.reader.rate)
+        wanted = ceil(min(seconds, self.length) * self.reader.rate)
         return min(wanted, self.reader.frame_estimate or wanted)
 
     def _more(self, pix_fmt: str, times: list[float], extend: str) -> Iterator[TimedFrame]:
         """What follows the first play, without end."""
         late = self.clock.picture.start if self.clock and self.clock.picture else 0.0
-        last, step = times[-1], self._step
+        last, step = times[-1], self._step(times[-1])
         if len(times) == 1 or extend == "hold":
             (held,) = self.between(pix_fmt, times, len(times) - 1, len(times))
             for n in count(1):
@@ -219,7 +267,7 @@ class Source:
             note(self.opened.findings, *(["alpha composited"] if flat is not picture else []))
             picture = flat
         picture = yuv.scaled(yuv.to_format(picture, pix_fmt), *self.scaled)
-        return yuv.turned_and_cut(picture, 3 * self.transform.rotate, self.part)
+        return yuv.turned_and_cut(picture, 3 * self.transform.rotate, self.cropped)
 
 
 def _noted(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[TimedFrame]:

@@ -20,7 +20,7 @@ class Codec:
 MP4_LIKE = (".mp4", ".mov", ".m4v", ".mkv")
 CODECS = {
     "h264": Codec("libx264", MP4_LIKE, 18, "veryfast", pix_fmts=("yuv420p", "yuv420p")),  # few players take more bits
-    "hevc": Codec("libx265", MP4_LIKE, 20, "fast", {"x265-params": "log-level=error"}),
+    "hevc": Codec("libx265", MP4_LIKE, 20, "fast", {"x265-params": "log-level=error:open-gop=0"}),
     "av1": Codec("libsvtav1", (".mp4", ".mkv", ".webm"), 25, "8"),
     "vp9": Codec(
         "libvpx-vp9",

@@ -64,6 +64,13 @@ class Clock:
         """The same, with pictures repeated, so that there are `fps` a second where there are less."""
         return replace(self, fps=fps)
 
+    def within(self, start: float, end: float | None) -> "Clock":
+        """That of the part from `start` to `end` (None: to the end), whose times count from its start."""
+        if self.picture is None:
+            return replace(self, zero=self.zero + start)
+        last = self.picture.end if end is None else min(end, self.picture.end)
+        return replace(self, zero=self.zero + start, picture=Span(max(0.0, self.picture.start - start), last - start))
+
     @property
     def slow(self) -> bool:
         """Whether all pictures are shown at the times n/fps."""

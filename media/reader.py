@@ -98,23 +98,30 @@ class VideoReader:
         for time, picture in self.pictures():
             yield Frame(time, self._upright(picture, exact))
 
-    def pictures(self, since: float | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Time stamps and pictures as frames() gives them, in the file's own format, with alpha where it has any; from
-        the one at `since` seconds, without looking for damage, where that is given."""
+    def pictures(self, since: float | None = None, seek: bool = True) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Time stamps and pictures as frames() gives them, in the file's own format, with alpha where it has any.
+
+        since: seconds on the file's clock at which they begin, with the picture that is shown then; seek: do not decode
+        all before, though in some files seeking leads to a later picture, or raises FFmpegError.
+        """
         with open_media(self.path) as container:
             stream = _video_stream(container, self.path)
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
-            if since is not None:
+            if since is not None and seek:
                 container.seek(int((since - EARLIER) * av.time_base))
             packets = PacketLog()
-            previous = None
+            previous, shown = None, None  # shown: the latest picture before `since`
             for picture in filters.prepared(
                 map(yuv.described, decode(container, stream, packets)), self.deinterlace, self.findings
             ):
                 step = 1 / float(self.rate)
                 time = picture.time if picture.time is not None else self.start if previous is None else previous + step
-                if since is not None and time < since - EARLIER:
+                if since is not None and time <= since + EARLIER:
+                    shown = time, picture
                     continue
+                if shown:
+                    yield shown
+                    previous, shown = shown[0], None
                 if previous is not None and time <= previous:
                     time = previous + step / 10
                 if previous is not None and time - previous > TIME_JUMP:
@@ -124,6 +131,8 @@ class VideoReader:
                 self.damaged_packets = packets.damaged
                 yield time, picture
                 previous = time
+            if shown:
+                yield shown
             self.damaged_packets = packets.damaged
             declared = (container.start_time or 0) / av.time_base + (self.duration or 0)
             if container.format.name in DECLARES_LENGTH and packets.end < declared - EARLY_END:

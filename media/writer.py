@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 
-from media import codecs, yuv
+from media import codecs, dub_tag, yuv
 from media.findings import note
 from media.pictures import Still
 from media.reader import VideoReader, silence_ffmpeg
@@ -20,6 +20,7 @@ from utils.files import atomic_write
 
 TIME_BASE = Fraction(1, 90_000)  # holds 24, 25, 30, 50, 60 fps exactly and any phone's time stamps closely
 
+KEY_SECONDS = 5  # from key frame to key frame at most; fewer cost less, more make a part easier to replace (splice.py)
 OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}  # not of what it shows
 
 
@@ -28,8 +29,8 @@ class VideoWriter:
 
     rate: frames a second, a hint for the encoder; sound: any media file whose sound goes in, from time 0, its track
     sound_stream (None: the best one) up to sound_seconds (None: whole); like: a source whose pixel shape, levels of
-    light and metadata the result shall have; encoding: by default H.264. Odd widths and heights grow by one pixel,
-    since 4:2:0 has even ones only.
+    light and metadata the result shall have; encoding: by default H.264; dubbed: tag it as a dub. Odd widths and
+    heights grow by one pixel, since 4:2:0 has even ones only.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class VideoWriter:
         encoding: codecs.Encoding | None = None,
         sound_stream: int | None = None,
         sound_seconds: float | None = None,
+        dubbed: bool = False,
     ) -> None:
         self.encoding = encoding or codecs.choose("auto", path.suffix)
-        self.path, self.rate, self.like = path, rate, like
+        self.path, self.rate, self.like, self.dubbed = path, rate, like, dubbed
         self._sound, self._sound_settings = sound, (path.suffix.lower(), sound_stream, sound_seconds)
         self._resources = ExitStack()
         self._container: Any = None
@@ -55,11 +57,11 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         silence_ffmpeg()
         os.environ.setdefault("SVT_LOG", "1")  # errors only; that encoder asks nobody else
-        flags = {"movflags": "+faststart"} if self.path.suffix.lower() in (".mp4", ".mov", ".m4v") else {}
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
             try:
-                self._container = stack.enter_context(av.open(str(temporary.absolute()), "w", options=flags))
+                to = av.open(str(temporary.absolute()), "w", options=container_flags(self.path))
+                self._container = stack.enter_context(to)
             except (av.error.FFmpegError, OSError) as error:
                 raise InputError(
                     f"{self.path}: cannot be written ({error.strerror}); give another --outfile"
@@ -109,12 +111,15 @@ class VideoWriter:
         context.time_base = TIME_BASE
         context.color_range, context.colorspace = picture.color_range, picture.colorspace
         context.color_primaries, context.color_trc = picture.color_primaries, picture.color_trc
+        most = max(1, round(KEY_SECONDS * self.rate))
+        context.gop_size = most if context.gop_size < 0 else min(most, context.gop_size)
         if self.encoding.tag:
             context.codec_tag = self.encoding.tag
         if self.like is not None:
             context.sample_aspect_ratio = self.like.pixel_aspect
-            metadata = {key: value for key, value in self.like.metadata.items() if key not in OF_THE_FILE}
-            self._container.metadata.update(metadata)
+        known = self.like.metadata if self.like else {}
+        metadata = {key: value for key, value in known.items() if key not in OF_THE_FILE}
+        self._container.metadata.update(dub_tag.with_tag(metadata) if self.dubbed else metadata)
         try:
             context.open()
         except (av.error.FFmpegError, ValueError) as error:
@@ -135,3 +140,8 @@ class VideoWriter:
             if packet.pts is not None:
                 self._sound_time = float(packet.pts * packet.time_base)
             self._container.mux(packet)
+
+
+def container_flags(path: Path) -> dict[str, str]:
+    """Options of FFmpeg for a file of this suffix: what a player needs first comes first."""
+    return {"movflags": "+faststart"} if path.suffix.lower() in (".mp4", ".mov", ".m4v") else {}

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import audio
 from data.clip import Clip
@@ -21,6 +20,7 @@ from metrics.likeness import mouth_likeness
 from metrics.sync_offset import SyncScore, score_distances
 from models.batched_generator import generate_faces
 from utils.devices import Precision
+from utils.progress import Progress
 
 CLIPS = 8  # scored in training, evenly spaced over those kept aside
 FRAMES = 75  # of each clip
@@ -84,7 +84,7 @@ def generator_scores(dubber: ClipDubber, expert: Expert, clips: list[Clip]) -> t
     """The scores of mean_likeness, sync_distance, sync_confidence and sync_offset over the clips, and the first clip's
     dub. Sync scores are left out where clips are too short."""
     redrawn, dubs = [], []
-    for clip, speech in tqdm(speech_pairs(clips), "evaluation: clips", unit="clip", leave=False):
+    for clip, speech in Progress(speech_pairs(clips), "evaluation: clips", unit="clip", leave=False):
         redrawn.append(dubber.redraw(clip))
         dubs.append(dubber.dub(clip, speech))
     scores = mean_likeness(redrawn)

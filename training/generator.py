@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 import audio
 from data.clip import Clip
@@ -26,6 +25,7 @@ from training.schedule import Schedule, seconds_of
 from training.trainer import Training
 from utils.commands import command
 from utils.devices import Precision
+from utils.progress import Progress
 
 SAMPLES = 8  # windows in the sample grid
 SAMPLE_ROWS = ("input", "reference", "generated", "true")
@@ -109,7 +109,7 @@ class GeneratorTraining(Training):
         self, step: int, batches: list[dict[str, torch.Tensor]], tensorboard: SummaryWriter
     ) -> dict[str, float]:
         """L1 and sync loss over the evaluation windows, generator_scores over the clips; shows samples."""
-        likeness, frames = self._evaluate_windows(tqdm(batches, "evaluation: windows", unit="batch", leave=False))
+        likeness, frames = self._evaluate_windows(Progress(batches, "evaluation: windows", unit="batch", leave=False))
         self._show_frames(step, tensorboard, *frames)
         scores, dub = self._score_clips(self.scored_clips)
         self._show_dub(step, tensorboard, dub)

@@ -161,7 +161,7 @@ class RefinerTraining(Training):
         another's speech, refined, and as sync_generated the distance before that."""
         each, refined_dubs = [], []
         pairs = list(zip(self.redrawn, self.dubbed, strict=True))
-        for redrawn, dubbed in tqdm(pairs, "evaluation", unit="clip", leave=False):
+        for redrawn, dubbed in Progress(pairs, "evaluation", unit="clip", leave=False):
             true = self._true_faces(redrawn)
             refined, of_dub = (self._refined(dub, true) for dub in (redrawn, dubbed))
             each.append({"mouth_l1": mouth_likeness(refined, true)["mouth_l1"], **detail_scores(refined, true)})

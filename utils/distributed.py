@@ -5,16 +5,24 @@ In a single process all of it is trivial, so that scripts read the same either w
 
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from utils.errors import InputError
+
+Result = TypeVar("Result")
+
 TIMEOUT = timedelta(days=7)  # others may be busy for long: evaluation, or videos of several hours
+
+POLL = 0.1  # seconds
+BAD_INPUT = 2  # exit code
 
 
 def init_processes(device: str) -> str:
@@ -70,6 +78,35 @@ def broadcast(value: Any) -> Any:
     values = [value]
     dist.broadcast_object_list(values)
     return values[0]
+
+
+def from_main(work: Callable[[], Result]) -> Result:
+    """What the main process makes of it, on every process. Where it raises InputError the others leave quietly, with
+    the code of bad input."""
+    result: Result | None = None
+    try:
+        if is_main():
+            result = work()
+    finally:  # the others are told in any case
+        result = broadcast(result)
+    if result is None:
+        sys.exit(BAD_INPUT)
+    return result
+
+
+def total(number: int) -> int:
+    """The sum over all processes. The wait for the slower ones can be interrupted, and ends when one has died."""
+    if world_size() == 1:
+        return number
+    numbers = torch.tensor([number])
+    try:
+        sent = dist.all_reduce(numbers, async_op=True)
+        while not sent.is_completed():
+            time.sleep(POLL)
+        sent.wait()
+    except RuntimeError as error:
+        raise InputError(f"another process of this run ended too early ({str(error).splitlines()[0]})") from error
+    return int(numbers.item())
 
 
 def all_gather(items: list) -> list:

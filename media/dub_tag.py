@@ -1,0 +1,31 @@
+"""The tag in the metadata of a dubbed video, by which it is recognised as one."""
+
+from pathlib import Path
+from typing import Any
+
+from media.reader import open_media
+from utils.errors import InputError
+
+KEY = "comment"  # which MP4, MOV, Matroska and WebM all keep
+TAG = "dubbed: the lips were generated to fit the speech"
+
+
+def with_tag(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata with the tag, behind the comment that is there."""
+    if is_tagged(metadata):
+        return metadata
+    name = next((name for name in metadata if name.lower() == KEY), KEY)
+    return metadata | {name: "; ".join(text for text in (metadata.get(name), TAG) if text)}
+
+
+def is_tagged(metadata: dict[str, Any]) -> bool:
+    return any(TAG in str(text) for name, text in metadata.items() if name.lower() == KEY)
+
+
+def is_dub(path: Path) -> bool:
+    """Whether the file is a video that carries the tag."""
+    try:
+        with open_media(path) as container:
+            return is_tagged(container.metadata)
+    except InputError:
+        return False
