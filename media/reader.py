@@ -97,14 +97,17 @@ class VideoReader:
         for time, picture in self.pictures():
             yield Frame(time, self._upright(picture, exact))
 
-    def pictures(self, since: float | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
+    def pictures(
+        self, since: float | None = None, entry: float | None = None
+    ) -> Iterator[tuple[float, av.VideoFrame]]:
         """Time stamps and pictures as frames() gives them, in the file's own format, with alpha where it has any; from
-        the one at `since` seconds, without looking for damage, where that is given."""
+        the one at `since` seconds, without looking for damage, where that is given. entry: begin with the last key
+        frame before this time, if it is not before `since`, which saves decoding what lies between."""
         with open_media(self.path) as container:
             stream = _video_stream(container, self.path)
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
             if since is not None:
-                container.seek(int((since - EARLIER) * av.time_base))
+                container.seek(int(((since if entry is None else entry) - EARLIER) * av.time_base))
             packets = PacketLog()
             previous = None
             for picture in filters.prepared(
