@@ -8,7 +8,9 @@ is longer than the video.
 What is missing by less than half a second is held, whatever is asked.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, count, islice, takewhile
@@ -29,6 +31,7 @@ from utils.geometry import Rect
 
 BACKWARD_FRAMES = 24  # held at once while a video is played backwards
 TOLERANCE = 1e-6  # seconds
+FEW_FRAMES = 600  # are decoded one after the other as fast as a dozen of them are sought
 PICTURE_FPS = 25.0
 WRONG_RATE = 1.5  # frames that come so much more slowly than the file says show that it is wrong
 
@@ -259,6 +262,36 @@ class Source:
                 found.append(TimedFrame(number, time - zero, yuv.copied(self._transformed(picture, pix_fmt))))
         except av.error.FFmpegError:
             return []
+        return found
+
+    def glimpses(self, pix_fmt: str, times: Sequence[float], slack: float = 0.0) -> list[TimedFrame]:
+        """The frames shown at these ascending times, numbered from 0; late in a long video they are sought, and may be
+        others up to `slack` seconds earlier where these take less decoding. Times behind the end give none."""
+        if self.still or self.reader is None or self.clock is None:
+            return list(self.once(pix_fmt)) if times else []
+        if not times or times[-1] * self.reader.rate < FEW_FRAMES:
+            return self._passing(pix_fmt, times)
+        frames = []
+        try:
+            for time in times:
+                since, entry = (max(0.0, at) + self.clock.zero for at in (time - slack, time))
+                with closing(self.reader.pictures(since, entry=entry)) as found:
+                    for stamp, picture in islice(found, 1):
+                        frames.append((stamp - self.clock.zero, yuv.copied(self._transformed(picture, pix_fmt))))
+        except av.error.FFmpegError:  # a file in which one cannot seek
+            return self._passing(pix_fmt, times)
+        return [TimedFrame(number, max(0.0, time), picture) for number, (time, picture) in enumerate(frames)]
+
+    def _passing(self, pix_fmt: str, times: Sequence[float]) -> list[TimedFrame]:
+        """As glimpses, from decoding the video up to the last of these times."""
+        wanted, found, half = deque(times), list[TimedFrame](), 0.5 / float(self.rate)
+        for frame in self.once(pix_fmt):
+            if not wanted:
+                break
+            if frame.time >= wanted[0] - half:
+                while wanted and frame.time >= wanted[0] - half:
+                    wanted.popleft()
+                found.append(frame._replace(number=len(found), picture=yuv.copied(frame.picture)))
         return found
 
     def _transformed(self, picture: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:

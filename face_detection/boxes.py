@@ -75,17 +75,27 @@ def best_boxes(
     keep: float,
     points: torch.Tensor | None = None,
 ) -> np.ndarray:
-    """Regressed offsets [N, 4], anchors [N, 4], scores [N] and, if any, landmarks [N, 2·P] of one image -> detections
-    float32 [M, 5 + 2·P], best first.
+    """Regressed offsets [N, 4], anchors [N, 4], scores [N] and, if any, regressed landmarks [N, 2·P] of one image ->
+    detections float32 [M, 5 + 2·P], best first.
 
     Candidates score above `candidate`; NMS drops those that overlap a better one by more than `overlap` (IoU); what
     then scores above `keep` stays.
     """
     chosen = scores > candidate
-    boxes, scores = decode(offsets[chosen], anchors[chosen]), scores[chosen]
-    points = boxes[:, :0] if points is None else points[chosen]
-    from torchvision.ops import nms  # takes a second and 160 MB, for which dubs that know the face have no use
+    anchors, scores = anchors[chosen], scores[chosen]
+    boxes = decode(offsets[chosen], anchors)
+    points = boxes[:, :0] if points is None else decode_points(points[chosen], anchors)
+    found = torch.cat((boxes, scores[:, None], points), dim=1).cpu().numpy()
+    best = _suppress(found, overlap)
+    return best[best[:, 4] > keep]
 
-    order = nms(boxes, scores, overlap)
-    order = order[scores[order] > keep]
-    return torch.cat((boxes[order], scores[order, None], points[order]), dim=1).cpu().numpy()
+
+def _suppress(found: np.ndarray, overlap: float) -> np.ndarray:
+    """Non-maximum suppression: detections [N, 5 or more], best first, without those that overlap a better one by more
+    than `overlap`. torchvision's does the same, but takes a second and 160 MB to import."""
+    found = found[np.argsort(-found[:, 4], kind="stable")]
+    shared, left, kept = overlaps(found, found), np.arange(len(found)), []
+    while len(left):
+        kept.append(left[0])
+        left = left[1:][~(shared[left[0], left[1:]] > overlap)]
+    return found[kept]

@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from retinaface.weights import WEIGHTS
 
-from face_detection.boxes import LONGEST_SIDE, MEAN_BGR, best_boxes, decode_points, grid_anchors, shrink, unscaled
+from face_detection.boxes import LONGEST_SIDE, MEAN_BGR, best_boxes, grid_anchors, shrink, unscaled
 
 STRIDE_SIZES = {8: (16, 32), 16: (64, 128), 32: (256, 512)}  # anchor sizes at each stride, in pixels
 CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE = 0.1, 0.4, 0.6
@@ -40,10 +40,9 @@ class RetinaFace:
         small, scale = shrink(frame, LONGEST_SIDE)
         blob = cv2.dnn.blobFromImage(small, mean=MEAN_BGR)
         offsets, scores, points = self.session.run(None, {"input": blob})  # [1, N, 4], [1, N, 2], [1, N, 10]
-        anchors, points = _anchors(*small.shape[:2]), torch.from_numpy(points[0])
         boxes = best_boxes(
-            torch.from_numpy(offsets[0]), anchors, torch.from_numpy(scores[0, :, 1]),
-            CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE, decode_points(points, anchors) if self.landmarks else None,
+            torch.from_numpy(offsets[0]), _anchors(*small.shape[:2]), torch.from_numpy(scores[0, :, 1]),
+            CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE, torch.from_numpy(points[0]) if self.landmarks else None,
         )  # fmt: skip
         return unscaled(boxes, scale)
 

@@ -35,6 +35,15 @@ class Track:
         return self.segment != NO_FACE
 
 
+class NobodyThere(InputError):
+    """--face_at or --face_index names nobody. frame: the first that shows the most faces; faces: these, float32 [N, 5
+    or more], from the left."""
+
+    def __init__(self, text: str, frame: int, faces: np.ndarray) -> None:
+        super().__init__(text)
+        self.frame, self.faces = frame, faces
+
+
 class Tracklet(NamedTuple):
     """One face over time. frames: int64 [n], ascending; faces: float32 [n, 5 or more]."""
 
@@ -70,7 +79,7 @@ def follow_face(
     where every face begins anew. Faces are linked over time by overlap. In every shot the person is the face with the
     largest area over its whole appearance; a face before or after it, never beside it, is the person again. at: a point
     x, y on the person to follow; index: the person's place from the left, from 0, in the first frame that shows the
-    most faces. A person chosen so is looked for in other shots only where he or she was last seen. Raises InputError
+    most faces. A person chosen so is looked for in other shots only where he or she was last seen. Raises NobodyThere
     when nobody is at that point, or there are fewer people.
     """
     T = len(detections)
@@ -87,6 +96,13 @@ def follow_face(
         segment[span] = number
         interpolated[span] = ~np.isin(span, frames)
     return Track(boxes, segment, interpolated)
+
+
+def most_at_once(detections: list[np.ndarray]) -> tuple[int, np.ndarray]:
+    """The first frame that shows the most faces, and these from the left: float32 [N, 5 or more]. Their order gives
+    them the numbers by which people are chosen."""
+    frame = int(np.argmax([len(found) for found in detections]))
+    return frame, detections[frame][np.argsort(detections[frame][:, 0])]
 
 
 def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[list[int], list[np.ndarray]]]:
@@ -113,13 +129,11 @@ def _chosen(
     tracklets: list[Tracklet], detections: list[np.ndarray], at: tuple[float, float] | None, index: int | None
 ) -> Tracklet | None:
     """The tracklet that was asked for; None where none was."""
+    frame, people = most_at_once(detections)
     if index is not None:
-        frame = int(np.argmax([len(found) for found in detections]))
-        people = detections[frame]
         if index >= len(people):
-            raise InputError(f"--face_index {index}: at most {len(people)} faces are seen at once; 0 is the leftmost")
-        x1, y1, x2, y2 = people[np.argsort(people[:, 0])[index], :4]
-        at = (x1 + x2) / 2, (y1 + y2) / 2
+            raise NobodyThere(f"--face_index {index}: at most {len(people)} faces are seen at once", frame, people)
+        at = tuple(_centres(people)[index])
         here = [tracklet for tracklet in tracklets if frame in tracklet.frames]
         return min(here, key=lambda t: np.hypot(*(_centres(t.faces)[t.frames == frame][0] - at)))
     if at is None:
@@ -130,7 +144,7 @@ def _chosen(
         if inside.any():
             hits.append((tracklet.frames[inside.argmax()], tracklet))
     if not hits:
-        raise InputError(f"--face_at {at[0]:g},{at[1]:g}: no face is ever there; see where faces are with a player")
+        raise NobodyThere(f"--face_at {at[0]:g},{at[1]:g}: no face is ever there", frame, people)
     return min(hits, key=lambda hit: hit[0])[1]
 
 

@@ -5,7 +5,7 @@ for frame in reader.frames():            # decoded one by one, as often as asked
     frame.time, frame.image              # seconds on the file's clock, BGR uint8 [H, W, 3] upright
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -98,17 +98,20 @@ class VideoReader:
         for time, picture in self.pictures():
             yield Frame(time, self._upright(picture, exact))
 
-    def pictures(self, since: float | None = None, seek: bool = True) -> Iterator[tuple[float, av.VideoFrame]]:
+    def pictures(
+        self, since: float | None = None, seek: bool = True, entry: float | None = None
+    ) -> Generator[tuple[float, av.VideoFrame], None, None]:
         """Time stamps and pictures as frames() gives them, in the file's own format, with alpha where it has any.
 
         since: seconds on the file's clock at which they begin, with the picture that is shown then; seek: do not decode
-        all before, though in some files seeking leads to a later picture, or raises FFmpegError.
+        all before, though in some files seeking leads to a later picture, or raises FFmpegError; entry: begin with the
+        last key frame before this time, if it is not before `since`, which saves decoding what lies between.
         """
         with open_media(self.path) as container:
             stream = _video_stream(container, self.path)
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
             if since is not None and seek:
-                container.seek(int((since - EARLIER) * av.time_base))
+                container.seek(int(((since if entry is None else entry) - EARLIER) * av.time_base))
             packets = PacketLog()
             previous, shown = None, None  # shown: the latest picture before `since`
             for picture in filters.prepared(

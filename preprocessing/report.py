@@ -8,9 +8,9 @@ import soundfile
 
 from hparams import hparams
 from media.reader import read_image
+from metrics.footage import BLURRED, LITTLE_FACE, LITTLE_SPEECH, SMALL_FACE
 from metrics.sync_offset import TRUSTED_EVIDENCE
 from metrics.terms import NOT_MEASURABLE
-from preprocessing.verdicts import BLURRED, LITTLE_FACE, LITTLE_SPEECH, SMALL_FACE
 from reports import page, plots
 from utils.files import write_json
 

@@ -6,9 +6,6 @@ clip.json of every clip is brought up to date; training reads the sound's offset
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 import audio
 from data import filelists
 from data.clip import Clip, read_record
@@ -16,6 +13,7 @@ from data.dataset import GeneratorWindows
 from hparams import HParams
 from media.reader import read_image
 from metrics.experts import Expert
+from metrics.footage import sharpness
 from metrics.sync_offset import score_distances
 from models.published import PUBLISHED_EXPERT
 from preprocessing import report
@@ -126,12 +124,6 @@ def measure(record: dict, folder: Path, expert: Expert | None, hp: HParams) -> d
         "findings": record.get("findings", audio.raised_in_words(raised)),
     }
     return record | measured | (_offset(clip, expert, hp) if expert else {})
-
-
-def sharpness(faces: np.ndarray) -> float:
-    """Variance of the Laplacian of grey levels (0..255), mean over faces: uint8 BGR [N, S, S, 3]."""
-    greys = [cv2.cvtColor(face, cv2.COLOR_BGR2GRAY) for face in faces]
-    return float(np.mean([cv2.Laplacian(grey, cv2.CV_32F).var() for grey in greys]))
 
 
 def _offset(clip: Clip, expert: Expert, hp: HParams) -> dict:

@@ -2,18 +2,19 @@
 
 from data.dataset import GeneratorWindows
 from hparams import HParams
+from metrics import footage
+from metrics.footage import LITTLE_SPEECH, SHORT_SHOT
 from metrics.sync_offset import TRUSTED_EVIDENCE
 
-LITTLE_FACE = 0.9  # share of the frames with a face
-SMALL_FACE = 64  # pixels of face height
-BLURRED = 40.0  # variance of the Laplacian; sharp footage has 100 to 300, the same blurred by 1.5 pixels some 17
-LITTLE_SPEECH = 0.3  # share of the time
 SOUND_SHORT = 0.5  # seconds of picture without sound
-SHORT_SHOT = 2.0  # seconds
-SEVERAL_PEOPLE = 0.2  # share of the frames
-
+ADVICE = {
+    "face_share": "the rest is left out; show the face more",
+    "several_people": "the largest is used; crop to one",
+    "face_height": "film closer",
+    "sharpness": "use sharper footage",
+    "speech_share": "cut the silence out",
+}
 GOOD_AMOUNT, LEAST_AMOUNT = 3.0, 1.0  # usable minutes of one person for a finetune with its refiner
-
 FAR = 2  # frames of offset from which on it is corrected: less is within what a single clip resolves
 
 
@@ -80,24 +81,16 @@ def _too_short(record: dict, hp: HParams) -> str | None:
 def _remarks(record: dict, hp: HParams) -> list[str]:
     """In the order of what matters most. Facts that a record does not have, since its folder is not of this
     preprocessing, are left out."""
-    share = record["faces"] / record["frames"]
     silent_end = record["seconds"] - record.get("sound_seconds", record["seconds"])
-    cuts, people = len(record.get("cuts", [])), record.get("several_people", 0.0)
+    cuts = len(record.get("cuts", []))
+    short = "; use longer shots" if record["seconds"] / (cuts + 1) < SHORT_SHOT else ""
+    measured = ("several_people", "face_height", "sharpness", "speech_share")
+    facts = {name: record[name] for name in measured if name in record}
+    facts |= {"face_share": record["faces"] / record["frames"], "cuts": cuts}
     cases = [
-        (share < LITTLE_FACE, f"face in {share:.0%} of the frames: the rest is left out; show the face more"),
-        (people > SEVERAL_PEOPLE, f"several people in {people:.0%} of the frames: the largest is used; crop to one"),
-        (cuts, _cuts_in_words(cuts, record["seconds"])),
-        (record["face_height"] < SMALL_FACE, f"small face ({record['face_height']} px high): film closer"),
-        (record.get("sharpness", BLURRED) < BLURRED, "blurred face: use sharper footage"),
-        (record.get("speech_share", 1.0) < LITTLE_SPEECH,
-         f"speech in {record.get('speech_share', 1.0):.0%} of the time: cut the silence out"),
         (silent_end > SOUND_SHORT, f"sound ends {silent_end:.1f} s early: check the file"),
         (record.get("damaged_packets"), f"{record.get('damaged_packets')} damaged packets skipped: copy it again"),
         (record.get("fps_in", hp.fps) != hp.fps, f"{record.get('fps_in')} fps, re-timed to {hp.fps}"),
-    ]  # fmt: skip
-    return [remark for applies, remark in cases if applies]
-
-
-def _cuts_in_words(cuts: int, seconds: float) -> str:
-    advice = "; use longer shots" if seconds / (cuts + 1) < SHORT_SHOT else ""
-    return f"{cuts} hard {'cut' if cuts == 1 else 'cuts'}: no window spans one{advice}"
+    ]
+    said = footage.remarks(facts, ADVICE | {"cuts": f"no window spans one{short}"})
+    return said + [remark for applies, remark in cases if applies]

@@ -20,9 +20,9 @@ from face_detection.track import follow_face
 from hparams import hparams
 from media.shots import CutFinder
 from metrics.experts import Expert
+from metrics.footage import sharpness
 from metrics.sync_offset import score_distances
 from preprocessing import survey
-from preprocessing.survey import sharpness
 from preprocessing.verdicts import amount, judge_all
 from utils.devices import Precision
 
