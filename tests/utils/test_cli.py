@@ -77,6 +77,7 @@ def test_a_missing_package_is_one_line_that_gives_the_name_to_install(script):
         "preprocess": ["--data_root", "x", "--preprocessed_root", "x"],
         "evaluate": ["--video", "x.mp4"],
         "weights": ["export", "x.pth", "x.safetensors"],
+        "finetune": ["--videos", "x"],
         "wav2lip_train": ["--data_root", "x", "--checkpoint_dir", "x", "--syncnet_checkpoint_path", "LICENSE"],
     }.get(script, ["--data_root", "x", "--checkpoint_dir", "x"])
     packages = ["cv2", "torch", "av", "numpy", "librosa", "tqdm", "onnxruntime", "safetensors"]
