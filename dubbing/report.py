@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from dubbing.record import Record
-from dubbing.source import Source
+from dubbing.source import TOLERANCE, Source
 from dubbing.stages import FrameTask
 from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
 from reports import page
@@ -41,7 +41,7 @@ class DubReport:
         time, wanted = task.frame.time, self._seen in self._wanted
         self._seen += 1
         shown = self._first_times.setdefault(task.frame.number, time)
-        if not self._boxes or time >= self._boxes[-1][0] + BOX_STEP:
+        if not self._boxes or time >= self._boxes[-1][0] + BOX_STEP - TOLERANCE:
             rect = task.face.region.rect if task.face else None
             size = self._source.width, self._source.height
             last = self._boxes[-1][2:] if self._boxes else []

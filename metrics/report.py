@@ -60,19 +60,25 @@ def video_text(results: list[dict]) -> str:
 
 def video_parts(results: list[dict]) -> list[page.Part]:
     """The table, and for every video plots of distance over shift and of confidence by second."""
-    rows = video_rows(results)
+    rows, scorers = video_rows(results), list(dict.fromkeys(s["scorer"] for result in results for s in result["sync"]))
+    if len(scorers) == 1:
+        rows = [(row[0], *row[2:]) for row in rows]
     names = [name for i, name in enumerate(rows[0]) if name in MEANINGS and any(str(row[i]) for row in rows[1:])]
     meanings = {str(name): MEANINGS[str(name)] for name in names} | {NOT_MEASURABLE: WHY_NOT}
-    parts: list[page.Part] = [page.Table(rows, MEANINGS), page.Legend("What the numbers mean", meanings)]
+    parts: list[page.Part] = [
+        page.Table(rows, MEANINGS), page.Text(f"Scored by {', '.join(scorers)}."),
+        page.Legend("What the numbers mean", meanings),
+    ]  # fmt: skip
     for result in results:
         parts.append(page.Heading(Path(result["video"]).name))
         drawn = []
         for sync in result["sync"]:
+            of = f"{sync['scorer']}: " if len(scorers) > 1 else ""
             parts.append(page.Text(sync_in_words(sync), sync_kind(sync, sync["scorer"])))
-            drawn.append(page.Plot(plots.over_shift(sync), "distance over shift", f"{sync['scorer']}: by shift"))
+            drawn.append(page.Plot(plots.over_shift(sync), "distance over shift", f"{of}distance by shift"))
             if len(sync["seconds"]) > 1:
                 alt = "confidence by second: " + ", ".join(f"{s['second']}: {s['lse_c']:.2f}" for s in sync["seconds"])
-                drawn.append(page.Plot(plots.by_second(sync), alt, f"{sync['scorer']}: by second"))
+                drawn.append(page.Plot(plots.by_second(sync), alt, f"{of}confidence by second"))
         parts.append(page.Plots(drawn))
     key = "green: in sync; yellow: two frames off, or unsure; red: out of sync; grey: not measurable"
     return [*parts, page.Text(f"Colours of the seconds: {key}.")]

@@ -75,11 +75,18 @@ def score_video(
     if reference:
         if not likenesses:
             raise InputError(f"{reference}: shares no frame that has a face with {video}")
-        result["reference"] = {"video": str(reference), "frames": len(likenesses)} | _summary(likenesses)
+        result["reference"] = {"video": str(reference), "frames": len(likenesses)} | likeness_summary(likenesses)
     return result
 
 
-def _summary(likenesses: list[Likeness]) -> dict[str, float]:
+def frame_likeness(image: np.ndarray, true: np.ndarray, box: np.ndarray) -> Likeness:
+    """Of the face in the box: x1, y1, x2, y2. image, true: uint8 BGR [H, W, 3]."""
+    mouth, faces = _lower_half(box, image), [_detail_face(picture, box) for picture in (image, true)]
+    detail = gradient_distance(*faces), *(sharpness(face) for face in faces)
+    return Likeness(*likeness(crop(image, mouth), crop(true, mouth)), *detail)
+
+
+def likeness_summary(likenesses: list[Likeness]) -> dict[str, float]:
     """The means over frames; sharpness as the ratio of the means."""
     mean = Likeness(*np.mean(likenesses, axis=0).tolist())
     return {
@@ -131,11 +138,7 @@ def _add_frames(
         if other is not None and found and min(mouth.width, mouth.height) >= SMALLEST_MOUTH:
             height, width = frame.image.shape[:2]
             image = other.image if other.image.shape == frame.image.shape else cv2.resize(other.image, (width, height))
-            pair = [_detail_face(picture, box) for picture in (frame.image, image)]
-            yield Likeness(
-                *likeness(crop(frame.image, mouth), crop(image, mouth)),
-                gradient_distance(*pair), *(sharpness(face) for face in pair),
-            )  # fmt: skip
+            yield frame_likeness(frame.image, image, box)
     for stream in streams:
         stream.flush()
 

@@ -1,0 +1,142 @@
+"""--report: the contact sheet and the page on which source and dub play in step."""
+
+import json
+import re
+import shutil
+from dataclasses import fields
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from dubbing.paste import FaceRegion
+from dubbing.record import DUBBED, UNCHANGED, Record
+from dubbing.report import DubReport, in_minutes
+from dubbing.source import FrameTransform, Source
+from dubbing.stages import FaceTask, FrameTask
+from media.reader import read_image
+from media.writer import VideoWriter
+from utils import sheet
+from utils.geometry import Rect
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NAMES = "zoë's <b>talk.mp4", 'out "1" #50%.mp4'
+SYNC = {"scorer": "SyncNet_color expert", "measurable": True, "offset": 0, "lse_c": 0.6, "lse_d": 0.5}
+SECONDS = [(0, True, 0, 0.6), (1, True, 2, 0.6), (2, True, 5, 0.6), (3, False, 7, 0.1)]
+
+
+def record(face: Path, outfile: Path, seconds: list[tuple]) -> Record:
+    scored = [dict(zip(("second", "measurable", "offset", "lse_c"), second, strict=True)) for second in seconds]
+    known = {
+        "face": str(face), "outfile": str(outfile), "generator": {"file": "g.pth"}, "encoder": "libx264", "fps": 25.0,
+        "findings": [], "frames": 125, "dubbed": 125, "interpolated": 0, "unchanged": 0,
+        "sync": SYNC | {"seconds": scored},
+    }  # fmt: skip
+    return Record(**{field.name: None for field in fields(Record)} | known)
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    path = tmp_path / "in" / NAMES[0]
+    path.parent.mkdir()
+    with VideoWriter(path, Fraction(25)) as writer:
+        for number in range(25):
+            writer.write(np.full((64, 96, 3), 5 * number, np.uint8), number / 25)
+    return path
+
+
+def data_of(text: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1])
+
+
+def test_times_are_given_as_players_give_them():
+    assert [in_minutes(seconds) for seconds in (0, 59.96, 83.24, 3600)] == ["0:00.0", "1:00.0", "1:23.2", "60:00.0"]
+
+
+def test_the_contact_sheet_shows_the_face_and_not_the_frame_around_it(clip, tmp_path):
+    before = np.full((400, 600, 3), 90, np.uint8)
+    after = before.copy()
+    after[:, 150:] = 100  # outside of the face and what is shown around it
+    report = DubReport(1, Source(clip, FrameTransform(), False, None))
+    report.add(1.0, before, after, Rect(20, 100, 110, 220))  # a part of its square lies outside of the frame
+    report.write(record(clip, tmp_path / "out.mp4", []))
+    drawn = read_image(tmp_path / "out.mp4.png")
+    assert drawn[: sheet.HEAD_HEIGHT].max() > 200  # the time above the column
+    source, result, difference = (sheet.pictures_of(drawn[sheet.HEAD_HEIGHT :], 3, row) for row in range(3))
+    assert source.shape == (240, 240, 3)
+    assert (source == 90).all()
+    assert (result == source).all()
+    assert not difference.any()
+
+
+def test_the_page_names_its_files_relative_to_itself_and_says_of_every_second_whether_it_is_in_sync(clip, tmp_path):
+    outfile = tmp_path / NAMES[1]
+    DubReport(125, Source(clip, FrameTransform(), False, None)).write(record(clip, outfile, SECONDS))
+    text = Path(f"{outfile}.html").read_text(encoding="utf-8")
+    assert "<b>" not in text
+    assert "http" not in text
+    files = [unquote(address) for address in re.findall(r'<video id="\w+" src="([^"]*)"', text)]
+    assert files == [f"in/{NAMES[0]}", NAMES[1]]
+    seconds = re.findall(r'<button type="button" class="(\w+)" data-second="\d+" title="([^"]*)"', text)
+    assert [kind for kind, _ in seconds] == ["good", "remark", "bad", "unknown", "unknown"]
+    assert seconds[1][1] == "0:01.0: offset +2 frames, confidence 0.60"
+    assert all(words.endswith("not measurable") for _, words in seconds[3:])
+    assert data_of(text) == {"boxes": [], "rotate": False, "part": [0.0, 0.0, 1.0, 1.0]}
+
+
+def test_the_page_knows_the_face_at_every_time_and_where_the_source_begins_anew(clip, tmp_path):
+    source = Source(clip, FrameTransform(crop=(0, -1, 0, 48)), False, None)
+    report = DubReport(50, source)
+    region = FaceRegion(Rect(12, 16, 36, 48))
+    for number, frame in enumerate(source.play("yuv420p", 2.0)):
+        face = FaceTask(frame, region, *[None] * 5) if number >= 5 else None  # the first frames show none
+        report.note(FrameTask(frame, DUBBED if face else UNCHANGED, face))
+    report.write(record(clip, tmp_path / "out.mp4", []))
+    data = data_of((tmp_path / "out.mp4.html").read_text(encoding="utf-8"))
+    boxes = np.array(data["boxes"])
+    assert boxes[:, 0] == pytest.approx(np.arange(1, 10) / 5)
+    assert boxes[:, 1] == pytest.approx(np.arange(1, 10) / 5 % 1)  # the source lasts one second
+    assert (boxes[:, 2:] == [0.25, 0.25, 0.5, 0.5]).all()
+    assert data["part"] == [0, 0, 0.5, 1]  # of the source's picture
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_source_and_dub_play_in_step_and_the_keys_work(clip, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright here")
+    outfile = tmp_path / NAMES[1]
+    with VideoWriter(outfile, Fraction(25)) as writer:
+        for number in range(100):
+            writer.write(np.full((64, 96, 3), number, np.uint8), number / 25)
+    report = DubReport(100, Source(clip, FrameTransform(), False, None))
+    report._boxes = [[n / 5, n / 5 % 1.0, 0.2, 0.2, 0.5, 0.5] for n in range(20)]  # the source lasts one second
+    report.write(record(clip, outfile, SECONDS))
+    times = "[dub.currentTime, source.currentTime]"
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        shown = browser.new_context(offline=True, viewport={"width": 390, "height": 800}).new_page()
+        errors: list = []
+        shown.on("pageerror", lambda error: errors.append(error))
+        shown.goto(Path(f"{outfile}.html").as_uri())
+        shown.wait_for_function("dub.readyState >= 2")
+        if shown.evaluate("source.videoWidth") == 0:
+            pytest.skip("this Chromium cannot play H.264")
+        assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        shown.evaluate("go(2.4)")
+        shown.wait_for_timeout(300)
+        assert shown.evaluate(times) == pytest.approx([2.4, 0.4], abs=0.05)
+        shown.keyboard.press("ArrowLeft")
+        shown.wait_for_timeout(300)
+        assert shown.evaluate(times) == pytest.approx([1.4, 0.4], abs=0.05)
+        shown.click(".seconds button >> nth=1")
+        shown.keyboard.press("Space")
+        shown.wait_for_function("dub.currentTime > 1.3")
+        shown.keyboard.press("Space")
+        shown.wait_for_timeout(300)
+        now, beside = shown.evaluate(times)
+        assert beside == pytest.approx(now % 1.0, abs=0.1)
+        assert shown.evaluate("dub.paused && source.paused")
+        assert not errors
+        browser.close()
