@@ -100,8 +100,8 @@ class Source:
         self.scaled = width // transform.resize_factor, height // transform.resize_factor
         if transform.resize_factor > 1 and min(self.scaled) < SMALLEST_SIDE:
             raise InputError(
-                f"--resize_factor {transform.resize_factor}: leaves {self.scaled[0]}x{self.scaled[1]} pixels, too few to "
-                f"show a face; give at most {max(1, min(width, height) // SMALLEST_SIDE)}"
+                f"--resize_factor {transform.resize_factor}: leaves {self.scaled[0]}x{self.scaled[1]} pixels, too few "
+                f"to show a face; give at most {max(1, min(width, height) // SMALLEST_SIDE)}"
             )
         self.cropped = _cropped(transform.crop, *(self.scaled[::-1] if transform.rotate else self.scaled))
         self.width, self.height = self.cropped.width, self.cropped.height
