@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
     outfile = output_path(face, audio, request.outfile or OUTFILE, options)  # checked before any weights are read
     tell(dubbing.Dubber(options).dub(face, audio, outfile))
     if request.outfile is None:
-        print(f"the next dub replaces {outfile}; --outfile gives another name", file=sys.stderr)
+        print(f"the next dub replaces {outfile}; --outfile gives another name", flush=True)
     return 0
 
 

@@ -144,6 +144,8 @@ def _values(setting: Field) -> str:
     notes = [_shape(kind, about["metavar"]) + (f" ({about['unit']})" if about["unit"] else "")]
     if about["minimum"] is not None:
         notes.append(f"at least {about['minimum']:g}")
+    if about["maximum"] is not None:
+        notes.append(f"at most {about['maximum']:g}")
     if about["const"] is not None:
         notes.append(f"{about['const']:g} where the flag is given alone")
     return ", ".join(notes)

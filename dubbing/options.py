@@ -115,7 +115,9 @@ class Options(CommonOptions):
         "sound track of the speech's file, from 0; else the best", None, metavar="N", minimum=0
     )
     codec: str = option(f"auto, {', '.join(CODECS)} or an encoder of FFmpeg's such as h264_nvenc", "auto", common=True)
-    crf: int | None = option("quality on the encoder's scale, less is better; else 18 for H.264", None)
+    crf: int | None = option(
+        "quality on the encoder's scale, less is better; else 18 for H.264", None, minimum=0, maximum=63
+    )
     preset: str | None = option("the encoder's speed; else veryfast for H.264", None)
     start: float = option(
         "use the video only from here on; the speech starts with it", 0.0, unit="seconds", minimum=0, common=True

@@ -33,6 +33,7 @@ BACKWARD_FRAMES = 24  # held at once while a video is played backwards
 TOLERANCE = 1e-6  # seconds
 FEW_FRAMES = 600  # are decoded one after the other as fast as a dozen of them are sought
 PICTURE_FPS = 25.0
+SMALLEST_SIDE = 96  # pixels of a frame that --resize_factor may leave
 WRONG_RATE = 1.5  # frames that come so much more slowly than the file says show that it is wrong
 
 
@@ -100,6 +101,11 @@ class Source:
             width, height = round(width * shrink), round(height * shrink)
             note(self.opened.findings, f"scaled to {width}x{height}")
         self.scaled = width // transform.resize_factor, height // transform.resize_factor
+        if transform.resize_factor > 1 and min(self.scaled) < SMALLEST_SIDE:
+            raise InputError(
+                f"--resize_factor {transform.resize_factor}: leaves {self.scaled[0]}x{self.scaled[1]} pixels, too few "
+                f"to show a face; give at most {max(1, min(width, height) // SMALLEST_SIDE)}"
+            )
         self.cropped = _cropped(transform.crop, *(self.scaled[::-1] if transform.rotate else self.scaled))
         self.width, self.height = self.cropped.width, self.cropped.height
 

@@ -15,12 +15,15 @@ class Codec:
     options: dict = field(default_factory=dict)
     pix_fmts: tuple[str, str] = ("yuv420p", "yuv420p10le")  # for 8 bits, and for more
     with_alpha: tuple[str, dict] | None = None  # pixel format and options that keep what is transparent
+    worst_crf: int = 63  # the last at which a mouth is more than a few blocks; 63 ends the scales of AV1 and VP9
 
 
 MP4_LIKE = (".mp4", ".mov", ".m4v", ".mkv")
 CODECS = {
-    "h264": Codec("libx264", MP4_LIKE, 18, "veryfast", pix_fmts=("yuv420p", "yuv420p")),  # few players take more bits
-    "hevc": Codec("libx265", MP4_LIKE, 20, "fast", {"x265-params": "log-level=error:open-gop=0"}),
+    "h264": Codec(  # few players take more than 8 bits
+        "libx264", MP4_LIKE, 18, "veryfast", pix_fmts=("yuv420p", "yuv420p"), worst_crf=40
+    ),
+    "hevc": Codec("libx265", MP4_LIKE, 20, "fast", {"x265-params": "log-level=error:open-gop=0"}, worst_crf=44),
     "av1": Codec("libsvtav1", (".mp4", ".mkv", ".webm"), 25, "8"),
     "vp9": Codec(
         "libvpx-vp9",

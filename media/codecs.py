@@ -46,6 +46,8 @@ def choose(
     codec = CODECS[name]
     if suffix not in codec.suffixes:
         raise InputError(f"--codec {name}: does not go into {suffix} files; use {', '.join(codec.suffixes)}")
+    if codec.crf is not None and crf is not None and crf > codec.worst_crf:
+        raise InputError(f"--crf {crf}: leaves nothing to see in {name}; give at most {codec.worst_crf}")
     options = dict(codec.options)
     for flag, default, given in (("crf", codec.crf, crf), ("preset", codec.preset, preset)):
         if default is not None:
