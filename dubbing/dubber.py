@@ -148,7 +148,7 @@ class Dubber:
             batch_halved=networks.generator.batches.halved,
             sync=monitor.result() if monitor else None,
             busy=timer.rounded(),
-            settings=options.given(),
+            settings=options.as_json(),
         )
         record = redo.merged(record) if redo else record
         record.write()

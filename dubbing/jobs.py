@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dubbing.options import Options
+from dubbing.record import is_record, record_path
 from media import codecs
 from media.dub_tag import is_dub
 from utils.errors import InputError
@@ -72,8 +73,16 @@ def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Pat
             raise InputError(f"--outfile {outfile}: is the file given as {flag}; choose another name")
     if options.final_audio and not options.final_audio.is_file():
         raise InputError(f"--final_audio {options.final_audio}: no such file")
-    if not options.overwrite and outfile.exists() and outfile.stat().st_size and not is_dub(outfile):
-        raise InputError(
-            f"--outfile {outfile}: is there and no dub of this program; choose another name, or --overwrite"
-        )
+    if not options.overwrite:
+        refuse_to_replace(outfile)
     return outfile
+
+
+def refuse_to_replace(outfile: Path) -> None:
+    """Raises InputError where something is in the place of a dub, or of its record, that is neither."""
+    beside = record_path(outfile)
+    for path, what, known in ((outfile, "dub", is_dub), (beside, "record of a dub", is_record)):
+        if path.exists() and path.stat().st_size and not known(path):
+            raise InputError(
+                f"--outfile {path}: is there and no {what} of this program; choose another name, or --overwrite"
+            )

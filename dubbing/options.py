@@ -1,5 +1,6 @@
 """Settings of a dub; the flags of inference.py, the columns of a list of jobs and docs/cli.md are made from them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,10 +151,11 @@ class Options(CommonOptions):
             if not FPS_RANGE[0] <= rate <= FPS_RANGE[1]:  # nor is NaN
                 raise InputError(f"--fps {self.fps}: give {FPS_RANGE[0]} to {FPS_RANGE[1]}, or {SOURCE_FPS}")
 
-    def given(self) -> dict[str, Any]:
-        """The settings that are not as by default, as JSON holds them; `changed` makes the same options of them."""
-        values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
-        values = {name: value for name, value in values.items() if value != getattr(Options, name)}
+    def as_json(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """These settings, by default all that are not as by default; utils.options.changed() reads them."""
+        if names is None:
+            names = [setting.name for setting in fields(self) if getattr(self, setting.name) != setting.default]
+        values = {name: getattr(self, name) for name in names}
         return {name: value.as_posix() if isinstance(value, Path) else value for name, value in values.items()}
 
     @property

@@ -1,5 +1,6 @@
 """What a dub leaves beside its video: <outfile>.json, which says what was done."""
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -72,7 +73,20 @@ class Record:
 
     def write(self) -> None:
         """Write <outfile>.json."""
-        write_json(Path(f"{self.outfile}.json"), asdict(self))
+        write_json(record_path(self.outfile), asdict(self))
+
+
+def record_path(outfile: str | Path) -> Path:
+    return Path(f"{outfile}.json")
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is a record, of this version or an earlier one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.keys() >= {"face", "audio", "outfile"}
 
 
 class StageTimer:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dubbing.options import Options
-from dubbing.record import STATES, Record, StateLog
+from dubbing.record import STATES, Record, StateLog, record_path
 from media.splice import PacketIndex
 from utils.errors import InputError
 from utils.options import changed
@@ -29,7 +29,7 @@ CHANGEABLE = {  # what decides neither which frames there are nor how they are e
 class Redo:
     """path, record: the earlier dub and what is beside it; outfile: where the new one goes; options: the earlier ones,
     with those that are changed; new: the latter; seconds: to be made again; index: of the earlier packets; frames:
-    those that are made again."""
+    the numbers of those that are made again."""
 
     path: Path
     outfile: Path
@@ -62,7 +62,7 @@ class Redo:
         if not len(numbers):
             raise InputError(f"--redo {seconds}: {path} shows frames from 0 to {times[-1]:.2f} s only")
         options = replace(before, **given)
-        new = {name: value for name, value in options.given().items() if name in given}
+        new = options.as_json(given)
         return cls(
             path, outfile, record, options, new, (first, last), index, range(int(numbers[0]), int(numbers[-1]) + 1)
         )
@@ -108,10 +108,6 @@ def read_record(path: Path) -> Record:
         return Record(**{field.name: content[field.name] for field in fields(Record)})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"--redo: {beside}: is no record of a dub that can be redone; dub anew") from error
-
-
-def record_path(video: Path) -> Path:
-    return Path(f"{video}.json")
 
 
 def parse_seconds(text: str) -> tuple[float, float]:

@@ -125,7 +125,8 @@ class Source:
             return 1 / float(self.rate)
         step = 1 / float(self.reader.rate)
         step = step if self.clock.step < WRONG_RATE * step else self.clock.step
-        return step if self.length == inf else max(step, self.length - last)
+        left = self.length - last  # of a part: a frame that stays for long is cut off, or goes on, to its end
+        return step if left == inf or left < step <= LONGEST_STEP else left
 
     @property
     def pix_fmt(self) -> str:

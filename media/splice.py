@@ -75,7 +75,8 @@ class PacketIndex(NamedTuple):
 
     def _begins_anew(self) -> np.ndarray:
         """bool [N], whether this packet and all that follow can be decoded without those before."""
-        anew = self.keys & (np.minimum.accumulate(self.pts[::-1])[::-1] == self.stamps)
+        earliest = np.minimum.accumulate(self.pts[::-1])[::-1]  # of this packet and all that follow
+        anew = self.keys & (earliest == self.stamps) & (self.pts == earliest)
         anew[0] = True
         return anew
 

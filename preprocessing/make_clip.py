@@ -17,6 +17,7 @@ from face_detection.crop import NO_PADS, crop, pad_and_clip
 from face_detection.find import find_faces, several_people
 from face_detection.track import Track, follow_face
 from hparams import HParams
+from media.dub_tag import is_tagged
 from media.reader import VideoReader, at_rate
 from media.sound import audio_blocks
 from utils.errors import InputError
@@ -36,6 +37,7 @@ class Job:
     detector: str
     batch_size: int
     hp: HParams
+    accept_dubs: bool = False
 
     def origin(self) -> dict:
         """What the clip is made from; a finished clip with the same origin is left as it is."""
@@ -80,6 +82,8 @@ class ClipMaker:
         reader = VideoReader(job.video, self.threads)
         if not reader.has_sound:
             raise InputError("has no sound track")
+        if is_tagged(reader.metadata) and not job.accept_dubs:
+            raise InputError("is a dub, whose lips are no example; --accept_dubs takes it all the same")
         images = (frame.image for frame in self.counted(at_rate(reader.frames(exact=False), job.hp.fps)))
         detections, cuts = find_faces(images, self.detector, job.batch_size)
         track = follow_face(detections, cuts=cuts)
@@ -182,5 +186,6 @@ def describe(job: Job, reader: VideoReader, track: Track, sizes: list[int], soun
         "face_height": int(np.median(sizes)) if sizes else 0,
         "sound_seconds": round(sound_seconds, 3),
         "damaged_packets": reader.damaged_packets,
+        "dub": is_tagged(reader.metadata),
         "origin": job.origin(),
     }

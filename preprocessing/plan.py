@@ -33,7 +33,7 @@ def plan_jobs(options: PreprocessingOptions, hp: HParams) -> list[Job]:
     detector = choose_detector(options.face_detector)  # what "auto" comes to belongs to a clip's origin
     videos = find_videos(options.data_root)
     return [
-        Job(video, clip, options.preprocessed_root / clip, detector, options.batch_size, hp)
+        Job(video, clip, options.preprocessed_root / clip, detector, options.batch_size, hp, options.accept_dubs)
         for video, clip in zip(videos, clip_names(videos, options.data_root), strict=True)
     ]
 
@@ -61,4 +61,5 @@ def finished(job: Job) -> dict | None:
         record = read_record(job.folder)
     except InputError:  # making the clip says what is wrong there
         return None
-    return record | {"clip": job.clip} if record.get("origin") == job.origin() else None
+    refused = record.get("dub") and not job.accept_dubs
+    return record | {"clip": job.clip} if record.get("origin") == job.origin() and not refused else None

@@ -20,7 +20,7 @@ def test_the_demonstration_dubs_two_people_in_sync_and_says_what_to_open(tmp_pat
     monkeypatch.setattr(showcase, "OUT", tmp_path)
     monkeypatch.setattr(networks, "default_generator", lambda: published.BUNDLED_GENERATOR)
     monkeypatch.setattr(showcase, "default_scorers", lambda: [published.BUNDLED_EXPERT])
-    inference.demonstrate(Options())
+    inference.demonstrate(Options(), print)
     said = capsys.readouterr().out
     assert f"generator: {published.BUNDLED_GENERATOR}" in said
     assert said.splitlines()[-1] == f"open {tmp_path / 'index.html'} in a browser"
@@ -38,11 +38,11 @@ def test_the_demonstration_dubs_two_people_in_sync_and_says_what_to_open(tmp_pat
 def test_source_and_dub_stand_beside_each_other_under_their_titles():
     source, speaker = (person.face for person in showcase.PEOPLE)
     box = np.array([124.0, 66.0, 245.0, 252.0])
-    same = next(comparison.side_by_side(source, source, box, 100))
+    same = next(comparison.side_by_side({"source": source, "dub": source}, box, 100))
     assert same.shape == (10 + 100 + 62, 200, 3)
     assert (same[10:, :100] == same[10:, 100:]).all()
     assert (same[:10, :100] != same[:10, 100:]).any()  # the titles
-    other = next(comparison.side_by_side(source, speaker, box, 100))
+    other = next(comparison.side_by_side({"source": source, "dub": speaker}, box, 100))
     assert (other[10:, :100] == same[10:, :100]).all()
     assert np.abs(other[10:, 100:].astype(int) - same[10:, 100:]).max() > 50
 

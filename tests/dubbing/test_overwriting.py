@@ -1,0 +1,100 @@
+"""Dubs carry a tag; what is there and carries none is not replaced unasked."""
+
+import json
+import os
+import stat
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from footage import encode, numbered
+from media import codecs
+from media.dub_tag import TAG, is_dub
+from media.reader import VideoReader
+from media.writer import VideoWriter
+
+BOX = ["--box", 57, 177, 178, 273, "--preview", 0.12, "--no_score"]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.m4v", "a.mkv", "a.webm"])
+def test_the_tag_is_in_the_metadata_of_every_container_behind_the_source_s_own_comment(tmp_path, name):
+    source = tmp_path / "source.mkv"
+    with av.open(str(encode(tmp_path / "b.mkv", "libx264", frames=3))) as container, av.open(str(source), "w") as out:
+        out.metadata.update({"COMMENT": "take 3", "title": "a talk"})
+        stream = out.add_stream_from_template(container.streams.video[0])
+        for packet in container.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    assert not is_dub(source)
+    reader, path = VideoReader(source), tmp_path / name
+    for _ in range(2):  # a dub of the dub has one tag, too
+        encoding = codecs.choose("auto", path.suffix)
+        with VideoWriter(path, Fraction(25), like=reader, encoding=encoding, dubbed=True) as writer:
+            writer.write(numbered(0), 0.0)
+        assert is_dub(path)
+        reader = VideoReader(path)
+        metadata = {key.lower(): text for key, text in reader.metadata.items()}
+        assert (metadata["comment"], metadata["title"]) == (f"take 3; {TAG}", "a talk")
+
+
+def test_a_command_can_be_typed_twice(dub, tmp_path):
+    assert dub(*BOX).code == 0
+    assert dub(*BOX).code == 0
+    assert is_dub(tmp_path / "out.mp4")
+
+
+def test_a_file_that_is_no_dub_is_replaced_only_when_asked(dub, talking, tmp_path):
+    path = tmp_path / "out.mp4"
+    for content in (talking.read_bytes(), b"a text"):
+        path.write_bytes(content)
+        result = dub(*BOX)
+        assert (result.code, result.error) == (
+            2, f"error: --outfile {path}: is there and no dub of this program; choose another name, or --overwrite"
+        )  # fmt: skip
+        assert path.read_bytes() == content
+    assert dub(*BOX, "--overwrite").code == 0
+    assert is_dub(path)
+    path.write_bytes(b"")  # as programs make one that want a file of this name
+    assert dub(*BOX).code == 0
+
+
+def test_another_program_s_json_beside_the_dub_is_not_replaced(dub, tmp_path):
+    beside = tmp_path / "out.mp4.json"
+    beside.write_text('{"mine": 1}', encoding="utf-8")
+    result = dub(*BOX)
+    assert result.code == 2
+    assert "out.mp4.json: is there and no record of a dub" in result.error
+    assert beside.read_text(encoding="utf-8") == '{"mine": 1}'
+
+
+def test_without_a_name_a_hint_says_how_to_give_one(script, generator, talking, speech, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--checkpoint_path", generator, "--face", talking, "--audio", speech, *BOX]
+    result = script("inference", *flags)
+    assert result.code == 0
+    assert (tmp_path / "results" / "result_voice.mp4").exists()
+    assert "--outfile" in result.out.splitlines()[-1]
+    assert "--outfile" not in script("inference", *flags, "--outfile", "named.mp4").out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX file modes")
+def test_results_have_the_mode_that_the_user_s_mask_gives(dub, tmp_path):
+    before = os.umask(0o027)
+    try:
+        assert dub(*BOX, "--report").code == 0
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert set(modes) >= {"out.mp4", "out.mp4.json"}
+    assert set(modes.values()) == {0o640}
+
+
+def test_a_redone_dub_keeps_its_tag(dub, script, tmp_path):
+    assert dub(*BOX).code == 0
+    assert script("inference", "--redo", "0-0.08", "--outfile", tmp_path / "out.mp4").code == 0
+    assert is_dub(tmp_path / "out.mp4")
+    assert len(json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))["redone"]) == 1
+    assert np.isfinite(VideoReader(tmp_path / "out.mp4").duration)
