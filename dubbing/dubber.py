@@ -23,11 +23,11 @@ from dubbing.reading import FrameReader, Masks
 from dubbing.record import Progress, Record, StageTimer, StateLog
 from dubbing.redo import Redo
 from dubbing.references import FrameSampler
-from dubbing.refining import Refine, bank_of_video
+from dubbing.refining import Refine, refine_stage
 from dubbing.report import DubReport
 from dubbing.source import Source
 from dubbing.speech import Speech, load_speech
-from dubbing.stages import Composite, FrameTask, Generate, Stage, composited, match, run_stages
+from dubbing.stages import Composite, FrameTask, Generate, composited, dub_stages, run_stages
 from dubbing.sync_monitor import SyncMonitor
 from face_detection.crop import to_network_size
 from media import codecs, yuv
@@ -49,6 +49,8 @@ class Dubber:
     def __init__(self, options: Options, networks: Networks | None = None) -> None:
         self.options = options
         self.networks = networks if networks and networks.fit(options) else load_networks(options)
+        if self.networks is not networks:
+            print("\n".join(self.networks.in_words()), flush=True)
 
     def dub(
         self,
@@ -78,12 +80,10 @@ class Dubber:
         shown_seconds, mixed = source.shown_seconds(seconds, whole), options.final_audio
         sound = (mixed, None, shown_seconds) if mixed else (audio, options.audio_stream, options.preview)
         findings = _findings(source, speech, sound_clock(mixed) if mixed else None, shown_seconds)
-        faces, refine, occlusion = self._look(source, pix_fmt, seconds, timer, progress)
+        faces, refine, occlusion = self._look(source, pix_fmt, seconds, timer, progress, outfile)
         masks = Masks(options.paste, hp.img_size, occlusion)
 
-        stages: dict[str, Stage] = {"generate": Generate(networks.generator, speech.mel, hp.mel_window)}
-        stages |= {"refine": refine} if refine else {}
-        stages |= {"match": match} if options.paste == "soft" else {}
+        stages = dub_stages(Generate(networks.generator, speech.mel, hp.mel_window), refine, options.paste)
         size = refine.refiner.size if refine else None
         reader = FrameReader(source, pix_fmt, seconds, faces, speech, masks, size, hp, options)
         frames = len(redo.frames) if redo else source.frames_in(seconds, whole)
@@ -157,7 +157,7 @@ class Dubber:
         return record
 
     def _look(
-        self, source: Source, pix_fmt: str, seconds: float, timer: StageTimer, progress: Progress
+        self, source: Source, pix_fmt: str, seconds: float, timer: StageTimer, progress: Progress, outfile: Path
     ) -> tuple[FaceRegions, Refine | None, OcclusionDetector | None]:
         """Where the face is; and what refines it and what finds that which covers it, of which both may need pictures
         from all over the video. These are kept while faces are looked for; where none have to be, it is decoded for
@@ -167,14 +167,15 @@ class Dubber:
         sampler = FrameSampler(source.frame_bytes(pix_fmt)) if by_video else None
         with timer("faces"):
             device = networks.generator.precision.device
-            faces = find_regions(source, pix_fmt, seconds, options, device, progress, sampler)
+            faces_file = Path(f"{outfile}.faces.png")
+            faces = find_regions(source, pix_fmt, seconds, options, device, progress, sampler, faces_file)
         with timer("references"):
             if sampler and not sampler.frames:
                 for frame in source.within(pix_fmt, seconds):
                     sampler.add(frame)
             crops = sampler.crops(lambda number: faces.at(number)[0]) if sampler else []
             occlusion = _occlusion(crops, networks.hp.img_size, faces) if options.occlusion else None
-            return faces, _refine(networks, crops), occlusion
+            return faces, refine_stage(networks.refiner, crops), occlusion
 
 
 class Output:
@@ -208,16 +209,6 @@ def _findings(source: Source, speech: Speech, final: Clock | None, seconds: floa
     if abs(longer) > END_HELD:
         found.append(f"final audio {abs(longer):.1f} s {'longer, cut' if longer > 0 else 'shorter, silence after it'}")
     return list(dict.fromkeys(found))
-
-
-def _refine(networks: Networks, crops: list[np.ndarray]) -> Refine | None:
-    refiner = networks.refiner
-    if refiner is None:
-        return None
-    if refiner.bank is None and not crops:
-        warn("not refined: no picture of the face was found to take detail from")
-        return None
-    return Refine(refiner, refiner.bank or bank_of_video(crops, refiner.size, refiner.hp.refiner_bank))
 
 
 def _occlusion(crops: list[np.ndarray], size: int, faces: FaceRegions) -> OcclusionDetector:

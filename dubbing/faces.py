@@ -11,6 +11,7 @@ import torch
 
 from dubbing import face_cache
 from dubbing.face_cache import CachedFaces
+from dubbing.numbered import choice_in_words, faces_in_words, numbered_faces, write_picture
 from dubbing.options import Options
 from dubbing.paste import FaceRegion
 from dubbing.pipeline import prefetch
@@ -18,18 +19,20 @@ from dubbing.pose import frontal_weights, tilts_of
 from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, Progress
 from dubbing.references import FrameSampler
 from dubbing.source import TOLERANCE, Source, TimedFrame
+from dubbing.upright import may_lie, quarter_turns
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
 from face_detection.crop import pad_and_clip
 from face_detection.find import find_faces
 from face_detection.sparse import KEY_STEP
-from face_detection.track import follow_face
+from face_detection.track import NobodyThere, faces_of, follow_face, most_at_once
 from media import yuv
 from media.shots import CutFinder, cuts_at
-from utils.errors import InputError
+from utils.errors import InputError, warn
 from utils.geometry import Rect
 
 MOUTH = 0.75  # where the mouth is, in parts of the box's height
+FEW = 5  # frames that are looked at to check what was given or found
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,23 @@ def find_regions(
     device: torch.device,
     progress: Progress,
     sampler: FrameSampler | None = None,
+    faces_file: Path | None = None,
 ) -> FaceRegions:
-    """The face to dub in what is shown within `seconds`. Raises InputError where there is none. sampler: is given the
-    frames, where the video is decoded for this."""
+    """The face to dub in what is shown within `seconds`. Raises InputError where there is none, where --face_at or
+    --face_index name nobody, and where heads lie on their side but --align is not asked for.
+
+    sampler: is given the frames, where the video is decoded for this; faces_file: PNG to write, with the faces there
+    are, where nobody is named.
+    """
     if options.box:
-        return FaceRegions([FaceRegion(_inside(options.box, source))], [False], None, False)
-    wanted = options.align or options.occlusion  # landmarks, which tell tilted and turned heads
-    detector = "retinaface" if wanted and options.face_detector == "auto" else choose_detector(options.face_detector)
-    if options.align and detector != "retinaface":
-        raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
-    landmarks = wanted and detector == "retinaface"
+        box = _inside(options.box, source)
+        _warn_of_empty_box(box, source, pix_fmt, seconds, options, device)
+        return FaceRegions([FaceRegion(box)], [False], None, False)
+    detector = detector_for(options)
+    landmarks = detector == "retinaface"
     path, seconds = None, min(seconds, source.length)
     if not options.no_cache:
-        settings = {"landmarks": landmarks, "static": source.still, **vars(source.transform)}
+        settings = {"static": source.still, **vars(source.transform)}
         settings |= {"start": source.part[0]} if source.part else {}
         path = face_cache.cache_path(source.path, settings | detector_identity(detector))
     known = face_cache.read(path, seconds) if path else None
@@ -86,25 +93,55 @@ def find_regions(
     faces = known.within(seconds)
     if len(faces.detections) < len(known.detections) and (len(faces.detections) - 1) % KEY_STEP:
         faces = _with_end_searched(faces, source, pix_fmt, build_detector(detector, str(device), landmarks=landmarks))
+    if not any(map(len, faces.detections)):
+        raise InputError(no_face(source, pix_fmt, seconds, options))
     cuts = cuts_at(faces.changes)
-    track = follow_face(faces.detections, not options.nosmooth, cuts, options.face_at, options.face_index)
+    try:
+        track = follow_face(faces.detections, not options.nosmooth, cuts, options.face_at, options.face_index)
+    except NobodyThere as error:
+        (frame,) = source.between(pix_fmt, faces.times.tolist(), error.frame, error.frame + 1)
+        raise InputError(_who_is_there(error, yuv.to_bgr(frame.picture), frame.time, faces_file)) from error
+    followed = [face for face in faces_of(faces.detections, track) if face is not None]
+    if not options.align and may_lie(followed) and (advice := turning(source, pix_fmt, seconds, options)):
+        raise InputError(f"--face {source.path}: {advice}")
+    choice = choice_in_words(faces.detections, track, faces.times)
+    if choice and options.face_at is None and options.face_index is None:
+        print(choice, flush=True)
     count = len(track.boxes)
     tilts = tilts_of(faces.detections, track) if options.align else np.zeros(count)
     weights = frontal_weights(faces.detections, track) if options.occlusion else np.ones(count)
     regions = [
-        _region(box, tilt, weight, options.pads, source) if found else None
+        region_of(box, tilt, weight, options.pads, source) if found else None
         for box, tilt, weight, found in zip(track.boxes, tilts, weights, track.found, strict=True)
     ]
     if not any(regions):
-        raise InputError(f"--face {source.path}: no face found in any frame; show one larger, or give its --box")
+        raise InputError(no_face(source, pix_fmt, seconds, options))
     return FaceRegions(regions, track.interpolated.tolist(), detector, cached, landmarks)
 
 
-def _region(
+def detector_for(options: Options) -> str:
+    """ "sfd" or "retinaface", as the options need it."""
+    wanted = options.align or options.occlusion  # landmarks, which tell tilted and turned heads
+    detector = "retinaface" if wanted and options.face_detector == "auto" else choose_detector(options.face_detector)
+    if options.align and detector != "retinaface":
+        raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
+    return detector
+
+
+def region_of(
     box: np.ndarray, tilt: float, weight: float, pads: tuple[int, int, int, int], source: Source
 ) -> FaceRegion | None:
-    rect = pad_and_clip(box, pads, source.height, source.width)
-    shown = rect.usable and mouth_inside(box, source.height, source.width)
+    """The region of a face's box; None where the frame does not show the mouth. A head that lies has a wide box, which
+    is that of the upright crop turned by a quarter."""
+    x1, y1, x2, y2 = box
+    if 45 < abs(tilt) < 135:
+        middle_x, middle_y, wide, high = (x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2
+        rect = pad_and_clip(
+            (middle_x - high, middle_y - wide, middle_x + high, middle_y + wide), pads, source.height, source.width
+        )
+    else:
+        rect = pad_and_clip(box, pads, source.height, source.width)
+    shown = rect.usable and (tilt or mouth_inside(box, source.height, source.width))
     return FaceRegion(rect, float(tilt), float(weight)) if shown else None
 
 
@@ -112,6 +149,65 @@ def mouth_inside(box: np.ndarray, height: int, width: int) -> bool:
     """Whether the frame shows the mouth of a face in this box, which may reach beyond the frame."""
     x1, y1, x2, y2 = box
     return bool(0 <= (x1 + x2) / 2 < width and y1 + MOUTH * (y2 - y1) < height)
+
+
+def no_face(source: Source, pix_fmt: str, seconds: float, options: Options) -> str:
+    """That there is none, and what to do."""
+    advice = turning(source, pix_fmt, seconds, options) or "show one larger, or give its --box"
+    return f"--face {source.path}: no face found in any frame; {advice}"
+
+
+def turning(source: Source, pix_fmt: str, seconds: float, options: Options) -> str | None:
+    """That heads lie, and what makes them upright; None where they do not lie. Some frames are looked at."""
+    images, _ = _glimpsed(source, pix_fmt, seconds)
+    turns = quarter_turns(images, build_detector("retinaface", landmarks=True))
+    if not turns:
+        return None
+    how = "is upside down" if turns == 2 else "lies on its side"
+    degrees = 90 * ((turns + options.rotate) % 4)
+    if degrees in (0, 90):
+        return f"the head {how}; {'leave out' if options.rotate else 'use'} --rotate"
+    instead = " and leave out --rotate" if options.rotate else ", which is more than --rotate does"
+    align = "" if turns == 2 else ", or try --align"
+    return f"the head {how}; turn the file by {degrees} degrees clockwise in a video editor{instead}{align}"
+
+
+def _glimpsed(source: Source, pix_fmt: str, seconds: float) -> tuple[list[np.ndarray], float]:
+    """Some frames from all over the video, as detectors take them, and their scale."""
+    end = seconds if source.clock is None or source.clock.picture is None else min(seconds, source.clock.picture.end)
+    times = ((np.arange(FEW) + 0.5) * end / FEW).tolist()
+    reduced = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in source.glimpses(pix_fmt, times, end / FEW)]
+    return [image for image, _ in reduced], reduced[0][1] if reduced else 1.0
+
+
+def _warn_of_empty_box(
+    box: Rect, source: Source, pix_fmt: str, seconds: float, options: Options, device: torch.device
+) -> None:
+    """Say where faces are, if not in the box. A box is given where detectors fail, so that finding none says little."""
+    try:
+        detector = build_detector(options.face_detector, str(device))
+    except InputError:  # this dub needs none
+        return
+    images, scale = _glimpsed(source, pix_fmt, seconds)
+    found = [unscaled(faces, scale) for faces in detector.detect(images)] if images else []
+    flag = f"--box {box.y1} {box.y2} {box.x1} {box.x2}"
+    if not any(map(len, found)):
+        warn(f"{flag}: no face is found there, nor elsewhere, in the {len(found)} frames looked at")
+        return
+    centres = np.concatenate([(faces[:, :2] + faces[:, 2:4]) / 2 for faces in found])
+    inside = (centres >= (box.x1, box.y1)).all(axis=1) & (centres < (box.x2, box.y2)).all(axis=1)
+    if not inside.any():
+        _, people = most_at_once(found)
+        warn(f"{flag}: no face is found there; faces are {faces_in_words(people)}")
+
+
+def _who_is_there(error: NobodyThere, picture: np.ndarray, time: float, faces_file: Path | None) -> str:
+    """The error with the faces that there are, which are drawn into the file."""
+    shown = ""
+    if faces_file:
+        write_picture(faces_file, numbered_faces(picture, error.faces))
+        shown = f"; see {faces_file}"
+    return f"{error}; at {time:.2f} s faces are {faces_in_words(error.faces)}{shown}"
 
 
 def _inside(box: tuple[int, int, int, int], source: Source) -> Rect:

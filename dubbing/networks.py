@@ -13,13 +13,17 @@ from models.batched_generator import BatchedGenerator, fold_batch_norms
 from models.checkpoint import build_network
 from models.face_refiner import PERSON, FaceRefiner
 from models.missing import check_weights
-from models.published import EXPERTS, default_generator
+from models.published import BUNDLED_GENERATOR, EXPERTS, default_generator
 from utils import weight_files
 from utils.devices import Precision, pick_device
 from utils.errors import InputError, warn
 from utils.files import sha256
 
 BATCH_CPU, BATCH_GPU = 16, 128
+BUNDLED = (
+    "this generator comes with the project: small, for trying things and as a start to finetune from; mouths of people "
+    "it does not know are soft. Better: python weights.py fetch wav2lip_gan (research only)"
+)
 SETTINGS = ("checkpoint_path", "hparams", "device", "precision", "wav2lip_batch_size", "no_score", "refine")
 
 
@@ -36,6 +40,12 @@ class Networks:
     refiner: FaceRefiner | None
     options: Options
 
+    def in_words(self) -> list[str]:
+        """Which weights these are; of bundled ones, what they are good for and how to get better ones."""
+        refiner = f"refiner: {self.refiner.path}" if self.refiner else "no refiner"
+        expert = f"expert: {self.expert.name}" if self.expert else "no expert"
+        return [f"generator: {self.path}, {refiner}, {expert}", *([BUNDLED] if self.path == BUNDLED_GENERATOR else [])]
+
     def fit(self, options: Options) -> bool:
         """Whether dubs with these options use the same networks."""
         return all(getattr(options, name) == getattr(self.options, name) for name in SETTINGS)
@@ -46,8 +56,6 @@ def load_networks(options: Options) -> Networks:
     check_weights(options)
     precision = Precision(options.precision, pick_device(options.device))
     path = options.checkpoint_path or default_generator()
-    if not options.checkpoint_path:
-        print(f"generator: {path}", flush=True)
     content = weight_files.read(path, mapped=True)
     refiner = load_refiner(options.refine, path, content["state_dict"], precision)
     generator, hp = build_network(Wav2Lip, content, path, options.hparams)
@@ -79,7 +87,6 @@ def load_refiner(wanted: str, path: Path, weights: dict[str, torch.Tensor], prec
     if refiner.generator != weight_files.fingerprint(weights):
         warn(f"{beside} is not used, since it was trained with another generator than {path}; --refine can name it")
         return None
-    print(f"refiner: {beside}", flush=True)
     return refiner
 
 

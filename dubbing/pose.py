@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from face_detection.track import Track
+from face_detection.track import Track, faces_of
 
 LANDMARKS = slice(5, 15)  # columns of a detection: right eye, left eye, nose, right and left corner of the mouth, x y
 PROTRUSION = 20 / 28  # of the nose, in half distances
@@ -74,10 +74,9 @@ def _smooth(angle: Callable[[np.ndarray], np.ndarray], detections: list[np.ndarr
     """An angle of the tracked face's landmarks, averaged over SMOOTH_FRAMES within each segment, 0 where there is no
     face: float64 [T]."""
     angles = np.full(len(detections), np.nan)
-    for number, (faces, box) in enumerate(zip(detections, track.boxes, strict=True)):
-        if track.found[number] and len(faces) and faces.shape[1] >= LANDMARKS.stop:
-            nearest = np.abs(faces[:, :4] - box).sum(axis=1).argmin()
-            angles[number] = angle(faces[nearest, LANDMARKS])
+    for number, face in enumerate(faces_of(detections, track)):
+        if face is not None and len(face) >= LANDMARKS.stop:
+            angles[number] = angle(face[LANDMARKS])
     for segment in np.unique(track.segment[track.found]):
         frames = np.flatnonzero(track.segment == segment)
         known = frames[~np.isnan(angles[frames])]

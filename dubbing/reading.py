@@ -13,7 +13,7 @@ from dubbing.options import Options
 from dubbing.paste import FaceRegion, style_mask, upright_crop
 from dubbing.record import INTERPOLATED, UNCHANGED
 from dubbing.refining import refined_share
-from dubbing.source import Source
+from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech
 from dubbing.stages import FaceTask, FrameTask
 from face_detection.crop import resized, to_network_size
@@ -77,13 +77,18 @@ class FrameReader:
                 shown = to_network_size(crop, hp.img_size)
                 upper = shown[upper_half]
                 if state != INTERPOLATED or last_known is None or resembles(upper, last_known):
-                    last_known, mask = upper, self.masks(region, shown)
-                    start = mels.dub_mel_start(frame.time, columns, hp, options.published_timing)
-                    if mask.max() > INVISIBLE:
-                        face = FaceTask(frame, region, shown, mask, self._sharp(crop), start, shown)
+                    last_known, face = upper, self.face_task(frame, region, crop, shown)
             yield FrameTask(frame, state if face else UNCHANGED, face)
             if options.published_timing and mels.mel_column(frame.time, hp) + hp.mel_window > columns:
                 return
+
+    def face_task(self, frame: TimedFrame, region: FaceRegion, crop: np.ndarray, shown: np.ndarray) -> FaceTask | None:
+        """The face in this region of a frame; None where nothing of it would be seen. crop: as upright_crop gives it;
+        shown: the same at the network's size."""
+        mask = self.masks(region, shown)
+        columns = self.speech.mel.shape[1]
+        start = mels.dub_mel_start(frame.time, columns, self.hp, self.options.published_timing)
+        return FaceTask(frame, region, shown, mask, self._sharp(crop), start, shown) if mask.max() > INVISIBLE else None
 
     def _sharp(self, crop: np.ndarray) -> np.ndarray | None:
         """The crop at the refiner's size, where it is to be refined."""

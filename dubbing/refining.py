@@ -9,6 +9,7 @@ from dubbing.stages import FaceTask
 from face_detection.crop import resized
 from models.face_refiner import FaceRefiner
 from models.reference_bank import ReferenceBank, choose_spread, describe, sharpness
+from utils.errors import warn
 
 FADE = 4 / 3  # faces of the network's size have nothing to gain; from so many times that size on they are refined fully
 
@@ -36,6 +37,17 @@ class Refine:
         references = "person" if self.refiner.bank else "video"
         size = self.refiner.size
         return {"file": str(self.refiner.path), "size": size, "references": references, "frames": self.frames}
+
+
+def refine_stage(refiner: FaceRefiner | None, crops: Sequence[np.ndarray]) -> Refine | None:
+    """The stage of this refiner, None without one. crops: of the video, as for bank_of_video, for a refiner that comes
+    without pictures of the person."""
+    if refiner is None:
+        return None
+    if refiner.bank is None and not crops:
+        warn("not refined: no picture of the face was found to take detail from")
+        return None
+    return Refine(refiner, refiner.bank or bank_of_video(crops, refiner.size, refiner.hp.refiner_bank))
 
 
 def refined_share(height: int, network_size: int) -> float:

@@ -62,7 +62,10 @@ def decode(offsets: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
 
 def decode_points(offsets: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     """Regressed landmarks [N, 2·P] against anchors [N, 4] -> x y of each, [N, 2·P]."""
-    points = offsets.reshape(len(offsets), -1, 2) * CENTRE_VARIANCE * anchors[:, None, 2:] + anchors[:, None, :2]
+    points = (
+        offsets.reshape(len(offsets), offsets.shape[1] // 2, 2) * CENTRE_VARIANCE * anchors[:, None, 2:]
+        + anchors[:, None, :2]
+    )
     return points.flatten(1)
 
 

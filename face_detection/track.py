@@ -98,6 +98,15 @@ def follow_face(
     return Track(boxes, segment, interpolated)
 
 
+def faces_of(detections: list[np.ndarray], track: Track) -> list[np.ndarray | None]:
+    """The detection of the tracked face in every frame, float32 [5 or more]; None where there is none."""
+    faces: list[np.ndarray | None] = []
+    for found, box, shown in zip(detections, track.boxes, track.found, strict=True):
+        known = shown and len(found)
+        faces.append(found[np.abs(found[:, :4] - box).sum(axis=1).argmin()] if known else None)
+    return faces
+
+
 def most_at_once(detections: list[np.ndarray]) -> tuple[int, np.ndarray]:
     """The first frame that shows the most faces, and these from the left: float32 [N, 5 or more]. Their order gives
     them the numbers by which people are chosen."""
