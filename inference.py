@@ -5,6 +5,8 @@
     python inference.py --face talk.mp4 --audio speech.wav    # with the best weights that are there
     python inference.py --checkpoint_path checkpoints/mine/checkpoint_step000003000.pth \\
         --face portrait.png --audio talk.mkv --outfile results/
+    python inference.py --check --face talk.mp4 --audio speech.wav                    # what is wrong, before a dub
+    python inference.py --still --face talk.mp4 --audio speech.wav --outfile one.png  # one frame, to try settings on
     python inference.py --jobs jobs.csv --outfile results/    # columns face, audio, and any flag's name
     torchrun --nproc_per_node 2 inference.py --jobs jobs.csv --outfile results/       # shared among processes
     python inference.py --outfile talk.mp4 --redo 12.0-15.5 --pads 0 20 0 0           # these seconds of a dub, again
@@ -35,6 +37,8 @@ from utils.progress import Progress
 USUAL = """\
 Dub a video, or a picture:
     python inference.py --face talk.mp4 --audio speech.wav --outfile out.mp4
+See what is wrong with the footage, and how long a dub will take:
+    python inference.py --face talk.mp4 --audio speech.wav --check
 Try settings on five seconds, with pictures of what changes:
     python inference.py --face talk.mp4 --audio speech.wav --outfile out.mp4 --preview --report
 Dub two people who come with the project:
@@ -61,9 +65,14 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if request.jobs:
         return dub_list(request.jobs, options, request.outfile or OUTFILE, tell)
+    if request.check:
+        return check_footage(request, options, args.stdout)
     if not (request.face and request.audio):
         raise InputError("--face and --audio are needed, or --jobs, or --demo")
     face, audio = existing_file(request.face, "--face"), existing_file(request.audio, "--audio")
+    if request.still or options.preview == 0:
+        draw_still(face, audio, request.outfile or OUTFILE, options)
+        return 0
     from dubbing.jobs import output_path
 
     outfile = output_path(face, audio, request.outfile or OUTFILE, options)  # checked before any weights are read
@@ -71,6 +80,31 @@ def main(args: argparse.Namespace) -> int:
     if request.outfile is None:
         print(f"the next dub replaces {outfile}; --outfile gives another name", flush=True)
     return 0
+
+
+def check_footage(request: Request, options: Options, stdout: TextIO) -> int:
+    """Say what is wrong with a video and speech, and what a dub of them will be like; 2 where none would be made."""
+    if not request.face:
+        raise InputError("--check: needs --face, and --audio to draw mouths and to tell how long a dub takes")
+    face = existing_file(request.face, "--face")
+    audio = existing_file(request.audio, "--audio") if request.audio else None
+    from dubbing.check import check
+    from dubbing.jobs import output_path
+
+    outfile = output_path(face, audio or face, request.outfile or OUTFILE, options)
+    report = check(face, audio, outfile, options)
+    print(json.dumps(asdict(report), ensure_ascii=False) if request.json else report.text(), file=stdout, flush=True)
+    return 0 if report.usable else 2
+
+
+def draw_still(face: Path, audio: Path, outfile: Path, options: Options) -> None:
+    """One frame of the dub, beside its source."""
+    from dubbing.jobs import picture_path
+    from dubbing.still import still
+
+    picture = picture_path(face, audio, outfile, options)
+    drawn = still(face, audio, picture, options)
+    print(f"{picture}: source and result at {drawn.time:.2f} s", flush=True)
 
 
 def dub_list(path: Path, options: Options, outfile: Path, tell: Tell) -> int:

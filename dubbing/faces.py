@@ -100,7 +100,7 @@ def find_regions(
         track = follow_face(faces.detections, not options.nosmooth, cuts, options.face_at, options.face_index)
     except NobodyThere as error:
         (frame,) = source.between(pix_fmt, faces.times.tolist(), error.frame, error.frame + 1)
-        raise InputError(_who_is_there(error, yuv.to_bgr(frame.picture), frame.time, faces_file)) from error
+        raise InputError(who_is_there(error, yuv.to_bgr(frame.picture), frame.time, faces_file)) from error
     followed = [face for face in faces_of(faces.detections, track) if face is not None]
     if not options.align and may_lie(followed) and (advice := turning(source, pix_fmt, seconds, options)):
         raise InputError(f"--face {source.path}: {advice}")
@@ -201,7 +201,7 @@ def _warn_of_empty_box(
         warn(f"{flag}: no face is found there; faces are {faces_in_words(people)}")
 
 
-def _who_is_there(error: NobodyThere, picture: np.ndarray, time: float, faces_file: Path | None) -> str:
+def who_is_there(error: NobodyThere, picture: np.ndarray, time: float, faces_file: Path | None) -> str:
     """The error with the faces that there are, which are drawn into the file."""
     shown = ""
     if faces_file:

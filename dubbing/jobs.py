@@ -86,3 +86,13 @@ def refuse_to_replace(outfile: Path) -> None:
             raise InputError(
                 f"--outfile {path}: is there and no {what} of this program; choose another name, or --overwrite"
             )
+
+
+def picture_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:
+    """The PNG to write instead of a dub: outfile where it is one, else <outfile>.png. Raises InputError likewise."""
+    if outfile.suffix.lower() != ".png":
+        return Path(f"{output_path(face, audio, outfile, options)}.png")
+    writable_folder(outfile.parent, "--outfile")
+    if face.exists() and outfile.exists() and outfile.samefile(face):
+        raise InputError(f"--outfile {outfile}: is the file given as --face; choose another name")
+    return outfile

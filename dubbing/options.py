@@ -18,7 +18,7 @@ STYLES = ("soft", "box")  # of --paste
 EXTENSIONS = ("loop", "pingpong", "hold")  # of --extend
 SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")
 OUTFILE = Path("results/result_voice.mp4")  # the published default
-PREVIEW = 5.0  # seconds, of --preview without a value
+PREVIEW, SHORTEST_PREVIEW = 5.0, 0.1  # seconds, of --preview without a value, and with one
 SOURCE_FPS, FPS_RANGE = "source", (1, 1000)  # what --fps takes besides numbers, and which numbers
 DETECT = (-1, -1, -1, -1)  # the published way of giving no --box
 
@@ -35,6 +35,13 @@ class Request(BaseOptions):
     )  # fmt: skip
     jobs: Path | None = option(
         "CSV or JSON list of dubs, each with face, audio and other flags by name", None, metavar="LIST", common=True
+    )
+    check: bool = option(
+        "no dub: what is wrong with the footage, what the mouth will look like, how long a dub will take", False,
+        common=True,
+    )  # fmt: skip
+    still: bool = option(
+        "no dub: one frame of it beside its source, as PNG, the fastest way to try settings", False, common=True
     )
     redo: str | None = option(
         "make these seconds of an earlier dub, --outfile, again with other settings", None, metavar="FROM-TO"
@@ -126,7 +133,7 @@ class Options(CommonOptions):
     end: float | None = option("use the video only up to here", None, unit="seconds", minimum=0, common=True)
     final_audio: Path | None = option("the sound of the result, where --audio is only what moves the lips", None)
     preview: float | None = option(
-        "only the first seconds", None, unit="seconds", const=PREVIEW, minimum=0.1, common=True
+        "only the first seconds; 0: as --still", None, unit="seconds", const=PREVIEW, minimum=0, common=True
     )
     overwrite: bool = option("replace an --outfile that is no dub of this program", False, common=True)
     no_score: bool = option("do not score how well lips and speech fit", False)
@@ -146,6 +153,8 @@ class Options(CommonOptions):
             raise InputError(f"--end {self.end:g}: give more than --start, {self.start:g}")
         if self.box == DETECT:
             object.__setattr__(self, "box", None)
+        if self.preview is not None and 0 < self.preview < SHORTEST_PREVIEW:
+            raise InputError(f"--preview {self.preview:g}: give at least {SHORTEST_PREVIEW}, or 0 for one picture")
         if self.fps != SOURCE_FPS:
             rate = parse_scalar(float, str(self.fps), "--fps")
             if not FPS_RANGE[0] <= rate <= FPS_RANGE[1]:  # nor is NaN

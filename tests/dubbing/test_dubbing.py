@@ -188,8 +188,6 @@ def test_what_does_not_fit_is_refused_before_any_work(dub, tmp_path):
         (["--codec", "ffv1", "--crf", 3, "--outfile", tmp_path / "a.mkv"], "has no --crf"),
         (["--preset", "nonsense"], "libx264: cannot be used here"),
         (["--align", "--face_detector", "sfd"], "sfd"),
-        (["--face_at", "1,1"], "no face is ever there"),
-        (["--face_index", 3], "at most 1 faces"),
     ]:
         result = dub(*arguments)
         assert (result.code, said in result.error) == (2, True), result.error

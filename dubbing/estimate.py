@@ -1,0 +1,122 @@
+"""How long a dub takes on this machine, and how much memory, from some of its frames timed stage by stage.
+
+The stages of a dub overlap: on a machine with more cores than they use it takes as long as the slowest, on one with
+few as long as all of them together. Most of them use several cores, so CONCURRENT lies between.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from dubbing.faces import FaceRegions
+from dubbing.networks import Networks
+from dubbing.options import Options
+from dubbing.paste import FaceRegion
+from dubbing.reading import FrameReader, Masks
+from dubbing.record import StageTimer
+from dubbing.refining import Refine
+from dubbing.source import Source
+from dubbing.speech import Speech
+from dubbing.stages import Composite, Generate, composited, dub_stages, run_stages
+from dubbing.sync_monitor import SyncMonitor
+from face_detection.sparse import KEY_STEP
+from media.codecs import Encoding
+from media.writer import VideoWriter
+
+Result = TypeVar("Result")
+
+FRAMES = 32  # of which two batches are made
+DETECTED = 1.3 / KEY_STEP  # share of the frames in which faces are looked for, mostly
+CONCURRENT = 0.75  # of what the other stages take is added to the slowest, with TWO_CORES or fewer
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """frames: of the dub; seconds: it takes, of which `faces` for looking for them, unless they are known; megabytes:
+    of memory at most (MiB), None where the system does not tell; gpu_megabytes: likewise, None without a GPU."""
+
+    frames: int
+    seconds: float
+    faces: float
+    megabytes: int | None
+    gpu_megabytes: int | None
+
+
+def estimate(
+    source: Source,
+    speech: Speech,
+    encoding: Encoding,
+    networks: Networks,
+    refine: Refine | None,
+    region: FaceRegion,
+    options: Options,
+    decoding: float,
+    detecting: float,
+) -> Estimate:
+    """region: of a face of usual size, with which all frames are timed; decoding, detecting: seconds a frame."""
+    hp, batch = networks.hp, networks.generator.batches.batch_size
+    shown = min(speech.seconds, options.preview or speech.seconds)
+    frames = source.frames_in(shown, options.keep_length)
+    faces = FaceRegions([region], [False], None, False)
+    masks = Masks(options.paste, hp.img_size, None)
+    size = refine.refiner.size if refine else None
+    reader = FrameReader(source, encoding.pix_fmt, shown, faces, speech, masks, size, hp, options)
+    stages = dub_stages(Generate(networks.generator, speech.mel, hp.mel_window), refine, options.paste)
+
+    reading, tasks = _timed(lambda: list(islice(reader.tasks(), min(FRAMES, frames))))
+    count = len(tasks)
+    run_stages(tasks[:batch], stages, StageTimer())  # the first batch takes longer
+    generating, tasks = _timed(lambda: [
+        task for first in range(0, count, batch) for task in run_stages(tasks[first : first + batch], stages, StageTimer())
+    ])  # fmt: skip
+    scoring = 0.0
+    if networks.expert:
+        monitor = SyncMonitor(networks.expert, speech.mel)
+        scoring, _ = _timed(lambda: [monitor.add(t.frame, composited(t.face) if t.face else None) for t in tasks])
+
+    def write() -> None:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            VideoWriter(Path(folder) / f"timed{encoding.suffix}", source.rate, None, source.opened, encoding) as writer,
+        ):
+            for task in run_stages(tasks, {"composite": Composite(options.paste)}, StageTimer()):
+                writer.write_picture(task.frame.picture, task.frame.time)
+
+    writing, _ = _timed(write)
+    dubbing = _together(reading, generating + scoring, writing) / count * frames
+    looking = 0.0 if options.box else _together(decoding, detecting * DETECTED) * source.frames_once(shown)
+    return Estimate(frames, looking + dubbing, looking, peak_megabytes(), _gpu_megabytes(networks))
+
+
+def _timed(work: Callable[[], Result]) -> tuple[float, Result]:
+    began = time.perf_counter()
+    result = work()
+    return time.perf_counter() - began, result
+
+
+def _together(*stages: float) -> float:
+    """What stages that overlap take."""
+    return max(stages) + CONCURRENT * (sum(stages) - max(stages))
+
+
+def peak_megabytes() -> int | None:
+    """The most memory, in MiB, that this process has had so far."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes, of what is counted in
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // MIB
+
+
+def _gpu_megabytes(networks: Networks) -> int | None:
+    device = networks.generator.precision.device
+    return torch.cuda.max_memory_reserved(device) // MIB if device.type == "cuda" else None
