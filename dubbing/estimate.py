@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 FRAMES = 32  # of which two batches are made
 DETECTED = 1.3 / KEY_STEP  # share of the frames in which faces are looked for, mostly
-CONCURRENT = 0.75  # of what the other stages take is added to the slowest, with TWO_CORES or fewer
+CONCURRENT = 0.75  # of what the other stages take is added to the slowest
 MIB = 1 << 20
 
 
@@ -58,10 +58,12 @@ def estimate(
     refine: Refine | None,
     region: FaceRegion,
     options: Options,
+    suffix: str,
     decoding: float,
     detecting: float,
 ) -> Estimate:
-    """region: of a face of usual size, with which all frames are timed; decoding, detecting: seconds a frame."""
+    """region: of a face of usual size, with which all frames are timed; suffix: of the file to write; decoding,
+    detecting: seconds a frame."""
     hp, batch = networks.hp, networks.generator.batches.batch_size
     shown = min(speech.seconds, options.preview or speech.seconds)
     frames = source.frames_in(shown, options.keep_length)
@@ -74,18 +76,22 @@ def estimate(
     reading, tasks = _timed(lambda: list(islice(reader.tasks(), min(FRAMES, frames))))
     count = len(tasks)
     run_stages(tasks[:batch], stages, StageTimer())  # the first batch takes longer
-    generating, tasks = _timed(lambda: [
-        task for first in range(0, count, batch) for task in run_stages(tasks[first : first + batch], stages, StageTimer())
-    ])  # fmt: skip
+    batches = [tasks[first : first + batch] for first in range(0, count, batch)]
+    generating, tasks = _timed(lambda: [task for part in batches for task in run_stages(part, stages, StageTimer())])
     scoring = 0.0
     if networks.expert:
         monitor = SyncMonitor(networks.expert, speech.mel)
-        scoring, _ = _timed(lambda: [monitor.add(t.frame, composited(t.face) if t.face else None) for t in tasks])
+
+        def score() -> None:
+            for task in tasks:
+                monitor.add(task.frame, composited(task.face) if task.face else None)
+
+        scoring, _ = _timed(score)
 
     def write() -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
-            VideoWriter(Path(folder) / f"timed{encoding.suffix}", source.rate, None, source.opened, encoding) as writer,
+            VideoWriter(Path(folder) / f"timed{suffix}", source.rate, None, source.opened, encoding) as writer,
         ):
             for task in run_stages(tasks, {"composite": Composite(options.paste)}, StageTimer()):
                 writer.write_picture(task.frame.picture, task.frame.time)

@@ -10,7 +10,7 @@ import torch
 
 from dubbing.faces import detector_for, region_of, who_is_there
 from dubbing.options import Options
-from dubbing.paste import FaceRegion
+from dubbing.paste import FaceRegion, upright_crop
 from dubbing.pose import LANDMARKS, frontal_weight, tilt, yaw
 from dubbing.source import Source, TimedFrame
 from face_detection import RetinaFace, build_detector
@@ -59,6 +59,11 @@ class Samples:
             weight = float(frontal_weight(yaw(points))) if options.occlusion else 1.0
             regions.append(region_of(box, turned, weight, options.pads, source))
         return regions
+
+    def crops(self, regions: Sequence[FaceRegion | None]) -> list[np.ndarray]:
+        """Upright crops of the face where it is, uint8 BGR [h, w, 3] of different sizes."""
+        pairs = zip(self.frames, regions, strict=True)
+        return [upright_crop(frame.picture, region) for frame, region in pairs if region is not None]
 
 
 def look_at(

@@ -15,12 +15,12 @@ from dubbing.networks import Networks, load_networks
 from dubbing.numbered import write_picture
 from dubbing.occlusion import OcclusionDetector
 from dubbing.options import Options
-from dubbing.paste import FaceRegion, upright_crop
+from dubbing.paste import upright_crop
 from dubbing.reading import FrameReader, Masks
 from dubbing.record import DUBBED, StageTimer
 from dubbing.refining import refine_stage
 from dubbing.samples import Samples, look_at
-from dubbing.source import Source, TimedFrame
+from dubbing.source import Source
 from dubbing.speech import Speech, load_speech
 from dubbing.stages import Composite, FrameTask, Generate, dub_stages, run_stages
 from face_detection.crop import to_network_size
@@ -83,7 +83,7 @@ def draw(
     """These of the samples as a dub will show them, but for the smoothing of boxes; those without a face to dub are
     left out."""
     hp, regions = networks.hp, samples.regions(source, options)
-    crops = [upright_crop(frame.picture, region) for frame, region in _shown(samples, regions)]
+    crops = samples.crops(regions)
     occlusion = None
     if options.occlusion:
         small = [to_network_size(crop, hp.img_size) for crop in crops]
@@ -111,10 +111,6 @@ def draw(
         run_stages([task], stages | {"composite": Composite(options.paste)}, StageTimer())
         drawn.append(Drawn(frame.time, before, yuv.to_bgr(frame.picture), region.rect))
     return drawn
-
-
-def _shown(samples: Samples, regions: list[FaceRegion | None]) -> list[tuple[TimedFrame, FaceRegion]]:
-    return [(frame, region) for frame, region in zip(samples.frames, regions, strict=True) if region is not None]
 
 
 def sheet_of(drawn: Sequence[Drawn]) -> np.ndarray:
