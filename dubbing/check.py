@@ -112,7 +112,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     """
     began = time.perf_counter()
     networks = load_networks(options)
-    source = Source(face, options.transform, options.static, options.frame_rate)
+    source = Source(face, options.transform, options.static, options.frame_rate, options.start, options.end)
     encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
     own = face if source.reader and source.reader.has_sound else None
     speech, problems, remarks = _hear(audio or own, options, networks.hp)

@@ -35,7 +35,7 @@ from media.clock import END_HELD, Clock
 from media.sound import sound_clock
 from media.splice import FrameReplacement
 from media.writer import VideoWriter
-from utils.errors import warn
+from utils.errors import InputError, warn
 from utils.progress import Progress as Bar
 
 OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
@@ -68,6 +68,8 @@ class Dubber:
         InputError for what cannot be used. Whatever is raised, no video is written then.
         """
         options, networks, hp, timer = self.options, self.networks, self.networks.hp, StageTimer()
+        if options.preview == 0:
+            raise InputError("--preview 0: is one picture and no dub; give seconds")
         face, audio = Path(face), Path(audio)
         outfile = output_path(face, audio, Path(outfile), options)
         with timer("speech"):

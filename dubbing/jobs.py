@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dubbing.options import Options
 from dubbing.record import is_record, record_path
 from media import codecs
-from media.dub_tag import is_dub
+from media.dub_tag import is_dub, is_tagged_png
 from utils.errors import InputError
 from utils.files import writable_folder
 from utils.options import changed
@@ -93,6 +93,8 @@ def picture_path(face: Path, audio: Path, outfile: Path, options: Options) -> Pa
     if outfile.suffix.lower() != ".png":
         return Path(f"{output_path(face, audio, outfile, options)}.png")
     writable_folder(outfile.parent, "--outfile")
-    if face.exists() and outfile.exists() and outfile.samefile(face):
+    if outfile.exists() and not options.overwrite and not is_tagged_png(outfile):
+        raise InputError(f"--outfile {outfile}: is there and not of this program; choose another name, or --overwrite")
+    if outfile.exists() and outfile.samefile(face):
         raise InputError(f"--outfile {outfile}: is the file given as --face; choose another name")
     return outfile

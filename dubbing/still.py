@@ -12,7 +12,6 @@ import numpy as np
 from audio import dub_mel_start
 from dubbing.faces import FaceRegions, no_face
 from dubbing.networks import Networks, load_networks
-from dubbing.numbered import write_picture
 from dubbing.occlusion import OcclusionDetector
 from dubbing.options import Options
 from dubbing.paste import upright_crop
@@ -26,7 +25,9 @@ from dubbing.stages import Composite, FrameTask, Generate, dub_stages, run_stage
 from face_detection.crop import to_network_size
 from hparams import HParams
 from media import codecs, yuv
+from media.dub_tag import tagged_png
 from utils.errors import InputError
+from utils.files import write_bytes
 from utils.geometry import Rect
 from utils.sheet import BACKGROUND, FONT, FONT_SCALE, INK, labelled_rows
 
@@ -53,7 +54,7 @@ def still(face: Path, audio: Path, outfile: Path, options: Options) -> Drawn:
     """
     networks = load_networks(replace(options, no_score=True))
     speech = load_speech(audio, options.audio_stream, options.silence == "rest", networks.hp, options.level == "keep")
-    source = Source(face, options.transform, options.static, options.frame_rate)
+    source = Source(face, options.transform, options.static, options.frame_rate, options.start, options.end)
     pix_fmt = codecs.choose(options.codec, codecs.usual_suffix(options.codec), source.pix_fmt).pix_fmt
     seconds = shown_seconds(source, speech)
     (loudest,) = loudest_times(speech.mel, networks.hp, seconds, 1)
@@ -67,7 +68,8 @@ def still(face: Path, audio: Path, outfile: Path, options: Options) -> Drawn:
     if not drawn:
         raise InputError(no_face(source, pix_fmt, seconds, options))
     pictures = {"source": drawn[0].before, "result": drawn[0].after}
-    write_picture(outfile, np.hstack([_titled(_face(p, drawn[0].rect), title) for title, p in pictures.items()]))
+    shown = [_titled(_face(picture, drawn[0].rect), title) for title, picture in pictures.items()]
+    write_bytes(outfile, tagged_png(np.hstack(shown)))
     return drawn[0]
 
 

@@ -1,7 +1,11 @@
-"""The tag in the metadata of a dubbed video, by which it is recognised as one."""
+"""The tag in the metadata of a dubbed video, or of a picture of one, by which it is recognised."""
 
+import io
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from media.reader import open_media
 from utils.errors import InputError
@@ -28,4 +32,20 @@ def is_dub(path: Path) -> bool:
         with open_media(path) as container:
             return is_tagged(container.metadata)
     except InputError:
+        return False
+
+
+def tagged_png(picture: np.ndarray) -> bytes:
+    """A PNG file that carries the tag. picture: uint8 BGR [H, W, 3]."""
+    about, content = PngImagePlugin.PngInfo(), io.BytesIO()
+    about.add_text(KEY, TAG)
+    Image.fromarray(np.ascontiguousarray(picture[..., ::-1])).save(content, "PNG", pnginfo=about)
+    return content.getvalue()
+
+
+def is_tagged_png(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return is_tagged(image.info)
+    except (UnidentifiedImageError, OSError):
         return False
