@@ -51,7 +51,7 @@ def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, t
     samples = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert samples == [f"step{step:09d}{suffix}" for step in (0, 30, 60) for suffix in (".mp4", ".png")]
     drawn = read_image(tmp_path / "samples" / "step000000060.png")
-    assert drawn.shape == (4 * sheet.SIDE, sheet.LABEL_WIDTH + 8 * sheet.SIDE, 3)  # of windows that are evaluated at once
+    assert drawn.shape == (4 * sheet.SIDE, sheet.LABEL_WIDTH + 8 * sheet.SIDE, 3)  # windows
     clip = VideoReader(tmp_path / "samples" / "step000000060.mp4")
     assert clip.has_sound
     assert clip.frame_estimate == pytest.approx(50, abs=1)
