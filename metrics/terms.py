@@ -1,7 +1,7 @@
 """What scores mean and when they are good, in words: for tables, pages and the terminal.
 
-The figures are of real footage: the bundled expert on 127 clips of 3 to 8 s of people it has seen in training and on
-seven of people it has not (docs/scoring.md); the published SyncNet as papers measure it.
+The figures are of real footage: the bundled expert on 122 clips of people of its training and of two others, and on
+seven of people whom it does not know (docs/scoring.md); the published SyncNet as papers measure it.
 """
 
 from typing import Any
@@ -10,9 +10,9 @@ PUBLISHED = "published"  # how the names of published scorers begin (metrics/exp
 NOT_MEASURABLE = "not measurable"
 WITH_THIS_EXPERT = f"{NOT_MEASURABLE} with this expert"
 WHY_NOT = (
-    f"{NOT_MEASURABLE}: at no shift are picture and sound so much closer than at the others that the scorer could tell "
-    "this video in sync from the same one shifted. It may not know such faces, or there is little speech. Another "
-    "scorer (--syncnet_checkpoint_path) may tell: the published SyncNet, or an expert trained on this person"
+    f"{NOT_MEASURABLE}: the scorer cannot tell this video from the same one with its sound shifted. It may not know "
+    "such faces, or there is little speech; another scorer may tell (--syncnet_checkpoint_path): the published "
+    "SyncNet, or an expert trained on this person"
 )
 NEAR, FAR = 1, 2  # frames of offset up to which lips and speech are in sync, and nearly
 GOOD_CONFIDENCE = {True: 6.0, False: 0.5}  # by whether the scorer is a published one: what real footage reaches
@@ -21,9 +21,9 @@ MEANINGS = {
     "offset": "Frames of 40 ms by which the sound is late; below zero it is early. Good: -1 to +1. Given only where "
     "the scorer can tell this video from the same one shifted.",
     "LSE-D": "Distance of lips and sound where they lie closest; less is better. Real footage: 0.3 to 0.7 by an expert "
-    "of this project (unrelated: 0.9 to 1.2), 6.5 to 7 by the published SyncNet. Comparable within one scorer only.",
+    "of this project (unrelated: 0.8 to 1.2), 6.5 to 7 by the published SyncNet. Comparable within one scorer only.",
     "LSE-C": "Confidence: how much closer lips and sound lie at the best shift than at the usual one; more is better. "
-    "Real footage: 0.5 to 1 by an expert of this project (unrelated: 0.1 to 0.3), 7 to 8 by the published SyncNet. "
+    "Real footage: 0.5 to 1 by an expert of this project (unrelated: 0.1 to 0.4), 7 to 8 by the published SyncNet. "
     "Comparable within one scorer only.",
     "mouth L1": "Mean difference to the reference in the lower half of the face, of 0 to 1; less is better. A blurred "
     "mouth can have little.",

@@ -51,7 +51,7 @@ def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, t
     samples = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert samples == [f"step{step:09d}{suffix}" for step in (0, 30, 60) for suffix in (".mp4", ".png")]
     drawn = read_image(tmp_path / "samples" / "step000000060.png")
-    assert drawn.shape == (4 * sheet.SIDE, sheet.LABEL_WIDTH + 4 * sheet.SIDE, 3)  # a window of each of the batch
+    assert drawn.shape == (4 * sheet.SIDE, sheet.LABEL_WIDTH + 8 * sheet.SIDE, 3)  # windows
     clip = VideoReader(tmp_path / "samples" / "step000000060.mp4")
     assert clip.has_sound
     assert clip.frame_estimate == pytest.approx(50, abs=1)
@@ -60,8 +60,8 @@ def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, t
     assert summed_up["best"]["scores"]["mouth_l1"] < summed_up["start"]["scores"]["mouth_l1"]
     assert {"sync_distance", "sync_confidence"} <= summed_up["real_footage"].keys()
     page = (tmp_path / "summary.html").read_text(encoding="utf-8")
-    assert html.escape(summed_up["verdict"]) in page
-    assert page.count("data:image/jpeg") == 1
+    assert summed_up["verdict"] in html.unescape(page)
+    assert page.count("data:image/jpeg") == 3  # start, best, true
     assert page.count("<svg") >= len(summed_up["best"]["scores"])
 
 
