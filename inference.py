@@ -33,6 +33,8 @@ NOT_GIVEN = object()
 def main(args: argparse.Namespace) -> int:
     options = from_args(Options, args)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: idle threads that spin hold up the encoder
+    if not args.jobs and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("several processes share a list of dubs: give --jobs, or leave out torchrun")
     if args.demo:
         demonstrate(options)
         return 0

@@ -2,14 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-import inference
 from dubbing import Dubber
 from dubbing.options import Options
-from utils.options import from_args
 
 THREADS = ("prefetch", "sink")
 
@@ -18,13 +16,12 @@ class Stopped(Exception):
     """Nothing that the dubbing knows of."""
 
 
-def stopping(stage: str, number: int, wait: Callable[[], None] = lambda: None):
+def stopping(stage: str, number: int):
     """A progress bar that raises before the frame of this number in the stage."""
 
     def progress(items, desc="", **about):
         for n, item in enumerate(items):
             if desc == stage and n == number:
-                wait()
                 raise Stopped
             yield item
 
@@ -32,9 +29,11 @@ def stopping(stage: str, number: int, wait: Callable[[], None] = lambda: None):
 
 
 @pytest.fixture(scope="module")
-def dubber(generator) -> Dubber:
-    flags = ["--checkpoint_path", generator, "--no_score", "--no_cache", "--wav2lip_batch_size", 2]
-    return Dubber(from_args(Options, inference.parse_args([str(flag) for flag in flags])))
+def dubbers(generator) -> dict[str, Dubber]:
+    """Dubs that are to be stopped in each stage."""
+    options = Options(checkpoint_path=generator, no_score=True, no_cache=True, wav2lip_batch_size=2)
+    first = Dubber(options)
+    return {"faces": first, "dubbing": Dubber(replace(options, box=(57, 177, 178, 273)), first.networks)}
 
 
 def left_over(tmp_path) -> list:
@@ -45,15 +44,16 @@ def left_over(tmp_path) -> list:
 @pytest.mark.parametrize(
     ("stage", "number"), [("faces", 0), ("faces", 9), ("dubbing", 0), ("dubbing", 9), ("dubbing", 24)]
 )
-def test_what_the_progress_bar_raises_ends_the_dub_without_a_trace(dubber, talking, speech, tmp_path, stage, number):
+def test_what_the_progress_bar_raises_ends_the_dub_without_a_trace(dubbers, talking, speech, tmp_path, stage, number):
     with pytest.raises(Stopped):
-        dubber.dub(talking, speech, tmp_path / "out.mp4", stopping(stage, number))
+        dubbers[stage].dub(talking, speech, tmp_path / "out.mp4", stopping(stage, number))
     assert left_over(tmp_path) == []
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_an_earlier_dub_stays_when_the_next_is_stopped(dubber, talking, speech, tmp_path, suffix):
+def test_an_earlier_dub_stays_when_the_next_is_stopped(dubbers, talking, speech, tmp_path, suffix):
     path = tmp_path / f"out{suffix}"
+    dubber = dubbers["dubbing"]
     dubber.dub(talking, speech, path, lambda items, **about: items)
     before, files = path.read_bytes(), left_over(tmp_path)
     with pytest.raises(Stopped):
@@ -63,7 +63,9 @@ def test_an_earlier_dub_stays_when_the_next_is_stopped(dubber, talking, speech, 
 
 
 @pytest.mark.parametrize("stage", ["faces", "dubbing"])
-def test_another_thread_stops_a_dub_within_a_second_while_its_queues_are_busy(dubber, talking, speech, tmp_path, stage):
+def test_another_thread_stops_a_dub_within_a_second_while_its_queues_are_busy(
+    dubbers, talking, speech, tmp_path, stage
+):
     stop, begun, ended = threading.Event(), threading.Event(), []
 
     def progress(items, desc="", **about):
@@ -77,7 +79,7 @@ def test_another_thread_stops_a_dub_within_a_second_while_its_queues_are_busy(du
 
     def work() -> None:
         with pytest.raises(Stopped):
-            dubber.dub(talking, speech, tmp_path / "out.mp4", progress)
+            dubbers[stage].dub(talking, speech, tmp_path / "out.mp4", progress)
         ended.append(time.monotonic())
 
     thread = threading.Thread(target=work)
