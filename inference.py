@@ -56,6 +56,8 @@ def main(args: argparse.Namespace) -> int:
         return 2
     options = with_weights(options, args.yes)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: idle threads that spin hold up the encoder
+    if not request.jobs and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("several processes share a list of dubs: give --jobs, or leave out torchrun")
     tell = partial(print_json, file=args.stdout) if request.json else partial(say, file=sys.stdout)
     if request.demo:
         demonstrate(options, tell)

@@ -88,7 +88,11 @@ def find_regions(
     print(f"faces by {detector}" + (", as found before" if cached else ""), flush=True)
     if known is None:
         built = build_detector(detector, str(device), landmarks=landmarks)
-        known = _search(source, pix_fmt, seconds, built, options.face_det_batch_size, progress, sampler)
+        batches = (
+            detector == "sfd" and device.type != "cpu"
+        )  # elsewhere a batch is no faster, and stopping takes longer
+        batch_size = options.face_det_batch_size if batches else 1
+        known = _search(source, pix_fmt, seconds, built, batch_size, progress, sampler)
         _keep(known, path)
     faces = known.within(seconds)
     if len(faces.detections) < len(known.detections) and (len(faces.detections) - 1) % KEY_STEP:

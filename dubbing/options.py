@@ -69,7 +69,7 @@ class Options(CommonOptions):
         metavar=SIDES,
         common=True,
     )
-    face_det_batch_size: int = option("detected at once", 16, unit="frames", minimum=1)
+    face_det_batch_size: int = option("detected at once, by sfd on a GPU", 16, unit="frames", minimum=1)
     wav2lip_batch_size: int | None = option("generated at once; else 128, on a CPU 16", None, unit="frames", minimum=1)
     resize_factor: int = option("divide the resolution by this", 1, minimum=1, common=True)
     crop: tuple[int, int, int, int] = option(

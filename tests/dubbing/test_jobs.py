@@ -130,3 +130,16 @@ def test_networks_fit_options_that_ask_for_the_same_ones(generator):
     assert loaded.hp.width == NARROW.width
     assert loaded.fit(Options(checkpoint_path=generator, no_score=True, pads=(1, 2, 3, 4)))
     assert not loaded.fit(Options(checkpoint_path=generator, no_score=True, precision="fp32"))
+
+
+def test_several_processes_are_refused_for_a_single_dub(dub, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = dub("--box", *BOX.split())
+    assert (result.code, "give --jobs" in result.error) == (2, True)
+
+
+def test_a_final_audio_in_a_list_is_a_file_beside_it(tmp_path):
+    (tmp_path / "mix.wav").write_bytes(b"x")
+    row = {"face": "f.mp4", "audio": "a.wav", "outfile": "o.mp4", "final_audio": "mix.wav"}
+    (job,) = read_jobs(write_list(tmp_path / "jobs.json", row), Options(), tmp_path)
+    assert job.options.final_audio == tmp_path / "mix.wav"

@@ -12,6 +12,7 @@ import soundfile
 from footage import click_track, encode, recording
 from hparams import hparams
 from media.reader import VideoReader
+from media.writer import VideoWriter
 from portrait import make_clip
 from preprocessing import workers
 from preprocessing.make_clip import write_sound
@@ -120,3 +121,21 @@ def test_wrong_folders_are_refused_before_any_work(tmp_path, script, monkeypatch
     blocked = script("preprocess", "--data_root", tmp_path / "empty", *there, tmp_path / "file" / "o")
     assert blocked.code == 2
     assert "cannot write there" in blocked.error
+
+
+def test_a_dub_is_skipped_with_its_reason_unless_dubs_are_accepted(tmp_path, talking, script, no_workers):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    reader = VideoReader(talking)
+    with VideoWriter(raw / "a dub.mp4", reader.rate, talking, like=reader, dubbed=True) as writer:
+        for time, picture in reader.pictures():
+            writer.write_picture(picture, time)
+    shutil.copy(talking, raw / "real.mp4")
+    where = ["--data_root", raw, "--preprocessed_root", tmp_path / "clips", "--filelists_dir", tmp_path / "lists"]
+    for flags, code, finished in (([], 1, 0), (["--accept_dubs"], 0, 1), ([], 1, 1)):
+        result = script("preprocess", *where, *flags)
+        assert (result.code, f"{finished} finished before" in result.out) == (code, True)
+        report = json.loads((tmp_path / "clips" / "report.json").read_text(encoding="utf-8"))
+        said = "is a dub" in json.dumps(report)
+        listed = "a dub" in (tmp_path / "lists" / "train.txt").read_text(encoding="utf-8")
+        assert (said, listed) == (code == 1, code == 0)

@@ -2,8 +2,11 @@
 
 import json
 import os
+import stat
 
 import pytest
+import safetensors.torch
+import torch
 
 from utils.errors import InputError
 from utils.files import atomic_write, only_user, write_json, write_text
@@ -19,6 +22,19 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": "ä"}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX file modes")
+def test_files_have_the_mode_that_the_umask_gives_whatever_writes_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.json", "{}")
+        with atomic_write(tmp_path / "a.safetensors") as temporary:
+            safetensors.torch.save_file({"a": torch.zeros(3)}, temporary)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes["a.json"] == modes["a.safetensors"] == 0o640
 
 
 def test_a_target_that_is_open_elsewhere_leaves_the_finished_file_under_a_second_name(tmp_path, monkeypatch):

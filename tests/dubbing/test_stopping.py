@@ -1,0 +1,92 @@
+"""A dub ends soon, and leaves nothing behind, when its progress bar raises, as a page's does when its user stops it."""
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from dubbing import Dubber
+from dubbing.options import Options
+
+THREADS = ("prefetch", "sink")
+
+
+class Stopped(Exception):
+    """Nothing that the dubbing knows of."""
+
+
+def stopping(stage: str, number: int):
+    """A progress bar that raises before the frame of this number in the stage."""
+
+    def progress(items, desc="", **about):
+        for n, item in enumerate(items):
+            if desc == stage and n == number:
+                raise Stopped
+            yield item
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def dubbers(generator) -> dict[str, Dubber]:
+    """Dubs that are to be stopped in each stage."""
+    options = Options(checkpoint_path=generator, no_score=True, no_cache=True, wav2lip_batch_size=2)
+    first = Dubber(options)
+    return {"faces": first, "dubbing": Dubber(replace(options, box=(57, 177, 178, 273)), first.networks)}
+
+
+def left_over(tmp_path) -> list:
+    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+    return [*tmp_path.iterdir(), *threads]
+
+
+@pytest.mark.parametrize(
+    ("stage", "number"), [("faces", 0), ("faces", 9), ("dubbing", 0), ("dubbing", 9), ("dubbing", 24)]
+)
+def test_what_the_progress_bar_raises_ends_the_dub_without_a_trace(dubbers, talking, speech, tmp_path, stage, number):
+    with pytest.raises(Stopped):
+        dubbers[stage].dub(talking, speech, tmp_path / "out.mp4", stopping(stage, number))
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_an_earlier_dub_stays_when_the_next_is_stopped(dubbers, talking, speech, tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    dubber = dubbers["dubbing"]
+    dubber.dub(talking, speech, path, lambda items, **about: items)
+    before, files = path.read_bytes(), left_over(tmp_path)
+    with pytest.raises(Stopped):
+        dubber.dub(talking, speech, path, stopping("dubbing", 13))
+    assert path.read_bytes() == before
+    assert left_over(tmp_path) == files
+
+
+@pytest.mark.parametrize("stage", ["faces", "dubbing"])
+def test_another_thread_stops_a_dub_within_a_second_while_its_queues_are_busy(
+    dubbers, talking, speech, tmp_path, stage
+):
+    stop, begun, ended = threading.Event(), threading.Event(), []
+
+    def progress(items, desc="", **about):
+        for n, item in enumerate(items):
+            if desc == stage and n == 5:
+                begun.set()
+            if stop.is_set():
+                raise Stopped
+            yield item
+            time.sleep(0.05)  # so that there is time to stop it
+
+    def work() -> None:
+        with pytest.raises(Stopped):
+            dubbers[stage].dub(talking, speech, tmp_path / "out.mp4", progress)
+        ended.append(time.monotonic())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begun.wait(60)
+    asked = time.monotonic()
+    stop.set()
+    thread.join(60)
+    assert ended[0] - asked < 1
+    assert left_over(tmp_path) == []
