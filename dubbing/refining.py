@@ -14,29 +14,53 @@ from utils.errors import warn
 FADE = 4 / 3  # faces of the network's size have nothing to gain; from so many times that size on they are refined fully
 
 
+LOOKED_AT = 4  # every so many faces one is compared with the bank of a person
+ENOUGH = 12  # faces, after which it is said whether this is another person
+# Of ReferenceBank.distances, as the median over faces: from here on they are taken for another person's
+ANOTHER_PERSON = 1.5
+
+
 class Refine:
-    """refiner: of a person or of anyone; bank: its references; frames: how many it has refined."""
+    """refiner: of a person or of anyone; bank: its references; frames: how many it has refined; distances: of some of
+    them from the bank of a person."""
 
     def __init__(self, refiner: FaceRefiner, bank: ReferenceBank) -> None:
         self.refiner, self.bank, self.frames = refiner, bank, 0
+        self.distances: list[float] = []
 
     def __call__(self, faces: list[FaceTask]) -> list[FaceTask]:
         rows = [row for row, face in enumerate(faces) if face.sharp is not None]
         if not rows:
             return faces
-        self.frames += len(rows)
         generated, sharp = (np.stack([getattr(faces[row], name) for row in rows]) for name in ("generated", "sharp"))
+        if self.refiner.bank:
+            self._look_who_it_is(sharp[-self.frames % LOOKED_AT :: LOOKED_AT])
+        self.frames += len(rows)
         done = list(faces)
         for row, refined in zip(rows, self.refiner(generated, sharp, self.bank), strict=True):
             share = refined_share(faces[row].region.rect.height, len(faces[row].shown))
             done[row] = faces[row]._replace(generated=_mixed(faces[row].generated, refined, share), refined=share)
         return done
 
+    def _look_who_it_is(self, faces: np.ndarray) -> None:
+        """Compare faces, uint8 BGR [B, S, S, 3], with the person's, and warn once where they seem to be another's."""
+        before = len(self.distances)
+        self.distances += self.bank.distances(faces).tolist() if len(faces) else []
+        if before < ENOUGH <= len(self.distances) and np.median(self.distances) > ANOTHER_PERSON:
+            warn(
+                f"{self.refiner.path}: is a refiner of another person, or of the same in quite another light or view: "
+                "this face is unlike all pictures it has; add --refine off, or train one of this person"
+            )
+
     def record(self) -> dict[str, Any]:
         """What the dub's record says of it."""
         references = "person" if self.refiner.bank else "video"
         size = self.refiner.size
-        return {"file": str(self.refiner.path), "size": size, "references": references, "frames": self.frames}
+        distance = round(float(np.median(self.distances)), 3) if self.distances else None
+        return {
+            "file": str(self.refiner.path), "size": size, "references": references, "frames": self.frames,
+            "distance": distance,
+        }  # fmt: skip
 
 
 def refine_stage(refiner: FaceRefiner | None, crops: Sequence[np.ndarray]) -> Refine | None:

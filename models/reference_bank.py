@@ -68,6 +68,12 @@ def nearest(
     return np.take_along_axis(order, np.arange(count)[None] % allowed, axis=1)
 
 
+def _distances(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Between descriptors [A, D] and [B, D]: float32 [A, B]."""
+    squares = np.square(ours).sum(axis=1)[:, None] + np.square(theirs).sum(axis=1) - 2 * ours @ theirs.T
+    return np.sqrt(np.maximum(squares, 0))
+
+
 class ReferenceBank:
     """pictures: uint8 BGR [N, S, S, 3]."""
 
@@ -80,6 +86,14 @@ class ReferenceBank:
     def nearest(self, descriptors: np.ndarray, count: int, excluded: np.ndarray | None = None) -> np.ndarray:
         """The pictures most like each face, uint8 BGR [B, count, S, S, 3]; arguments as of `nearest`."""
         return self.pictures[nearest(self.descriptors, descriptors, count, excluded)]
+
+    def distances(self, faces: np.ndarray) -> np.ndarray:
+        """How far faces, uint8 BGR [B, S, S, 3] of any size, are from the picture nearest to them, as a part of the
+        median distance between two of the pictures: float32 [B]. Faces of the same person in another place or pose are
+        farther than others, too."""
+        between = _distances(self.descriptors, self.descriptors)[np.triu_indices(len(self), 1)]
+        found = _distances(describe(faces, faces), self.descriptors).min(axis=1)
+        return found / max(1e-6, float(np.median(between))) if len(between) else np.zeros(len(faces), np.float32)
 
     def encoded(self) -> dict[str, torch.Tensor]:
         """The pictures as WebP, by the names they have in a weight file."""
