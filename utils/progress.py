@@ -88,7 +88,7 @@ class Progress:
             if self.remark != (self._bar.postfix or ""):
                 self._bar.set_postfix_str(self.remark, refresh=False)
             self._bar.update(count)
-        elif self._lines and time.monotonic() >= self._due:
+        elif self._lines and time.monotonic() >= self._due and self.done != self.total:
             seconds = time.monotonic() - self._began
             self._due = time.monotonic() + min(max(FIRST_LINE, seconds / 2), LONGEST_PAUSE)
             self._say(self._so_far(seconds))
@@ -112,8 +112,11 @@ class Progress:
     def _so_far(self, seconds: float) -> str:
         rate = (self.done - self.initial) / seconds
         amount = f"{self._amount(self.done)} {self._units}"
-        ending = [f"{self._amount(rate)} a second", *filter(None, [self.remark])]
-        if not self.total or not rate:
+        if not rate:
+            return amount
+        pace = f"{self._amount(rate)} a second" if rate >= 1 else f"{1 / rate:.1f} s each"
+        ending = [pace, *filter(None, [self.remark])]
+        if not self.total:
             return ", ".join([amount, *ending])
         amount = f"{self._amount(self.done)} of {self._amount(self.total)} {self._units}"
         left = f"{_clock(max(0.0, (self.total - self.done) / rate))} left"

@@ -1,0 +1,99 @@
+"""What README.md says to type works, in its order, in a folder that holds nothing but the footage."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.checkpoint import export
+from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = r"^```{}\n(.*?)^```$"
+FOUND_ELSEWHERE = {"inference.py --demo"}  # tests/models/test_bundled.py
+SMALL = {  # what is added to a script's commands, so that they take seconds
+    "inference": ["--preview", "0.4", "--no_cache"],
+    "wav2lip_train": [
+        "--max_steps", "2", "--num_workers", "0", "--hparams", "batch_size=2,eval_windows=2,eval_interval=2",
+    ],
+    "refiner_train": ["--max_steps", "2", "--num_workers", "0", "--hparams", "refiner_batch_size=2"],
+    "finetune": ["--minutes", "0.01", "--refiner_minutes", "0.01", "--seconds", "0.4"],
+}  # fmt: skip
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(BLOCK.format(language), TEXT, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[list[str]]:
+    """The scripts that the README runs, with their arguments."""
+    lines = [line for block in blocks("") for line in re.sub(r"\\\n\s*", "", block).splitlines()]
+    lines += re.findall(r"`python (weights\.py [^`]+)`", TEXT)
+    found = [line.partition("#")[0].strip().removeprefix("python ") for line in lines]
+    return [shlex.split(line) for line in found if re.match(r"\w+\.py ", line) and line not in FOUND_ELSEWHERE]
+
+
+@pytest.fixture
+def newcomer(talking, speech, generator, expert, tmp_path, monkeypatch) -> Path:
+    """The folder to work in: talk.mp4, speech.wav, my_videos, and narrow networks in place of the bundled weights."""
+    for network, path in ((generator, BUNDLED_GENERATOR), (expert, BUNDLED_EXPERT)):
+        export(network, tmp_path / path.relative_to(ROOT))
+    (tmp_path / "my_videos").mkdir()
+    for name in ("talk.mp4", "my_videos/1.mp4", "my_videos/2.mp4"):
+        shutil.copyfile(talking, tmp_path / name)
+    shutil.copyfile(speech, tmp_path / "speech.wav")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_readme_has_the_commands_that_this_file_runs():
+    scripts = {command[0] for command in commands()}
+    assert scripts >= {"inference.py", "preprocess.py", "wav2lip_train.py", "weights.py"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_workers")
+def test_the_commands_work_as_they_stand(newcomer, script):
+    for name, *arguments in commands():
+        stem = name.removesuffix(".py")
+        if stem == "weights" and arguments[0] == "fetch":
+            continue  # no network; tests/models/test_weights.py
+        result = script(stem, *arguments, *SMALL.get(stem, []))
+        assert result.code in (0, 1), f"{name} {shlex.join(arguments)}: {result.error}"
+    for written in ("out.mp4", "out.mp4.json", "out.mp4.png"):
+        assert (newcomer / written).exists(), written
+
+
+@pytest.mark.slow
+def test_the_python_block_works_as_it_stands(newcomer):
+    (block,) = blocks("python")
+    run_block(block.replace('paste="soft"', 'paste="soft", preview=0.4').replace("preview=5.0", "preview=0.2"))
+    assert (newcomer / "out.mp4").exists()
+    assert (newcomer / "preview.mp4").exists()
+
+
+def run_block(block: str) -> None:
+    exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.slow
+def test_the_example_works_from_another_folder(newcomer):
+    (newcomer / "my_videos" / "notes.txt").write_text("no video")
+    (newcomer / "my_videos" / "2.mp4").unlink()
+    command = [sys.executable, ROOT / "examples" / "dub_many.py", "my_videos", "speech.wav", "dubbed videos"]
+    result = subprocess.run(command, cwd=newcomer, capture_output=True, text=True, check=True)
+    assert "1.mp4: 25 of 25 frames dubbed" in result.stdout
+    assert "skipped: my_videos/notes.txt" in result.stdout.replace("\\", "/")
+    assert (newcomer / "dubbed videos" / "1.mp4.json").exists()
+
+
+def test_make_targets_and_requirements_that_are_named_exist():
+    targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"^make (\w+)", "\n".join(blocks("")), re.MULTILINE)) <= targets
+    for name in re.findall(r"-r (\S+\.txt)", TEXT):
+        assert (ROOT / name).exists()
