@@ -1,6 +1,7 @@
 """The tag in the metadata of a dubbed video, or of a picture of one, by which it is recognised."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ def with_tag(metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata | {name: "; ".join(text for text in (metadata.get(name), TAG) if text)}
 
 
-def is_tagged(metadata: dict[str, Any]) -> bool:
-    return any(TAG in str(text) for name, text in metadata.items() if name.lower() == KEY)
+def is_tagged(metadata: Mapping[Any, Any]) -> bool:
+    return any(TAG in str(text) for name, text in metadata.items() if str(name).lower() == KEY)
 
 
 def is_dub(path: Path) -> bool:
