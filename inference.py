@@ -35,12 +35,10 @@ from utils.options import from_args
 from utils.progress import Progress
 
 USUAL = """\
-Dub a video, or a picture:
+Dub a video, or a picture (--preview --report: five seconds of it, with pictures of what changes):
     python inference.py --face talk.mp4 --audio speech.wav --outfile out.mp4
 See what is wrong with the footage, and how long a dub will take:
     python inference.py --face talk.mp4 --audio speech.wav --check
-Try settings on five seconds, with pictures of what changes:
-    python inference.py --face talk.mp4 --audio speech.wav --outfile out.mp4 --preview --report
 Dub two people who come with the project:
     python inference.py --demo
 All flags: python inference.py --help"""
