@@ -5,7 +5,7 @@ main thread        generate, refine, match in batches (dubbing/stages.py); score
 thread "sink"      composite: put the face into the picture; encode
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -99,6 +99,14 @@ class Dubber:
         batch_size = _batch_size(networks, options, source.frame_bytes(pix_fmt))
         queued = batch_size // 2 + 1  # before the stages, and behind them
 
+        def generated(tasks: Iterator[FrameTask]) -> Generator[FrameTask, None, None]:
+            while batch := list(islice(tasks, batch_size)):
+                for task in run_stages(batch, stages, timer):
+                    if monitor:
+                        with timer("score"):
+                            monitor.add(task.frame, composited(task.face) if task.face else None)
+                    yield task
+
         def counted(tasks: Iterable[FrameTask]) -> Generator[FrameTask, None, None]:
             """The tasks, shown by the progress bar, which ends when this is closed."""
             yield from progress(tasks, desc="dubbing", unit="frame", total=frames)
@@ -108,14 +116,10 @@ class Dubber:
             writer,
             BackgroundSink[FrameTask](output.add, queued) as sink,
             closing(prefetch(timer.each("read", reader.tasks(redo.frames if redo else None)), queued)) as waiting,
-            closing(counted(waiting)) as shown,
+            closing(counted(generated(waiting))) as shown,
         ):
-            while batch := list(islice(shown, batch_size)):
-                for task in run_stages(batch, stages, timer):
-                    if monitor:
-                        with timer("score"):
-                            monitor.add(task.frame, composited(task.face) if task.face else None)
-                    sink.put(task)
+            for task in shown:
+                sink.put(task)
         precision, counts = networks.generator.precision, output.states.counts
         record = Record(
             face=str(face),
