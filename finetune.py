@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dubbing import Options as DubbingOptions
+from models.missing import with_weights
 from preprocessing.options import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils import cli
@@ -31,24 +32,29 @@ if TYPE_CHECKING:
 class FinetuneOptions(CommonOptions):
     """What to learn from, for how long, and what to dub with it."""
 
-    videos: Path = option("folder of videos of one person, flat or nested")
-    outdir: Path = option("where everything goes", Path("finetuned"))
-    face: Path | None = option("video to dub at the end, with --audio; else one that is kept aside", None)
-    audio: Path | None = option("speech to dub it with; else that of another of the videos", None)
-    minutes: float = option("of learning, for the generator", 30.0, unit="minutes", minimum=0.01)
-    refiner_minutes: float = option("of learning, for the refiner", 40.0, unit="minutes", minimum=0.01)
+    videos: Path = option("folder of videos of one person, flat or nested", common=True)
+    outdir: Path = option("where everything goes", Path("finetuned"), common=True)
+    face: Path | None = option("video to dub at the end, with --audio; else one that is kept aside", None, common=True)
+    audio: Path | None = option("speech to dub it with; else that of another of the videos", None, common=True)
+    minutes: float = option("of learning, for the generator", 30.0, unit="minutes", minimum=0.01, common=True)
+    refiner_minutes: float = option("of learning, for the refiner", 40.0, unit="minutes", minimum=0.01, common=True)
     seconds: float = option("length of the comparison", 10.0, unit="seconds", minimum=0.1)
-    checkpoint_path: Path | None = option("generator to start from; else the best there is", None)
-    syncnet_checkpoint_path: Path | None = option("lip-sync expert; else the best there is", None)
+    checkpoint_path: Path | None = option("generator to start from; else the best there is", None, weights=True)
+    syncnet_checkpoint_path: Path | None = option("lip-sync expert; else the best there is", None, weights=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.face is None) != (self.audio is None):
             raise InputError("--face and --audio: give both, or neither")
+        for flag, path in (("--face", self.face), ("--audio", self.audio)):
+            if path and not path.is_file():  # noticed now, not after an hour
+                raise InputError(f"{flag} {path}: no such file")
+        if self.outdir.resolve().is_relative_to(self.videos.resolve()):
+            raise InputError(f"--outdir {self.outdir}: lies in --videos, whose videos are learnt from; give another")
 
 
 def main(args: argparse.Namespace) -> int:
-    options = from_args(FinetuneOptions, args)
+    options = with_weights(from_args(FinetuneOptions, args), args.yes)
     from demo import finetuned
     from models.face_refiner import PERSON
     from models.published import default_expert, default_generator
@@ -67,7 +73,10 @@ def main(args: argparse.Namespace) -> int:
         "device": options.device,
         "filelists_dir": options.outdir / "filelists",
     }
-    clips = PreprocessingOptions(data_root=options.videos, preprocessed_root=options.outdir / "preprocessed", **given)
+    clips = PreprocessingOptions(
+        data_root=options.videos, preprocessed_root=options.outdir / "preprocessed",
+        syncnet_checkpoint_path=options.syncnet_checkpoint_path, **given,
+    )  # fmt: skip
     given |= {"data_root": clips.preprocessed_root, "checkpoint_dir": options.outdir, "syncnet_checkpoint_path": expert}
 
     print("== preprocessing", flush=True)
@@ -98,10 +107,10 @@ def main(args: argparse.Namespace) -> int:
     after = replace(before, checkpoint_path=weights, refine=str(person or "off"))
     made_from |= {"refiner": person and sha256(person), "seconds": options.seconds, "files": [str(face), str(speech)]}
     dubs = {"before": before, "after": after} | ({"whole": replace(after, preview=None)} if options.face else {})
-    compared = run_stage(options.outdir, "dubs", made_from, {}, partial(dub, face, speech, dubs))
+    compared = run_stage(options.outdir, "dubs", made_from, {}, partial(dub, face, speech, options.device, dubs))
 
     result = finetuned.Result(found, face, weights, person, generator, refiner, compared)
-    page = finetuned.present(options.outdir, result, options.device)
+    page = finetuned.present(options.outdir, result)
     print("\n".join(["", *result.in_words(), f"open {page} in a browser; to dub with it:", result.command()]))
     return 1 if skipped or not result.better else 0
 
@@ -118,15 +127,16 @@ def learn(training_class: "type[Training]", options: TrainingOptions, folder: Pa
     return summary.read(folder)
 
 
-def dub(face: Path, speech: Path, dubs: dict[str, DubbingOptions], folder: Path) -> dict:
-    """Dubs by name into the folder."""
+def dub(face: Path, speech: Path, device: str, dubs: dict[str, DubbingOptions], folder: Path) -> dict:
+    """Dubs by name into the folder, and a video of those before and after beside the source."""
+    from demo import finetuned
     from dubbing import Dubber
 
     dubber = None
     for name, options in dubs.items():
         dubber = Dubber(options, dubber.networks if dubber else None)
         dubber.dub(face, speech, folder / f"{name}.mp4")
-    return {}
+    return finetuned.compare(face, folder, device)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

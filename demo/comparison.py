@@ -61,10 +61,14 @@ def write_video(path: Path, videos: Mapping[str, Path], box: np.ndarray) -> None
             writer.write(picture, number / float(reader.rate))
 
 
-def mouths(video: Path, box: np.ndarray, count: int) -> list[np.ndarray]:
-    """Mouths from all over a video, evenly spaced: uint8 BGR [H, W, 3], all of one size."""
-    pictures = [_shown(frame.image, box, MOUTH, COLUMN // 2) for frame in VideoReader(video).frames()]
-    return [pictures[len(pictures) * i // count] for i in range(count)]
+def mouths(videos: Mapping[str, Path], box: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """By title, mouths at the same evenly spaced moments of the videos, side by side: uint8 BGR [H, W, 3]."""
+    pictures = [
+        [_shown(frame.image, box, MOUTH, COLUMN // 2) for frame in frames]
+        for frames in zip(*(VideoReader(path).frames() for path in videos.values()), strict=False)
+    ]
+    chosen = [pictures[len(pictures) * i // count] for i in range(count)]
+    return {title: np.hstack(row) for title, row in zip(videos, zip(*chosen, strict=True), strict=True)}
 
 
 def _shown(image: np.ndarray, box: np.ndarray, view: View, column: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from demo import comparison
 from face_detection import build_detector
+from metrics.terms import MEANINGS
 from preprocessing.footage import Footage
 from reports import page
 from utils import commands
@@ -17,13 +18,18 @@ NOTE = (
     "Left the recording as it is; beside it the same frames dubbed with other speech, by the weights that the finetune "
     "started from and by those that came of it; below, the mouths enlarged."
 )
+BESIDE = "side_by_side.mp4"
 MOMENTS = 6  # of which mouths are shown
-SCORES = {  # of a summary: what they are called, and how they are best
-    "mouth_l1": "mouth L1, less is better", "mouth_ssim": "mouth SSIM, 1 is best",
-    "follows": "follows the true mouth, 1 is best", "motion": "motion, 1 is best", "contrast": "contrast, 1 is best",
-    "gradient_distance": "distance of gradients, less is better", "sharpness": "sharpness, 1 is best",
-    "sync_distance": "sync distance, less is better",
-}  # fmt: skip
+SCORES = (
+    "mouth_l1",
+    "mouth_ssim",
+    "follows",
+    "motion",
+    "contrast",
+    "gradient_distance",
+    "sharpness_ratio",
+    "sync_distance",
+)
 
 
 class Result(NamedTuple):
@@ -52,6 +58,12 @@ class Result(NamedTuple):
             f"refiner: {self.refiner.result['verdict']}{none}",
         ]
 
+    @property
+    def kinds(self) -> list[str]:
+        """How the lines of in_words are shown."""
+        found = (self.footage.enough, self.generator.result["better"], self.person)
+        return ["good" if good else "remark" for good in found]
+
     def command(self) -> str:
         return commands.command(
             "inference.py", checkpoint_path=self.weights, refine=self.person or "off", face="talk.mp4",
@@ -59,14 +71,22 @@ class Result(NamedTuple):
         )  # fmt: skip
 
 
-def present(outdir: Path, result: Result, device: str) -> Path:
-    """Write the page, which is returned, and the videos beside each other."""
-    folder = result.dubs.folder
-    videos = {"source": result.face, "before": folder / "before.mp4", "after": folder / "after.mp4"}
-    beside = folder / "side_by_side.mp4"
+def compare(face: Path, folder: Path, device: str) -> dict:
+    """Write a video of the source and the dubs in the folder beside each other; returns the face's place in them."""
+    videos = _videos(face, folder)
     box = comparison.usual_box(videos["before"], build_detector("auto", str(pick_device(device))))
-    comparison.write_video(beside, videos, box)
-    mouths = {title: np.hstack(comparison.mouths(path, box, MOMENTS)) for title, path in videos.items()}
+    comparison.write_video(folder / BESIDE, videos, box)
+    return {"box": box.tolist()}
+
+
+def _videos(face: Path, folder: Path) -> dict[str, Path]:
+    return {"source": face, "before": folder / "before.mp4", "after": folder / "after.mp4"}
+
+
+def present(outdir: Path, result: Result) -> Path:
+    """Write the page, which is returned."""
+    folder, box = result.dubs.folder, np.array(result.dubs.result["box"])
+    mouths = comparison.mouths(_videos(result.face, folder), box, MOMENTS)
     minutes = {"finetune": result.generator, "refiner": result.refiner, "dubs": result.dubs}
     whole = {"the whole dub": folder / "whole.mp4"} if (folder / "whole.mp4").exists() else {}
     links = {
@@ -75,15 +95,15 @@ def present(outdir: Path, result: Result, device: str) -> Path:
         "the footage": outdir / "preprocessed" / "report.html",
     }  # fmt: skip
     parts: list[page.Part] = [
-        *(page.Text(line) for line in result.in_words()),
+        *(page.Text(line, kind) for line, kind in zip(result.in_words(), result.kinds, strict=True)),
         page.Heading("Before and after"),
         page.Text(NOTE),
-        page.Video(beside.relative_to(outdir).as_posix(), "source, before and after beside each other"),
+        page.Video((folder / BESIDE).relative_to(outdir).as_posix(), "source, before and after beside each other"),
         page.Rows(mouths, "mouths at the same moments"),
         page.Heading("To dub with it"), page.Command(result.command()),
         page.Heading("Scores on clips kept aside"),
-        page.Text("Generator: start and best. Refiner: the enlarged face of that generator, and refined."),
-        page.Table(_rows(result)),
+        page.Text("The refiner starts as the enlarged face of the generator that is used."),
+        page.Table(_rows(result), MEANINGS),
         page.Heading("Time"),
         page.Table([("stage", "minutes"), *((name, f"{stage.seconds / 60:.1f}") for name, stage in minutes.items())]),
         page.Links({text: path.relative_to(outdir).as_posix() for text, path in (whole | links).items()}),
@@ -93,11 +113,11 @@ def present(outdir: Path, result: Result, device: str) -> Path:
 
 
 def _rows(result: Result) -> list[tuple[str, ...]]:
-    columns = [entry["scores"] for stage in (result.generator, result.refiner)
-               for entry in (stage.result["start"], stage.result["best"])]  # fmt: skip
-    rows = [
-        (words, *(f"{scores[name]:.3g}" if name in scores else "" for scores in columns))
-        for name, words in SCORES.items()
-        if any(name in scores for scores in columns)
-    ]
-    return [("score", "generator, start", "generator, best", "enlarged", "refined"), *rows]
+    """Scores of the generator and the refiner: at their start, and the best or, where that is the start, the last."""
+    columns: dict[str, dict[str, float]] = {}
+    for name, stage in {"generator": result.generator, "refiner": result.refiner}.items():
+        start, best = stage.result["start"], stage.result["best"]
+        what, other = ("last", stage.result["evaluations"][-1]) if best["step"] == 0 else ("best", best)
+        columns |= {f"{name}, start": start["scores"], f"{name}, {what}": other["scores"]}
+    rows = [(name, *(f"{of[name]:.3g}" if name in of else "" for of in columns.values())) for name in SCORES]
+    return [("", *columns), *rows]

@@ -24,6 +24,7 @@ BUNDLED = (
     "this generator comes with the project: small, for trying things and as a start to finetune from; mouths of people "
     "it does not know are soft. Better: python weights.py fetch wav2lip_gan (research only)"
 )
+RUN = "run.json"  # in the folder of a training run
 SETTINGS = ("checkpoint_path", "hparams", "device", "precision", "wav2lip_batch_size", "no_score", "refine")
 
 
@@ -76,18 +77,37 @@ def load_refiner(wanted: str, path: Path, weights: dict[str, torch.Tensor], prec
         if refiner.generator != weight_files.fingerprint(weights):
             warn(f"{wanted} was trained with another generator than {path}")
         return refiner
-    beside = path.with_name(PERSON)
-    if not beside.exists():
+    fingerprint = weight_files.fingerprint(weights)
+    found = _person_of(path, fingerprint)
+    if not found:
         return None
     try:
-        refiner = face_refiner.load(beside, precision)
+        refiner = face_refiner.load(found, precision)
     except InputError as error:
         warn(f"not refined: {error}")
         return None
-    if refiner.generator != weight_files.fingerprint(weights):
-        warn(f"{beside} is not used, since it was trained with another generator than {path}; --refine can name it")
+    if refiner.generator != fingerprint:
+        warn(f"{found} is not used, since it was trained with another generator than {path}; --refine can name it")
         return None
     return refiner
+
+
+def _person_of(path: Path, fingerprint: str) -> Path | None:
+    """The person's file beside a generator. Where that is of a training run, else the one of this generator in a folder
+    in the run's, such as its `refiner`, or in one beside it; where there are several, --refine has to name one."""
+    beside = path.with_name(PERSON)
+    if beside.exists():
+        return beside
+    if not path.with_name(RUN).exists():  # weights for anyone: whose refiner is theirs nobody knows
+        return None
+    for folder in (path.parent, path.resolve().parent.parent):
+        near = sorted(folder.glob(f"*/{PERSON}"))
+        ours = [file for file in near if face_refiner.generator_of(file) == fingerprint]
+        if len(ours) > 1:
+            warn(f"not refined: {', '.join(map(str, ours))} are all of {path}; --refine can name one")
+        if ours:
+            return ours[0] if len(ours) == 1 else None
+    return None
 
 
 def load_expert(precision: Precision) -> Expert | None:

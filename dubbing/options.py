@@ -108,8 +108,8 @@ class Options(CommonOptions):
     keep_length: bool = option("when the speech is shorter, play the rest of the video undubbed", False)
     paste: str = option("how the mouth is put back: without a seam, or the whole box", "soft", choices=STYLES)
     refine: str = option(
-        "sharpen mouths: auto takes person.safetensors where it lies beside the weights; off; or a file of "
-        "refiner_train.py", "auto", metavar="auto|off|FILE", common=True,
+        "sharpen mouths: auto takes person.safetensors where it lies beside the weights or in a folder next to their "
+        "run; off; or a file of refiner_train.py", "auto", metavar="auto|off|FILE", common=True,
     )  # fmt: skip
     occlusion: bool = option(
         "what covers the mouth stays in front of it; profile views stay as they are", False, common=True

@@ -34,7 +34,7 @@ class Refine:
             return faces
         generated, sharp = (np.stack([getattr(faces[row], name) for row in rows]) for name in ("generated", "sharp"))
         if self.refiner.bank:
-            self._look_who_it_is(sharp[-self.frames % LOOKED_AT :: LOOKED_AT])
+            self.look_who_it_is(sharp[-self.frames % LOOKED_AT :: LOOKED_AT])
         self.frames += len(rows)
         done = list(faces)
         for row, refined in zip(rows, self.refiner(generated, sharp, self.bank), strict=True):
@@ -42,7 +42,7 @@ class Refine:
             done[row] = faces[row]._replace(generated=_mixed(faces[row].generated, refined, share), refined=share)
         return done
 
-    def _look_who_it_is(self, faces: np.ndarray) -> None:
+    def look_who_it_is(self, faces: np.ndarray) -> None:
         """Compare faces, uint8 BGR [B, S, S, 3], with the person's, and warn once where they seem to be another's."""
         before = len(self.distances)
         self.distances += self.bank.distances(faces).tolist() if len(faces) else []

@@ -96,6 +96,14 @@ def save(path: Path, state_dict: dict, hp: HParams, bank: ReferenceBank | None, 
     weight_files.write_safetensors(path, state | (bank.encoded() if bank else {}), metadata)
 
 
+def generator_of(path: Path) -> str:
+    """The fingerprint of the generator that a person's file belongs to, "" where the file cannot be read."""
+    try:
+        return weight_files.read(path, mapped=True).get("generator", "")
+    except InputError:  # a damaged one is nobody's
+        return ""
+
+
 def load(path: Path, precision: Precision) -> FaceRefiner:
     """A refiner for use. Raises InputError where the file holds something else."""
     content = weight_files.read(path)

@@ -13,9 +13,10 @@ from preprocessing.verdicts import amount
 
 
 class Footage(NamedTuple):
-    """amount: a verdict in words; digest: of what the listed clips are made from; face, speech: two videos, of which
-    the first is kept aside, and the second where two are."""
+    """enough: whether there is enough to learn a person from; amount: the same in words; digest: of what the listed
+    clips are made from; face, speech: two videos, of which the first is kept aside, and the second where two are."""
 
+    enough: bool
     amount: str
     digest: str
     face: Path
@@ -31,4 +32,4 @@ def look_at(options: PreprocessingOptions) -> Footage:
     origins = [(folder.name, read_record(folder).get("origin")) for folder in (*trained, *kept)]
     digest = hashlib.sha256(json.dumps(origins).encode()).hexdigest()
     there = [by_clip[clip] for folder in (*kept, *trained) if (clip := folder.relative_to(root).as_posix()) in by_clip]
-    return Footage(amount(report["total"]["usable_minutes"])[1], digest, there[0], there[min(1, len(there) - 1)])
+    return Footage(*amount(report["total"]["usable_minutes"]), digest, there[0], there[min(1, len(there) - 1)])

@@ -11,6 +11,7 @@ import torch
 import audio
 import color_syncnet_train
 import evaluate
+import finetune
 import inference
 import preprocess
 import refiner_train
@@ -31,6 +32,7 @@ SCRIPTS = {
     "refiner_train": refiner_train,
     "inference": inference,
     "evaluate": evaluate,
+    "finetune": finetune,
     "weights": weights,
 }
 NARROW_TEXT = "width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16"

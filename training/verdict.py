@@ -6,6 +6,7 @@ from metrics.sync_offset import TRUSTED_EVIDENCE
 
 MARGIN = 0.02  # part of a score by which it must change to count; less is noise
 LOWER_IS_BETTER = {"mouth_l1": "the mouth's likeness", "sync_distance": "the lip-sync"}
+ALSO_CHOSEN_BY = {"contrast": "contrast", "gradient_distance": "gradient distance"}  # the best weights
 NAMES = {"mouth_l1": "mouth L1", "sync_distance": "sync distance"}
 
 
@@ -20,13 +21,17 @@ def of_run(entries: list[dict], best: dict, truth: dict[str, float]) -> tuple[bo
     if best is not start:
         return compare_scores(start["scores"], best["scores"], truth)
     changes = _changes(start["scores"], last["scores"], truth)
-    contrast = "".join(f", contrast {e['scores']['contrast']:.2f}" for e in (last,) if "contrast" in e["scores"])
-    said = ", ".join(f"{NAMES[name]} {part:+.0%}" for name, part in changes.items()) + contrast
+    said = [f"{NAMES[name]} {part:+.0%}" for name, part in changes.items()]
+    said += [
+        f"{words} {start['scores'][name]:.2g} → {last['scores'][name]:.2g}"
+        for name, words in ALSO_CHOSEN_BY.items()
+        if name in last["scores"]
+    ]
     worse = changes.get("mouth_l1", 0.0) > MARGIN
     advice = "lower the learning rate (--hparams), or add footage" if worse else "train longer, or add footage"
     return False, (
-        f"no evaluation was better than the start; at the last, step {last['step']}, {said} against the start: use the "
-        f"weights you started from; to get better ones {advice}"
+        f"no evaluation was better than the start; at the last, step {last['step']}, {', '.join(said)}; to get better "
+        f"weights {advice}"
     )
 
 

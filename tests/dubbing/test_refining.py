@@ -11,16 +11,19 @@ from test_dubbing import BOX, planes_of, record_of
 
 import audio
 from dubbing import Options
-from dubbing.networks import load_networks
+from dubbing.networks import load_networks, load_refiner
 from dubbing.paste import match_colours
 from dubbing.references import FrameSampler
+from dubbing.refining import ANOTHER_PERSON, LOOKED_AT, Refine
 from hparams import hparams
 from media.writer import VideoWriter
 from models import face_refiner
+from models.face_refiner import FaceRefiner
 from models.reference_bank import ReferenceBank
 from models.refiner import Refiner
 from portrait import SPEECH, portrait
 from utils import weight_files
+from utils.devices import Precision
 
 HP = hparams.override("refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=4")
 
@@ -58,7 +61,7 @@ def test_a_persons_refiner_beside_the_weights_is_taken_and_changes_the_mouth_alo
     assert record["refiner"].pop("distance") > 0  # of the bank's pictures from the dubbed person
     assert record["refiner"] == {
         "file": str(weights.with_name("person.safetensors")), "size": 192, "references": "person",
-        "frames": record["dubbed"],
+        "frames": record["dubbed"], "distance": record["refiner"]["distance"],
     }  # fmt: skip
     plain, refined = planes_of(off)[5][0].astype(int), planes_of(on)[5][0].astype(int)
     changed = np.argwhere(plain != refined)
@@ -171,3 +174,53 @@ def test_without_any_reference_the_dub_is_not_refined_and_says_so(dub, weights, 
     result = dub(*BOX, "--checkpoint_path", weights, "--preview", 0.2, "--refine", path)
     assert (result.code, "warning: not refined" in result.err) == (0, True)
     assert record_of(tmp_path / "out.mp4")["refiner"] is None
+
+
+def run_folder_of(weights):
+    """The weights as those of a training run."""
+    (weights.parent / "run.json").write_text("{}", encoding="utf-8")
+    return weights.parent
+
+
+def refiner_of(weights):
+    content = weight_files.read(weights)["state_dict"]
+    found = load_refiner("auto", weights, content, Precision("fp32", torch.device("cpu")))
+    return found and found.path
+
+
+def test_a_refiner_in_or_beside_the_folder_of_the_generators_run_is_taken_by_itself(weights, tmp_path, capsys):
+    run = run_folder_of(weights)
+    of_another, neighbour, inner = (
+        folder / "person.safetensors" for folder in (run / "older", tmp_path / "anna", run / "refiner")
+    )
+    for path in (of_another, neighbour, inner):
+        path.parent.mkdir()
+    save_refiner(of_another, weights, belongs=False)
+    assert refiner_of(weights) is None
+    save_refiner(neighbour, weights)
+    assert refiner_of(weights) == neighbour
+    save_refiner(inner, weights)
+    assert refiner_of(weights) == inner
+    save_refiner(of_another, weights)
+    assert refiner_of(weights) is None
+    assert "--refine can name one" in capsys.readouterr().err
+    (run / "run.json").unlink()  # weights for anyone
+    assert refiner_of(weights) is None
+
+
+def test_a_refiner_of_another_person_is_warned_about_once(capsys):
+    rng = np.random.default_rng(0)
+
+    def person(seed: int, count: int) -> np.ndarray:
+        """Pictures that vary a little around one."""
+        base = np.random.default_rng(seed).integers(0, 255, (8, 8, 3)).astype(np.float32)
+        some = [cv2.resize(base + rng.normal(0, 12, base.shape), (192, 192)) for _ in range(count)]
+        return np.clip(some, 0, 255).astype(np.uint8)
+
+    refiner = FaceRefiner(Refiner(192, 0.125), HP, Precision("fp32", torch.device("cpu")), ReferenceBank(person(1, 9)))
+    same, other = Refine(refiner, refiner.bank), Refine(refiner, refiner.bank)
+    for _ in range(20):
+        same.look_who_it_is(person(1, LOOKED_AT))
+        other.look_who_it_is(person(2, LOOKED_AT))
+    assert same.record()["distance"] < 1 < ANOTHER_PERSON < other.record()["distance"]
+    assert capsys.readouterr().err.count("is a refiner of another person") == 1

@@ -28,7 +28,7 @@ def test_where_the_start_is_the_best_the_verdict_says_what_the_last_evaluation_d
     entries = [entry(0), entry(50, mouth_l1=0.06), entry(100, mouth_l1=0.077, contrast=0.7)]
     better, sentence = verdict.of_run(entries, entries[0], KNOWN)
     assert better is False
-    assert "at the last, step 100, mouth L1 +54%, sync distance +0%, contrast 0.70" in sentence
+    assert "at the last, step 100, mouth L1 +54%, sync distance +0%, contrast 0.9 → 0.7" in sentence
     assert "lower the learning rate" in sentence
     assert "train longer" in verdict.of_run([entry(0), entry(9, contrast=0.8)], entries[0], KNOWN)[1]
     assert verdict.of_run(entries[:1], entries[0], KNOWN)[0] is None
