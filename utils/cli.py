@@ -124,7 +124,8 @@ def _missing(error: ModuleNotFoundError) -> str:
     package = (error.name or str(error)).partition(".")[0]
     pip_name = PIP_NAMES.get(package, package)
     environment = ROOT / ".venv"
-    activate = r".venv\Scripts\activate" if os.name == "nt" else "source .venv/bin/activate"
+    shown = environment.relative_to(ROOT) if Path.cwd() == ROOT else environment
+    activate = rf"{shown}\Scripts\activate" if os.name == "nt" else f"source {shown}/bin/activate"
     if environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve():
         advice = f"activate the environment, `{activate}`"
     else:
