@@ -143,7 +143,8 @@ def test_the_settings_used_most_are_told_from_the_others_by_their_class():
 def test_inference_without_arguments_shows_what_most_people_type(script):
     result = script("inference")
     assert (result.code, result.out) == (2, "")
-    assert result.err.count("python inference.py") == 4
+    for typed in ("--face talk.mp4 --audio speech.wav --outfile out.mp4\n", "--check\n", "--preview", "--demo\n"):
+        assert typed in result.err
 
 
 @pytest.mark.parametrize(
