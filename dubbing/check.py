@@ -117,7 +117,8 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     own = face if source.reader and source.reader.has_sound else None
     speech, problems, remarks = _hear(audio or own, options, networks.hp)
     if audio is None:  # the video's own sound need not be speech
-        remarks, problems = [], []
+        problems, remarks = [], []
+    starting = time.perf_counter() - began
     seconds = min(shown_seconds(source, speech), options.preview or np.inf)
     watched = _watch(source, encoding.pix_fmt, seconds)
     loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
@@ -132,7 +133,8 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     if not options.align and not options.box and may_lie(known):
         advice = turning(source, encoding.pix_fmt, seconds, options)
         problems += [f"--face {face}: {advice}"] if advice and any(regions) else []
-    remarks = [*_of_pictures(samples, regions, watched, networks.hp, options), *remarks]
+    if not problems:  # what lies or is not there cannot be judged
+        remarks = [*_of_pictures(samples, regions, watched, networks.hp, options), *remarks]
 
     mouths = cost = None
     if speech and any(regions) and not problems:
@@ -144,7 +146,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
         usual = sorted((region for region in regions if region), key=lambda region: region.rect.height)
         cost = estimate(
             source, speech, encoding, networks, refine, usual[len(usual) // 2], options, outfile.suffix,
-            watched.seconds, samples.seconds,
+            watched.seconds, samples.seconds, starting,
         )  # fmt: skip
     number, faces = _numbered(samples, faces_file)
     return CheckReport(
@@ -174,7 +176,8 @@ def command(face: Path, audio: Path | None, outfile: Path, options: Options) -> 
         value = getattr(options, setting.name)
         if value == setting.default:
             continue
-        values = written(value).split(" ") if isinstance(value, tuple) else [written(value)]
+        parts = value if isinstance(value, tuple) else (value,)
+        values = [f"{part:g}" if isinstance(part, float) else written(part) for part in parts]
         one_word = isinstance(setting.metadata["metavar"], str) and "," in setting.metadata["metavar"]  # X,Y
         words += [f"--{setting.name}", *([] if value is True else [",".join(values)] if one_word else values)]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -1,9 +1,10 @@
 """How long a dub takes on this machine, and how much memory, from some of its frames timed stage by stage.
 
-The stages of a dub overlap: on a machine with more cores than they use it takes as long as the slowest, on one with
-few as long as all of them together. Most of them use several cores, so CONCURRENT lies between.
+The stages of a dub overlap, but most of them use several cores: on a machine with FEW_CORES it takes about as long as
+all of them one after the other, on one with many as long as the slowest.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -34,7 +35,8 @@ Result = TypeVar("Result")
 
 FRAMES = 32  # of which two batches are made
 DETECTED = 1.3 / KEY_STEP  # share of the frames in which faces are looked for, mostly
-CONCURRENT = 0.75  # of what the other stages take is added to the slowest
+FEW_CORES = 2
+OVERHEAD = 150  # MiB, of the threads of a dub
 MIB = 1 << 20
 
 
@@ -61,9 +63,10 @@ def estimate(
     suffix: str,
     decoding: float,
     detecting: float,
+    starting: float,
 ) -> Estimate:
     """region: of a face of usual size, with which all frames are timed; suffix: of the file to write; decoding,
-    detecting: seconds a frame."""
+    detecting: seconds a frame; starting: seconds, for reading weights and speech."""
     hp, batch = networks.hp, networks.generator.batches.batch_size
     shown = min(speech.seconds, options.preview or speech.seconds)
     frames = source.frames_in(shown, options.keep_length)
@@ -99,7 +102,10 @@ def estimate(
     writing, _ = _timed(write)
     dubbing = _together(reading, generating + scoring, writing) / count * frames
     looking = 0.0 if options.box else _together(decoding, detecting * DETECTED) * source.frames_once(shown)
-    return Estimate(frames, looking + dubbing, looking, peak_megabytes(), _gpu_megabytes(networks))
+    queued = 2 * batch * source.frame_bytes(encoding.pix_fmt) // MIB
+    peak = peak_megabytes()
+    memory = None if peak is None else peak + OVERHEAD + queued
+    return Estimate(frames, starting + looking + dubbing, looking, memory, _gpu_megabytes(networks))
 
 
 def _timed(work: Callable[[], Result]) -> tuple[float, Result]:
@@ -110,7 +116,7 @@ def _timed(work: Callable[[], Result]) -> tuple[float, Result]:
 
 def _together(*stages: float) -> float:
     """What stages that overlap take."""
-    return max(stages) + CONCURRENT * (sum(stages) - max(stages))
+    return max(stages) + min(1.0, FEW_CORES / (os.cpu_count() or 1)) * (sum(stages) - max(stages))
 
 
 def peak_megabytes() -> int | None:
