@@ -18,7 +18,7 @@ from dubbing.paste import upright_crop
 from dubbing.reading import FrameReader, Masks
 from dubbing.record import DUBBED, StageTimer
 from dubbing.refining import refine_stage
-from dubbing.samples import Samples, look_at
+from dubbing.samples import Samples, look_at, spread
 from dubbing.source import Source
 from dubbing.speech import Speech, load_speech
 from dubbing.stages import Composite, FrameTask, Generate, dub_stages, run_stages
@@ -127,11 +127,6 @@ def shown_seconds(source: Source, speech: Speech | None) -> float:
     return float(min(end, speech.seconds if speech else np.inf))
 
 
-def spread(seconds: float, count: int) -> list[float]:
-    """That many times all over the seconds."""
-    return ((np.arange(count) + 0.5) * seconds / max(count, 1)).tolist()
-
-
 def loudest_times(mel: np.ndarray, hp: HParams, seconds: float, count: int) -> list[float]:
     """When to show a frame, within the first seconds of a speech, so that what it is paired with is loud; one time in
     each of `count` equal parts. mel: float32 [num_mels, columns]."""
@@ -147,12 +142,13 @@ def loudest_times(mel: np.ndarray, hp: HParams, seconds: float, count: int) -> l
 
 
 def _face(picture: np.ndarray, rect: Rect) -> np.ndarray:
-    """A square of VIEW pixels around the face, which goes on with the frame's last pixels beyond it."""
-    side = round(max(rect.width, rect.height) * (1 + 2 * MARGIN))
-    centre = (rect.x1 + rect.x2) / 2, (rect.y1 + rect.y2) / 2
-    part = cv2.getRectSubPix(picture, (side, side), centre)
+    """A square of VIEW pixels around the face, moved and narrowed to lie inside the frame."""
+    height, width = picture.shape[:2]
+    side = min(round(max(rect.width, rect.height) * (1 + 2 * MARGIN)), height, width)
+    x = min(max(0, (rect.x1 + rect.x2 - side) // 2), width - side)
+    y = min(max(0, (rect.y1 + rect.y2 - side) // 2), height - side)
     way = cv2.INTER_AREA if side > VIEW else cv2.INTER_CUBIC
-    return cv2.resize(part, (VIEW, VIEW), interpolation=way)
+    return cv2.resize(picture[y : y + side, x : x + side], (VIEW, VIEW), interpolation=way)
 
 
 def _titled(picture: np.ndarray, title: str) -> np.ndarray:
