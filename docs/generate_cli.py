@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 from dubbing.options import Options as DubbingOptions
 from dubbing.options import Request
+from finetune import FinetuneOptions
 from metrics.options import EvaluationOptions
 from preprocessing.options import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
@@ -87,6 +88,8 @@ SCRIPTS = (
     Script("inference.py", "Dubs a video or a picture.", (Request, DubbingOptions),
            "`--face` and `--audio`, or `--jobs`, or `--demo` must be given. The flags from "
            "`--checkpoint_path` on are the fields of `dubbing.Options`."),
+    Script("finetune.py", "From videos of a person to a finetuned generator, a refiner and a dub to compare.",
+           (FinetuneOptions,)),
     Script("preprocess.py", "Makes raw videos into clips, lists and a report.", (PreprocessingOptions,),
            "`--data_root` is needed unless `--report_only` is given."),
     Script("color_syncnet_train.py", "Trains the lip-sync expert.", (TrainingOptions,)),
