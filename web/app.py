@@ -22,18 +22,19 @@ from web.options import WebOptions
 from web.site import Site
 
 CLEAN_EVERY = 600  # seconds
+OPEN = ("/health", "/gradio_api/startup-events")  # the second is what Gradio asks of itself, and tells nothing
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 TITLE = "Lip-sync any talking face to any speech"
 
 
 class Login:
-    """Lets nobody in without the user and password (HTTP Basic); /health is for anyone."""
+    """Lets nobody in without the user and password (HTTP Basic), but for OPEN."""
 
     def __init__(self, app: ASGIApp, login: tuple[str, str]) -> None:
         self.app, self.wanted = app, ":".join(login).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] == "/health" or self._knows(dict(scope["headers"])):
+        if scope["type"] == "lifespan" or scope["path"] in OPEN or self._knows(dict(scope["headers"])):
             await self.app(scope, receive, send)
             return
         ask = {"WWW-Authenticate": 'Basic realm="lip-sync", charset="UTF-8"'}
