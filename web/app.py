@@ -6,6 +6,7 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from web import dub_tab, score_tab, weights_tab
+from web import dub_tab, score_tab, train_tab, weights_tab
 from web.files import NotThere, new_key
 from web.options import WebOptions
 from web.site import Site
@@ -58,6 +59,8 @@ def build(site: Site) -> gr.Blocks:
             dub_tab.build(site, key)
         with gr.Tab("Score"):
             score_tab.build(site, key)
+        with gr.Tab("Train"):
+            train_tab.build(site, key)
         with gr.Tab("Weights"):
             weights_tab.build(site, key)
         dub_tab.endpoints(site)
@@ -72,7 +75,11 @@ def serve(options: WebOptions) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     site = Site(options, uploads)
     middleware = [Middleware(Login, login=login)] if login else []
-    routes = [Route("/health", _health), Route("/jobs/{job}/{name}", _results_of(site))]
+    routes = [
+        Route("/health", _health),
+        Route("/jobs/{job}/{name}", _served(site.files.result)),
+        Route("/runs/{run}/{path:path}", _served(site.files.of_run)),
+    ]
     closed: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
     threading.Thread(target=_cleaning, args=(site,), daemon=True, name="cleaning").start()
     build(site).queue(default_concurrency_limit=None).launch(
@@ -89,14 +96,16 @@ def _health(request: Request) -> Response:
     return PlainTextResponse("ok")
 
 
-def _results_of(site: Site) -> Any:
-    def result(request: Request) -> Response:
+def _served(find: Callable[..., Path]) -> Callable[[Request], Response]:
+    """Answers with the file that `find` gives for the parts of an address, if there is one."""
+
+    def answer(request: Request) -> Response:
         try:
-            return FileResponse(site.files.result(request.path_params["job"], request.path_params["name"]))
+            return FileResponse(find(**request.path_params))
         except NotThere:
             return PlainTextResponse("no such file", 404)
 
-    return result
+    return answer
 
 
 def _cleaning(site: Site) -> None:

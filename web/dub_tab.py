@@ -12,7 +12,7 @@ from utils.errors import InputError
 from web import found, view, work
 from web.files import new_key
 from web.forms import Form, entered
-from web.jobs import Job
+from web.jobs import DONE, Job
 from web.panel import Panel, waited_for
 from web.site import Site
 
@@ -71,8 +71,11 @@ def begin(site: Site, key: str, kind: str, face: str | None, speech: str | None,
 
 def show(job: Job) -> str:
     """The results of a dub."""
-    files = {work.DUB: "video", work.RECORD: "record (JSON)"}
-    return view.frame(job, work.PAGE, "source and dub, side by side") + view.links(job, files)
+    if job.state != DONE:
+        return ""
+    files = {"video": view.address(job, work.DUB), "record (JSON)": view.address(job, work.RECORD)}
+    shown = view.frame(view.address(job, work.PAGE), "source and dub, side by side")
+    return shown + view.links(files, download=True)
 
 
 def endpoints(site: Site) -> None:

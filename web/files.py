@@ -3,6 +3,9 @@
 <root>/sessions/<digest of the session's key>/<job>/face.mp4, speech.wav, dub.mp4, ...
 
 A session's key is random and known to its browser alone. A job's name is random, too; who knows it may see its results.
+Trainings belong to everybody who sees the page:
+
+<root>/runs/<digest of the videos' folder>/index.html, preprocessed/report.html, generator/summary.html, ...
 """
 
 import hashlib
@@ -17,6 +20,9 @@ from utils.errors import InputError
 KEY = re.compile(r"[A-Za-z0-9_-]{22,64}")
 JOB = re.compile(r"[0-9a-f]{32}")
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9]+)+")  # of files that the page itself named
+RUN = re.compile(r"[0-9a-f]{16}")
+PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # of a path within a run
+SHOWN = {".html", ".png", ".jpg", ".mp4", ".json"}  # what of a run can be looked at
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
 
 
@@ -34,6 +40,7 @@ class SessionFiles:
 
     def __init__(self, root: Path, uploads: Path) -> None:
         self.root, self.uploads = root.resolve() / "sessions", uploads.resolve()
+        self.runs = root.resolve() / "runs"
         self.root.mkdir(parents=True, exist_ok=True)
         self.uploads.mkdir(parents=True, exist_ok=True)
 
@@ -68,6 +75,21 @@ class SessionFiles:
             if path.is_file() and not path.is_symlink():
                 return path
         raise NotThere("no such file")
+
+    def run_folder(self, videos: Path) -> Path:
+        """Where the training on a folder of videos keeps all it makes."""
+        return self.runs / hashlib.sha256(str(videos.resolve()).encode()).hexdigest()[:16]
+
+    def of_run(self, run: str, path: str) -> Path:
+        """A file of a run, by the names that an address has. Raises NotThere."""
+        parts = path.split("/")
+        if not RUN.fullmatch(run) or not all(map(PART.fullmatch, parts)):
+            raise NotThere("no such file")
+        folder = self.runs / run
+        file = folder.joinpath(*parts)
+        if file.suffix not in SHOWN or not file.is_file() or file.resolve() != file:
+            raise NotThere("no such file")
+        return file
 
     def delete_old(self, hours: float, used: set[str]) -> None:
         """Delete jobs' folders and uploads that are older; used: jobs that still need theirs."""

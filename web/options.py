@@ -23,9 +23,17 @@ class WebOptions(Options):
     device: str = option(
         "where jobs run: auto, or several with commas, such as cuda:0,cuda:1; one job at a time on each", "auto"
     )
+    train_root: Path | None = option(
+        "folder whose sub-folders of videos may be trained on from the page; else nothing can be trained", None
+    )
     max_upload_mb: int = option("largest file that can be uploaded", 500, unit="MB", minimum=1)
     max_seconds: float = option("longest video or speech that is taken", 600.0, unit="seconds", minimum=1)
     keep_hours: float = option("uploads and results are deleted after so long", 24.0, unit="hours", minimum=0.01)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train_root and not self.train_root.is_dir():
+            raise InputError(f"--train_root {self.train_root}: is no folder")
 
     def login(self) -> tuple[str, str] | None:
         """User and password, None where nobody is asked. Raises InputError where they are wanted and not given."""

@@ -9,7 +9,7 @@ import gradio as gr
 from utils.errors import InputError
 from web import view
 from web.jobs import DONE, ENDED, Job
-from web.site import Site
+from web.site import EVERYBODY, Site
 
 TICK = 0.5  # seconds
 
@@ -17,11 +17,21 @@ TICK = 0.5  # seconds
 class Panel:
     """Shows the newest job of these kinds of the session, so that a page that was loaded again finds it.
 
-    show: the results of a job, as HTML.
+    show: the results of a job, as HTML; version: text that changes with what there is to show; shared: whether the jobs
+    are everybody's.
     """
 
-    def __init__(self, site: Site, key: gr.BrowserState, kinds: tuple[str, ...], show: Callable[[Job], str]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        key: gr.BrowserState,
+        kinds: tuple[str, ...],
+        show: Callable[[Job], str],
+        version: Callable[[Job], str] = lambda job: job.state,
+        shared: bool = False,
+    ) -> None:
         self.site, self.key, self.kinds, self.show = site, key, kinds, show
+        self.version, self.shared = version, shared
         self.state = gr.HTML(elem_id=f"{kinds[0]}_state")
         self.cancel = gr.Button("Cancel", visible=False, variant="stop", elem_id=f"{kinds[0]}_cancel")
         self.results = gr.HTML(elem_id=f"{kinds[0]}_results")
@@ -44,16 +54,17 @@ class Panel:
         event(started, inputs, None, api_visibility="private", concurrency_limit=None)
 
     def _newest(self, key: str) -> Job | None:
-        return next((job for job in self.site.jobs(key) if job.kind in self.kinds), None)
+        jobs = self.site.jobs(EVERYBODY if self.shared else key)
+        return next((job for job in jobs if job.kind in self.kinds), None)
 
     def _look(self, key: str, shown: str) -> tuple[Any, ...]:
         job = self._newest(key)
         state = view.state_of(job, self.site.queue.place(job) if job else 0)
         active = gr.update(visible=job is not None and job.state not in ENDED)
-        now = f"{job.name} {job.state}" if job else ""
+        now = f"{job.name} {self.version(job)}" if job else ""
         if now == shown:
             return state, active, gr.skip(), gr.skip()
-        return state, active, self.show(job) if job and job.state == DONE else "", now
+        return state, active, self.show(job) if job else "", now
 
     def _cancel(self, key: str) -> None:
         job = self._newest(key)

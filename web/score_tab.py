@@ -10,7 +10,7 @@ import gradio as gr
 from utils.errors import InputError
 from web import view
 from web.files import new_key
-from web.jobs import Control, Job, Work
+from web.jobs import DONE, Control, Job, Work
 from web.panel import Panel, waited_for
 from web.process import run_script
 from web.site import Site
@@ -60,7 +60,10 @@ def score(site: Site, files: dict[str, Path]) -> Work:
 
 
 def show(job: Job) -> str:
-    return view.frame(job, PAGE, "scores and plots") + view.links(job, {SCORES: "scores (JSON)"})
+    if job.state != DONE:
+        return ""
+    shown = view.frame(view.address(job, PAGE), "scores and plots")
+    return shown + view.links({"scores (JSON)": view.address(job, SCORES)}, download=True)
 
 
 def endpoint(site: Site) -> None:

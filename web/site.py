@@ -12,6 +12,8 @@ from web.options import WebOptions
 if TYPE_CHECKING:
     from dubbing import Dubber, Options
 
+EVERYBODY = "everybody"  # whose jobs are those that all visitors share; no key of a session
+
 
 class Site:
     """uploads: where Gradio puts what a browser sends."""

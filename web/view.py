@@ -29,14 +29,15 @@ def address(job: Job, name: str) -> str:
     return f"/jobs/{job.name}/{quote(name)}"
 
 
-def frame(job: Job, name: str, title: str) -> str:
-    """A page that the job wrote, shown within this one."""
-    return f'<iframe class="result" title="{escape(title)}" src="{address(job, name)}"></iframe>'
+def frame(source: str, title: str) -> str:
+    """Another page, shown within this one."""
+    return f'<iframe class="result" title="{escape(title)}" src="{source}"></iframe>'
 
 
-def links(job: Job, names: dict[str, str]) -> str:
-    """Files of the job to download; names: what each is called, by its file."""
-    parts = [f'<a href="{address(job, file)}" download>{escape(text)}</a>' for file, text in names.items()]
+def links(addresses: dict[str, str], download: bool = False) -> str:
+    """addresses: by the words for each."""
+    how = "download" if download else 'target="_blank"'
+    parts = [f'<a href="{source}" {how}>{escape(text)}</a>' for text, source in addresses.items()]
     return f'<p class="links">{" · ".join(parts)}</p>'
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import gradio as gr
 
 from models import download
-from models.published import BUNDLED, PUBLISHED, ROOT
+from models.published import PUBLISHED, ROOT, all_files
 from utils.errors import InputError
 from web import view
-from web.jobs import Control, Job
+from web.jobs import ENDED, Control, Job
 from web.panel import Panel
 from web.process import run_script
 from web.site import Site
@@ -42,8 +42,7 @@ def build(site: Site, key: gr.BrowserState) -> None:
 def rows() -> list[list[str]]:
     """A row for every known file."""
     return [
-        [file.name, file.note, f"{file.size / 1e6:.0f} MB", "there" if file.path.exists() else "missing", file.licence]
-        for file in (*PUBLISHED, *BUNDLED)
+        [file.name, file.note, f"{file.size / 1e6:.0f} MB", download.state(file), file.licence] for file in all_files()
     ]
 
 
@@ -73,4 +72,4 @@ def take(site: Site, key: str, upload: str) -> Job:
 
 
 def show(job: Job) -> str:
-    return view.log(job)
+    return view.log(job) if job.state in ENDED else ""
