@@ -24,7 +24,7 @@ def form() -> Form:
 
 
 def build(site: Site, key: gr.BrowserState) -> None:
-    fields, state = form(), gr.State([])
+    fields = form()
     with gr.Row():
         with gr.Column():
             face = gr.File(label="Video or picture with the face", file_types=["video", "image"], elem_id="face")
