@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from web import dub_tab, score_tab, train_tab, weights_tab
+from web import check_tab, dub_tab, score_tab, train_tab, weights_tab
 from web.files import NotThere, new_key
 from web.options import WebOptions
 from web.site import Site
@@ -57,6 +57,8 @@ def build(site: Site) -> gr.Blocks:
         page.load(lambda known: known or new_key(), [key], [key], queue=False, api_visibility="private")
         with gr.Tab("Dub"):
             dub_tab.build(site, key)
+        with gr.Tab("Check"):
+            check_tab.build(site, key)
         with gr.Tab("Score"):
             score_tab.build(site, key)
         with gr.Tab("Train"):

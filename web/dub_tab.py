@@ -1,6 +1,6 @@
 """The tab that dubs, and its interface for programs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import gradio as gr
 
 from dubbing.options import PREVIEW, Options
 from utils.errors import InputError
-from web import found, view, work
+from web import found, look, view, work
 from web.files import new_key
 from web.forms import Form, entered
 from web.jobs import DONE, Job
@@ -28,7 +28,7 @@ def build(site: Site, key: gr.BrowserState) -> None:
     with gr.Row():
         with gr.Column():
             face = gr.File(label="Video or picture with the face", file_types=["video", "image"], elem_id="face")
-            picture = gr.Image(label="Click the face to dub", visible=False, interactive=False, elem_id="faces")
+            picture = gr.Image(label="The first frame", visible=False, interactive=False, elem_id="faces")
             note = gr.Markdown(elem_id="face_note")
             speech = gr.File(label="Speech: a sound file, or a video's sound", file_types=["audio", "video"],
                              elem_id="speech")  # fmt: skip
@@ -43,6 +43,28 @@ def build(site: Site, key: gr.BrowserState) -> None:
                 start = gr.Button("Dub", variant="primary", elem_id="dub")
             panel = Panel(site, key, ("dub", "preview"), show)
     names, values = list(settings), list(settings.values())
+    seen: gr.State = gr.State(None)  # the FirstFrame that is shown
+
+    def looked(session: str, upload: str | None) -> Iterator[tuple[Any, ...]]:
+        """The faces of the first frame at once, and later what is wrong with the footage."""
+        if not upload:
+            yield gr.update(visible=False), "", None, ""
+            return
+        options, path = Options(device=site.first_device), Path(upload)
+        try:
+            path = look.uploaded(site, session, upload)
+            first = look.first_frame(path, options)
+            yield gr.update(value=first.picture, visible=True), f"{first.in_words()} (looking at the rest)", first, ""
+            yield gr.skip(), f"{first.in_words()}\n\n{look.remarks(path, options)}", gr.skip(), gr.skip()
+        except InputError as error:
+            yield gr.update(visible=False), f"**{look.plain(str(error), path)}**", None, ""
+
+    def clicked(first: look.FirstFrame | None, event: gr.SelectData) -> Any:
+        return first.at(*event.index) if first else gr.skip()
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    face.change(looked, [key, face], [picture, note, seen, settings["face_at"]], concurrency_limit=1, **private)
+    picture.select(clicked, [seen], [settings["face_at"]], **private)
 
     def submit(kind: str) -> Callable[..., str]:
         def started(session: str, face: str | None, speech: str | None, voice: str | None, *given: Any) -> str:

@@ -21,7 +21,8 @@ class Site:
     def __init__(self, options: WebOptions, uploads: Path) -> None:
         self.options = options
         self.files = SessionFiles(options.folder, uploads)
-        devices = [name.strip() for name in options.device.split(",") if name.strip()]
+        devices = [name.strip() for name in options.device.split(",") if name.strip()] or ["auto"]
+        self.first_device = devices[0]
         self.queue = JobQueue(options.folder / "jobs.json", devices)
         self._dubbers: dict[str, Dubber] = {}
 
