@@ -18,13 +18,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web import check_tab, dub_tab, score_tab, train_tab, weights_tab
-from web.files import NotThere, new_key
+from web.files import NotThere
 from web.options import WebOptions
 from web.site import Site
 
 CLEAN_EVERY = 600  # seconds
 OPEN = ("/health", "/gradio_api/startup-events")  # the second is what Gradio asks of itself, and tells nothing
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+NEW_KEY = """(known) => known ||
+    Array.from(crypto.getRandomValues(new Uint8Array(24)), (byte) => byte.toString(16).padStart(2, "0")).join("")"""
 TITLE = "Lip-sync any talking face to any speech"
 
 
@@ -54,7 +56,7 @@ def build(site: Site) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=_cache_times(site.options)) as page:
         gr.Markdown(f"# {TITLE}\nDub only people who agree to it, and tell viewers that a video was dubbed.")
         key = gr.BrowserState("", storage_key="session")
-        page.load(lambda known: known or new_key(), [key], [key], queue=False, api_visibility="private")
+        page.load(None, [key], [key], js=NEW_KEY)
         with gr.Tab("Dub"):
             dub_tab.build(site, key)
         with gr.Tab("Check"):

@@ -54,17 +54,20 @@ def build(site: Site, key: gr.BrowserState) -> None:
         try:
             path = look.uploaded(site, session, upload)
             first = look.first_frame(path, options)
-            yield gr.update(value=first.picture, visible=True), f"{first.in_words()} (looking at the rest)", first, ""
+            yield gr.update(value=first.drawn(), visible=True), f"{first.in_words()} (looking at the rest)", first, ""
             yield gr.skip(), f"{first.in_words()}\n\n{look.remarks(path, options)}", gr.skip(), gr.skip()
         except InputError as error:
             yield gr.update(visible=False), f"**{look.plain(str(error), path)}**", None, ""
 
-    def clicked(first: look.FirstFrame | None, event: gr.SelectData) -> Any:
-        return first.at(*event.index) if first else gr.skip()
+    def clicked(first: look.FirstFrame | None, event: gr.SelectData) -> tuple[Any, ...]:
+        number = first.at(*event.index) if first else None
+        if first is None or number is None:
+            return gr.skip(), gr.skip()
+        return first.drawn(number), first.centre(number)
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     face.change(looked, [key, face], [picture, note, seen, settings["face_at"]], concurrency_limit=1, **private)
-    picture.select(clicked, [seen], [settings["face_at"]], **private)
+    picture.select(clicked, [seen], [picture, settings["face_at"]], **private)
 
     def submit(kind: str) -> Callable[..., str]:
         def started(session: str, face: str | None, speech: str | None, voice: str | None, *given: Any) -> str:

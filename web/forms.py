@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 import gradio as gr
 
@@ -67,10 +67,10 @@ class Form:
             return gr.Dropdown(list(about["choices"]), value=default, **plain)
         if kind is bool:
             return gr.Checkbox(bool(default), **plain)
-        if get_origin(kind) is None and kind in (int, float):
+        if default is not None and kind in (int, float):
             bounds: dict[str, Any] = {"minimum": about["minimum"], "maximum": about["maximum"]}
             return gr.Number(default, precision=0 if kind is int else None, **plain, **bounds)
-        return gr.Textbox("" if default is None else written(default), **plain)
+        return gr.Textbox("" if default is None else written(default), placeholder="automatic", **plain)
 
 
 def entered(names: list[str], values: tuple[Any, ...]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ CHOOSE = "Click the face to dub; without a choice the largest one is followed."
 
 @dataclass(frozen=True)
 class FirstFrame:
-    """picture: uint8 RGB [H, W, 3], faces boxed and numbered; boxes: float [N, 4], x1 y1 x2 y2 in its pixels."""
+    """picture: uint8 BGR [H, W, 3]; boxes: float [N, 4] from the left, x1 y1 x2 y2 in its pixels."""
 
     picture: np.ndarray
     boxes: np.ndarray
@@ -23,12 +23,21 @@ class FirstFrame:
     def in_words(self) -> str:
         return ["", CHOOSE][len(self.boxes) > 1] if len(self.boxes) else NONE
 
-    def at(self, x: float, y: float) -> str:
-        """What face_at is for a click there: the middle of the face, empty where there is none."""
-        for x1, y1, x2, y2 in self.boxes:
-            if x1 <= x <= x2 and y1 <= y <= y2:
-                return f"{(x1 + x2) / 2:.0f},{(y1 + y2) / 2:.0f}"
-        return ""
+    def at(self, x: float, y: float) -> int | None:
+        """Which face is there."""
+        inside = [x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in self.boxes]
+        return inside.index(True) if any(inside) else None
+
+    def centre(self, number: int) -> str:
+        """What face_at is for a face."""
+        x1, y1, x2, y2 = self.boxes[number]
+        return f"{(x1 + x2) / 2:.0f},{(y1 + y2) / 2:.0f}"
+
+    def drawn(self, chosen: int | None = None) -> np.ndarray:
+        """uint8 RGB [H, W, 3], the faces boxed and numbered."""
+        from dubbing.numbered import numbered_faces
+
+        return np.ascontiguousarray(numbered_faces(self.picture, self.boxes, chosen)[..., ::-1])
 
 
 def uploaded(site: Site, key: str, upload: str) -> Path:
@@ -40,7 +49,6 @@ def uploaded(site: Site, key: str, upload: str) -> Path:
 
 def first_frame(face: Path, options: Options) -> FirstFrame:
     """Raises InputError for a file that cannot be read."""
-    from dubbing.numbered import numbered_faces
     from dubbing.samples import look_at
     from dubbing.source import Source
     from media import yuv
@@ -50,8 +58,7 @@ def first_frame(face: Path, options: Options) -> FirstFrame:
     frames = source.glimpses("yuv420p", [0.0])
     (people,) = look_at(frames, options, pick_device(options.device)).detections
     people = people[np.argsort(people[:, 0])]  # from the left, as --face_index counts
-    picture = numbered_faces(yuv.to_bgr(frames[0].picture), people)
-    return FirstFrame(np.ascontiguousarray(picture[..., ::-1]), people[:, :4].astype(float))
+    return FirstFrame(yuv.to_bgr(frames[0].picture), people[:, :4].astype(float))
 
 
 def remarks(face: Path, options: Options) -> str:
