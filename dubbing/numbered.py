@@ -11,8 +11,8 @@ from metrics.footage import SEVERAL_PEOPLE
 from utils.files import write_bytes
 
 CHOSEN, OTHER, INK = (80, 200, 60), (40, 150, 255), (0, 0, 0)  # BGR: the face that is followed, others, their numbers
-HEIGHT = 0.035  # of a number, in parts of the picture's shorter side
-SMALLEST = 10.0  # pixels, of a number
+HEIGHT = 0.05  # of a number, in parts of the picture's shorter side
+SMALLEST = 14.0  # pixels, of a number
 
 
 def numbered_faces(picture: np.ndarray, boxes: np.ndarray, followed: int | None = None) -> np.ndarray:
@@ -20,7 +20,7 @@ def numbered_faces(picture: np.ndarray, boxes: np.ndarray, followed: int | None 
     one that is followed in another colour."""
     drawn = picture.copy()
     height = max(SMALLEST, HEIGHT * min(picture.shape[:2]))
-    scale, line = height / 22, max(1, round(height / 10))  # the font's digits have 22 pixels
+    scale, line = height / 22, max(2, round(height / 8))  # the font's digits have 22 pixels
     for number, box in enumerate(boxes):
         colour = CHOSEN if number == followed else OTHER
         x1, y1, x2, y2 = (round(float(value)) for value in box[:4])

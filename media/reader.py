@@ -24,10 +24,6 @@ from media.pictures import readable_by_ffmpeg
 from utils.errors import InputError
 from utils.files import existing_file
 
-VIDEO_SUFFIXES = {
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".3gp",
-    ".ogv", ".mxf", ".vob",
-}  # fmt: skip
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders where FFmpeg's own pass over the alpha
 EARLIER = 0.001  # seconds; time stamps are compared with this tolerance
 BLACK = (0, 0, 0)  # behind what is transparent

@@ -8,7 +8,7 @@ import numpy as np
 
 from data.loading import open_clips
 from face_detection import build_detector
-from media.reader import VIDEO_SUFFIXES
+from media.choices import VIDEO_SUFFIXES
 from metrics import generator_score
 from metrics.experts import Expert, load_scorer
 from metrics.options import EvaluationOptions

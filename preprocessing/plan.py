@@ -6,7 +6,7 @@ from pathlib import Path
 from data.clip import read_record
 from face_detection import choose_detector
 from hparams import HParams
-from media.reader import VIDEO_SUFFIXES
+from media.choices import VIDEO_SUFFIXES
 from preprocessing.make_clip import Job
 from preprocessing.options import PreprocessingOptions
 from utils.errors import InputError

@@ -1,0 +1,106 @@
+"""The page's interface for programs, its files over HTTP, and a server that is killed."""
+
+import base64
+import json
+
+import pytest
+
+from serving import Server
+from web.jobs import CUT_OFF
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def client(server):
+    gradio_client = pytest.importorskip("gradio_client", reason="comes with requirements-web.txt")
+    return gradio_client.Client(server.address, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def files(talking, speech):
+    gradio_client = pytest.importorskip("gradio_client", reason="comes with requirements-web.txt")
+    return {"face": gradio_client.handle_file(str(talking)), "audio": gradio_client.handle_file(str(speech))}
+
+
+def test_options_by_name_give_the_video_and_its_record(client, files):
+    _, record = client.predict(**files, pads="0 20 0 0", paste="box", no_score="True", api_name="/dub")
+    assert (record["frames"], record["paste"], record["sync"], record["face"]) == (25, "box", None, "face.mp4")
+    scores = client.predict(video=files["face"], api_name="/evaluate")
+    assert scores["mean"][0]["scorer"]
+
+
+@pytest.mark.parametrize(("wrong", "line"), [
+    ({"pads": "1 2"}, "pads=1 2: give 4 values"),
+    ({"checkpoint_path": "/etc/passwd"}, "checkpoint_path /etc/passwd: choose from"),
+    ({"refine": "../person.safetensors"}, "refine ../person.safetensors: choose from"),
+    ({"paste": "glue"}, "--paste glue: choose from"),
+])  # fmt: skip
+def test_a_wrong_option_is_one_line(client, files, wrong, line):
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError, match="^" + line.replace(".", r"\.")):
+        client.predict(**files, **wrong, api_name="/dub")
+
+
+def test_jobs_submitted_at_once_all_finish_and_none_is_lost(client, server, files):
+    jobs = [client.submit(**files, fps="25", no_score="True", api_name="/preview") for _ in range(12)]
+    assert [job.result(timeout=120)[1]["frames"] for job in jobs] == [25] * 12
+
+
+def test_no_address_leads_out_of_the_jobs(server, tmp_path):
+    folder = server.folder.resolve()
+    for path in (
+        "/gradio_api/file=/etc/passwd", f"/gradio_api/file={folder / 'jobs.json'}", f"/gradio_api/file={folder}",
+        "/gradio_api/file=../../etc/passwd", "/jobs/", "/jobs/../jobs.json", "/jobs/%2e%2e/jobs.json",
+        f"/jobs/{'0' * 32}/%2e%2e%2f%2e%2e%2fjobs.json", "/docs", "/redoc", "/openapi.json", "/jobs.json",
+        "/sessions", "/uploads",
+    ):  # fmt: skip
+        answer = server.get(path)
+        assert answer.status in (403, 404, 405), (path, answer.status, answer.text[:200])
+        assert "root:" not in answer.text and '"owner"' not in answer.text
+
+
+def test_a_path_of_the_server_sent_as_a_file_is_refused(client, server, files):
+    from gradio_client.exceptions import AppError
+
+    for path in ("/etc/passwd", str(server.folder.resolve() / "jobs.json")):
+        sent = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        with pytest.raises((AppError, ValueError)):
+            client.predict(face=sent, audio=files["audio"], api_name="/preview")
+
+
+def test_a_login_is_asked_for_where_one_is_set(tmp_path, monkeypatch):
+    pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")
+    monkeypatch.setenv("WAV2LIP_AUTH", "anna:pass word")
+    served = Server(tmp_path / "login", "--auth")
+    try:
+        known = {"Authorization": f"Basic {base64.b64encode(b'anna:pass word').decode()}"}
+        wrong = {"Authorization": f"Basic {base64.b64encode(b'anna:x').decode()}"}
+        assert [served.get("/", headers).status for headers in (None, wrong, {"Authorization": "Basic !"}, known)] == [
+            401, 401, 401, 200,
+        ]  # fmt: skip
+    finally:
+        served.kill()
+
+
+def test_a_server_killed_in_mid_job_lists_the_job_as_failed_and_works(tmp_path, files):
+    gradio_client = pytest.importorskip("gradio_client", reason="comes with requirements-web.txt")
+    folder = tmp_path / "killed"
+    first = Server(folder)
+    client = gradio_client.Client(first.address, verbose=False)
+    client.submit(**files, api_name="/preview")
+    for _ in range(600):
+        jobs = json.loads((folder / "jobs.json").read_text())
+        if jobs and jobs[0]["state"] == "running":
+            break
+    first.kill()
+    second = Server(folder)
+    try:
+        assert [(job["state"], job["message"]) for job in json.loads((folder / "jobs.json").read_text())] == [
+            ("failed", CUT_OFF)
+        ]
+        _, record = gradio_client.Client(second.address, verbose=False).predict(**files, api_name="/preview")
+        assert record["frames"] == 25
+    finally:
+        second.kill()

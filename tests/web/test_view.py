@@ -1,0 +1,36 @@
+"""What a job looks like in the page."""
+
+import pytest
+
+from web import view
+from web.jobs import FAILED, RUNNING, WAITING, Job
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job("0" * 32, "owner", "dub", "Dub of <b>talk</b>.mp4", str(tmp_path))
+
+
+def test_html_in_names_messages_and_logs_stays_text(job, tmp_path):
+    (tmp_path / "log.txt").write_text("<script>1</script>")
+    job.state, job.message = FAILED, "<i>no face</i>"
+    for shown in (view.state_of(job, 0), view.log(job)):
+        assert not {"<b>", "<i>", "<script>"} & {part for part in ("<b>", "<i>", "<script>") if part in shown}
+    assert "&lt;i&gt;no face" in view.state_of(job, 0)
+
+
+def test_a_waiting_job_says_how_many_come_before_it(job):
+    job.state = WAITING
+    assert "waits; 1 job before it" in view.state_of(job, 1)
+    assert "waits; 3 jobs before it" in view.state_of(job, 3)
+
+
+def test_a_running_job_says_stage_rate_and_time_left(job):
+    job.state, job.stage, job.done, job.total, job.rate = RUNNING, "dubbing", 50, 250, 2.0
+    shown = view.state_of(job, 0)
+    assert "dubbing: 50 of 250, 2.0 a second, 1 min 40 s left" in shown
+    assert '<progress value="50" max="250"' in shown
+
+
+def test_addresses_are_quoted(job):
+    assert view.address(job, "a b.mp4") == f"/jobs/{'0' * 32}/a%20b.mp4"

@@ -1,0 +1,71 @@
+"""The tab that says what is wrong with a video, and what a dub of it will look like."""
+
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from dubbing.options import Options
+from utils.errors import InputError
+from web import view
+from web.jobs import DONE, Control, Job, Work
+from web.look import plain
+from web.panel import Panel
+from web.site import Site
+from web.work import without_paths
+
+TARGET = "check.mp4"  # what the dub would be called, and its pictures are called after
+PICTURES = {"faces": f"{TARGET}.faces.png", "mouths: source above, result below": f"{TARGET}.check.png"}
+
+
+def build(site: Site, key: gr.BrowserState) -> None:
+    with gr.Row():
+        with gr.Column():
+            face = gr.File(label="Video or picture with the face", file_types=["video", "image"], elem_id="checked")
+            speech = gr.File(label="Speech (may be left out)", file_types=["audio", "video"], elem_id="checked_speech")
+        with gr.Column():
+            start = gr.Button("Check", variant="primary", elem_id="check")
+            panel = Panel(site, key, ("check",), show)
+    panel.starts(start.click, lambda *values: begin(site, *values).name, [key, face, speech])
+
+
+def begin(site: Site, key: str, face: str | None, speech: str | None) -> Job:
+    if not face:
+        raise InputError("give a video or a picture with the face")
+    folder = site.files.new_job(key)
+    own_face = site.files.take(face, folder, "face")
+    own_speech = site.files.take(speech, folder, "speech") if speech else None
+    return site.submit(key, "check", f"Check of {Path(face).name}", folder, check(site, own_face, own_speech))
+
+
+def check(site: Site, face: Path, speech: Path | None) -> Work:
+    def work(control: Control) -> dict[str, Any]:
+        from dubbing.check import check
+
+        for path in filter(None, (face, speech)):
+            site.check_length(path)
+        report = check(face, speech, control.folder / TARGET, Options(device=control.device))
+        lines = [f"problem: {line}" for line in report.problems] + [f"remark: {line}" for line in report.remarks]
+        return {"lines": [plain(line, face) for line in lines], "report": without_paths(asdict(report))}
+
+    return work
+
+
+def show(job: Job) -> str:
+    if job.state != DONE:
+        return ""
+    report, cost = job.result["report"], job.result["report"]["estimate"]
+    lines = job.result["lines"] or ["nothing is wrong with the footage"]
+    lines += [f"found: {', '.join(report['findings'])}"] if report["findings"] else []
+    if cost:
+        memory = f"; memory: {cost['megabytes']} MiB" if cost["megabytes"] else ""
+        lines.append(f"a dub of {cost['frames']} frames takes about {cost['seconds']:.0f} s here{memory}")
+    drawn = {text: file for text, file in PICTURES.items() if (Path(job.folder) / file).exists()}
+    pictures = [
+        f'<figure><img alt="{escape(text)}" src="{view.address(job, file)}"><figcaption>{escape(text)}</figcaption>'
+        "</figure>"
+        for text, file in drawn.items()
+    ]
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" + "".join(pictures)

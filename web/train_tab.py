@@ -1,0 +1,117 @@
+"""The tab that trains: from a folder of videos on the server to a generator and a refiner of the person in them."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from media.choices import VIDEO_SUFFIXES
+from utils.errors import InputError
+from web import view
+from web.files import new_key
+from web.jobs import ENDED, Control, Job
+from web.panel import Panel
+from web.process import run_script
+from web.site import EVERYBODY, Site
+
+PAGES = {  # of a run, by the file: what it is; the last that is there is shown
+    "preprocessed/report.html": "the footage",
+    "generator/summary.html": "finetune, step by step",
+    "refiner/summary.html": "refiner, step by step",
+    "index.html": "before and after",
+}
+NOT_HERE = "Start the server with `--train_root FOLDER` to train on the folders of videos in it."
+
+
+def build(site: Site, key: gr.BrowserState) -> None:
+    if site.options.train_root is None:
+        gr.Markdown(NOT_HERE)
+        return
+    with gr.Row():
+        with gr.Column(scale=1):
+            videos = gr.Dropdown(
+                list(folders(site)), label="Videos of one person, some minutes in all", elem_id="videos"
+            )
+            minutes = gr.Number(30, label="minutes of learning, generator", minimum=0.1, elem_id="minutes")
+            refiner = gr.Number(40, label="minutes of learning, refiner", minimum=0.1, elem_id="refiner_minutes")
+            start = gr.Button("Start, or go on", variant="primary", elem_id="train")
+            with gr.Accordion("For experts", open=False):
+                gr.Markdown("An expert of one person alone judges nobody else: train one on clips of many people.")
+                expert = gr.Button("Train a lip-sync expert on these clips", elem_id="train_expert")
+        with gr.Column(scale=2):
+            panel = Panel(site, key, ("train", "expert"), lambda job: show(site, job), version, shared=True)
+
+    panel.starts(start.click, lambda *values: begin(site, *values).name, [videos, minutes, refiner])
+    panel.starts(expert.click, lambda *values: begin_expert(site, *values).name, [videos, minutes])
+
+
+def folders(site: Site) -> dict[str, Path]:
+    """The folders that hold videos, by their names."""
+    root = site.options.train_root
+    inner = sorted(path for path in root.iterdir() if path.is_dir()) if root else []
+    return {path.name: path for path in inner if any(f.suffix.lower() in VIDEO_SUFFIXES for f in path.rglob("*"))}
+
+
+def chosen(site: Site, name: str | None) -> Path:
+    found = folders(site)
+    if name not in found:
+        raise InputError("choose a folder of videos")
+    return found[name]
+
+
+def begin(site: Site, name: str | None, minutes: float, refiner_minutes: float) -> Job:
+    """Queue finetune.py on a folder; a run that was stopped goes on."""
+    videos = chosen(site, name)
+    run = site.files.run_folder(videos)
+    limits = ["--minutes", str(minutes), "--refiner_minutes", str(refiner_minutes)]
+
+    def work(control: Control) -> dict[str, Any]:
+        run_script(control, "finetune.py", "--videos", videos, "--outdir", run, *limits, "--device", control.device)
+        return {"run": run.name}
+
+    return _queue(site, "train", f"Training on {name}", run, work)
+
+
+def begin_expert(site: Site, name: str | None, minutes: float) -> Job:
+    """Queue color_syncnet_train.py on the clips of a folder that was preprocessed."""
+    run = site.files.run_folder(chosen(site, name))
+    if not (run / "preprocessed").is_dir():
+        raise InputError("train on this folder first: the expert needs its clips")
+    places = {"data_root": run / "preprocessed", "filelists_dir": run / "filelists", "checkpoint_dir": run / "expert"}
+    flags = [part for name, path in places.items() for part in (f"--{name}", str(path))]
+
+    def work(control: Control) -> dict[str, Any]:
+        run_script(control, "color_syncnet_train.py", *flags, "--max_minutes", str(minutes), "--device", control.device)
+        return {"run": run.name}
+
+    return _queue(site, "expert", f"Training of an expert on {name}", run, work)
+
+
+def _queue(site: Site, kind: str, title: str, run: Path, work: Any) -> Job:
+    if any(job.kind in ("train", "expert") and job.state not in ENDED for job in site.jobs(EVERYBODY)):
+        raise InputError("a training is going on already; wait for it, or cancel it")
+    job = site.submit(EVERYBODY, kind, title, site.files.new_job(new_key()), work)
+    job.result = {"run": run.name}
+    return job
+
+
+def pages(site: Site, job: Job) -> dict[str, str]:
+    """Addresses of the pages that the job's run has written, by what they are."""
+    run = job.result.get("run", "")
+    written = {text: file for file, text in PAGES.items() if (site.files.runs / run / file).exists()}
+    return {text: f"/runs/{run}/{file}" for text, file in written.items()}
+
+
+def version(job: Job) -> str:
+    """Changes with every evaluation of a training."""
+    log = Path(job.folder) / "log.txt"
+    return f"{job.state} {log.stat().st_size // 2000 if log.exists() else 0}"
+
+
+def show(site: Site, job: Job) -> str:
+    """What the run has come to: its newest page, links to the others, what the script printed last."""
+    found = pages(site, job)
+    newest = (
+        view.frame(f"{list(found.values())[-1]}?{version(job).replace(' ', '-')}", list(found)[-1]) if found else ""
+    )
+    return view.links(found) + newest + (view.log(job) if job.state in ENDED else "")
