@@ -1,0 +1,110 @@
+"""The tab that dubs, and its interface for programs."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from dubbing.options import PREVIEW, Options
+from utils.errors import InputError
+from web import found, view, work
+from web.files import new_key
+from web.forms import Form, entered
+from web.jobs import DONE, ENDED, Job
+from web.panel import Panel
+from web.site import Site
+
+SERVERS = {"device", "hparams", "report", "preview", "no_cache"}  # settings that are not the visitor's
+
+
+def form() -> Form:
+    return Form(Options, {"checkpoint_path": found.generators(), "refine": found.refiners()}, SERVERS)
+
+
+def build(site: Site, key: gr.BrowserState) -> None:
+    fields, state = form(), gr.State([])
+    with gr.Row():
+        with gr.Column():
+            face = gr.File(label="Video or picture with the face", file_types=["video", "image"], elem_id="face")
+            picture = gr.Image(label="Click the face to dub", visible=False, interactive=False, elem_id="faces")
+            note = gr.Markdown(elem_id="face_note")
+            speech = gr.File(label="Speech: a sound file, or a video's sound", file_types=["audio", "video"],
+                             elem_id="speech")  # fmt: skip
+            voice = gr.Audio(sources=["microphone"], type="filepath", label="or speak", elem_id="voice")
+            with gr.Accordion("Common settings", open=False):
+                settings = fields.components(common=True)
+            with gr.Accordion("Further settings", open=False):
+                settings |= fields.components(common=False)
+        with gr.Column():
+            with gr.Row():
+                preview = gr.Button(f"Preview ({PREVIEW:g} s)", elem_id="preview")
+                start = gr.Button("Dub", variant="primary", elem_id="dub")
+            panel = Panel(site, key, ("dub", "preview"), show)
+    names, values = list(settings), list(settings.values())
+
+    def submit(kind: str) -> Callable[..., str]:
+        def started(session: str, face: str | None, speech: str | None, voice: str | None, *given: Any) -> str:
+            options = fields.options(entered(names, given), report=True)
+            return begin(site, session, kind, face, speech or voice, options).name
+
+        return started
+
+    inputs = [key, face, speech, voice, *values]
+    for button, kind in ((preview, "preview"), (start, "dub")):
+        panel.starts(button, submit(kind), inputs)
+
+
+def begin(site: Site, key: str, kind: str, face: str | None, speech: str | None, options: Options) -> Job:
+    """Queue a dub of uploaded files."""
+    if not face:
+        raise InputError("give a video or a picture with the face")
+    if not speech:
+        raise InputError("give the speech: a sound file, or a video with sound")
+    folder = site.files.new_job(key)
+    own_face, own_speech = site.files.take(face, folder, "face"), site.files.take(speech, folder, "speech")
+    options = replace(options, preview=PREVIEW) if kind == "preview" else options
+    title = f"{'Preview' if kind == 'preview' else 'Dub'} of {Path(face).name}"
+    return site.submit(key, kind, title, folder, work.dub(site, own_face, own_speech, options))
+
+
+def show(job: Job) -> str:
+    """The results of a dub."""
+    files = {work.DUB: "video", work.RECORD: "record (JSON)"}
+    return view.frame(job, work.PAGE, "source and dub, side by side") + view.links(job, files)
+
+
+def endpoints(site: Site) -> None:
+    """/dub and /preview: files face and audio, and the settings by name -> the video and the record."""
+    fields = form()
+    for kind in ("dub", "preview"):
+        with gr.Group(visible=False):
+            files = [gr.File(label=name) for name in ("face", "audio")]
+            texts = [gr.Textbox(label=setting.name) for setting in fields.settings]
+            results = [gr.File(label="video"), gr.JSON(label="record")]
+            button = gr.Button()
+        button.click(_endpoint(site, fields, kind), [*files, *texts], results, api_name=kind, concurrency_limit=None)
+
+
+def _endpoint(site: Site, fields: Form, kind: str) -> Callable[..., Any]:
+    names = [setting.name for setting in fields.settings]
+
+    async def call(face: str, audio: str, *texts: str) -> tuple[str, dict]:
+        try:
+            options = fields.options(entered(names, texts), report=True)
+            job = begin(site, new_key(), kind, face, audio, options)
+        except InputError as error:
+            raise gr.Error(str(error)) from error
+        try:
+            while job.state not in ENDED:
+                await asyncio.sleep(0.1)
+        finally:
+            site.queue.cancel(job.name)  # where the program has gone before the end
+        if job.state != DONE:
+            raise gr.Error(job.message)
+        return str(Path(job.folder) / work.DUB), job.result["record"]
+
+    call.__signature__ = fields.signature("face", "audio")  # type: ignore[attr-defined]
+    return call

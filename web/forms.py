@@ -1,0 +1,76 @@
+"""Forms from classes of options, as the flags of the scripts are: one field for every setting."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, get_origin
+
+import gradio as gr
+
+from utils.errors import InputError
+from utils.options import Options, changed, help_text, value_type, written
+
+FREE = Path  # settings of this type name files; a page offers those it knows instead of a text
+
+
+class Form:
+    """The fields of an options class, by the names of its settings.
+
+    choices: of settings that name files, what may be chosen, by its label; hidden: settings that the server decides.
+    """
+
+    def __init__(self, options_class: type[Options], choices: Mapping[str, Mapping[str, str]], hidden: set[str]) -> None:
+        self.options_class, self.choices = options_class, choices
+        settings = [setting for setting in fields(options_class) if setting.name not in hidden]
+        self.settings = [s for s in settings if value_type(s) is not FREE or s.name in choices]
+
+    def components(self, common: bool) -> dict[str, gr.components.Component]:
+        """Fields of the common settings, or of the further ones, put where the layout stands."""
+        return {s.name: self._component(s) for s in self.settings if bool(s.metadata["common"]) == common}
+
+    def options(self, values: Mapping[str, Any], **fixed: Any) -> Any:
+        """The options of what a visitor entered; fixed: what the server decides. Raises InputError."""
+        known = {setting.name: setting for setting in self.settings}
+        given = {name: value for name, value in values.items() if value not in (None, "")}
+        for name in given:
+            if name not in known:
+                raise InputError(f"{name}: no such setting")
+        for name in self.choices.keys() & given.keys():
+            given[name] = self._chosen(name, given[name])
+        given = {name: value for name, value in given.items() if value != ""}
+        return changed(self.options_class(**fixed), given)
+
+    def signature(self, *files: str) -> inspect.Signature:
+        """Of a function that takes files and then every setting as a text, as its default where it is not given."""
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        texts = [inspect.Parameter(s.name, kind, default="", annotation=str) for s in self.settings]
+        return inspect.Signature([*(inspect.Parameter(name, kind, annotation=str) for name in files), *texts])
+
+    def _chosen(self, name: str, label: str) -> str:
+        offered = self.choices[name]
+        if label not in offered:
+            raise InputError(f"{name} {label}: choose from {', '.join(offered)}")
+        return offered[label]
+
+    def _component(self, setting: Field) -> gr.components.Component:
+        kind, about = value_type(setting), setting.metadata
+        name, note = setting.name.replace("_", " "), help_text(setting)
+        plain = {"label": name, "info": note, "elem_id": f"setting_{setting.name}"}
+        if setting.name in self.choices:
+            labels = list(self.choices[setting.name])
+            return gr.Dropdown(labels, value=labels[0], **plain)
+        if about["choices"]:
+            return gr.Dropdown(list(about["choices"]), value=setting.default, **plain)
+        if kind is bool:
+            return gr.Checkbox(bool(setting.default), **plain)
+        if get_origin(kind) is None and kind in (int, float):
+            bounds = {"minimum": about["minimum"], "maximum": about["maximum"], "precision": 0 if kind is int else None}
+            return gr.Number(setting.default, **plain, **bounds)
+        return gr.Textbox("" if setting.default is None else written(setting.default), **plain)
+
+
+def entered(names: list[str], values: tuple[Any, ...]) -> dict[str, Any]:
+    """Values by the names of their fields, numbers without a fraction as whole ones."""
+    whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in values)
+    return dict(zip(names, whole, strict=True))

@@ -1,0 +1,184 @@
+"""Jobs of the page: one at a time on a device, the others wait in their order. The list is kept in a file, so that
+a browser that comes back finds its jobs, and a server that was killed knows which had not ended."""
+
+import json
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from utils.errors import InputError, warn
+from utils.files import write_json
+
+WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
+ENDED = (DONE, FAILED, CANCELLED)
+CUT_OFF = "the server was stopped before this had ended; start it again"
+CHECK_EVERY = 0.2  # seconds between two looks at the clock of a job
+
+
+class Cancelled(BaseException):
+    """Raised in a job that somebody cancelled; no handler of errors may keep it."""
+
+
+@dataclass
+class Job:
+    """name: random, the name of its folder, too; owner: digest of its session's key; kind: dub, preview, score, ...;
+    message: what went wrong, or a line of the result; stage, done, total, rate: of the progress, frames and frames a
+    second in a dub; times are seconds since 1970."""
+
+    name: str
+    owner: str
+    kind: str
+    title: str
+    folder: str
+    state: str = WAITING
+    message: str = ""
+    stage: str = ""
+    done: int = 0
+    total: int | None = None
+    rate: float = 0.0
+    asked: float = field(default_factory=time.time)
+    began: float | None = None
+    ended: float | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+
+    def left(self) -> float | None:
+        """Seconds that the stage will take yet."""
+        return (self.total - self.done) / self.rate if self.total and self.rate else None
+
+
+class Control:
+    """What a job's work sees of the outside: where it runs, whether to go on, and whom to tell how far it is."""
+
+    def __init__(self, job: Job, device: str) -> None:
+        self.job, self.device, self.folder = job, device, Path(job.folder)
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def progress(self, items: Iterable[Any], desc: str = "", total: int | None = None, **_: Any) -> Iterator[Any]:
+        """As tqdm: the items, counted. Raises Cancelled at the next one when the job is cancelled."""
+        job, began = self.job, time.monotonic()
+        job.stage, job.done, job.total, job.rate = desc, 0, total, 0.0
+        for item in items:
+            if self.cancelled:
+                raise Cancelled
+            yield item
+            job.done += 1
+            job.rate = job.done / max(1e-3, time.monotonic() - began)
+
+
+Work = Callable[[Control], dict[str, Any]]
+
+
+class JobQueue:
+    """devices: one thread for each does the jobs; path: the list on disk."""
+
+    def __init__(self, path: Path, devices: list[str]) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._waiting: list[tuple[Job, Work]] = []
+        self._running: dict[str, Control] = {}
+        self._jobs = {job.name: job for job in _read(path)}
+        self._wake = threading.Condition(self._lock)
+        self._save()
+        for device in devices:
+            threading.Thread(target=self._serve, args=(device,), daemon=True, name=f"jobs on {device}").start()
+
+    def add(self, owner: str, kind: str, title: str, folder: Path, work: Work) -> Job:
+        """Queue a job; work gets its Control and returns the job's result."""
+        job = Job(folder.name, owner, kind, title, str(folder))
+        with self._wake:
+            self._jobs[job.name] = job
+            self._waiting.append((job, work))
+            self._save()
+            self._wake.notify()
+        return job
+
+    def get(self, name: str) -> Job | None:
+        return self._jobs.get(name)
+
+    def of(self, owner: str) -> list[Job]:
+        """The jobs of a session, the newest first."""
+        with self._lock:
+            return [job for job in reversed(self._jobs.values()) if job.owner == owner]
+
+    def place(self, job: Job) -> int:
+        """How many jobs come before a waiting one; 0 for one that waits no more."""
+        with self._lock:
+            names = [waiting.name for waiting, _ in self._waiting]
+            return names.index(job.name) + len(self._running) if job.name in names else 0
+
+    def cancel(self, name: str) -> None:
+        with self._lock:
+            for entry in self._waiting:
+                if entry[0].name == name:
+                    self._waiting.remove(entry)
+                    self._end(entry[0], CANCELLED, "cancelled before it began")
+                    return
+            if name in self._running:
+                self._running[name].cancel()
+
+    def names(self) -> set[str]:
+        """Jobs that have not ended."""
+        with self._lock:
+            return {job.name for job in self._jobs.values() if job.state not in ENDED}
+
+    def forget(self, hours: float) -> None:
+        """Take jobs off the list that ended longer ago."""
+        with self._lock:
+            before = time.time() - 3600 * hours
+            self._jobs = {name: job for name, job in self._jobs.items() if not job.ended or job.ended > before}
+            self._save()
+
+    def _serve(self, device: str) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting:
+                    self._wake.wait()
+                job, work = self._waiting.pop(0)
+                control = self._running[job.name] = Control(job, device)
+                job.state, job.began = RUNNING, time.time()
+                self._save()
+            state, message = DONE, ""
+            try:
+                job.result = work(control)
+            except Cancelled:
+                state, message = CANCELLED, "cancelled"
+            except (InputError, OSError) as error:
+                state, message = FAILED, str(error)
+            except Exception as error:  # the queue must go on; the whole story is for whoever runs the server
+                traceback.print_exc()
+                state, message = FAILED, f"{type(error).__name__}: {error}"
+            with self._lock:
+                del self._running[job.name]
+                self._end(job, state, message)
+
+    def _end(self, job: Job, state: str, message: str) -> None:
+        job.state, job.message, job.ended = state, message.replace(f"{job.folder}{os.sep}", ""), time.time()
+        self._save()
+
+    def _save(self) -> None:
+        write_json(self.path, [asdict(job) for job in self._jobs.values()])
+
+
+def _read(path: Path) -> list[Job]:
+    """The jobs of an earlier server; those that had not ended are failed."""
+    try:
+        jobs = [Job(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+    except (ValueError, TypeError):
+        warn(f"{path}: is damaged; the list of jobs starts anew")
+        jobs = []
+    for job in jobs:
+        if job.state not in ENDED:
+            job.state, job.message, job.ended = FAILED, CUT_OFF, time.time()
+    return jobs

@@ -1,0 +1,60 @@
+"""The part of a tab that shows a job: its state, its results, and a button that cancels it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from utils.errors import InputError
+from web import view
+from web.jobs import DONE, ENDED, Job
+from web.site import Site
+
+TICK = 0.5  # seconds
+
+
+class Panel:
+    """Shows the newest job of these kinds of the session, so that a page that was loaded again finds it.
+
+    show: the results of a job, as HTML.
+    """
+
+    def __init__(self, site: Site, key: gr.BrowserState, kinds: tuple[str, ...], show: Callable[[Job], str]) -> None:
+        self.site, self.key, self.kinds, self.show = site, key, kinds, show
+        self.state = gr.HTML(elem_id=f"{kinds[0]}_state")
+        self.cancel = gr.Button("Cancel", visible=False, variant="stop", elem_id=f"{kinds[0]}_cancel")
+        self.results = gr.HTML(elem_id=f"{kinds[0]}_results")
+        self.shown = gr.State("")  # name and state of the job that the results are of
+        timer = gr.Timer(TICK)
+        outputs = [self.state, self.cancel, self.results, self.shown]
+        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        timer.tick(self._look, [key, self.shown], outputs, **quiet)
+        self.cancel.click(self._cancel, [key], None, **quiet)
+
+    def starts(self, button: gr.Button, submit: Callable[..., str], inputs: list[Any]) -> None:
+        """Let a button start a job: submit(*inputs) queues it."""
+
+        def started(*values: Any) -> None:
+            try:
+                submit(*values)
+            except InputError as error:
+                raise gr.Error(str(error)) from error
+
+        button.click(started, inputs, None, api_visibility="private", concurrency_limit=None)
+
+    def _newest(self, key: str) -> Job | None:
+        return next((job for job in self.site.jobs(key) if job.kind in self.kinds), None)
+
+    def _look(self, key: str, shown: str) -> tuple[Any, ...]:
+        job = self._newest(key)
+        state = view.state_of(job, self.site.queue.place(job) if job else 0)
+        active = gr.update(visible=job is not None and job.state not in ENDED)
+        now = f"{job.name} {job.state}" if job else ""
+        if now == shown:
+            return state, active, gr.skip(), gr.skip()
+        return state, active, self.show(job) if job and job.state == DONE else "", now
+
+    def _cancel(self, key: str) -> None:
+        job = self._newest(key)
+        if job:
+            self.site.queue.cancel(job.name)

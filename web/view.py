@@ -1,0 +1,61 @@
+"""How a job looks in the page: its state while it lasts, its results when it has ended. HTML in what visitors wrote
+stays text."""
+
+from html import escape
+from urllib.parse import quote
+
+from web.jobs import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
+
+WORDS = {WAITING: "waiting", RUNNING: "running", DONE: "done", FAILED: "failed", CANCELLED: "cancelled"}
+
+
+def state_of(job: Job | None, place: int) -> str:
+    """Progress of a job, or why there is none; place: jobs before it."""
+    if job is None:
+        return '<p class="state" role="status">Nothing has been started yet.</p>'
+    title = f"<strong>{escape(job.title)}</strong>"
+    if job.state == WAITING:
+        return f'<p class="state waiting" role="status">{title} waits; {_counted(place, "job")} before it.</p>'
+    if job.state == RUNNING:
+        return f'<div class="state running" role="status">{title} {escape(_progress(job))}{_bar(job)}</div>'
+    message = f": {escape(job.message)}" if job.message else ""
+    return f'<p class="state {job.state}" role="status">{title} {WORDS[job.state]}{message}</p>'
+
+
+def address(job: Job, name: str) -> str:
+    """Of a file of the job."""
+    return f"/jobs/{job.name}/{quote(name)}"
+
+
+def frame(job: Job, name: str, title: str) -> str:
+    """A page that the job wrote, shown within this one."""
+    return f'<iframe class="result" title="{escape(title)}" src="{address(job, name)}"></iframe>'
+
+
+def links(job: Job, names: dict[str, str]) -> str:
+    """Files of the job to download; names: what each is called, by its file."""
+    parts = [f'<a href="{address(job, file)}" download>{escape(text)}</a>' for file, text in names.items()]
+    return f'<p class="links">{" · ".join(parts)}</p>'
+
+
+def _progress(job: Job) -> str:
+    if not job.stage:
+        return "starts"
+    of = f" of {job.total}" if job.total else ""
+    rate = f", {job.rate:.1f} a second" if job.rate else ""
+    left = job.left()
+    return f"{job.stage}: {job.done}{of}{rate}" + (f", {_time(left)} left" if left is not None else "")
+
+
+def _bar(job: Job) -> str:
+    value = f' value="{min(job.done, job.total)}" max="{job.total}"' if job.total else ""
+    return f'<progress{value} aria-label="progress"></progress>'
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"

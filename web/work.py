@@ -1,0 +1,36 @@
+"""What the jobs of the page do, each with the stage's own function. What needs PyTorch is imported when a job runs."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from web.jobs import Control, Work
+from web.site import Site
+
+if TYPE_CHECKING:
+    from dubbing import Options
+
+DUB, RECORD, PAGE = "dub.mp4", "dub.mp4.json", "dub.mp4.html"
+
+
+def dub(site: Site, face: Path, audio: Path, options: "Options") -> Work:
+    """The result: the record, with file names in place of the server's paths."""
+
+    def work(control: Control) -> dict[str, Any]:
+        site.check_length(face)
+        site.check_length(audio)
+        record = site.dubber(control, options).dub(face, audio, control.folder / DUB, control.progress)
+        return {"record": without_paths(asdict(record), control.folder)}
+
+    return work
+
+
+def without_paths(content: Any, folder: Path) -> Any:
+    """The same with paths cut down to names: what a visitor needs not know."""
+    if isinstance(content, dict):
+        return {name: without_paths(value, folder) for name, value in content.items()}
+    if isinstance(content, list):
+        return [without_paths(value, folder) for value in content]
+    if isinstance(content, str) and Path(content).is_absolute():
+        return Path(content).name
+    return content
