@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from web import dub_tab
+from web import dub_tab, score_tab, weights_tab
 from web.files import NotThere, new_key
 from web.options import WebOptions
 from web.site import Site
@@ -55,7 +55,12 @@ def build(site: Site) -> gr.Blocks:
         page.load(lambda known: known or new_key(), [key], [key], queue=False, api_visibility="private")
         with gr.Tab("Dub"):
             dub_tab.build(site, key)
+        with gr.Tab("Score"):
+            score_tab.build(site, key)
+        with gr.Tab("Weights"):
+            weights_tab.build(site, key)
         dub_tab.endpoints(site)
+        score_tab.endpoint(site)
     return page
 
 

@@ -1,6 +1,5 @@
 """The tab that dubs, and its interface for programs."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,8 @@ from utils.errors import InputError
 from web import found, view, work
 from web.files import new_key
 from web.forms import Form, entered
-from web.jobs import DONE, ENDED, Job
-from web.panel import Panel
+from web.jobs import Job
+from web.panel import Panel, waited_for
 from web.site import Site
 
 SERVERS = {"device", "hparams", "report", "preview", "no_cache"}  # settings that are not the visitor's
@@ -54,7 +53,7 @@ def build(site: Site, key: gr.BrowserState) -> None:
 
     inputs = [key, face, speech, voice, *values]
     for button, kind in ((preview, "preview"), (start, "dub")):
-        panel.starts(button, submit(kind), inputs)
+        panel.starts(button.click, submit(kind), inputs)
 
 
 def begin(site: Site, key: str, kind: str, face: str | None, speech: str | None, options: Options) -> Job:
@@ -96,14 +95,8 @@ def _endpoint(site: Site, fields: Form, kind: str) -> Callable[..., Any]:
             options = fields.options(entered(names, texts), report=True)
             job = begin(site, new_key(), kind, face, audio, options)
         except InputError as error:
-            raise gr.Error(str(error)) from error
-        try:
-            while job.state not in ENDED:
-                await asyncio.sleep(0.1)
-        finally:
-            site.queue.cancel(job.name)  # where the program has gone before the end
-        if job.state != DONE:
-            raise gr.Error(job.message)
+            raise gr.Error(str(error), print_exception=False) from error
+        await waited_for(site, job)
         return str(Path(job.folder) / work.DUB), job.result["record"]
 
     call.__signature__ = fields.signature("face", "audio")  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -20,14 +20,16 @@ class Form:
     choices: of settings that name files, what may be chosen, by its label; hidden: settings that the server decides.
     """
 
-    def __init__(self, options_class: type[Options], choices: Mapping[str, Mapping[str, str]], hidden: set[str]) -> None:
+    def __init__(
+        self, options_class: type[Options], choices: Mapping[str, Mapping[str, str]], hidden: set[str]
+    ) -> None:
         self.options_class, self.choices = options_class, choices
         settings = [setting for setting in fields(options_class) if setting.name not in hidden]
         self.settings = [s for s in settings if value_type(s) is not FREE or s.name in choices]
 
     def components(self, common: bool) -> dict[str, gr.components.Component]:
         """Fields of the common settings, or of the further ones, put where the layout stands."""
-        return {s.name: self._component(s) for s in self.settings if bool(s.metadata["common"]) == common}
+        return {s.name: self._component(s) for s in self.settings if bool(s.metadata.get("common")) == common}
 
     def options(self, values: Mapping[str, Any], **fixed: Any) -> Any:
         """The options of what a visitor entered; fixed: what the server decides. Raises InputError."""
@@ -42,9 +44,9 @@ class Form:
         return changed(self.options_class(**fixed), given)
 
     def signature(self, *files: str) -> inspect.Signature:
-        """Of a function that takes files and then every setting as a text, as its default where it is not given."""
+        """Of a function that takes files and then every setting as a text, None for its default."""
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        texts = [inspect.Parameter(s.name, kind, default="", annotation=str) for s in self.settings]
+        texts = [inspect.Parameter(s.name, kind, default=None, annotation=str) for s in self.settings]
         return inspect.Signature([*(inspect.Parameter(name, kind, annotation=str) for name in files), *texts])
 
     def _chosen(self, name: str, label: str) -> str:
@@ -55,19 +57,20 @@ class Form:
 
     def _component(self, setting: Field) -> gr.components.Component:
         kind, about = value_type(setting), setting.metadata
+        default: Any = None if setting.default is MISSING else setting.default
         name, note = setting.name.replace("_", " "), help_text(setting)
-        plain = {"label": name, "info": note, "elem_id": f"setting_{setting.name}"}
+        plain: dict[str, Any] = {"label": name, "info": note, "elem_id": f"setting_{setting.name}"}
         if setting.name in self.choices:
             labels = list(self.choices[setting.name])
             return gr.Dropdown(labels, value=labels[0], **plain)
         if about["choices"]:
-            return gr.Dropdown(list(about["choices"]), value=setting.default, **plain)
+            return gr.Dropdown(list(about["choices"]), value=default, **plain)
         if kind is bool:
-            return gr.Checkbox(bool(setting.default), **plain)
+            return gr.Checkbox(bool(default), **plain)
         if get_origin(kind) is None and kind in (int, float):
-            bounds = {"minimum": about["minimum"], "maximum": about["maximum"], "precision": 0 if kind is int else None}
-            return gr.Number(setting.default, **plain, **bounds)
-        return gr.Textbox("" if setting.default is None else written(setting.default), **plain)
+            bounds: dict[str, Any] = {"minimum": about["minimum"], "maximum": about["maximum"]}
+            return gr.Number(default, precision=0 if kind is int else None, **plain, **bounds)
+        return gr.Textbox("" if default is None else written(default), **plain)
 
 
 def entered(names: list[str], values: tuple[Any, ...]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The part of a tab that shows a job: its state, its results, and a button that cancels it."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -31,16 +32,16 @@ class Panel:
         timer.tick(self._look, [key, self.shown], outputs, **quiet)
         self.cancel.click(self._cancel, [key], None, **quiet)
 
-    def starts(self, button: gr.Button, submit: Callable[..., str], inputs: list[Any]) -> None:
-        """Let a button start a job: submit(*inputs) queues it."""
+    def starts(self, event: Callable[..., Any], submit: Callable[..., Any], inputs: list[Any]) -> None:
+        """Let an event, such as button.click, start a job: submit(*inputs) queues it."""
 
         def started(*values: Any) -> None:
             try:
                 submit(*values)
             except InputError as error:
-                raise gr.Error(str(error)) from error
+                raise gr.Error(str(error), print_exception=False) from error
 
-        button.click(started, inputs, None, api_visibility="private", concurrency_limit=None)
+        event(started, inputs, None, api_visibility="private", concurrency_limit=None)
 
     def _newest(self, key: str) -> Job | None:
         return next((job for job in self.site.jobs(key) if job.kind in self.kinds), None)
@@ -58,3 +59,15 @@ class Panel:
         job = self._newest(key)
         if job:
             self.site.queue.cancel(job.name)
+
+
+async def waited_for(site: Site, job: Job) -> None:
+    """Return when the job is done; gr.Error where it comes to nothing. Cancels it where the program that waits has
+    gone."""
+    try:
+        while job.state not in ENDED:
+            await asyncio.sleep(TICK / 4)
+    finally:
+        site.queue.cancel(job.name)
+    if job.state != DONE:
+        raise gr.Error(job.message, print_exception=False)

@@ -2,9 +2,11 @@
 stays text."""
 
 from html import escape
+from pathlib import Path
 from urllib.parse import quote
 
 from web.jobs import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
+from web.process import tail
 
 WORDS = {WAITING: "waiting", RUNNING: "running", DONE: "done", FAILED: "failed", CANCELLED: "cancelled"}
 
@@ -17,7 +19,7 @@ def state_of(job: Job | None, place: int) -> str:
     if job.state == WAITING:
         return f'<p class="state waiting" role="status">{title} waits; {_counted(place, "job")} before it.</p>'
     if job.state == RUNNING:
-        return f'<div class="state running" role="status">{title} {escape(_progress(job))}{_bar(job)}</div>'
+        return f'<div class="state running" role="status">{title} {escape(_progress(job))}{_bar(job)}{log(job)}</div>'
     message = f": {escape(job.message)}" if job.message else ""
     return f'<p class="state {job.state}" role="status">{title} {WORDS[job.state]}{message}</p>'
 
@@ -59,3 +61,9 @@ def _time(seconds: float) -> str:
 
 def _counted(number: int, name: str) -> str:
     return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def log(job: Job) -> str:
+    """The last lines of what the job's script printed."""
+    text = tail(Path(job.folder))
+    return f'<pre class="log">{escape(text)}</pre>' if text else ""

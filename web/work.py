@@ -20,17 +20,17 @@ def dub(site: Site, face: Path, audio: Path, options: "Options") -> Work:
         site.check_length(face)
         site.check_length(audio)
         record = site.dubber(control, options).dub(face, audio, control.folder / DUB, control.progress)
-        return {"record": without_paths(asdict(record), control.folder)}
+        return {"record": without_paths(asdict(record))}
 
     return work
 
 
-def without_paths(content: Any, folder: Path) -> Any:
-    """The same with paths cut down to names: what a visitor needs not know."""
+def without_paths(content: Any) -> Any:
+    """The same with the server's paths cut down to names."""
     if isinstance(content, dict):
-        return {name: without_paths(value, folder) for name, value in content.items()}
+        return {name: without_paths(value) for name, value in content.items()}
     if isinstance(content, list):
-        return [without_paths(value, folder) for value in content]
+        return [without_paths(value) for value in content]
     if isinstance(content, str) and Path(content).is_absolute():
         return Path(content).name
     return content

@@ -1,0 +1,117 @@
+"""The queue of the page: one job at a time, in order; nothing lost; a failure or a cancelled job stops no other."""
+
+import threading
+import time
+
+import pytest
+
+from utils.errors import InputError
+from web.jobs import CANCELLED, CUT_OFF, DONE, ENDED, FAILED, RUNNING, WAITING, JobQueue
+
+
+@pytest.fixture
+def queue(tmp_path):
+    return JobQueue(tmp_path / "jobs.json", ["cpu"])
+
+
+def add(queue, tmp_path, work, name="job", owner="someone"):
+    folder = tmp_path / name
+    folder.mkdir()
+    return queue.add(owner, "dub", name, folder, work)
+
+
+def wait_for(job, *states, seconds=5):
+    end = time.monotonic() + seconds
+    while job.state not in (states or ENDED):
+        assert time.monotonic() < end, f"still {job.state}"
+        time.sleep(0.01)
+
+
+def test_twenty_jobs_run_one_by_one_in_their_order(queue, tmp_path):
+    order, at_once = [], []
+
+    def work(control):
+        at_once.append(sum(job.state == RUNNING for job in jobs))
+        order.append(control.job.title)
+        return {}
+
+    jobs = []
+    jobs += [add(queue, tmp_path, work, f"job {n:02}") for n in range(20)]
+    for job in jobs:
+        wait_for(job)
+    assert order == sorted(order) and len(order) == 20
+    assert max(at_once) == 1 and {job.state for job in jobs} == {DONE}
+
+
+def test_a_failed_job_says_why_without_the_servers_paths_and_the_next_starts(queue, tmp_path):
+    def fail(control):
+        raise InputError(f"{control.folder / 'face.mp4'}: no face found")
+
+    def crash(control):
+        raise RuntimeError("boom")
+
+    failed, crashed, good = (add(queue, tmp_path, work, name) for work, name in
+                             ((fail, "a"), (crash, "b"), (lambda control: {"x": 1}, "c")))  # fmt: skip
+    wait_for(good)
+    assert (failed.state, failed.message) == (FAILED, "face.mp4: no face found")
+    assert (crashed.state, crashed.message) == (FAILED, "RuntimeError: boom")
+    assert good.result == {"x": 1}
+
+
+def test_a_running_job_is_cancelled_at_its_next_item_and_a_waiting_one_at_once(queue, tmp_path):
+    def endless(control):
+        for _ in control.progress(iter(int, 1), desc="dubbing", total=100):
+            time.sleep(0.01)
+        return {}
+
+    running, waiting = add(queue, tmp_path, endless, "a"), add(queue, tmp_path, endless, "b")
+    wait_for(running, RUNNING)
+    assert waiting.state == WAITING and queue.place(waiting) == 1
+    queue.cancel(waiting.name)
+    assert waiting.state == CANCELLED
+    queue.cancel(running.name)
+    wait_for(running, seconds=1)
+    assert running.state == CANCELLED and queue.names() == set()
+
+
+def test_progress_counts_items_and_estimates_the_time_left(queue, tmp_path):
+    half, go_on = threading.Event(), threading.Event()
+
+    def work(control):
+        for number in control.progress(range(10), desc="dubbing", total=10):
+            if number == 5:
+                half.set()
+                go_on.wait(5)
+            time.sleep(0.01)
+        return {}
+
+    job = add(queue, tmp_path, work)
+    assert half.wait(5)
+    assert (job.stage, job.done, job.total) == ("dubbing", 5, 10)
+    assert 0 < job.left() < 5
+    go_on.set()
+    wait_for(job)
+    assert job.done == 10
+
+
+def test_a_server_that_starts_again_lists_what_was_cut_off_as_failed_and_works(tmp_path):
+    first = JobQueue(tmp_path / "jobs.json", [])  # no device: its jobs never run
+    cut_off = add(first, tmp_path, lambda control: {})
+    second = JobQueue(tmp_path / "jobs.json", ["cpu"])
+    assert [(job.state, job.message) for job in second.of("someone")] == [(FAILED, CUT_OFF)]
+    assert second.get(cut_off.name).title == cut_off.title
+    again = add(second, tmp_path, lambda control: {}, "again")
+    wait_for(again)
+    assert again.state == DONE
+
+
+def test_a_damaged_list_of_jobs_does_not_keep_the_server_from_starting(tmp_path, capsys):
+    (tmp_path / "jobs.json").write_text("[{")
+    assert JobQueue(tmp_path / "jobs.json", []).of("someone") == []
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_session_sees_its_own_jobs_alone(queue, tmp_path):
+    mine = add(queue, tmp_path, lambda control: {}, "mine", "me")
+    add(queue, tmp_path, lambda control: {}, "yours", "you")
+    assert [job.name for job in queue.of("me")] == [mine.name]
