@@ -32,9 +32,8 @@ def expression(pattern: str) -> re.Pattern:
 def patterns() -> list[tuple[bool, re.Pattern]]:
     """Whether files are let through, and which."""
     lines = [line.strip() for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()]
-    return [
-        (line.startswith("!"), expression(line.removeprefix("!"))) for line in lines if line and not line.startswith("#")
-    ]
+    given = [line for line in lines if line and not line.startswith("#")]
+    return [(line.startswith("!"), expression(line.removeprefix("!"))) for line in given]
 
 
 def in_the_image(file: str) -> bool:
