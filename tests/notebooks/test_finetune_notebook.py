@@ -67,7 +67,7 @@ def test_it_runs_from_raw_videos_to_a_dubbed_one(tmp_path, generator, expert):
     parameters = {"STEPS": 2, "GENERATOR": str(generator), "EXPERT": str(expert), "HPARAMS": QUICK, "WORK": str(work)}
     notebook = executed(parameters)
     assert (work / "dubbed.mp4").stat().st_size > 10_000
-    assert (work / "checkpoints" / "best.pth").exists()
+    assert (work / "checkpoints" / "checkpoint_step000000002.pth").exists()
     assert [shown(cell) for cell in code_cells(notebook)] == [shown(cell) for cell in code_cells(read())], (
         "shows other things than the committed outputs"
     )
