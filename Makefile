@@ -4,10 +4,14 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-fast lint bench docs
+.PHONY: demo web test test-fast lint bench docs
 
 demo: $(INSTALLED)
 	$(RUN) inference.py --demo
+
+web: $(INSTALLED)
+	$(RUN) -m pip install -q -r requirements-web.txt
+	$(RUN) web.py
 
 # Tests in as many processes as there are cores, each with one thread
 test: export OMP_NUM_THREADS := 1
@@ -30,7 +34,7 @@ bench: $(INSTALLED)
 docs: $(INSTALLED)
 	$(RUN) -m docs.generate_cli
 
-$(INSTALLED): requirements.txt requirements-dev.txt
+$(INSTALLED): requirements.txt requirements-dev.txt requirements-web.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -q -r requirements-dev.txt
 	touch $@

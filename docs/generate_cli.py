@@ -16,6 +16,7 @@ from preprocessing.options import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils.files import write_text
 from utils.options import Options, grouped, value_type, written
+from web.options import WebOptions
 
 PAGE = Path(__file__).with_name("cli.md")
 KINDS = {int: "whole number", float: "number", str: "text", Path: "path"}
@@ -97,6 +98,7 @@ SCRIPTS = (
     Script("refiner_train.py", "Trains the refiner of one person, for sharp mouths.", (RefinerOptions,)),
     Script("evaluate.py", "Scores dubbed videos, or a generator.", (EvaluationOptions,),
            "One of `--video`, `--list` and `--generator` must be given; `--generator` needs `--data_root`."),
+    Script("web.py", "Serves the page ([web.md](web.md)).", (WebOptions,)),
 )  # fmt: skip
 
 

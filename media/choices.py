@@ -1,5 +1,5 @@
-"""What can be chosen for reading and writing: which files are videos, the ways to deinterlace, and the encoders, how each
-is told the quality, what it takes, where it fits. Needs no PyAV, so that options can be made from it."""
+"""What can be chosen for reading and writing: which files are videos, the ways to deinterlace, and the encoders, how
+each is told the quality, what it takes, where it fits. Needs no PyAV, so that options can be made from it."""
 
 from dataclasses import dataclass, field
 

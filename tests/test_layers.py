@@ -23,7 +23,7 @@ def test_a_module_at_the_top_imports_only_what_lies_below_it(name):
 
 def test_the_top_level_holds_the_scripts_and_two_modules():
     trainings = {"color_syncnet_train", "wav2lip_train", "refiner_train"}
-    scripts = trainings | {"preprocess", "inference", "evaluate", "weights", "finetune"}
+    scripts = trainings | {"preprocess", "inference", "evaluate", "weights", "finetune", "web"}
     assert {path.stem for path in ROOT.glob("*.py")} == scripts | {"audio", "hparams"}
 
 
