@@ -78,9 +78,10 @@ def test_a_missing_package_is_one_line_that_gives_the_name_to_install(script):
         "evaluate": ["--video", "x.mp4"],
         "weights": ["export", "x.pth", "x.safetensors"],
         "finetune": ["--videos", "x"],
+        "web": [],
         "wav2lip_train": ["--data_root", "x", "--checkpoint_dir", "x", "--syncnet_checkpoint_path", "LICENSE"],
     }.get(script, ["--data_root", "x", "--checkpoint_dir", "x"])
-    packages = ["cv2", "torch", "av", "numpy", "librosa", "tqdm", "onnxruntime", "safetensors"]
+    packages = ["gradio", "cv2", "torch", "av", "numpy", "librosa", "tqdm", "onnxruntime", "safetensors"]
     program = (
         "import runpy, sys; "
         f"sys.modules.update(dict.fromkeys({packages})); "
