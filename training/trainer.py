@@ -139,8 +139,18 @@ class Training(ABC):
         return 0
 
     @property
-    def finished(self) -> str:
-        """Why nothing is left to do, "" where something is."""
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return bool(self._limit_reached()) and not self._cut_off()
+
+    def _cut_off(self) -> bool:
+        """Whether a stop has cut off the evaluation that the checkpoint is due."""
+        first, evaluated = self.resumed.get("global_step", 0), [entry["step"] for entry in self.history.entries]
+        due = self.schedule.evaluates(first) or bool(self._limit_reached())
+        return bool(evaluated) and first not in evaluated and due
+
+    def _limit_reached(self) -> str:
+        """What ends the run at the checkpoint that it goes on from, "" where nothing does."""
         first, last = self.resumed.get("global_step", 0), self._last_step()
         if first >= last:
             return f"--max_steps at {last}"
@@ -155,10 +165,9 @@ class Training(ABC):
         checkpoint."""
         first, last = self.resumed.get("global_step", 0), self._last_step()
         self.clock = clock = self._clock()
-        evaluated, finished = [entry["step"] for entry in self.history.entries], self.finished
-        cut_off = bool(evaluated) and first not in evaluated and (self.schedule.evaluates(first) or bool(finished))
-        if finished and not cut_off:
-            raise InputError(f"nothing to do: the checkpoint is at step {first}, {finished}; raise the limit")
+        limit, cut_off = self._limit_reached(), self._cut_off()
+        if limit and not cut_off:
+            raise InputError(f"nothing to do: the checkpoint is at step {first}, {limit}; raise the limit")
         batches = training_batches(self.windows, self.schedule.step_size, first)
         held_out = self._held_out()
         log = RunLog(self.folder, first, last)
@@ -174,7 +183,7 @@ class Training(ABC):
                 self._evaluate(first, self.metrics.last, held_out, log, stop)
                 if distributed.any_process(stop.asked):
                     raise KeyboardInterrupt
-            if finished:
+            if limit:
                 return first
             for step in range(first + 1, last + 1):
                 with clock.learning():
@@ -305,7 +314,7 @@ def train(training: Training) -> int:
     step, code = training.run(), 0
     if distributed.is_main():
         if training.options.max_minutes and step < FEW_STEPS:
-            print(f"only {step} steps in these minutes: hardly anything is learnt; raise --max_minutes")
+            print(f"steps in these minutes: {step}, in which hardly anything is learnt; raise --max_minutes")
         lines = [summary.best_in_words(training.folder, training.history), *training.conclusion()]
         print("\n".join(lines), flush=True)
         code = training.exit_code()

@@ -60,7 +60,7 @@ def test_a_persons_refiner_beside_the_weights_is_taken_and_changes_the_mouth_alo
     record = record_of(on)
     assert record["refiner"] == {
         "file": str(weights.with_name("person.safetensors")), "size": 192, "references": "person",
-        "frames": record["dubbed"], "distance": record["refiner"]["distance"],
+        "frames": record["dubbed"],
     }  # fmt: skip
     plain, refined = planes_of(off)[5][0].astype(int), planes_of(on)[5][0].astype(int)
     changed = np.argwhere(plain != refined)

@@ -156,9 +156,9 @@ def test_a_resumed_refiner_keeps_its_generator_and_refuses_another_or_another_ba
 ):
     given = flags(preprocessed, tmp_path / "run", generator, expert)
     without = [part for part in given if part not in ("--generator_path", generator)]
-    assert script(REFINER, *given, "--max_steps", 1).code == 0
+    assert script(REFINER, *given, "--max_steps", 1).code in (0, 1)
     resumed = script(REFINER, *without, "--max_steps", 2)
-    assert resumed.code == 0, resumed.err
+    assert resumed.code in (0, 1), resumed.err  # 1 where nothing beat enlarging
     assert f"refines faces of {generator.resolve()}" in resumed.out
     content = weight_files.read(generator)
     content["state_dict"] = {name: tensor * 1.01 for name, tensor in content["state_dict"].items()}
