@@ -4,9 +4,6 @@ report = check(Path("talk.mp4"), Path("speech.wav"), Path("out.mp4"), Options())
 print(report.text()); json.dumps(asdict(report))
 """
 
-import os
-import shlex
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -36,6 +33,7 @@ from hparams import HParams
 from media import codecs, yuv
 from media.shots import CutFinder
 from metrics import footage
+from utils.commands import quoted
 from utils.errors import InputError
 from utils.options import written
 
@@ -180,7 +178,7 @@ def command(face: Path, audio: Path | None, outfile: Path, options: Options) -> 
         values = [f"{part:g}" if isinstance(part, float) else written(part) for part in parts]
         one_word = isinstance(setting.metadata["metavar"], str) and "," in setting.metadata["metavar"]  # X,Y
         words += [f"--{setting.name}", *([] if value is True else [",".join(values)] if one_word else values)]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return quoted(words)
 
 
 def _hear(path: Path | None, options: Options, hp: HParams) -> tuple[Speech | None, list[str], list[str]]:
