@@ -12,6 +12,7 @@ import numpy as np
 from dubbing.record import Record
 from dubbing.source import TOLERANCE, Source
 from dubbing.stages import FrameTask
+from metrics.plots import by_second
 from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
 from reports import page
 from utils import sheet
@@ -124,6 +125,8 @@ def _parts(record: Record) -> list[page.Part]:
         parts.append(page.Text(sync_in_words(sync), sync_kind(sync, sync["scorer"])))
         scores = {"offset": offset_in_words(sync), "LSE-C": f"{sync['lse_c']:.2f}", "LSE-D": f"{sync['lse_d']:.2f}"}
         parts.append(page.Facts(scores, MEANINGS | {NOT_MEASURABLE: WHY_NOT}))
+        if len(sync["seconds"]) > 1:
+            parts.append(page.Plots([page.Plot(by_second(sync), "confidence of every second", "confidence by second")]))
     return parts + [page.Text(f"found: {finding}") for finding in record.findings]
 
 

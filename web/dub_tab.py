@@ -16,7 +16,7 @@ from web.jobs import DONE, Job
 from web.panel import Panel, waited_for
 from web.site import Site
 
-SERVERS = {"device", "hparams", "report", "preview", "no_cache"}  # settings that are not the visitor's
+SERVERS = {"device", "hparams", "report", "preview", "no_cache", "overwrite"}  # settings that are not the visitor's
 
 
 def form() -> Form:
