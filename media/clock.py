@@ -137,7 +137,7 @@ def read_clock(container: Any, sound: Any = None) -> Clock:
         rounded = ROUNDED * float(sound.time_base)
         length = _packet_length(sound, [seconds for _, seconds in packets[sound.index]], rounded)
         heard = [(time, length or seconds) for time, seconds in packets[sound.index]]
-        clock = _with_sound(clock, heard, rounded)
+        clock = _with_sound(clock, heard, rounded, _shortest_hole(sound, heard))
     if video is not None:
         clock = _with_picture(clock, packets[video.index], float(video.average_rate or video.guessed_rate or 25))
     return clock
@@ -153,14 +153,23 @@ def _packet_length(sound: Any, durations: list[float], rounded: float) -> float 
     return usual if "mp4" in sound.container.format.name.split(",") else None
 
 
-def _with_sound(clock: Clock, packets: Iterable[tuple[float | None, float]], rounded: float) -> Clock:
+def _shortest_hole(sound: Any, packets: list[tuple[float | None, float]]) -> float:
+    """Seconds from which on something is missing. A Vorbis packet lasts longer than it says where a long block follows
+    a short one."""
+    vorbis = sound.codec_context.name == "vorbis"
+    return max((HOLE, *(seconds for _, seconds in packets))) if vorbis else HOLE
+
+
+def _with_sound(
+    clock: Clock, packets: Iterable[tuple[float | None, float]], rounded: float, hole: float = HOLE
+) -> Clock:
     start: float | None = None
     expected, holes, overlaps = 0.0, [], 0.0
     for time, seconds in packets:
         if start is None:
             start = expected = time or 0.0
         off = 0.0 if time is None else time - expected
-        if HOLE < off < TIME_JUMP:
+        if hole < off < TIME_JUMP:
             holes.append(Span(expected, expected + off))
         if -TIME_JUMP < off < -HOLE:
             overlaps -= off

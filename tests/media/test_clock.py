@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from demo import showcase
 from dubbing.source import FrameTransform, Source
 from footage import number_of, numbered, recording
 from media import yuv
@@ -282,3 +283,8 @@ def test_pictures_at_a_constant_rate_may_start_before_the_first(tmp_path):
     reader = VideoReader(video(tmp_path / "a.mkv", [0.2 + n / 25 for n in range(5)]))
     numbers = [number_of(frame.image) for frame in at_rate(reader.frames(), 25, reader.start - 0.2)]
     assert numbers == [0] * 5 + [0, 1, 2, 3, 4]
+
+
+def test_vorbis_whose_packets_last_longer_than_they_say_has_no_holes():
+    path = showcase.PEOPLE[0].speech  # Vorbis with blocks of two lengths
+    assert sound_clock(path).findings == []
