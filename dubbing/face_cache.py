@@ -3,19 +3,17 @@
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import platformdirs
 
 from dubbing.source import TOLERANCE
+from utils.cache import cache_folder
 from utils.files import sha256, write_bytes
 
 FORMAT = 4  # of the files; a change forgets the old ones
 DIGEST = 32  # bytes of a SHA-256
-FOLDER = "WAV2LIP_CACHE"  # environment variable that names another folder
 
 
 class CachedFaces(NamedTuple):
@@ -37,15 +35,10 @@ class CachedFaces(NamedTuple):
         return CachedFaces(self.detections[:count], self.changes[: max(0, count - 1)], self.times[:count], seconds)
 
 
-def cache_folder() -> Path:
-    named = os.environ.get(FOLDER)
-    return Path(named) if named else Path(platformdirs.user_cache_dir("wav2lip", appauthor=False)) / "faces"
-
-
 def cache_path(video: Path, settings: dict) -> Path:
     """The file for this video's content and these settings."""
     key = json.dumps([FORMAT, sha256(video), settings], sort_keys=True)
-    return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()}.faces"
+    return cache_folder("faces") / f"{hashlib.sha256(key.encode()).hexdigest()}.faces"
 
 
 def read(path: Path, seconds: float) -> CachedFaces | None:

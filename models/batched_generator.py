@@ -1,4 +1,4 @@
-"""The generator for inference: pictures and mel windows in, pictures with new mouths out, in batches."""
+"""The generator for inference by PyTorch: pictures and mel windows in, pictures with new mouths out."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.inputs import generator_faces
-from utils.devices import HalvingBatches, Precision, channels_last
+from utils.devices import Precision, channels_last
 
 
 def fold_batch_norms(generator: nn.Module, precision: Precision) -> nn.Module:
@@ -24,11 +24,16 @@ def fold_batch_norms(generator: nn.Module, precision: Precision) -> nn.Module:
 
 @torch.inference_mode()
 def generate_faces(
-    generator: nn.Module, faces: np.ndarray, references: np.ndarray, mels: np.ndarray, precision: Precision
+    generator: nn.Module,
+    faces: np.ndarray,
+    references: np.ndarray,
+    mels: np.ndarray,
+    precision: Precision,
+    first_row: int = 0,
 ) -> np.ndarray:
-    """faces, references: uint8 BGR [B, S, S, 3]; mels: float32 [B, 1, 80, 16] -> uint8 BGR [B, S, S, 3].
+    """faces, references: uint8 BGR [B, S, S, 3]; mels: float32 [B, 1, 80, 16] -> uint8 BGR [B, S - first_row, S, 3].
 
-    generator: in eval mode on precision's device.
+    generator: in eval mode on precision's device; first_row: from which row on the result is wanted.
     """
     dtype = next(generator.parameters()).dtype
     frame, reference = (
@@ -36,23 +41,6 @@ def generate_faces(
         for pictures in (faces, references)
     )
     with precision.autocast():
-        generated = generator(torch.from_numpy(mels).to(precision.device, dtype), generator_faces(frame, reference))
+        mel = torch.from_numpy(mels).to(precision.device, dtype)
+        generated = generator(mel, generator_faces(frame, reference), first_row)
     return (generated.float() * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-
-
-class BatchedGenerator:
-    """Generates in batches, and in smaller ones from when the device runs out of memory.
-
-    generator: from fold_batch_norms; batches: how many frames at once.
-    """
-
-    def __init__(self, generator: nn.Module, precision: Precision, batch_size: int) -> None:
-        self.generator, self.precision, self.batches = generator, precision, HalvingBatches(batch_size)
-
-    def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
-        """As generate_faces, every face being its own reference."""
-
-        def generate(part: slice) -> np.ndarray:
-            return generate_faces(self.generator, faces[part], faces[part], mels[part], self.precision)
-
-        return np.concatenate(self.batches.run(generate, len(faces)))

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 Faces = TypeVar("Faces", np.ndarray, torch.Tensor)
 
@@ -27,8 +28,8 @@ def generator_faces(frames: torch.Tensor, references: torch.Tensor) -> torch.Ten
 
     frames, references: [B, 3, (T,) S, S] in 0..1 -> [B, 6, (T,) S, S].
     """
-    masked = frames.clone()
-    lower_half(masked).zero_()
+    size = frames.shape[-2]
+    masked = F.pad(frames[..., : size // 2, :], (0, 0, 0, size - size // 2))
     return torch.cat((masked, references), dim=1)
 
 

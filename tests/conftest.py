@@ -17,13 +17,12 @@ import preprocess
 import refiner_train
 import wav2lip_train
 import weights
-from dubbing import face_cache
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
 from portrait import SPEECH, make_clip
 from preprocessing import workers
 from preprocessing.make_clip import ClipMaker, Job
-from utils import cli
+from utils import cache, cli
 
 SCRIPTS = {
     "preprocess": preprocess,
@@ -43,7 +42,7 @@ NARROW = hparams.override(NARROW_TEXT)
 def own_cache(tmp_path_factory) -> None:
     """Faces found by the tests are kept apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(face_cache.FOLDER, str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(cache.FOLDER, str(tmp_path_factory.mktemp("cache")))
         yield
 
 
