@@ -123,7 +123,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     times = sorted({*spread(seconds, SAMPLES), *loud}) if np.isfinite(seconds) else [0.0]
     frames = source.glimpses(encoding.pix_fmt, times, seconds / SAMPLES if np.isfinite(seconds) else 0.0)
     faces_file = Path(f"{outfile}.faces.png")
-    samples = look_at(frames, options, networks.generator.precision.device, faces_file)
+    samples = look_at(frames, options, networks.generator.device, faces_file)
     regions = samples.regions(source, options)
     if not any(regions):
         problems.append(no_face(source, encoding.pix_fmt, seconds, options))

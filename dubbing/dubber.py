@@ -120,15 +120,16 @@ class Dubber:
         ):
             for task in shown:
                 sink.put(task)
-        precision, counts = networks.generator.precision, output.states.counts
+        generator, counts = networks.generator, output.states.counts
         record = Record(
             face=str(face),
             audio=str(audio),
             outfile=str(outfile),
             generator={"file": str(networks.path), "sha256": networks.sha256},
             refiner=refine.record() if refine else None,
-            precision=precision.name,
-            device=str(precision.device),
+            engine=generator.engine,
+            precision=generator.precision,
+            device=generator.device,
             timing="published" if options.published_timing else "training",
             paste=options.paste,
             silence=options.silence,
@@ -151,7 +152,7 @@ class Dubber:
             ranges=output.states.ranges(),
             faces={"detector": faces.detector, "cached": faces.cached},
             damaged_packets=source.reader.damaged_packets if source.reader else 0,
-            batch_halved=networks.generator.batches.halved,
+            batch_halved=generator.halved,
             sync=monitor.result() if monitor else None,
             busy=timer.rounded(),
             settings=options.as_json(),
@@ -172,7 +173,7 @@ class Dubber:
         by_video = options.occlusion or (networks.refiner and not networks.refiner.bank)
         sampler = FrameSampler(source.frame_bytes(pix_fmt)) if by_video else None
         with timer("faces"):
-            device = networks.generator.precision.device
+            device = networks.generator.device
             faces_file = Path(f"{outfile}.faces.png")
             faces = find_regions(source, pix_fmt, seconds, options, device, progress, sampler, faces_file)
         with timer("references"):
@@ -230,7 +231,7 @@ def _occlusion(crops: list[np.ndarray], size: int, faces: FaceRegions) -> Occlus
 
 
 def _batch_size(networks: Networks, options: Options, frame_bytes: int) -> int:
-    most, wanted = QUEUE_BYTES // 2 // frame_bytes, networks.generator.batches.batch_size
+    most, wanted = QUEUE_BYTES // 2 // frame_bytes, networks.generator.batch_size
     batch_size = max(1, min(wanted, most))
     if options.wav2lip_batch_size and batch_size < wanted:
         print(f"--wav2lip_batch_size {wanted}: {batch_size}, since frames this large must not fill the memory")

@@ -67,7 +67,7 @@ def estimate(
 ) -> Estimate:
     """region: of a face of usual size, with which all frames are timed; suffix: of the file to write; decoding,
     detecting: seconds a frame; starting: seconds, for reading weights and speech."""
-    hp, batch = networks.hp, networks.generator.batches.batch_size
+    hp, batch = networks.hp, networks.generator.batch_size
     shown = min(speech.seconds, options.preview or speech.seconds)
     frames = source.frames_in(shown, options.keep_length)
     faces = FaceRegions([region], [False], None, False)
@@ -130,5 +130,5 @@ def peak_megabytes() -> int | None:
 
 
 def _gpu_megabytes(networks: Networks) -> int | None:
-    device = networks.generator.precision.device
+    device = networks.generator.device
     return torch.cuda.max_memory_reserved(device) // MIB if device.type == "cuda" else None

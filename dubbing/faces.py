@@ -7,7 +7,6 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dubbing import face_cache
 from dubbing.face_cache import CachedFaces
@@ -61,7 +60,7 @@ def find_regions(
     pix_fmt: str,
     seconds: float,
     options: Options,
-    device: torch.device,
+    device: str,
     progress: Progress,
     sampler: FrameSampler | None = None,
     faces_file: Path | None = None,
@@ -87,16 +86,14 @@ def find_regions(
     cached = known is not None
     print(f"faces by {detector}" + (", as found before" if cached else ""), flush=True)
     if known is None:
-        built = build_detector(detector, str(device), landmarks=landmarks)
-        batches = (
-            detector == "sfd" and device.type != "cpu"
-        )  # elsewhere a batch is no faster, and stopping takes longer
+        built = build_detector(detector, device, landmarks=landmarks)
+        batches = detector == "sfd" and device != "cpu"  # elsewhere a batch is no faster, and stopping takes longer
         batch_size = options.face_det_batch_size if batches else 1
         known = _search(source, pix_fmt, seconds, built, batch_size, progress, sampler)
         _keep(known, path)
     faces = known.within(seconds)
     if len(faces.detections) < len(known.detections) and (len(faces.detections) - 1) % KEY_STEP:
-        faces = _with_end_searched(faces, source, pix_fmt, build_detector(detector, str(device), landmarks=landmarks))
+        faces = _with_end_searched(faces, source, pix_fmt, build_detector(detector, device, landmarks=landmarks))
     if not any(map(len, faces.detections)):
         raise InputError(no_face(source, pix_fmt, seconds, options))
     cuts = cuts_at(faces.changes)
@@ -185,11 +182,11 @@ def _glimpsed(source: Source, pix_fmt: str, seconds: float) -> tuple[list[np.nda
 
 
 def _warn_of_empty_box(
-    box: Rect, source: Source, pix_fmt: str, seconds: float, options: Options, device: torch.device
+    box: Rect, source: Source, pix_fmt: str, seconds: float, options: Options, device: str
 ) -> None:
     """Say where faces are, if not in the box. A box is given where detectors fail, so that finding none says little."""
     try:
-        detector = build_detector(options.face_detector, str(device))
+        detector = build_detector(options.face_detector, device)
     except InputError:  # this dub needs none
         return
     images, scale = _glimpsed(source, pix_fmt, seconds)

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from dubbing.options import Options
-from hparams import HParams
+from dubbing.paste import first_row
+from hparams import HParams, hparams
 from metrics.experts import Expert
-from models import Wav2Lip, face_refiner
-from models.batched_generator import BatchedGenerator, fold_batch_norms
-from models.checkpoint import build_network
+from models import face_refiner
+from models.engines import NAMES, GeneratorEngine, choose, load_generator
 from models.face_refiner import PERSON, FaceRefiner
 from models.missing import check_weights
 from models.published import BUNDLED_GENERATOR, EXPERTS, default_generator
@@ -19,13 +17,14 @@ from utils.devices import Precision, pick_device
 from utils.errors import InputError, warn
 from utils.files import sha256
 
-BATCH_CPU, BATCH_GPU = 16, 128
 BUNDLED = (
     "this generator comes with the project: small, for trying things and as a start to finetune from; mouths of people "
     "it does not know are soft. Better: python weights.py fetch wav2lip_gan (research only)"
 )
 RUN = "run.json"  # in the folder of a training run
-SETTINGS = ("checkpoint_path", "hparams", "device", "precision", "wav2lip_batch_size", "no_score", "refine")
+SETTINGS = (
+    "checkpoint_path", "hparams", "device", "engine", "precision", "wav2lip_batch_size", "paste", "no_score", "refine",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Networks:
     """hp, path, sha256: of the generator; expert: what scores the sync, where there is one;
     refiner: what sharpens the mouths, where that is wanted; options: what they were loaded with."""
 
-    generator: BatchedGenerator
+    generator: GeneratorEngine
     hp: HParams
     path: Path
     sha256: str
@@ -45,7 +44,9 @@ class Networks:
         """Which weights these are; of bundled ones, what they are good for and how to get better ones."""
         refiner = f"refiner: {self.refiner.path}" if self.refiner else "no refiner"
         expert = f"expert: {self.expert.name}" if self.expert else "no expert"
-        return [f"generator: {self.path}, {refiner}, {expert}", *([BUNDLED] if self.path == BUNDLED_GENERATOR else [])]
+        run_by = f"{NAMES[self.generator.engine]}, {self.generator.precision}"
+        said = f"generator: {self.path} ({run_by}), {refiner}, {expert}"
+        return [said, *([BUNDLED] if self.path == BUNDLED_GENERATOR else [])]
 
     def fit(self, options: Options) -> bool:
         """Whether dubs with these options use the same networks."""
@@ -55,29 +56,31 @@ class Networks:
 def load_networks(options: Options) -> Networks:
     """The generator, and the expert that is there. Raises InputError for files that hold something else."""
     check_weights(options)
-    precision = Precision(options.precision, pick_device(options.device))
+    choice = choose(options.engine, options.precision, options.device)
     path = options.checkpoint_path or default_generator()
-    content = weight_files.read(path, mapped=True)
-    refiner = load_refiner(options.refine, path, content["state_dict"], precision)
-    generator, hp = build_network(Wav2Lip, content, path, options.hparams)
-    batch_size = options.wav2lip_batch_size or (BATCH_CPU if precision.device.type == "cpu" else BATCH_GPU)
-    expert = None if options.no_score else load_expert(Precision("auto", precision.device))
-    batched = BatchedGenerator(fold_batch_norms(generator, precision), precision, batch_size)
-    return Networks(batched, hp, path, sha256(path), expert, refiner, options)
+    digest, top = sha256(path), first_row(options.paste, hparams.img_size)
+    generator, hp = load_generator(path, digest, choice, options.wav2lip_batch_size, top, options.hparams)
+    device, number_format = pick_device(generator.device), generator.precision
+    number_format = "auto" if number_format == "int8" else number_format  # which is the generator's alone
+    refiner = load_refiner(options.refine, path, Precision(number_format, device))
+    expert = None if options.no_score else load_expert(Precision("auto", device))
+    return Networks(generator, hp, path, digest, expert, refiner, options)
 
 
-def load_refiner(wanted: str, path: Path, weights: dict[str, torch.Tensor], precision: Precision) -> FaceRefiner | None:
-    """The refiner that `--refine` asks for, where the generator of that file has these weights. One of another
-    generator is used only where it is named, and warned about in any case; so is one beside the generator that cannot
-    be read, since a dub does not need it."""
+def load_refiner(wanted: str, path: Path, precision: Precision) -> FaceRefiner | None:
+    """The refiner that `--refine` asks for, for the generator of that file. One of another generator is used only where
+    it is named, and warned about in any case; so is one beside the generator that cannot be read, since a dub does not
+    need it."""
     if wanted == "off":
         return None
     if wanted != "auto":
         refiner = face_refiner.load(Path(wanted), precision)
-        if refiner.generator != weight_files.fingerprint(weights):
+        if refiner.generator != _fingerprint(path):
             warn(f"{wanted} was trained with another generator than {path}")
         return refiner
-    fingerprint = weight_files.fingerprint(weights)
+    if not (path.with_name(PERSON).exists() or path.with_name(RUN).exists()):
+        return None
+    fingerprint = _fingerprint(path)
     found = _person_of(path, fingerprint)
     if not found:
         return None
@@ -98,8 +101,6 @@ def _person_of(path: Path, fingerprint: str) -> Path | None:
     beside = path.with_name(PERSON)
     if beside.exists():
         return beside
-    if not path.with_name(RUN).exists():  # weights for anyone: whose refiner is theirs nobody knows
-        return None
     for folder in (path.parent, path.resolve().parent.parent):
         near = sorted(folder.glob(f"*/{PERSON}"))
         ours = [file for file in near if face_refiner.generator_of(file) == fingerprint]
@@ -118,3 +119,7 @@ def load_expert(precision: Precision) -> Expert | None:
         except InputError as error:
             warn(f"no sync score by {error}")
     return None
+
+
+def _fingerprint(path: Path) -> str:
+    return weight_files.fingerprint(weight_files.read(path, mapped=True)["state_dict"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from face_detection import DETECTORS
 from media.choices import CODECS, DEINTERLACE
+from models.engines.choice import ENGINES
 from utils.errors import InputError
 from utils.options import PRECISIONS, CommonOptions, option, parse_scalar
 from utils.options import Options as BaseOptions
@@ -141,7 +142,13 @@ class Options(CommonOptions):
         "add <outfile>.html: source and dub in step, the mouth enlarged, the lip-sync by second; and <outfile>.png: "
         "source, result and difference at even times", False, common=True,
     )  # fmt: skip
-    precision: str = option("number format of the network; auto: bf16 where it is fast", "auto", choices=PRECISIONS)
+    engine: str = option(
+        "what runs the generator; auto: OpenVINO on a CPU where it is installed, else PyTorch", "auto", choices=ENGINES
+    )
+    precision: str = option(
+        "number format of the network; auto: int8 with OpenVINO, else bf16 where it is fast", "auto",
+        choices=(*PRECISIONS, "int8"),
+    )  # fmt: skip
     no_cache: bool = option("look for faces even where they are known from the last time", False)
     face_detector: str = option("what finds the faces", "auto", choices=DETECTORS)
 

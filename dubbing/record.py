@@ -39,6 +39,7 @@ class Record:
     outfile: str
     generator: dict[str, str]
     refiner: dict[str, Any] | None
+    engine: str
     precision: str
     device: str
     timing: str

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from dubbing.faces import detector_for, region_of, who_is_there
 from dubbing.options import Options
@@ -70,12 +69,12 @@ class Samples:
 
 
 def look_at(
-    frames: Sequence[TimedFrame], options: Options, device: torch.device, faces_file: Path | None = None
+    frames: Sequence[TimedFrame], options: Options, device: str, faces_file: Path | None = None
 ) -> Samples:
     """frames: at least one, in the order of their times. Raises InputError where --face_at or --face_index name nobody
     in them; the faces there are are drawn into faces_file then."""
     name, finder = detector_for(options), RetinaFace(landmarks=True)
-    detector: Detector = finder if name == "retinaface" else build_detector(name, str(device))
+    detector: Detector = finder if name == "retinaface" else build_detector(name, device)
     reduced = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames]
     _detected(detector, *reduced[0])  # the first one takes longer
     began = time.perf_counter()

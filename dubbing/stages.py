@@ -17,7 +17,7 @@ import numpy as np
 from dubbing.paste import FaceRegion, blend, match_colours, paste_face
 from dubbing.record import StageTimer
 from dubbing.source import TimedFrame
-from models.batched_generator import BatchedGenerator
+from models.engines import GeneratorEngine
 
 
 class FaceTask(NamedTuple):
@@ -62,7 +62,7 @@ def run_stages(tasks: list[FrameTask], stages: dict[str, Stage], timer: StageTim
 class Generate:
     """mel: float32 [num_mels, columns], of the speech; window: columns of one frame's."""
 
-    def __init__(self, generator: BatchedGenerator, mel: np.ndarray, window: int) -> None:
+    def __init__(self, generator: GeneratorEngine, mel: np.ndarray, window: int) -> None:
         self.generator, self.mel, self.window = generator, mel, window
 
     def __call__(self, faces: list[FaceTask]) -> list[FaceTask]:

@@ -60,7 +60,7 @@ def still(face: Path, audio: Path, outfile: Path, options: Options) -> Drawn:
     (loudest,) = loudest_times(speech.mel, networks.hp, seconds, 1)
     others = spread(seconds, 0 if options.box else OTHERS)
     frames = source.glimpses(pix_fmt, sorted({loudest, *others}))
-    samples = look_at(frames, options, networks.generator.precision.device, Path(f"{outfile}.faces.png"))
+    samples = look_at(frames, options, networks.generator.device, Path(f"{outfile}.faces.png"))
     numbers = samples.in_times([loudest])
     if source.still:
         samples = replace(samples, frames=[frame._replace(time=loudest) for frame in samples.frames])

@@ -19,6 +19,7 @@ import wav2lip_train
 import weights
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
+from models.engines import choice
 from portrait import SPEECH, make_clip
 from preprocessing import workers
 from preprocessing.make_clip import ClipMaker, Job
@@ -43,6 +44,14 @@ def own_cache(tmp_path_factory) -> None:
     """Faces found by the tests are kept apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(cache.FOLDER, str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def torch_unless_asked() -> None:
+    """--engine auto takes PyTorch, so that tests are the same wherever OpenVINO is installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "gpu_is_possible", lambda: True)
         yield
 
 

@@ -1,10 +1,10 @@
 """What runs the generator: PyTorch, or on a CPU OpenVINO. Faces and mels in, faces out, whichever it is.
 
-    choice.py            which engine, and in which number format
-    torch_engine.py      PyTorch, on any device
-    openvino_engine.py   OpenVINO, on the CPU; what it has prepared is kept (store.py), so that PyTorch is not imported
-    picture_generator.py the generator as other engines take it: uint8 pictures in, uint8 pictures out
-    quantization.py      its weights and activations in int8, calibrated on faces (calibration.npz) and checked on them
+choice.py            which engine, and in which number format
+torch_engine.py      PyTorch, on any device
+openvino_engine.py   OpenVINO, on the CPU; what it has prepared is kept (store.py), so that PyTorch is not imported
+picture_generator.py the generator as other engines take it: uint8 pictures in, uint8 pictures out
+quantization.py      its weights and activations in int8, calibrated on faces (calibration.npz) and checked on them
 """
 
 from pathlib import Path
@@ -13,11 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from hparams import HParams
-from models.engines.choice import Choice, choose
+from models.engines.choice import ENGINES, NAMES, Choice, choose
 
-ENGINES = ("auto", "torch", "openvino")
-
-__all__ = ["ENGINES", "GeneratorEngine", "choose", "load_generator", "with_upper_rows"]
+__all__ = ["ENGINES", "NAMES", "GeneratorEngine", "choose", "load_generator", "with_upper_rows"]
 
 
 class GeneratorEngine(Protocol):

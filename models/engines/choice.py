@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from utils.errors import InputError
 
+ENGINES = ("auto", "torch", "openvino")
+NAMES = {"torch": "PyTorch", "openvino": "OpenVINO"}
 INSTALL = "python -m pip install -r requirements-openvino.txt"
 CUDA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 ROCM_DEVICE = Path("/dev/kfd")

@@ -81,7 +81,7 @@ def _draw(model: Any, faces: np.ndarray, mels: np.ndarray, precision: str) -> np
 
 def _quantize(model: Any, faces: np.ndarray, mels: np.ndarray, kept: list[str]) -> Any:
     openvino()  # before NNCF, which imports it
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         import nncf
 
         nncf.set_log_level(logging.ERROR)
