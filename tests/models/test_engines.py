@@ -1,19 +1,23 @@
 """Engines: which one is chosen, and that what OpenVINO draws is what PyTorch draws."""
 
 import json
+import re
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from conftest import NARROW
-from models.engines import choice, choose, load_generator, store
+from models.engines import choice, choose, load_generator, openvino_engine, quantization, store
 from models.engines.choice import Choice
+from models.published import BUNDLED_GENERATOR
 from utils.cache import FOLDER, cache_folder
 from utils.errors import InputError
 from utils.files import sha256
 
 FIRST_ROW = 44
+PREPARE = openvino_engine.prepare
 
 
 @pytest.fixture
@@ -27,11 +31,25 @@ def there(monkeypatch):
     return call
 
 
+def need(*packages):
+    """Skip the test where one is not installed; they are not imported for that."""
+    for package in packages:
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed (requirements-openvino.txt)")
+
+
+@pytest.fixture(scope="module")
+def prepared(generator):
+    """The narrow generator as an OpenVINO model, and what is known of it."""
+    need("openvino")
+    return openvino_engine.prepare(generator, "", FIRST_ROW, int8=False)
+
+
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
-    """The folder of prepared models, empty."""
-    pytest.importorskip("openvino", reason="OpenVINO is not installed (requirements-openvino.txt)")
+def kept(tmp_path, monkeypatch, prepared):
+    """The folder of prepared models, empty; the generator is not prepared anew for every test."""
     monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setattr(openvino_engine, "prepare", lambda *_: prepared)
     return cache_folder("engines")
 
 
@@ -91,7 +109,7 @@ def test_openvino_draws_what_pytorch_draws_and_finds_it_prepared_the_next_time(g
     assert np.abs(wanted.astype(int) - first(faces, mels)).max() <= 1
     assert (first(faces, mels)[:, :FIRST_ROW] == faces[:, :FIRST_ROW]).all()
     assert hp == first_hp == NARROW
-    monkeypatch.setattr("models.engines.openvino_engine.prepare", None)
+    monkeypatch.setattr(openvino_engine, "prepare", None)
     again, again_hp = load(generator, "openvino", "fp32")
     assert (again(faces, mels) == first(faces, mels)).all()
     assert again_hp == hp
@@ -123,42 +141,58 @@ def test_a_cache_folder_that_cannot_be_written_is_no_more_than_a_warning(generat
     assert "cannot keep the prepared weights" in capsys.readouterr().err
 
 
-def test_openvino_reports_nothing_to_its_makers(kept):
-    from models.engines.openvino_engine import openvino
-
-    openvino()
+def test_openvino_reports_nothing_to_its_makers(prepared):
     assert sys.modules["openvino_telemetry"] is None
 
 
-@pytest.mark.slow
-def test_int8_is_within_40_db_of_single_precision_on_the_bundled_weights(kept):
-    pytest.importorskip("nncf", reason="NNCF is not installed (requirements-openvino.txt)")
-    from models.engines.quantization import LEAST_PSNR, calibration_set, psnr
-    from models.published import BUNDLED_GENERATOR
+@pytest.fixture
+def few(monkeypatch):
+    """Calibrated on fewer faces, which is faster; returns them."""
+    need("openvino", "nncf")
+    faces, mels = (array[:8] for array in quantization.calibration_set())
+    monkeypatch.setattr(quantization, "calibration_set", lambda: (faces, mels))
+    return faces, mels
 
-    faces, mels = (array[:16] for array in calibration_set())
-    engine, _ = load(BUNDLED_GENERATOR, "openvino", "int8", 16)
+
+@pytest.mark.slow
+def test_int8_is_within_40_db_of_single_precision_on_the_bundled_weights(few, tmp_path, monkeypatch):
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    engine, _ = load(BUNDLED_GENERATOR, "openvino", "int8", 8)
     assert engine.precision == "int8"
-    (folder,) = kept.iterdir()
-    assert json.loads((folder / store.ABOUT).read_text())["worst_psnr"] >= LEAST_PSNR
-    wanted = load(BUNDLED_GENERATOR, "torch", "fp32", 16)[0](faces, mels)
-    assert psnr(wanted[:, FIRST_ROW:], engine(faces, mels)[:, FIRST_ROW:]).min() >= LEAST_PSNR
+    (folder,) = cache_folder("engines").iterdir()
+    assert json.loads((folder / store.ABOUT).read_text())["worst_psnr"] >= quantization.LEAST_PSNR
+    wanted = load(BUNDLED_GENERATOR, "torch", "fp32", 8)[0](*few)
+    found = quantization.psnr(wanted[:, FIRST_ROW:], engine(*few)[:, FIRST_ROW:])
+    assert found.min() >= quantization.LEAST_PSNR
 
 
 @pytest.mark.slow
-def test_parts_that_lose_most_stay_in_floating_point_and_if_that_does_not_do_all(generator, kept, capsys):
-    pytest.importorskip("nncf", reason="NNCF is not installed (requirements-openvino.txt)")
-    from models.engines import quantization
-    from models.engines.conversion import convert, picture_generator
-
-    pictures, _ = picture_generator(generator, "", FIRST_ROW)
-    model = convert(pictures, NARROW)
-    whole = quantization.quantized(model, 0.0)
+def test_parts_that_lose_most_stay_in_floating_point(few, prepared, monkeypatch):
+    monkeypatch.setattr(quantization, "TRIES", (1,))
+    monkeypatch.setattr(quantization, "PARTS", re.compile(r"generator\.(output_block|face_encoder_blocks\.0)"))
+    whole = quantization.quantized(prepared[0], 0.0)
     assert whole.kept == []
-    partly = quantization.quantized(model, whole.worst_psnr + 0.2)
+    partly = quantization.quantized(prepared[0], whole.worst_psnr + 0.01)
+    assert partly.model is not None
     assert partly.worst_psnr > whole.worst_psnr
-    assert partly.kept
-    assert quantization.quantized(model, 200.0).model is None
+    assert partly.kept in (["output_block"], ["face_encoder_blocks.0"])
+
+
+def test_where_int8_is_not_good_enough_a_line_says_so_and_it_is_not_tried_again(generator, kept, monkeypatch, capsys):
+    need("nncf")
+    tried = []
+
+    def too_far(model):
+        tried.append(model)
+        return quantization.Quantized(None, 31.5, ["output_block"])
+
+    monkeypatch.setattr(openvino_engine, "prepare", PREPARE)
+    monkeypatch.setattr(quantization, "quantized", too_far)
+    for _ in range(2):
+        engine, _ = load(generator, "openvino", "int8")
+        assert engine.precision in ("bf16", "fp32")
+        assert "int8 is too far from fp32 (31.5 dB)" in capsys.readouterr().err
+    assert len(tried) == 1
 
 
 def test_a_dub_by_openvino_says_so(dub, kept, tmp_path):
