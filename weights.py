@@ -6,6 +6,7 @@ python weights.py fetch s3fd wav2lip_gan        # download; an interrupted downl
 python weights.py import ~/Downloads/file.pth   # put a file that you have in its place, whatever its name
 python weights.py verify                        # check every file that is there
 python weights.py export best.pth mine.safetensors   # weights alone in half precision, to keep or to share
+python weights.py export best.pth mine.xml --format openvino   # a generator that runs without PyTorch; or onnx
 
 Only export needs PyTorch.
 """
@@ -20,6 +21,8 @@ from models import download
 from models.published import all_files, published
 from utils import cli
 from utils.errors import InputError
+
+FORMATS = ("safetensors", "onnx", "openvino")  # of export: models/export.py
 
 
 def list_files() -> None:
@@ -50,9 +53,9 @@ def main(args: argparse.Namespace) -> int:
     elif args.command == "verify":
         print(f"{download.verify()} of {len(all_files())} files are there, all as published")
     else:
-        from models.checkpoint import export  # needs PyTorch
+        from models.export import export  # needs PyTorch
 
-        network = export(args.source, args.target)
+        network = export(args.source, args.target, args.format)
         print(f"{args.target}: {network}, {args.target.stat().st_size / 1e6:.1f} MB")
     return 0
 
@@ -67,6 +70,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     export_flags = commands.add_parser("export")
     export_flags.add_argument("source", type=Path, metavar="CHECKPOINT")
     export_flags.add_argument("target", type=Path, metavar="OUT")
+    export_flags.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="default: %(default)s")
     return parser.parse_args(argv)
 
 

@@ -8,7 +8,8 @@ from dubbing.paste import first_row
 from hparams import HParams, hparams
 from metrics.experts import Expert
 from models import face_refiner
-from models.engines import NAMES, GeneratorEngine, choose, load_generator
+from models.engines.choice import NAMES, choose
+from models.engines.generator import GeneratorEngine, load_generator
 from models.face_refiner import PERSON, FaceRefiner
 from models.missing import check_weights
 from models.published import BUNDLED_GENERATOR, EXPERTS, default_generator

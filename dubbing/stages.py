@@ -17,7 +17,7 @@ import numpy as np
 from dubbing.paste import FaceRegion, blend, match_colours, paste_face
 from dubbing.record import StageTimer
 from dubbing.source import TimedFrame
-from models.engines import GeneratorEngine
+from models.engines.generator import GeneratorEngine
 
 
 class FaceTask(NamedTuple):

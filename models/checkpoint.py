@@ -1,15 +1,11 @@
 """Networks from their checkpoints, built to the hyperparameters saved with the weights."""
 
-import json
 from pathlib import Path
 
 import torch
 
 from hparams import HParams
 from utils import weight_files
-from utils.errors import InputError
-from utils.files import writable_folder
-from utils.weight_kinds import identify
 
 
 def hparams_of(content: dict, overrides: str = "", of_network: bool = False) -> HParams:
@@ -35,20 +31,3 @@ def build_network(
         network = network_class(hp.width)
     weight_files.load_into(network, content["state_dict"], source)
     return network.eval(), hp
-
-
-def export(source: Path, target: Path) -> str:
-    """Write the network's weights alone, in half precision, with the values that describe it and its inputs; returns
-    what network it is, in words."""
-    if target.suffix != ".safetensors":
-        raise InputError(f"{target}: give a name that ends in .safetensors")
-    writable_folder(target.parent, "OUT")
-    content = weight_files.read(source)
-    state = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in content["state_dict"].items()
-    }
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-        raise InputError(f"{source}: has values that half precision cannot hold; share the file itself")
-    weight_files.write_safetensors(target, state, {"hparams": json.dumps(hparams_of(content).network_values())})
-    return identify(state)

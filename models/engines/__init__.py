@@ -1,58 +1,10 @@
-"""What runs the generator: PyTorch, or on a CPU OpenVINO. Faces and mels in, faces out, whichever it is.
+"""What runs the generator: PyTorch, or on a CPU OpenVINO.
 
-choice.py            which engine, and in which number format
+generator.py         the interface: faces and mels in, faces out, whichever it is
+choice.py            which engine is taken, decided without importing any
 torch_engine.py      PyTorch, on any device
 openvino_engine.py   OpenVINO, on the CPU; what it has prepared is kept (store.py), so that PyTorch is not imported
+conversion.py        weights to an OpenVINO model, by PyTorch
 picture_generator.py the generator as other engines take it: uint8 pictures in, uint8 pictures out
 quantization.py      its weights and activations in int8, calibrated on faces (calibration.npz) and checked on them
 """
-
-from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-
-from hparams import HParams
-from models.engines.choice import ENGINES, NAMES, Choice, choose
-
-__all__ = ["ENGINES", "NAMES", "GeneratorEngine", "choose", "load_generator", "with_upper_rows"]
-
-
-class GeneratorEngine(Protocol):
-    """engine: its name; precision: its number format; device: what it runs on; batch_size: frames at once, by now;
-    halved: times that memory ran out."""
-
-    engine: str
-    precision: str
-    device: str
-    batch_size: int
-    halved: int
-
-    def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
-        """faces: uint8 BGR [N, S, S, 3], each its own reference; mels: float32 [N, 1, 80, 16] -> uint8 BGR
-        [N, S, S, 3]; the rows above the first that was asked for are those of `faces`."""
-        ...
-
-
-def load_generator(
-    path: Path, sha256: str, choice: Choice, batch_size: int | None, first_row: int, overrides: str
-) -> tuple[GeneratorEngine, HParams]:
-    """The generator whose weights are in the file, and the values it was trained with.
-
-    sha256: of the file; choice: of `choose`; batch_size: frames at once, None for what suits the device; first_row:
-    from which row on faces are wanted; overrides: --hparams.
-    """
-    if choice.engine == "openvino":
-        from models.engines import openvino_engine
-
-        return openvino_engine.load(path, sha256, choice.precision, batch_size, first_row, overrides)
-    from models.engines import torch_engine
-
-    return torch_engine.load(path, choice.precision, choice.device, batch_size, first_row, overrides)
-
-
-def with_upper_rows(generated: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """The lower rows of faces, uint8 [N, rows, S, 3], below the upper ones of others, [N, S, S, 3]."""
-    if generated.shape == faces.shape:
-        return generated
-    return np.concatenate((faces[:, : faces.shape[1] - generated.shape[1]], generated), axis=1)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from hparams import HParams
-from models.engines import store, with_upper_rows
+from models.engines import store
 from models.engines.choice import is_installed
+from models.engines.generator import with_upper_rows
 from utils.errors import InputError, warn
 
 BATCH = 16

@@ -9,7 +9,7 @@ from hparams import HParams
 from models import Wav2Lip
 from models.batched_generator import fold_batch_norms, generate_faces
 from models.checkpoint import load_network
-from models.engines import with_upper_rows
+from models.engines.generator import with_upper_rows
 from utils.devices import HalvingBatches, Precision, pick_device
 
 BATCH_CPU, BATCH_GPU = 16, 128
