@@ -1,9 +1,12 @@
 """Sound in, level and speech checks, and where a dubbed frame's mel starts."""
 
+import librosa
 import numpy as np
 import pytest
+import torch
 
 import audio
+from hparams import hparams
 from portrait import SPEECH
 
 RATE = 16_000
@@ -18,6 +21,27 @@ def test_saved_sound_is_read_back_at_the_same_level(tmp_path):
 def test_speech_too_short_for_one_window_is_refused():
     with pytest.raises(ValueError, match="shorter than one FFT window"):
         audio.melspectrogram(np.zeros(100, np.float32))
+
+
+@pytest.mark.parametrize("changes", ["", "num_mels=40,fmin=0,fmax=4000,n_fft=1024", "sample_rate=22050,fmax=11000"])
+def test_mel_bands_are_librosas(changes):
+    hp = hparams.override(changes)
+    wanted = librosa.filters.mel(sr=hp.sample_rate, n_fft=hp.n_fft, n_mels=hp.num_mels, fmin=hp.fmin, fmax=hp.fmax)
+    np.testing.assert_allclose(audio._mel_basis(hp), wanted, rtol=1e-6, atol=1e-10)
+
+
+def test_the_spectrum_is_pytorchs_with_a_window_shorter_than_the_transform():
+    hp = hparams.override("n_fft=1024")
+    assert np.allclose(audio._hann(hp)[112:912], torch.hann_window(800).numpy(), atol=1e-7)
+    assert (audio._hann(hp)[:112] == 0).all()
+    wav = audio.load_wav(SPEECH, RATE)[:RATE]
+    emphasised = np.append(wav[:1], wav[1:] - hp.preemphasis * wav[:-1]).astype(np.float32)
+    spectrum = torch.stft(
+        torch.from_numpy(np.pad(emphasised, 512, mode="reflect")), 1024, 200, 800, torch.hann_window(800),
+        center=False, return_complex=True,
+    ).abs().numpy()  # fmt: skip
+    wanted = audio._normalised_db(audio._mel_basis(hp) @ spectrum, hp)
+    np.testing.assert_allclose(audio.melspectrogram(wav, hp), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,9 @@ def _quantize(model: Any, faces: np.ndarray, mels: np.ndarray, kept: list[str]) 
             nncf.Dataset(batches),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(batches),
-            fast_bias_correction=True,
+            # NNCF's correction of biases takes 6 dB away here: faces of people who are not among the 64 have 38 dB at
+            # least with it, 43 without
+            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
             ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
         )
 
