@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 
 from dubbing.faces import FaceRegions
 from dubbing.networks import Networks
@@ -131,4 +130,7 @@ def peak_megabytes() -> int | None:
 
 def _gpu_megabytes(networks: Networks) -> int | None:
     device = networks.generator.device
-    return torch.cuda.max_memory_reserved(device) // MIB if device.type == "cuda" else None
+    if not device.startswith("cuda"):
+        return None
+
+    return torch.cuda.max_memory_reserved(device) // MIB

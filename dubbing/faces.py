@@ -181,9 +181,7 @@ def _glimpsed(source: Source, pix_fmt: str, seconds: float) -> tuple[list[np.nda
     return [image for image, _ in reduced], reduced[0][1] if reduced else 1.0
 
 
-def _warn_of_empty_box(
-    box: Rect, source: Source, pix_fmt: str, seconds: float, options: Options, device: str
-) -> None:
+def _warn_of_empty_box(box: Rect, source: Source, pix_fmt: str, seconds: float, options: Options, device: str) -> None:
     """Say where faces are, if not in the box. A box is given where detectors fail, so that finding none says little."""
     try:
         detector = build_detector(options.face_detector, device)

@@ -68,9 +68,7 @@ class Samples:
         return [upright_crop(frame.picture, region) for frame, region in pairs if region is not None]
 
 
-def look_at(
-    frames: Sequence[TimedFrame], options: Options, device: str, faces_file: Path | None = None
-) -> Samples:
+def look_at(frames: Sequence[TimedFrame], options: Options, device: str, faces_file: Path | None = None) -> Samples:
     """frames: at least one, in the order of their times. Raises InputError where --face_at or --face_index name nobody
     in them; the faces there are are drawn into faces_file then."""
     name, finder = detector_for(options), RetinaFace(landmarks=True)

@@ -16,8 +16,12 @@ class GeneratorEngine(Protocol):
     engine: str
     precision: str
     device: str
-    batch_size: int
-    halved: int
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def halved(self) -> int: ...
 
     def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
         """faces: uint8 BGR [N, S, S, 3], each its own reference; mels: float32 [N, 1, 80, 16] -> uint8 BGR

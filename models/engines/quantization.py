@@ -39,7 +39,7 @@ class Quantized(NamedTuple):
 def calibration_set() -> tuple[np.ndarray, np.ndarray]:
     """Faces, uint8 BGR [64, 96, 96, 3], and mels, float32 [64, 1, 80, 16]."""
     with np.load(CALIBRATION, allow_pickle=False) as kept:
-        sheet, levels = cv2.imdecode(kept["faces"], cv2.IMREAD_COLOR), kept["mels"]
+        sheet, levels = np.asarray(cv2.imdecode(kept["faces"], cv2.IMREAD_COLOR)), kept["mels"]
     size = len(sheet) // SIDE
     faces = sheet.reshape(SIDE, size, SIDE, size, 3).swapaxes(1, 2).reshape(-1, size, size, 3)
     most = hparams.max_abs_value

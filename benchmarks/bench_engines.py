@@ -1,0 +1,104 @@
+"""The engines of a dub against each other and the way of the published code, in one run on this machine.
+
+    python -m benchmarks.bench_engines
+
+Weights of full width are random; they take as long as any. Of trained ones, which are bundled, it is also said how far
+each number format is from single precision, on faces that int8 was not calibrated on: those of FOLDER, a preprocessed
+folder, where one is given.
+
+    python -m benchmarks.bench_engines FOLDER
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.bench_dubbing import BOX, make_speech, make_tall_video, run, save
+from data.clip import Clip
+from dubbing.paste import first_row
+from hparams import hparams
+from models.engines.choice import Choice
+from models.engines.generator import GeneratorEngine, load_generator
+from models.engines.quantization import calibration_set, psnr
+from models.published import BUNDLED_GENERATOR
+from utils.files import sha256
+
+CHOICES = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8")]
+ROUNDS, BATCH = 5, 16
+TOP = first_row("soft", hparams.img_size)
+
+
+def rates(engines: dict[str, GeneratorEngine]) -> dict[str, float]:
+    """Frames a second of each: the best of some rounds, in which all have their turn, so that what else the machine
+    does hits them alike."""
+    faces, mels = (array[:BATCH] for array in calibration_set())
+    best = dict.fromkeys(engines, 0.0)
+    for _ in range(ROUNDS):
+        for name, engine in engines.items():
+            engine(faces, mels)
+            began, calls = time.perf_counter(), 0
+            while time.perf_counter() - began < 1:
+                engine(faces, mels)
+                calls += 1
+            best[name] = max(best[name], calls * BATCH / (time.perf_counter() - began))
+    return best
+
+
+def bench_generators(weights: Path, what: str) -> None:
+    digest, engines = sha256(weights), {}
+    for rows in (0, TOP):
+        for engine, precision in CHOICES:
+            name = f"{engine} {precision}" + (f", rows from {rows}" if rows else "")
+            engines[name], _ = load_generator(weights, digest, Choice(engine, precision, "cpu"), BATCH, rows, "")
+    for name, rate in rates(engines).items():
+        print(f"{what}, {name:34} {rate:8.1f} frames/s", flush=True)
+
+
+def bench_quality(folder: Path) -> None:
+    clips = [Clip(path.parent, hparams) for path in sorted(folder.glob("*/*/0.jpg"))]
+    faces = np.concatenate([clip.faces[::10] for clip in clips])
+    rng = np.random.default_rng(0)
+    starts = [(clips[n % len(clips)].mel, rng.random()) for n in range(len(faces))]
+    mels = np.stack([mel[(at := int(place * (len(mel) - 16))) : at + 16].T[None] for mel, place in starts])
+    digest, drawn = sha256(BUNDLED_GENERATOR), {}
+    for engine, precision in CHOICES:
+        made, _ = load_generator(BUNDLED_GENERATOR, digest, Choice(engine, precision, "cpu"), BATCH, TOP, "")
+        drawn[engine, precision] = made(faces, mels)[:, TOP:]
+    for (engine, precision), generated in drawn.items():
+        found = psnr(drawn[CHOICES[0]], generated)
+        print(
+            f"{engine} {precision:5} {found.mean():6.1f} dB, the worst of {len(found)} {found.min():6.1f}", flush=True
+        )
+
+
+def bench_ten_seconds(folder: Path) -> None:
+    video, weights, speech = folder / "tall.mp4", save(folder / "full.pth", 1.0), make_speech(folder / "ten.wav", 10)
+    make_tall_video(video)
+    plain = run("-m", "benchmarks.plain_dub", weights, video, speech, folder / "plain.mp4", *BOX)
+    print(f"{'10 s of 1080x1920, --box, plain':50} {plain.seconds:8.1f} s {plain.megabytes:8.0f} MiB", flush=True)
+    for engine, precision in CHOICES[1:2] + CHOICES[3:]:
+        flags = ["--face", video, "--audio", speech, "--box", *BOX, "--engine", engine, "--precision", precision]
+        for _ in range(2):  # the first time weights are prepared
+            ours = run("inference.py", "--checkpoint_path", weights, *flags, "--outfile", folder / f"{precision}.mp4")
+        print(f"{f'  {engine} {precision}':50} {ours.seconds:8.1f} s {ours.megabytes:8.0f} MiB   "
+              f"{plain.seconds / ours.seconds:5.1f} times", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["WAV2LIP_CACHE"] = str(Path(name) / "cache")
+        if len(sys.argv) > 1:
+            bench_quality(Path(sys.argv[1]))
+        bench_generators(BUNDLED_GENERATOR, "bundled")
+        bench_generators(save(Path(name) / "full.pth", 1.0), "full width")
+        bench_ten_seconds(Path(name))
+
+
+if __name__ == "__main__":
+    main()
