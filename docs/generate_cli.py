@@ -54,6 +54,7 @@ WEIGHTS = """\
 | `python weights.py import FILE [FILE ...]` | copy files you have to their places, whatever their names |
 | `python weights.py verify` | check the SHA-256 of every file that is there |
 | `python weights.py export CHECKPOINT OUT` | weights alone, in half precision, as `OUT` (`.safetensors`) |
+| `python weights.py export CHECKPOINT OUT --format F` | a generator to run without PyTorch: `openvino`, `onnx` |
 
 `--debug`, which shows the traceback of an error, and `--quiet` are given before the command. A file
 that cannot be fetched is one line, and the next is tried. Exit code 1: some were fetched; 2: none.

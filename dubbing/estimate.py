@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-
 from dubbing.faces import FaceRegions
 from dubbing.networks import Networks
 from dubbing.options import Options
@@ -132,5 +131,6 @@ def _gpu_megabytes(networks: Networks) -> int | None:
     device = networks.generator.device
     if not device.startswith("cuda"):
         return None
+    import torch
 
     return torch.cuda.max_memory_reserved(device) // MIB
