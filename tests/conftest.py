@@ -51,7 +51,7 @@ def own_cache(tmp_path_factory) -> None:
 def torch_unless_asked() -> None:
     """--engine auto takes PyTorch, so that tests are the same wherever OpenVINO is installed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choice, "gpu_is_possible", lambda: True)
+        patch.setattr(choice, "is_cpu", lambda device: False)
         yield
 
 

@@ -27,8 +27,7 @@ class Choice(NamedTuple):
 def choose(engine: str, precision: str, device: str) -> Choice:
     """What --engine, --precision and --device come to here. Raises InputError where that cannot be."""
     if engine == "auto":
-        on_cpu = device == "cpu" or (device == "auto" and not gpu_is_possible())
-        engine = "openvino" if on_cpu and precision != "fp16" and is_installed("openvino") else "torch"
+        engine = "openvino" if is_cpu(device) and precision != "fp16" and is_installed("openvino") else "torch"
         if engine == "torch" and precision == "int8":
             raise InputError(f"--precision int8: needs a CPU and OpenVINO, which {INSTALL} installs")
     if engine == "torch" and precision == "int8":
@@ -43,6 +42,11 @@ def choose(engine: str, precision: str, device: str) -> Choice:
         if precision == "int8" and not is_installed("nncf"):
             raise InputError(f"--precision int8: NNCF, which calibrates it, is not installed; {INSTALL}")
     return Choice(engine, precision, device)
+
+
+def is_cpu(device: str) -> bool:
+    """Whether what --device names is the CPU, for certain."""
+    return device == "cpu" or (device == "auto" and not gpu_is_possible())
 
 
 def is_installed(package: str) -> bool:

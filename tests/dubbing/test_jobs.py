@@ -51,8 +51,8 @@ def test_no_job_writes_what_another_reads_or_writes(tmp_path):
 
 def test_a_job_may_name_its_own_weights_precision_and_batch(tmp_path, script, talking, speech, generator, monkeypatch):
     other = save_network(tmp_path / "other.pth", Wav2Lip)
-    loaded, real = [], networks.build_network
-    monkeypatch.setattr(networks, "build_network", lambda *given: loaded.append(given[2].name) or real(*given))
+    loaded, real = [], networks.load_generator
+    monkeypatch.setattr(networks, "load_generator", lambda *given: loaded.append(given[0].name) or real(*given))
     common = {"face": str(talking), "audio": str(speech), "box": BOX}
     jobs = write_list(
         tmp_path / "jobs.json",

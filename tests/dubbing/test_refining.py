@@ -182,8 +182,7 @@ def run_folder_of(weights):
 
 
 def refiner_of(weights):
-    content = weight_files.read(weights)["state_dict"]
-    found = load_refiner("auto", weights, content, Precision("fp32", torch.device("cpu")))
+    found = load_refiner("auto", weights, Precision("fp32", torch.device("cpu")))
     return found and found.path
 
 

@@ -18,7 +18,7 @@ from utils.errors import InputError
 from utils.files import sha256
 
 FIRST_ROW = 44
-PREPARE = openvino_engine.prepare
+PREPARE, IS_CPU = openvino_engine.prepare, choice.is_cpu  # before conftest.py changes it
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def there(monkeypatch):
 
     def call(*packages):
         monkeypatch.setattr(choice, "is_installed", packages.__contains__)
+        monkeypatch.setattr(choice, "is_cpu", IS_CPU)
         monkeypatch.setattr(choice, "gpu_is_possible", lambda: False)
 
     return call
