@@ -98,7 +98,8 @@ def bench_s3fd_boxes() -> None:
         anchors = [grid_anchors(*s.shape, stride, (stride * 4,)) for s, stride in zip(scores, STRIDES, strict=True)]
         flat = torch.cat([o.permute(1, 2, 0).reshape(-1, 4) for o in offsets])
         levels = torch.cat([s.flatten() for s in scores])
-        return best_boxes(flat, torch.cat(anchors), levels, CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE)
+        thresholds = CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE
+        return best_boxes(flat.numpy(), np.concatenate(anchors), levels.numpy(), *thresholds)
 
     def plain():
         boxes = []

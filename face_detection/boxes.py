@@ -4,7 +4,6 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import torch
 
 MEAN_BGR = (104.0, 117.0, 123.0)  # taken off the pixels; both networks were trained so
 LONGEST_SIDE = 640  # pixels; larger frames are reduced before detection
@@ -46,37 +45,37 @@ def overlaps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     return shared / (areas[0][:, None] + areas[1][None] - shared)
 
 
-def grid_anchors(rows: int, columns: int, stride: int, sizes: tuple[int, ...]) -> torch.Tensor:
+def grid_anchors(rows: int, columns: int, stride: int, sizes: tuple[int, ...]) -> np.ndarray:
     """Square anchors at the centres of a grid of stride x stride cells: float32 [rows·columns·len(sizes), 4]."""
-    y, x = (torch.arange(rows) + 0.5) * stride, (torch.arange(columns) + 0.5) * stride
-    cy, cx, size = torch.meshgrid(y, x, torch.tensor(sizes, dtype=torch.float32), indexing="ij")
-    return torch.stack((cx, cy, size, size), dim=-1).reshape(-1, 4)
+    y, x = (np.arange(rows) + 0.5) * stride, (np.arange(columns) + 0.5) * stride
+    cy, cx, size = np.meshgrid(y, x, sizes, indexing="ij")
+    return np.stack((cx, cy, size, size), axis=-1).reshape(-1, 4).astype(np.float32)
 
 
-def decode(offsets: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+def decode(offsets: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """Regressed offsets [..., N, 4] against anchors [N, 4] -> boxes [..., N, 4] (SSD's centre-size coding)."""
     centres = anchors[:, :2] + offsets[..., :2] * CENTRE_VARIANCE * anchors[:, 2:]
-    sizes = anchors[:, 2:] * torch.exp(offsets[..., 2:] * SIZE_VARIANCE)
-    return torch.cat((centres - sizes / 2, centres + sizes / 2), dim=-1)
+    sizes = anchors[:, 2:] * np.exp(offsets[..., 2:] * SIZE_VARIANCE)
+    return np.concatenate((centres - sizes / 2, centres + sizes / 2), axis=-1)
 
 
-def decode_points(offsets: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+def decode_points(offsets: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """Regressed landmarks [N, 2·P] against anchors [N, 4] -> x y of each, [N, 2·P]."""
     points = (
         offsets.reshape(len(offsets), offsets.shape[1] // 2, 2) * CENTRE_VARIANCE * anchors[:, None, 2:]
         + anchors[:, None, :2]
     )
-    return points.flatten(1)
+    return points.reshape(offsets.shape)
 
 
 def best_boxes(
-    offsets: torch.Tensor,
-    anchors: torch.Tensor,
-    scores: torch.Tensor,
+    offsets: np.ndarray,
+    anchors: np.ndarray,
+    scores: np.ndarray,
     candidate: float,
     overlap: float,
     keep: float,
-    points: torch.Tensor | None = None,
+    points: np.ndarray | None = None,
 ) -> np.ndarray:
     """Regressed offsets [N, 4], anchors [N, 4], scores [N] and, if any, regressed landmarks [N, 2·P] of one image ->
     detections float32 [M, 5 + 2·P], best first.
@@ -88,7 +87,7 @@ def best_boxes(
     anchors, scores = anchors[chosen], scores[chosen]
     boxes = decode(offsets[chosen], anchors)
     points = boxes[:, :0] if points is None else decode_points(points[chosen], anchors)
-    found = torch.cat((boxes, scores[:, None], points), dim=1).cpu().numpy()
+    found = np.concatenate((boxes, scores[:, None], points), axis=1)
     best = _suppress(found, overlap)
     return best[best[:, 4] > keep]
 

@@ -9,7 +9,6 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import onnxruntime
-import torch
 from retinaface.weights import WEIGHTS
 
 from face_detection.boxes import LONGEST_SIDE, MEAN_BGR, best_boxes, grid_anchors, shrink, unscaled
@@ -41,15 +40,15 @@ class RetinaFace:
         blob = cv2.dnn.blobFromImage(small, mean=MEAN_BGR)
         offsets, scores, points = self.session.run(None, {"input": blob})  # [1, N, 4], [1, N, 2], [1, N, 10]
         boxes = best_boxes(
-            torch.from_numpy(offsets[0]), _anchors(*small.shape[:2]), torch.from_numpy(scores[0, :, 1]),
-            CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE, torch.from_numpy(points[0]) if self.landmarks else None,
+            offsets[0], _anchors(*small.shape[:2]), scores[0, :, 1],
+            CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE, points[0] if self.landmarks else None,
         )  # fmt: skip
         return unscaled(boxes, scale)
 
 
 @lru_cache(maxsize=4)
-def _anchors(height: int, width: int) -> torch.Tensor:
+def _anchors(height: int, width: int) -> np.ndarray:
     grids = [
         grid_anchors(-(-height // stride), -(-width // stride), stride, sizes) for stride, sizes in STRIDE_SIZES.items()
     ]
-    return torch.cat(grids)
+    return np.concatenate(grids)

@@ -37,11 +37,13 @@ class S3FD:
             anchors.append(grid_anchors(H, W, stride, (stride * ANCHOR_PER_STRIDE,)))
             offsets.append(regressed.permute(0, 2, 3, 1).reshape(B, H * W, 4))
             scores.append(logits.softmax(dim=1)[:, 1].reshape(B, H * W))
-        all_anchors = torch.cat(anchors).to(self.device)  # [N, 4]
+        all_anchors = np.concatenate(anchors)  # [N, 4]
         thresholds = CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE
         return [
             unscaled(best_boxes(image_offsets, all_anchors, image_scores, *thresholds), scales[0])
-            for image_offsets, image_scores in zip(torch.cat(offsets, dim=1), torch.cat(scores, dim=1), strict=True)
+            for image_offsets, image_scores in zip(
+                torch.cat(offsets, dim=1).cpu().numpy(), torch.cat(scores, dim=1).cpu().numpy(), strict=True
+            )
         ]
 
     @torch.inference_mode()
