@@ -97,7 +97,7 @@ class Choice(NamedTuple):
     faces: np.ndarray
 
 
-def people_to_choose(path: Path, options: Options, device: torch.device) -> Choice:
+def people_to_choose(path: Path, options: Options, device: str) -> Choice:
     """The frame of a video that shows the most faces, of some from all over it."""
     source = Source(path, options.transform, options.static, options.frame_rate, options.start, options.end)
     times = spread(source.clock.picture.end, SPREAD) if source.clock and source.clock.picture else [0.0]

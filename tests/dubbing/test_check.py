@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 import audio
 from dubbing import Options
@@ -123,6 +122,6 @@ def test_the_loudest_moments_are_those_of_the_speech(speech):
 
 
 def test_people_to_choose_from_are_found_with_their_boxes(couple):
-    choice = people_to_choose(couple, Options(), torch.device("cpu"))
+    choice = people_to_choose(couple, Options(), "cpu")
     assert choice.picture.shape == (512, 1024, 3)
     assert ((choice.faces[:, 0] + choice.faces[:, 2]) / 2).tolist() == pytest.approx([228, 740], abs=12)
