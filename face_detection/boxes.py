@@ -96,8 +96,9 @@ def _suppress(found: np.ndarray, overlap: float) -> np.ndarray:
     """Non-maximum suppression: detections [N, 5 or more], best first, without those that overlap a better one by more
     than `overlap`. torchvision's does the same, but takes a second and 160 MB to import."""
     found = found[np.argsort(-found[:, 4], kind="stable")]
-    shared, left, kept = overlaps(found, found), np.arange(len(found)), []
+    left, kept = found, [found[:0]]
     while len(left):
-        kept.append(left[0])
-        left = left[1:][~(shared[left[0], left[1:]] > overlap)]
-    return found[kept]
+        best, left = left[:1], left[1:]
+        kept.append(best)
+        left = left[~(overlaps(best, left)[0] > overlap)]
+    return np.concatenate(kept)

@@ -54,16 +54,18 @@ class WindowStream:
         whole = score_distances(distances)
         if whole is None:
             return None
+        compared: np.ndarray = ~np.isnan(distances).any(axis=1)
         seconds = []
         for second in range(int(times[-1]) // FPS + 1):
             away = np.abs(times // FPS - second)
             part = score_distances(distances[away <= AROUND])
-            if part is not None and (away == 0).any():
+            if part is not None and compared[away == 0].any():
                 seconds.append({"second": second} | _numbers(part))
-        compared = int((~np.isnan(distances).any(axis=1)).sum())
         curve = [round(float(value), 4) for value in whole.curve]
         return (
-            {"scorer": self.scorer.name, "windows": compared} | _numbers(whole) | {"curve": curve, "seconds": seconds}
+            {"scorer": self.scorer.name, "windows": int(compared.sum())}
+            | _numbers(whole)
+            | {"curve": curve, "seconds": seconds}
         )
 
 

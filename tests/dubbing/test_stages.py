@@ -140,13 +140,15 @@ def passes(monkeypatch) -> list:
 
 
 @pytest.mark.slow
-def test_a_dub_decodes_the_video_at_most_twice(dub, generator, passes, tmp_path, monkeypatch):
+def test_a_dub_decodes_the_video_twice_and_looks_at_some_frames_where_a_box_is_given(
+    dub, generator, passes, tmp_path, monkeypatch
+):
     monkeypatch.setenv("WAV2LIP_CACHE", str(tmp_path / "faces"))
     path = save_refiner(tmp_path / "any.safetensors", generator, with_bank=False)
-    for arguments in ([], [], BOX):  # faces are looked for, known, given
+    for arguments, wanted in (([], 2), ([], 2), (BOX, 3)):  # faces are looked for, known, given
         passes.clear()
         assert dub("--refine", path, "--occlusion", *arguments).code == 0
-        assert len(passes) == 2
+        assert len(passes) == wanted
         assert record_of(tmp_path / "out.mp4")["refiner"]["frames"] > 0
 
 

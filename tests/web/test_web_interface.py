@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import pytest
 
@@ -94,6 +95,7 @@ def test_a_server_killed_in_mid_job_lists_the_job_as_failed_and_works(tmp_path, 
         jobs = json.loads((folder / "jobs.json").read_text())
         if jobs and jobs[0]["state"] == "running":
             break
+        time.sleep(0.05)
     first.kill()
     second = Server(folder)
     try:
