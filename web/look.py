@@ -1,6 +1,7 @@
 """A first look at a video that was uploaded: the faces in its first frame, and what is wrong with it. The files that a
 look takes and makes lie in a job's folder; it waits in no line."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from dubbing.options import Options
 from web.site import Site
 
+FLAG = re.compile(r"--([a-z]\w*)")
 NONE = "No face in the first frame; one that comes later is found in a dub."
 CHOOSE = "Click the face to dub; without a choice the largest one is followed."
 
@@ -71,6 +73,7 @@ def remarks(face: Path, options: Options) -> str:
 
 
 def plain(line: str, face: Path) -> str:
-    """A line without what is the server's alone, and without HTML."""
+    """A line without what is the server's alone, settings called as the form calls them, and without HTML."""
     line = line.replace(f"--face {face}: ", "").replace(str(face), face.name)
+    line = FLAG.sub(lambda flag: f"“{flag[1].replace('_', ' ')}”", line)
     return line.replace("<", "&lt;")

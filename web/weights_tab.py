@@ -14,12 +14,19 @@ from web.panel import Panel
 from web.process import run_script
 from web.site import Site
 
-COLUMNS = ["name", "what", "size", "state", "licence"]
+COLUMNS = {"name": 170, "state": 90, "size": 90, "licence": 330, "what": 300}  # and how wide each is, in pixels
 LICENCES = {"bundled weights": ROOT / "checkpoints" / "README.md", "code": ROOT / "LICENSE"}
 
 
 def build(site: Site, key: gr.BrowserState) -> None:
-    table = gr.Dataframe(rows, headers=COLUMNS, interactive=False, wrap=True, label="Published and bundled files")
+    table = gr.Dataframe(
+        rows,
+        headers=list(COLUMNS),
+        column_widths=list(COLUMNS.values()),
+        interactive=False,
+        wrap=True,
+        label="Published and bundled files",
+    )
     with gr.Row():
         with gr.Column():
             wanted = gr.Dropdown([file.name for file in PUBLISHED], label="To fetch", elem_id="wanted")
@@ -42,7 +49,7 @@ def build(site: Site, key: gr.BrowserState) -> None:
 def rows() -> list[list[str]]:
     """A row for every known file."""
     return [
-        [file.name, file.note, f"{file.size / 1e6:.0f} MB", download.state(file), file.licence] for file in all_files()
+        [file.name, download.state(file), f"{file.size / 1e6:.1f} MB", file.licence, file.note] for file in all_files()
     ]
 
 
