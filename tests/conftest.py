@@ -25,6 +25,8 @@ from preprocessing import workers
 from preprocessing.make_clip import ClipMaker, Job
 from utils import cache, cli
 
+pytest_plugins = ["serving"]
+
 SCRIPTS = {
     "preprocess": preprocess,
     "color_syncnet_train": color_syncnet_train,

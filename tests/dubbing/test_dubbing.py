@@ -239,7 +239,7 @@ def test_rotated_footage_comes_out_upright(dub, tmp_path):
 @pytest.mark.slow
 def test_faces_of_a_video_seen_before_are_not_looked_for_again(dub, talking, tmp_path, monkeypatch):
     assert dub("--no_cache").code == 0
-    monkeypatch.setenv("WAV2LIP_CACHE", str(tmp_path / "faces"))
+    monkeypatch.setenv("WAV2LIP_CACHE", str(tmp_path / "cache"))
     assert dub().code == 0
     assert record_of(tmp_path / "out.mp4")["faces"]["cached"] is False
     first = planes_of(tmp_path / "out.mp4")
@@ -253,7 +253,7 @@ def test_faces_of_a_video_seen_before_are_not_looked_for_again(dub, talking, tmp
     assert record_of(tmp_path / "out.mp4")["faces"]["cached"] is True
     second = planes_of(tmp_path / "out.mp4")
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, second, strict=True))
-    (kept,) = (tmp_path / "faces").iterdir()
+    (kept,) = (tmp_path / "cache" / "faces").iterdir()
     kept.write_bytes(b"damaged")
     with pytest.raises(AssertionError, match="looked"):
         dub()

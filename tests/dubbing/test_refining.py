@@ -58,6 +58,7 @@ def test_a_persons_refiner_beside_the_weights_is_taken_and_changes_the_mouth_alo
     assert dub(*common, "--outfile", on).code == 0
     assert record_of(off)["refiner"] is None
     record = record_of(on)
+    assert record["refiner"].pop("distance") > 0  # of the bank's pictures from the dubbed person
     assert record["refiner"] == {
         "file": str(weights.with_name("person.safetensors")), "size": 192, "references": "person",
         "frames": record["dubbed"],
