@@ -1,5 +1,6 @@
 """The tab that trains: from a folder of videos on the server to a generator and a refiner of the person in them."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def build(site: Site, key: gr.BrowserState) -> None:
                 gr.Markdown("An expert of one person alone judges nobody else: train one on clips of many people.")
                 expert = gr.Button("Train a lip-sync expert on these clips", elem_id="train_expert")
         with gr.Column(scale=2):
-            panel = Panel(site, key, ("train", "expert"), lambda job: show(site, job), version, shared=True)
+            panel = Panel(site, key, ("train", "expert"), partial(show, site), partial(version, site), shared=True)
 
     panel.starts(start.click, lambda *values: begin(site, *values).name, [videos, minutes, refiner])
     panel.starts(expert.click, lambda *values: begin_expert(site, *values).name, [videos, minutes])
@@ -102,10 +103,11 @@ def pages(site: Site, job: Job) -> dict[str, str]:
     return {text: f"/runs/{run}/{file}" for text, file in written.items()}
 
 
-def version(job: Job) -> str:
-    """Changes with every evaluation of a training."""
-    log = Path(job.folder) / "log.txt"
-    return f"{job.state} {log.stat().st_size // 2000 if log.exists() else 0}"
+def version(site: Site, job: Job) -> str:
+    """Changes with every page that the job's run writes."""
+    folder = site.files.runs / job.result.get("run", "")
+    times = [(folder / file).stat().st_mtime_ns for file in PAGES if (folder / file).exists()]
+    return f"{job.state}-{max(times, default=0)}"
 
 
 def show(site: Site, job: Job) -> str:

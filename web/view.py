@@ -44,6 +44,8 @@ def links(addresses: dict[str, str], download: bool = False) -> str:
 def _progress(job: Job) -> str:
     if not job.stage:
         return "starts"
+    if not (job.total or job.done):
+        return job.stage
     of = f" of {job.total}" if job.total else ""
     rate = f", {job.rate:.1f} a second" if job.rate else ""
     left = job.left()
