@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from utils.cache import cache_folder
 from utils.errors import warn
 
 FORMAT = 1  # of the folders and of what is in the models; a change forgets the old ones
+PREPARING = threading.Lock()  # PyTorch traces one network at a time, whatever thread it is in
 MODEL, WEIGHTS, ABOUT = "model.xml", "model.bin", "about.json"
 
 
@@ -24,15 +26,18 @@ def prepared(key: dict, prepare: Callable[[], tuple[Any, dict]]) -> tuple[Any, d
     ov = openvino()
     name = json.dumps([FORMAT, ov.get_version(), key], sort_keys=True)
     folder = cache_folder("engines") / hashlib.sha256(name.encode()).hexdigest()
-    about = _read(folder)
-    if about is not None:
-        return ov.Core().read_model(folder / MODEL), about
-    model, about = prepare()
-    try:
-        _write(folder, model, about)
-    except OSError as error:
-        warn(f"{folder}: cannot keep the prepared weights ({error.strerror}); {key['weights'][:8]} is prepared anew")
-    return model, about
+    with PREPARING:
+        about = _read(folder)
+        if about is not None:
+            return ov.Core().read_model(folder / MODEL), about
+        model, about = prepare()
+        try:
+            _write(folder, model, about)
+        except OSError as error:
+            warn(
+                f"{folder}: cannot keep the prepared weights ({error.strerror}); {key['weights'][:8]} is prepared anew"
+            )
+        return model, about
 
 
 def _read(folder: Path) -> dict | None:
