@@ -113,7 +113,8 @@ def version(site: Site, job: Job) -> str:
 def show(site: Site, job: Job) -> str:
     """What the run has come to: its newest page, links to the others, what the script printed last."""
     found = pages(site, job)
-    newest = (
-        view.frame(f"{list(found.values())[-1]}?{version(job).replace(' ', '-')}", list(found)[-1]) if found else ""
-    )
+    newest = ""
+    if found:
+        text, address = list(found.items())[-1]
+        newest = view.frame(f"{address}?{version(site, job)}", text)
     return view.links(found) + newest + (view.log(job) if job.state in ENDED else "")
