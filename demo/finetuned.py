@@ -61,7 +61,7 @@ class Result(NamedTuple):
     @property
     def kinds(self) -> list[str]:
         """How the lines of in_words are shown."""
-        found = (self.footage.enough, self.generator.result["better"], self.person)
+        found = (self.footage.enough, self.generator.result["better"], self.refiner.result["better"])
         return ["good" if good else "remark" for good in found]
 
     def command(self) -> str:
