@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoint import export
+from models.export import export
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
 
 ROOT = Path(__file__).resolve().parent.parent
