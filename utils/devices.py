@@ -58,7 +58,8 @@ def _product_seconds(dtype: torch.dtype) -> float:
 
 def keep_freed_memory(device: torch.device) -> None:
     """On a CPU, memory that this process frees stays with it, so that every step of a training finds the pages of the
-    one before: new ones cost up to a quarter of a step. It takes up to a third more memory. With C libraries other than glibc nothing changes."""
+    one before: new ones cost up to a quarter of a step. It takes up to a third more memory. With C libraries other than
+    glibc nothing changes."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt and device.type == "cpu":
         mallopt(MALLOPT_MMAP_MAX, 0)
