@@ -3,12 +3,15 @@
     make bench                 (or: python -m benchmarks.bench)
 
 The plain references do the same work in the way of the published code: pictures decoded and the whole mel computed for
-every sample, boxes decoded one by one, training in float32.
+every sample, boxes decoded one by one, training in float32. Without a GPU time is that of the CPU, all threads
+together, which other programs on the machine disturb least.
 """
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -28,24 +31,34 @@ from models.inputs import generator_faces
 from tests.portrait import SPEECH, talking_frames
 from training import losses
 from training.network import TrainableNetwork
-from utils.devices import Precision
+from utils.devices import Precision, keep_freed_memory
 
 SECONDS = 5.0  # least time that each rate is taken over
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "golden.npz"
 HP = hparams.override("num_workers=0,batch_size=16")
 
 
-def rate(work, items: int) -> float:
+class Training(NamedTuple):
+    """One step of a training as it is here, and in the plain way."""
+
+    what: str
+    size: int  # windows
+    ours: Callable[[], Any]
+    plain: Callable[[], Any]
+
+
+def rate(work: Callable[[], Any], items: int) -> float:
     """Items a second of calls of work(), after two that do not count."""
     for _ in range(2):
         work()
     _finish()
-    calls, began = 0, time.perf_counter()
-    while time.perf_counter() - began < SECONDS:
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    calls, began = 0, clock()
+    while clock() - began < SECONDS:
         work()
         _finish()
         calls += 1
-    return calls * items / (time.perf_counter() - began)
+    return calls * items / (clock() - began)
 
 
 def _finish() -> None:
@@ -124,7 +137,7 @@ def bench_s3fd_boxes() -> None:
     report("S3FD boxes from raw heads, 160x128", "frames/s", rate(ours, 1), rate(plain, 1))
 
 
-def bench_generator_training(clip: Clip, device: torch.device, size: int) -> None:
+def generator_training(clip: Clip, device: torch.device, size: int) -> Training:
     batches = training_batches(GeneratorWindows([clip], HP, training=True), size, 0)
     trained = TrainableNetwork(Wav2Lip(), HP, Precision("auto", device), 1e-4)
 
@@ -146,11 +159,10 @@ def bench_generator_training(clip: Clip, device: torch.device, size: int) -> Non
         F.l1_loss(network(mels, generator_faces(target, reference)), target).backward()
         optimizer.step()
 
-    what = f"generator training, full size, batch {size}, {device.type}"
-    report(what, "windows/s", rate(ours, size), rate(plain, size))
+    return Training(f"generator training, full size, batch {size}, {device.type}", size, ours, plain)
 
 
-def bench_expert_training(clip: Clip, device: torch.device, size: int) -> None:
+def expert_training(clip: Clip, device: torch.device, size: int) -> Training:
     batches = training_batches(ExpertWindows([clip], HP, training=True), size, 0)
     trained = TrainableNetwork(SyncNet_color(), HP, Precision("auto", device), 1e-4, ema=0.998)
 
@@ -171,8 +183,7 @@ def bench_expert_training(clip: Clip, device: torch.device, size: int) -> None:
         losses.cosine_bce(*network(mels, faces), torch.ones(size, device=device)).backward()
         optimizer.step()
 
-    what = f"expert training, full size, batch {size}, {device.type}"
-    report(what, "windows/s", rate(ours, size), rate(plain, size))
+    return Training(f"expert training, full size, batch {size}, {device.type}", size, ours, plain)
 
 
 def main() -> None:
@@ -184,9 +195,13 @@ def main() -> None:
         bench_loader(clip)
         bench_s3fd_boxes()
         sizes = (16, 64, 256) if device.type == "cuda" else (4,)
-        for size in sizes:
-            bench_generator_training(clip, device, size)
-        bench_expert_training(clip, device, 64 if device.type == "cuda" else 32)
+        trainings = [generator_training(clip, device, size) for size in sizes]
+        trainings.append(expert_training(clip, device, 64 if device.type == "cuda" else 32))
+        plain_rates = [rate(training.plain, training.size) for training in trainings]
+        keep_freed_memory(device)  # as trainings do; it holds for the whole process, so the plain ones come first
+        for training, plain in zip(trainings, plain_rates, strict=True):
+            report(training.what, "windows/s", rate(training.ours, training.size), plain)
+        del trainings
         del clip
 
 

@@ -22,7 +22,7 @@ from training.run_log import RunLog
 from training.schedule import EVALUATION_SHARE, Clock, Schedule
 from training.stopping import StopRequest, StopSignal
 from utils import distributed, weight_files
-from utils.devices import Precision, pick_device
+from utils.devices import Precision, keep_freed_memory, pick_device
 from utils.errors import InputError
 from utils.files import writable_folder
 
@@ -58,6 +58,7 @@ class Training(ABC):
         torch.manual_seed(self.hp.seed)
         torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
         torch.backends.cudnn.benchmark = True
+        keep_freed_memory(self.device)
         self.precision = Precision(options.precision, self.device)
         self.windows, self.eval_windows = open_windows(
             self.training_windows_class(), self.windows_class, options.data_root, options.filelists_dir, self.hp
