@@ -111,7 +111,9 @@ class ClipMaker:
             track = faces.run(self.counted(whole_pictures(reader, job.hp.fps)), files)
             if not track.found.any():
                 raise InputError("no face found")
-            correct(files, track, (reader.height, reader.width), self.unless_stopped(whole_pictures(reader, job.hp.fps)))
+            correct(
+                files, track, (reader.height, reader.width), self.unless_stopped(whole_pictures(reader, job.hp.fps))
+            )
         sizes = [rect.height for rect in files.rects.values()]
         sound_seconds = write_sound(job, reader.start, len(track.found), part / "audio.wav")
         powers, raised = hear(part / "audio.wav", job.hp)

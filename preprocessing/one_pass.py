@@ -5,12 +5,13 @@ frames    0 ... ... | ... ... ... | ... ... ... | ...
           and let   | faces known | found       | yet
           go of     |             |             |
 
-Which person a clip shows is only certain at its end. A frame is cut out by what a few seconds before it and AHEAD frames
-after it say; where the whole video then says something else, which takes several people, it is cut out again.
+Which person a clip shows is only certain at its end. A frame is cut out by what a few seconds before it and AHEAD
+frames after it say; where the whole video then says something else, which takes several people, it is cut out again.
 """
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -115,7 +116,7 @@ class OnePass:
             return
         size = first.width * first.height * 2
         batch = max(1, min(self._batch_size, HELD_BYTES // (size * KEY_STEP)))
-        reduced = self._cut_finder.watch(self._reduced(first, pictures))
+        reduced = self._cut_finder.watch(self._reduced(chain([first], pictures)))
         block = []
         for found in detect_sparsely(reduced, self._detector, batch, closely=True):
             block.append(unscaled(found, self._scale))
@@ -124,14 +125,12 @@ class OnePass:
                 block = []
         yield block
 
-    def _reduced(self, first: av.VideoFrame, pictures: Iterator[av.VideoFrame]) -> Iterator[np.ndarray]:
+    def _reduced(self, pictures: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
         """The pictures as the detector sees them; they themselves are held till their faces are known."""
-        number, picture = 0, first
-        while picture is not None:
+        for number, picture in enumerate(pictures):
             self._held[number] = picture
             image, self._scale = yuv.reduced_bgr(picture, LONGEST_SIDE)
             yield image
-            number, picture = number + 1, next(pictures, None)
 
     def _write(self, files: FaceFiles, until: int) -> None:
         """Cut out the held frames before `until`."""
