@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,7 @@ class ClipMaker:
     def __init__(self, detector_name: str, device: str, threads: int, counter: Any, stop: Any) -> None:
         self.detector = build_detector(detector_name, device, threads)
         self.threads, self.counter, self.stop = threads, counter, stop
+        self.pool = ThreadPoolExecutor(1)  # one for all clips: memory of threads that have ended is slow to come back
 
     def counted(self, items: Iterable[Item]) -> Iterator[Item]:
         """Pass the items on, count them for the progress bar, and end when the user interrupts."""
@@ -107,7 +109,7 @@ class ClipMaker:
     def _fill(self, job: Job, reader: VideoReader, part: Path) -> dict:
         """Write faces and sound into the folder `part`; returns the clip's record."""
         faces = OnePass(self.detector, job.batch_size)
-        with FaceFiles(part) as files:
+        with FaceFiles(part, self.pool) as files:
             track = faces.run(self.counted(whole_pictures(reader, job.hp.fps)), files)
             if not track.found.any():
                 raise InputError("no face found")

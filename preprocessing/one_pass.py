@@ -10,7 +10,7 @@ frames after it say; where the whole video then says something else, which takes
 """
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -35,27 +35,26 @@ TOGETHER = 16  # crops that the thread is handed at once
 
 
 class FaceFiles:
-    """<frame>.jpg in a folder, cut, encoded and written by a thread of its own; a context manager.
+    """<frame>.jpg in a folder, cut, encoded and written by a thread of the pool; a context manager.
 
     rects: where the crop of every frame was cut.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pool: ThreadPoolExecutor) -> None:
         self.folder, self.rects = folder, dict[int, Rect]()
         self._crops: list[tuple[int, av.VideoFrame, Rect]] = []  # for the thread, some at a time
-        self._pool, self._working = ThreadPoolExecutor(1), Future[None]()
+        self._pool, self._working = pool, Future[None]()
         self._working.set_result(None)
 
     def __enter__(self) -> "FaceFiles":
         return self
 
     def __exit__(self, error: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
-        try:
-            if error is None:
-                self._hand_over()
-                self._working.result()
-        finally:
-            self._pool.shutdown(cancel_futures=True)
+        if error is None:
+            self._hand_over()
+            self._working.result()
+        else:
+            wait([self._working])
 
     def write(self, number: int, picture: av.VideoFrame, rect: Rect) -> None:
         """Raises what went wrong with an earlier one."""

@@ -1,5 +1,6 @@
 """Faces found, followed and cut out in one pass over a video."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import av
@@ -45,7 +46,7 @@ def picture(*squares: tuple[int, int, int]) -> av.VideoFrame:
 
 def same_in_two_passes(pictures: list[av.VideoFrame], folder) -> tuple[dict, dict]:
     """Where the crops are cut in one pass, corrected, and where they are when all is known before."""
-    with FaceFiles(folder) as files:
+    with FaceFiles(folder, ThreadPoolExecutor(1)) as files:
         faces = OnePass(Squares(), 2)
         track = faces.run(iter(pictures), files)
         early = dict(files.rects)
@@ -86,14 +87,14 @@ def test_pictures_are_let_go_of_while_the_video_goes_on(tmp_path, monkeypatch):
             most = max(most, len(faces._held))
             yield picture((20, 40, 48))
 
-    with FaceFiles(tmp_path) as files:
+    with FaceFiles(tmp_path, ThreadPoolExecutor(1)) as files:
         faces.run(watched(), files)
     assert most <= one_pass.AHEAD + 2 * KEY_STEP + 1
     assert len(files.rects) == 120
 
 
 def test_what_goes_wrong_in_the_writing_thread_is_raised(tmp_path):
-    with pytest.raises(FileNotFoundError), FaceFiles(tmp_path / "nowhere") as files:
+    with pytest.raises(FileNotFoundError), FaceFiles(tmp_path / "nowhere", ThreadPoolExecutor(1)) as files:
         for n in range(3):
             files.write(n, picture((20, 40, 48)), face_rect(_still_track(3), n, SIDE, SIDE))
 
