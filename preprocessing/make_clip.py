@@ -93,10 +93,11 @@ class ClipMaker:
             raise InputError("is a dub, whose lips are no example; --accept_dubs takes it all the same")
         part = job.folder.with_name(f".{job.folder.name}.part")
         remove_clip(part)  # of an interrupted run
-        part.mkdir(parents=True)
         self.part = part
         try:
             record = self._fill(job, reader, part)
+            if self.stop.value:
+                raise KeyboardInterrupt
             write_json(part / "clip.json", record)
             remove_clip(job.folder)
             part.rename(job.folder)
@@ -107,7 +108,7 @@ class ClipMaker:
         return record
 
     def _fill(self, job: Job, reader: VideoReader, part: Path) -> dict:
-        """Write faces and sound into the folder `part`; returns the clip's record."""
+        """Write faces and sound into the folder `part`, made with the first face; returns the clip's record."""
         faces = OnePass(self.detector, job.batch_size)
         with FaceFiles(part, self.pool) as files:
             track = faces.run(self.counted(whole_pictures(reader, job.hp.fps)), files)

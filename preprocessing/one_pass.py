@@ -35,7 +35,8 @@ TOGETHER = 16  # crops that the thread is handed at once
 
 
 class FaceFiles:
-    """<frame>.jpg in a folder, cut, encoded and written by a thread of the pool; a context manager.
+    """<frame>.jpg in a folder, cut, encoded and written by a thread of the pool; a context manager. The folder is made
+    with the first.
 
     rects: where the crop of every frame was cut.
     """
@@ -73,6 +74,8 @@ class FaceFiles:
     def _hand_over(self) -> None:
         """The thread works on one lot while the next is collected."""
         self._working.result()
+        if self._crops:
+            self.folder.mkdir(parents=True, exist_ok=True)
         self._working, self._crops = self._pool.submit(self._write_all, self._crops), []
 
     def _write_all(self, crops: list[tuple[int, av.VideoFrame, Rect]]) -> None:

@@ -94,9 +94,16 @@ def test_pictures_are_let_go_of_while_the_video_goes_on(tmp_path, monkeypatch):
 
 
 def test_what_goes_wrong_in_the_writing_thread_is_raised(tmp_path):
-    with pytest.raises(FileNotFoundError), FaceFiles(tmp_path / "nowhere", ThreadPoolExecutor(1)) as files:
+    (tmp_path / "1.jpg").mkdir()
+    with pytest.raises(OSError, match=r"1\.jpg"), FaceFiles(tmp_path, ThreadPoolExecutor(1)) as files:
         for n in range(3):
             files.write(n, picture((20, 40, 48)), face_rect(_still_track(3), n, SIDE, SIDE))
+
+
+def test_a_video_without_a_face_leaves_no_folder(tmp_path):
+    with FaceFiles(tmp_path / "g" / "a", ThreadPoolExecutor(1)) as files:
+        OnePass(Squares(), 8).run(iter([picture()] * 10), files)
+    assert not (tmp_path / "g").exists()
 
 
 def _still_track(count: int):
