@@ -1,9 +1,13 @@
 """Faces in every frame from detections in some: key frames, and all frames between two that do not agree.
 
-frames      0  1  2  3  4  5  6  7  8  9 10
-key         K              K              K
-agree       |--- yes: ------|--- no: -------|
-            | interpolated  | all detected  |
+frames      0  1  2  3  4  5  6  7  8  9 10 11 12 13 14 15
+key         K              K              K              K
+agree       |--- yes: ------|--- no: -------|--- moved: ---|
+            | interpolated  | all detected  | checked at M |
+                                                  M
+
+Where faces are wanted within a pixel, a face that has moved from one key frame to the next is also looked for in the
+middle frame; all between are detected unless it is where a straight line would have it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,38 +23,54 @@ KEY_STEP = 5  # frames from one key frame to the next
 STEADY_IOU = 0.75  # faces in neighbouring key frames are the same, and hardly moved
 PATCH = 12  # pixels, side of the thumbnail that a face between key frames is recognised by
 LIKE = 0.85  # least correlation of two thumbnails of one face
+STILL = 2.0  # pixels that a side may move between key frames without a check, where faces are wanted closely
+STRAIGHT = 1.0  # pixels that a checked one may be off
 EMPTY_CHANGE = 6.0  # levels, of 255, by which a frame between two without a face may differ from the first
 
 
-def detect_sparsely(frames: Iterable[np.ndarray], detector: Detector, batch_size: int) -> Iterator[np.ndarray]:
-    """Faces of every frame, float32 [N, 5 or more] each, in order; frames: BGR uint8 of one size, already reduced."""
+def detect_sparsely(
+    frames: Iterable[np.ndarray], detector: Detector, batch_size: int, closely: bool = False
+) -> Iterator[np.ndarray]:
+    """Faces of every frame, float32 [N, 5 or more] each, in order; frames: BGR uint8 of one size, already reduced.
+
+    closely: check those that move, so that nearly all are within a pixel of what is detected in every frame.
+    """
     block: list[np.ndarray] = []
     last: list[np.ndarray] = []  # the faces of the block's first frame, where they are known
     for frame in frames:
         block.append(frame)
         if len(block) == KEY_STEP * batch_size + 1:
-            found = _detect_block(block, last, detector, batch_size)
+            found = _detect_block(block, last, detector, batch_size, closely)
             yield from found[:-1]
             block, last = block[-1:], found[-1:]  # the last key frame of this block is the first of the next
     if block:
-        yield from _detect_block(block, last, detector, batch_size)
+        yield from _detect_block(block, last, detector, batch_size, closely)
 
 
 def _detect_block(
-    block: list[np.ndarray], first: list[np.ndarray], detector: Detector, batch_size: int
+    block: list[np.ndarray], first: list[np.ndarray], detector: Detector, batch_size: int, closely: bool
 ) -> list[np.ndarray]:
     """first: the faces of the first frame, where they are known."""
     keys = sorted({*range(0, len(block), KEY_STEP), len(block) - 1})
     found = dict(enumerate(first))
     _detect(block, [key for key in keys if key not in found], found, detector, batch_size)
     unsure: list[int] = []
+    moving: list[tuple[int, dict[int, np.ndarray]]] = []  # middle frame, faces on a straight line
     for left, right in pairwise(keys):
         between = _interpolated(block, left, right, found[left], found[right])
         if between is None:
             unsure += range(left + 1, right)
+        elif closely and between and _apart(found[left], found[right]) > STILL:
+            moving.append(((left + right) // 2, between))
         else:
             found |= between
-    _detect(block, unsure, found, detector, batch_size)
+    _detect(block, [middle for middle, _ in moving], found, detector, batch_size)
+    for middle, between in moving:
+        if _apart(found[middle], between[middle]) > STRAIGHT:
+            unsure += between.keys() - {middle}
+        else:
+            found |= between | {middle: found[middle]}
+    _detect(block, sorted(unsure), found, detector, batch_size)
     return [found[n] for n in range(len(block))]
 
 
@@ -84,6 +104,14 @@ def _interpolated(
         if np.maximum(*((seen * patches).sum(axis=1) for patches in known)).min() < LIKE:
             return None
     return between
+
+
+def _apart(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Pixels by which the sides of the same faces differ at most; infinite where these are not the same faces."""
+    if len(ours) != len(theirs):
+        return float("inf")
+    rows, columns = linear_sum_assignment(-overlaps(ours, theirs))
+    return float(np.abs(ours[rows, :4] - theirs[columns, :4]).max(initial=0))
 
 
 def _patches(image: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import cv2
@@ -23,6 +23,8 @@ from media.hdr import hdr_metadata
 from media.pictures import readable_by_ffmpeg
 from utils.errors import InputError
 from utils.files import existing_file
+
+Picture = TypeVar("Picture")
 
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders where FFmpeg's own pass over the alpha
 EARLIER = 0.001  # seconds; time stamps are compared with this tolerance
@@ -139,6 +141,10 @@ class VideoReader:
                     f"{self.path}: is truncated: {packets.end:.1f} s of {declared:.1f} s are there; copy it again"
                 )
 
+    def whole(self, picture: av.VideoFrame) -> av.VideoFrame:
+        """A picture as frames() shows it: over black where it is transparent, and of the size of the first."""
+        return yuv.scaled(yuv.over(picture, BLACK), self.width, self.height)
+
     def _upright(self, picture: av.VideoFrame, exact: bool) -> np.ndarray:
         image = yuv.to_bgr(yuv.over(picture, BLACK), exact)
         if image.shape[:2] != (self.height, self.width):  # streams may change their size on the way
@@ -150,18 +156,26 @@ def at_rate(frames: Iterable[Frame], fps: float, start: float | None = None) -> 
     """The same pictures at a constant rate: output n is the source frame nearest to its time, start + n/fps.
 
     start: seconds on the file's clock; by default the time of the first frame."""
+    timed = ((frame.time, frame.image) for frame in frames)
+    return (Frame(time, image) for time, image in timed_at_rate(timed, fps, start))
+
+
+def timed_at_rate(
+    pictures: Iterable[tuple[float, Picture]], fps: float, start: float | None = None
+) -> Iterator[tuple[float, Picture]]:
+    """at_rate() of pictures of any kind, each after its time."""
     previous, begin, n, step = None, start or 0.0, 0, 1.0 / fps
-    for frame in frames:
+    for time, picture in pictures:
         if previous is None:
-            begin = frame.time if start is None else start
+            begin = time if start is None else start
         else:
-            step = frame.time - previous.time
-            while begin + n / fps < previous.time + step / 2:
-                yield Frame(begin + n / fps, previous.image)
+            step = time - previous[0]
+            while begin + n / fps < previous[0] + step / 2:
+                yield begin + n / fps, previous[1]
                 n += 1
-        previous = frame
-    while previous is not None and begin + n / fps < previous.time + step / 2:
-        yield Frame(begin + n / fps, previous.image)
+        previous = time, picture
+    while previous is not None and begin + n / fps < previous[0] + step / 2:
+        yield begin + n / fps, previous[1]
         n += 1
 
 
@@ -207,10 +221,13 @@ class PacketLog:
     def __init__(self) -> None:
         self.end = 0.0
         self.damaged = 0
+        self._units: dict[int, float] = {}  # seconds a tick, of each stream; a packet's own is slow to get
 
     def note(self, packet: av.Packet) -> None:
         if packet.pts is not None:
-            self.end = max(self.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream_index not in self._units:
+                self._units[packet.stream_index] = float(packet.time_base)
+            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * self._units[packet.stream_index])
 
 
 def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterator[Any]:

@@ -4,6 +4,8 @@ Converting whole frames to BGR and back costs time and changes every pixel; here
 converted, and all other values stay as they were to the bit.
 """
 
+import re
+from functools import lru_cache
 from typing import Any
 
 import av
@@ -21,6 +23,7 @@ UNSPECIFIED = 2  # as a matrix, primaries or transfer of ITU-T H.273
 BT709, BT601, BT2020 = 1, 6, 9  # matrices; 1 and 9 also primaries
 SRGB = 13  # transfer
 HD_LINES = 720  # from here on players take an untagged picture for BT.709, below for BT.601
+_PLANAR = re.compile(r"yuvj?a?4(20|22|44)p")
 ALIGNMENT = 2  # pixels; parts begin and end at whole samples of colour
 
 
@@ -32,6 +35,7 @@ def is_rgb(frame: av.VideoFrame) -> bool:
     return frame.format.is_rgb or frame.format.has_palette
 
 
+@lru_cache
 def has_alpha(pix_fmt: str) -> bool:
     known = av.VideoFormat(pix_fmt)
     return known.has_palette or any(component.is_alpha for component in known.components)
@@ -151,8 +155,15 @@ def reduced_bgr(frame: av.VideoFrame, longest: int) -> tuple[np.ndarray, float]:
 
 
 def cut_bgr(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
-    """The part of the picture inside rect, BGR uint8 [h, w, 3]."""
-    outer = _aligned(rect)
+    """The part of the picture inside rect, BGR uint8 [h, w, 3]. Formats whose planes are not those of usual planar YUV
+    are converted whole."""
+    if not _PLANAR.match(frame.format.name):
+        return to_bgr(frame)[rect.y1 : rect.y2, rect.x1 : rect.x2]
+    beside = Rect(  # colour is interpolated from there, too
+        max(0, rect.x1 - ALIGNMENT), max(0, rect.y1 - ALIGNMENT),
+        min(frame.width, rect.x2 + ALIGNMENT), min(frame.height, rect.y2 + ALIGNMENT),
+    )  # fmt: skip
+    outer = _aligned(beside)
     small = _blank_like(frame, outer.x2 - outer.x1, outer.y2 - outer.y1)
     for target, source in zip(planes(small), _parts(frame, outer), strict=True):
         target[: source.shape[0], : source.shape[1]] = source

@@ -2,24 +2,26 @@
 
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
+import av
 import numpy as np
 import soundfile
 
 import audio
-from data.clip import read_record
+from data.clip import Clip, read_record
 from face_detection import build_detector
-from face_detection.crop import NO_PADS, crop, pad_and_clip
-from face_detection.find import find_faces, several_people
-from face_detection.track import Track, follow_face
+from face_detection.find import several_people
+from face_detection.track import Track
 from hparams import HParams
 from media.dub_tag import is_tagged
-from media.reader import VideoReader, at_rate
+from media.reader import VideoReader, timed_at_rate
 from media.sound import audio_blocks
+from preprocessing.one_pass import FaceFiles, OnePass, correct
 from utils.errors import InputError
 from utils.files import write_json
 
@@ -58,14 +60,19 @@ class ClipMaker:
     def __init__(self, detector_name: str, device: str, threads: int, counter: Any, stop: Any) -> None:
         self.detector = build_detector(detector_name, device, threads)
         self.threads, self.counter, self.stop = threads, counter, stop
+        self.pool = ThreadPoolExecutor(1)  # one for all clips: memory of threads that have ended is slow to come back
 
     def counted(self, items: Iterable[Item]) -> Iterator[Item]:
         """Pass the items on, count them for the progress bar, and end when the user interrupts."""
+        for item in self.unless_stopped(items):
+            with self.counter.get_lock():
+                self.counter.value += 1
+            yield item
+
+    def unless_stopped(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:
             if self.stop.value:
                 raise KeyboardInterrupt
-            with self.counter.get_lock():
-                self.counter.value += 1
             yield item
 
     def make_clip(self, job: Job) -> dict:
@@ -84,40 +91,43 @@ class ClipMaker:
             raise InputError("has no sound track")
         if is_tagged(reader.metadata) and not job.accept_dubs:
             raise InputError("is a dub, whose lips are no example; --accept_dubs takes it all the same")
-        images = (frame.image for frame in self.counted(at_rate(reader.frames(exact=False), job.hp.fps)))
-        detections, cuts = find_faces(images, self.detector, job.batch_size)
-        track = follow_face(detections, cuts=cuts)
-        if not track.found.any():
-            raise InputError("no face found")
-
         part = job.folder.with_name(f".{job.folder.name}.part")
         remove_clip(part)  # of an interrupted run
-        part.mkdir(parents=True)
         self.part = part
         try:
-            sizes = self._write_faces(job, reader, track, part)
-            sound_seconds = write_sound(job, reader.start, len(track.found), part / "audio.wav")
-            powers, raised = hear(part / "audio.wav", job.hp)
-            record = describe(job, reader, track, sizes, sound_seconds) | {"problem": audio.speech_problem(powers)}
-            record |= {"findings": [*reader.findings, *reader.clock.findings, *audio.raised_in_words(raised)]}
-            record |= {"cuts": cuts, "several_people": round(several_people(detections), 3)}
+            record = self._fill(job, reader, part)
+            if self.stop.value:
+                raise KeyboardInterrupt
             write_json(part / "clip.json", record)
             remove_clip(job.folder)
             part.rename(job.folder)
         finally:
             remove_clip(part)
+        with suppress(InputError):  # the survey says it
+            Clip(job.folder, job.hp)  # makes the arrays that survey and training read
         return record
 
-    def _write_faces(self, job: Job, reader: VideoReader, track: Track, folder: Path) -> list[int]:
-        """Write <frame>.jpg for every frame with a face; returns the heights of the crops in pixels."""
-        heights = []
-        for number, frame in enumerate(self.counted(at_rate(reader.frames(), job.hp.fps))):
-            rect = pad_and_clip(track.boxes[number], NO_PADS, *frame.image.shape[:2])
-            if track.found[number] and rect.usable:
-                _, encoded = cv2.imencode(".jpg", crop(frame.image, rect))
-                (folder / f"{number}.jpg").write_bytes(encoded.tobytes())  # cv2.imwrite fails on some names on Windows
-                heights.append(rect.height)
-        return heights
+    def _fill(self, job: Job, reader: VideoReader, part: Path) -> dict:
+        """Write faces and sound into the folder `part`, made with the first face; returns the clip's record."""
+        faces = OnePass(self.detector, job.batch_size)
+        with FaceFiles(part, self.pool) as files:
+            track = faces.run(self.counted(whole_pictures(reader, job.hp.fps)), files)
+            if not track.found.any():
+                raise InputError("no face found")
+            correct(
+                files, track, (reader.height, reader.width), self.unless_stopped(whole_pictures(reader, job.hp.fps))
+            )
+        sizes = [rect.height for rect in files.rects.values()]
+        sound_seconds = write_sound(job, reader.start, len(track.found), part / "audio.wav")
+        powers, raised = hear(part / "audio.wav", job.hp)
+        record = describe(job, reader, track, sizes, sound_seconds) | {"problem": audio.speech_problem(powers)}
+        record |= {"findings": [*reader.findings, *reader.clock.findings, *audio.raised_in_words(raised)]}
+        return record | {"cuts": faces.cuts, "several_people": round(several_people(faces.detections), 3)}
+
+
+def whole_pictures(reader: VideoReader, fps: int) -> Iterator[av.VideoFrame]:
+    """The video's pictures at a constant rate."""
+    return (reader.whole(picture) for _, picture in timed_at_rate(reader.pictures(), fps))
 
 
 def check_place(job: Job) -> None:

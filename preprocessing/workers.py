@@ -5,10 +5,11 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import cv2
@@ -40,6 +41,7 @@ def make_clips(jobs: list[Job], options: PreprocessingOptions) -> list[dict]:
 
 def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[dict]:
     """Records as the clips are finished, in worker processes, one per entry of devices."""
+    began, fps = time.monotonic(), jobs[0].hp.fps
     context = multiprocessing.get_context("spawn")
     counter, stop, queue = context.Value("q", 0), context.RawValue("b", 0), context.Queue()
     for device in devices:
@@ -54,8 +56,7 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
-            # faces are found in one pass over a video and cut out in another
-            bar.remark = f"{counter.value // 2} frames"
+            bar.remark = pace(counter.value / fps, time.monotonic() - began)
             bar.update(len(done))
     except BrokenProcessPool as error:
         raise InputError("a worker process died, most likely for lack of memory; use fewer --workers") from error
@@ -63,6 +64,11 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
         stop.value = 1
         pool.shutdown(cancel_futures=True)
         bar.close()
+
+
+def pace(footage: float, seconds: float) -> str:
+    """How much footage, in seconds, was gone through in so many seconds."""
+    return f"{footage:.0f} s of footage, {footage / seconds:.1f} times real time"
 
 
 @contextmanager
@@ -103,7 +109,10 @@ def _start_worker(detector: str, devices: Any, threads: int, counter: Any, stop:
 def _leave(*_: Any) -> None:
     """End this worker at once and leave nothing of the clip at hand."""
     if _maker and _maker.part:
-        shutil.rmtree(_maker.part, ignore_errors=True)
+        part = _maker.part
+        with suppress(OSError):  # another name keeps the thread that encodes from writing there meanwhile
+            part = part.rename(part.with_name(f"{part.name}.left"))
+        shutil.rmtree(part, ignore_errors=True)
     os._exit(1)  # what else would end it waits for the main process, or prints a traceback
 
 

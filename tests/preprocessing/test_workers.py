@@ -81,11 +81,11 @@ def test_processes_of_torchrun_share_the_gpus_and_cores_of_their_machine(machine
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory) -> Path:
-    """A video of 1 s; one of 4 s, long enough to be interrupted in; one of 1 s."""
+    """A video of 1 s; one of 9 s, still being decoded when its first faces are written; one of 1 s."""
     folder = tmp_path_factory.mktemp("videos") / "raw"
     folder.mkdir()
     make_clip(folder / "a.mp4", start=1.0, seconds=1.0)
-    make_clip(folder / "b.mp4", start=1.0, seconds=4.0)
+    make_clip(folder / "b.mp4", start=0.0, seconds=9.0)
     shutil.copy(folder / "a.mp4", folder / "c.mp4")
     return folder
 
@@ -120,7 +120,7 @@ def workers_of(process: subprocess.Popen) -> list[int]:
 
 def whole_clips(folder: Path) -> list[str]:
     """Names of the clips under their final names, each of which must be complete."""
-    names = {"a": 25, "b": 100, "c": 25}
+    names = {"a": 25, "b": 225, "c": 25}
     clips = sorted(path for path in (folder / "clips" / "raw").iterdir() if not path.name.startswith("."))
     for clip in clips:
         pictures = {f"{n}.jpg" for n in range(names[clip.name])}
