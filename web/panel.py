@@ -11,7 +11,7 @@ from web import view
 from web.jobs import DONE, ENDED, Job
 from web.site import EVERYBODY, Site
 
-TICK = 0.5  # seconds
+TICK = 1.0  # seconds
 
 
 class Panel:
