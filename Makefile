@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo web test test-fast lint bench docs
+.PHONY: demo web test test-long test-fast lint bench docs
 
 demo: $(INSTALLED)
 	$(RUN) inference.py --demo
@@ -17,6 +17,11 @@ web: $(INSTALLED)
 test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED)
 	$(RUN) -m pytest -q -n auto --dist worksteal
+
+# Those that `make test` leaves out: trainings in several processes, whole guides
+test-long: export OMP_NUM_THREADS := 1
+test-long: $(INSTALLED)
+	$(RUN) -m pytest -q -n auto --dist worksteal -m long
 
 test-fast: $(INSTALLED)
 	$(RUN) -m pytest -q -m "not slow"

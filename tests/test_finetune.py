@@ -32,6 +32,7 @@ def read(path) -> dict:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_of_videos_becomes_a_comparison_and_the_same_command_again_trains_and_dubs_nothing(
     finetune, generator, tmp_path, monkeypatch
 ):

@@ -57,6 +57,7 @@ def test_the_readme_has_the_commands_that_this_file_runs():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("no_workers")
 def test_the_commands_work_as_they_stand(newcomer, script):
     for name, *arguments in commands():
@@ -70,6 +71,7 @@ def test_the_commands_work_as_they_stand(newcomer, script):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_python_block_works_as_it_stands(newcomer):
     (block,) = blocks("python")
     run_block(block.replace('paste="soft"', 'paste="soft", preview=0.4').replace("preview=5.0", "preview=0.2"))
@@ -82,6 +84,7 @@ def run_block(block: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_example_works_from_another_folder(newcomer):
     (newcomer / "my_videos" / "notes.txt").write_text("no video")
     (newcomer / "my_videos" / "2.mp4").unlink()

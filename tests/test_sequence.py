@@ -9,6 +9,7 @@ from data.filelists import listed_clips
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_preprocessing_training_and_dubbing_as_in_the_published_notes(
     preprocessed, expert, speech, talking, tmp_path, monkeypatch, no_workers
 ):

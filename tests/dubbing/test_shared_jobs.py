@@ -17,7 +17,11 @@ from portrait import SPEECH
 
 ROOT = Path(__file__).parent.parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine"),
+]
 
 
 def start(*arguments, **variables: str) -> subprocess.Popen:

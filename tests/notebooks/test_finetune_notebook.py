@@ -62,6 +62,7 @@ def executed(parameters: dict[str, object]) -> nbformat.NotebookNode:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_it_runs_from_raw_videos_to_a_dubbed_one(tmp_path, generator, expert):
     work = tmp_path / "the notebook's"
     parameters = {"STEPS": 2, "GENERATOR": str(generator), "EXPERT": str(expert), "HPARAMS": QUICK, "WORK": str(work)}

@@ -40,6 +40,7 @@ def mean_gradients(path: Path) -> torch.Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")
 @pytest.mark.parametrize("script", [EXPERT, GENERATOR])
 def test_two_processes_train_as_one_with_the_same_global_batch(preprocessed, expert, tmp_path, script):
@@ -61,6 +62,7 @@ def test_two_processes_train_as_one_with_the_same_global_batch(preprocessed, exp
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")
 def test_two_processes_share_the_videos_and_write_one_report(preprocessed, tmp_path):
     output = run(*TORCHRUN, "preprocess.py", "--data_root", preprocessed.raw, "--preprocessed_root", tmp_path / "clips",
@@ -74,6 +76,7 @@ def test_two_processes_share_the_videos_and_write_one_report(preprocessed, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_killed_run_goes_on_as_if_it_had_not_been(preprocessed, tmp_path):
     values = f"{NARROW_TEXT},syncnet_checkpoint_interval=5,syncnet_eval_interval=15,eval_windows=8"

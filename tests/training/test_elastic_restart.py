@@ -49,6 +49,7 @@ def test_a_run_restarted_before_its_first_checkpoint_starts_as_it_was_told(tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_line_of_a_finetune_goes_on_where_it_was_when_torchrun_repeats_it(
     preprocessed, expert, tmp_path, script, monkeypatch
 ):
@@ -155,6 +156,7 @@ def test_a_run_that_goes_on_keeps_its_own_discriminator(discriminator_at_start, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_finetune_starts_the_discriminator_from_the_given_file(preprocessed, expert, generator, tmp_path, script):
     run = tmp_path / "run"
     start = save_discriminator(tmp_path / "given.pth", seed=1)

@@ -23,6 +23,7 @@ def steps(folder: Path) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")
 @pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGINT), (1, signal.SIGTERM), (2, signal.SIGTERM)])
 def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint(preprocessed, tmp_path, processes, number):
