@@ -283,9 +283,7 @@ def _numbered(samples: Samples, path: Path) -> tuple[int, list[FoundFace]]:
 
 
 def _findings(source: Source, speech: Speech | None) -> list[str]:
-    found = [*source.opened.findings, *(source.clock.findings if source.clock else [])]
-    heard = [*speech.clock.findings, *mels.raised_in_words(speech.raised)] if speech else []
-    return list(dict.fromkeys([*found, *heard]))
+    return list(dict.fromkeys([*source.findings, *(speech.findings if speech else [])]))
 
 
 def _estimate_in_words(cost: Estimate) -> str:

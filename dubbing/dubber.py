@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from audio import raised_in_words
 from dubbing.faces import FaceRegions, find_regions
 from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
@@ -210,8 +209,7 @@ class Output:
 
 def _findings(source: Source, speech: Speech, final: Clock | None, seconds: float) -> list[str]:
     """What was found and changed in the files, in short phrases. final: of --final_audio; seconds: of the result."""
-    found = [*source.opened.findings, *(source.clock.findings if source.clock else [])]
-    found += [*speech.clock.findings, *raised_in_words(speech.raised)]
+    found = [*source.findings, *speech.findings]
     longer = (final.sound.end if final and final.sound else seconds) - seconds
     if abs(longer) > END_HELD:
         found.append(f"final audio {abs(longer):.1f} s {'longer, cut' if longer > 0 else 'shorter, silence after it'}")

@@ -8,7 +8,7 @@ import numpy as np
 from face_detection.find import several_people
 from face_detection.track import Track, most_at_once
 from metrics.footage import SEVERAL_PEOPLE
-from utils.files import write_bytes
+from utils import sheet
 
 CHOSEN, OTHER, INK = (80, 200, 60), (40, 150, 255), (0, 0, 0)  # BGR: the face that is followed, others, their numbers
 HEIGHT = 0.05  # of a number, in parts of the picture's shorter side
@@ -71,4 +71,4 @@ def choice_in_words(detections: list[np.ndarray], track: Track, times: np.ndarra
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
     """As PNG. picture: uint8 BGR [H, W, 3]."""
-    write_bytes(path, cv2.imencode(".png", picture)[1].tobytes())
+    sheet.write_png(path, picture)

@@ -16,7 +16,6 @@ from metrics.plots import by_second
 from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
 from reports import page
 from utils import sheet
-from utils.files import write_bytes
 from utils.geometry import Rect
 
 COLUMNS, SIDE = 8, 240  # faces side by side in the contact sheet, and how many pixels each measures
@@ -65,7 +64,7 @@ class DubReport:
         png = Path(f"{outfile}.png")
         if self._columns:
             drawn = sheet.labelled_rows(self._rows, self._columns)
-            write_bytes(png, cv2.imencode(".png", drawn)[1].tobytes())
+            sheet.write_png(png, drawn)
         else:
             print(f"{png}: is not written, no face is shown at its times", file=sys.stderr, flush=True)
         face = _from(outfile.parent, Path(record.face))

@@ -129,6 +129,11 @@ class Source:
         return step if left == inf or left < step <= LONGEST_STEP else left
 
     @property
+    def findings(self) -> list[str]:
+        """What was found in the file and changed, in short phrases."""
+        return [*self.opened.findings, *(self.clock.findings if self.clock else [])]
+
+    @property
     def pix_fmt(self) -> str:
         return self.opened.pix_fmt
 

@@ -24,6 +24,11 @@ class Speech(NamedTuple):
     clock: Clock  # of its file
     raised: float  # decibels by which it is louder in the mel than in the file
 
+    @property
+    def findings(self) -> list[str]:
+        """What was found in the file and changed, in short phrases."""
+        return [*self.clock.findings, *audio.raised_in_words(self.raised)]
+
 
 def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams, keep_level: bool = False) -> Speech:
     """Speech of any media file, from its zero, raised where it is quiet unless keep_level. With `rest` its silence

@@ -5,7 +5,6 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -15,7 +14,6 @@ from torch.utils.tensorboard import SummaryWriter
 import audio
 from media.writer import VideoWriter
 from utils import sheet
-from utils.files import write_bytes
 
 
 def grid(rows: dict[str, torch.Tensor]) -> np.ndarray:
@@ -29,7 +27,7 @@ def _picture(tensor: torch.Tensor) -> np.ndarray:
 
 def write_png(path: Path, picture: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, cv2.imencode(".png", picture)[1].tobytes())
+    sheet.write_png(path, picture)
 
 
 def show_picture(log: SummaryWriter, name: str, picture: np.ndarray, step: int) -> None:

@@ -2,9 +2,12 @@
 glance."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+
+from utils.files import write_bytes
 
 SIDE = 192  # pixels that a picture measures at least
 LABEL_WIDTH = 120  # pixels
@@ -35,6 +38,11 @@ def _head(columns: Sequence[str], width: int) -> np.ndarray:
         place = round(LABEL_WIDTH + (number + 0.5) * side - length / 2), (HEAD_HEIGHT + height) // 2
         cv2.putText(head, text, place, FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
     return head
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """picture: uint8 BGR [H, W, 3]."""
+    write_bytes(path, cv2.imencode(".png", picture)[1].tobytes())
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:
