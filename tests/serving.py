@@ -56,6 +56,12 @@ class Server:
         self.process.wait()
 
 
+def connect(server: Server):
+    """A program's connection to it, which waits while a server that just started imports PyTorch."""
+    gradio_client = pytest.importorskip("gradio_client", reason="comes with requirements-web.txt")
+    return gradio_client.Client(server.address, verbose=False, httpx_kwargs={"timeout": 120})
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from serving import Server
+from serving import Server, connect
 from web.jobs import CUT_OFF
 
 pytestmark = pytest.mark.slow
@@ -14,8 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def client(server):
-    gradio_client = pytest.importorskip("gradio_client", reason="comes with requirements-web.txt")
-    return gradio_client.Client(server.address, verbose=False)
+    return connect(server)
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +85,11 @@ def test_a_login_is_asked_for_where_one_is_set(tmp_path, monkeypatch):
 
 
 def test_a_server_killed_in_mid_job_lists_the_job_as_failed_and_works(tmp_path, files):
-    gradio_client = pytest.importorskip("gradio_client", reason="comes with requirements-web.txt")
     folder = tmp_path / "killed"
     first = Server(folder)
-    client = gradio_client.Client(first.address, verbose=False)
+    client = connect(first)  # held, or it ends with its submission
     client.submit(**files, api_name="/preview")
-    for _ in range(600):
+    for _ in range(2400):
         jobs = json.loads((folder / "jobs.json").read_text())
         if jobs and jobs[0]["state"] == "running":
             break
@@ -102,7 +100,7 @@ def test_a_server_killed_in_mid_job_lists_the_job_as_failed_and_works(tmp_path, 
         assert [(job["state"], job["message"]) for job in json.loads((folder / "jobs.json").read_text())] == [
             ("failed", CUT_OFF)
         ]
-        _, record = gradio_client.Client(second.address, verbose=False).predict(**files, api_name="/preview")
+        _, record = connect(second).predict(**files, api_name="/preview")
         assert record["frames"] == 25
     finally:
         second.kill()

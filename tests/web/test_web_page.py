@@ -117,9 +117,9 @@ def test_a_file_larger_than_the_limit_is_refused_with_the_limit(visit, tmp_path)
     large.write_bytes(bytes(3_000_000))
     page = visit()
     page.set_input_files("#face input[type=file]", large)
-    page.get_by_text(re.compile("size", re.IGNORECASE)).first.wait_for(timeout=10 * SECOND)
+    page.get_by_text(re.compile("size", re.IGNORECASE)).first.wait_for(timeout=60 * SECOND)
     page.locator("#dub").click()
-    page.get_by_text("give a video or a picture with the face").wait_for(timeout=10 * SECOND)
+    page.get_by_text("give a video or a picture with the face").wait_for(timeout=60 * SECOND)
 
 
 def test_two_visitors_wait_in_one_line_and_see_only_their_own_jobs(visit, talking, speech, long_speech):
