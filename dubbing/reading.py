@@ -11,6 +11,7 @@ from dubbing.faces import FaceRegions
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
 from dubbing.paste import FaceRegion, style_mask, upright_crop
+from dubbing.play import play
 from dubbing.record import INTERPOLATED, UNCHANGED
 from dubbing.refining import refined_share
 from dubbing.source import Source, TimedFrame
@@ -68,7 +69,7 @@ class FrameReader:
         upper_half, last_known = slice(hp.img_size // 2), None
         whole = options.keep_length and not options.preview
         extend = self.source.ending(options.extend, self.speech.seconds)
-        played = self.source.play(self.pix_fmt, self.seconds, extend, whole)
+        played = play(self.source, self.pix_fmt, self.seconds, extend, whole)
         for frame in islice(played, frames.start, frames.stop) if frames else played:
             region, state = self.faces.at(frame.number) if frame.time < self.speech.seconds else (None, UNCHANGED)
             face: FaceTask | None = None

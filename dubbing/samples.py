@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,12 +14,10 @@ from dubbing.pose import LANDMARKS, frontal_weight, tilt, yaw
 from dubbing.source import Source, TimedFrame
 from face_detection import RetinaFace, build_detector
 from face_detection.boxes import LONGEST_SIDE, Detector, overlaps, unscaled
-from face_detection.track import LINK_IOU, NobodyThere, Track, faces_of, follow_face, most_at_once
+from face_detection.track import LINK_IOU, NobodyThere, Track, faces_of, follow_face
 from media import yuv
 from utils.errors import InputError
 from utils.geometry import Rect
-
-SPREAD = 12  # frames that are looked at for a person to choose
 
 
 @dataclass(frozen=True)
@@ -86,25 +83,6 @@ def look_at(frames: Sequence[TimedFrame], options: Options, device: str, faces_f
         frame = frames[error.frame]
         raise InputError(who_is_there(error, yuv.to_bgr(frame.picture), frame.time, faces_file)) from error
     return Samples(list(frames), detections, track, name, seconds)
-
-
-class Choice(NamedTuple):
-    """A frame to choose a person in. time: of the frame, in seconds; picture: uint8 BGR [H, W, 3]; faces: float32
-    [N, 15], from the left, as numbered_faces draws them. --face_at takes a face's centre."""
-
-    time: float
-    picture: np.ndarray
-    faces: np.ndarray
-
-
-def people_to_choose(path: Path, options: Options, device: str) -> Choice:
-    """The frame of a video that shows the most faces, of some from all over it."""
-    source = Source(path, options.transform, options.static, options.frame_rate, options.start, options.end)
-    times = spread(source.clock.picture.end, SPREAD) if source.clock and source.clock.picture else [0.0]
-    frames = source.glimpses(source.pix_fmt, times, slack=times[-1] / SPREAD)
-    samples = look_at(frames, replace(options, face_at=None, face_index=None), device)
-    number, faces = most_at_once(samples.detections)
-    return Choice(samples.frames[number].time, yuv.to_bgr(samples.frames[number].picture), faces)
 
 
 def spread(seconds: float, count: int) -> list[float]:

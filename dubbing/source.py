@@ -1,19 +1,12 @@
-"""The frames to dub: of a video or a picture, scaled, turned and cropped as asked, and what is shown where the speech
-is longer than the video.
-
-    --extend loop       0 1 2 3 0 1 2 3 0 ...
-    --extend pingpong   0 1 2 3 2 1 0 1 2 ...
-    --extend hold       0 1 2 3 3 3 3 3 3 ...
-
-What is missing by less than half a second is held, whatever is asked.
-"""
+"""The frames to dub: of a video or a picture, scaled, turned and cropped as asked. How they are played for speech that
+is longer is in play.py."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, count, islice, takewhile
+from itertools import islice, takewhile
 from math import ceil, inf
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +22,6 @@ from media.reader import EARLIER, VideoReader
 from utils.errors import InputError
 from utils.geometry import Rect
 
-BACKWARD_FRAMES = 24  # held at once while a video is played backwards
 TOLERANCE = 1e-6  # seconds
 FEW_FRAMES = 600  # are decoded one after the other as fast as a dozen of them are sought
 PICTURE_FPS = 25.0
@@ -119,7 +111,7 @@ class Source:
         shown = next(self._pictures_from(zero + start))[0] - zero
         return shown if start - LONGEST_STEP < shown < start else start, min(end or last, last)
 
-    def _step(self, last: float) -> float:
+    def step_after(self, last: float) -> float:
         """Seconds that the last frame of a play is shown, which begins at `last`."""
         if self.still or self.reader is None or self.clock is None:
             return 1 / float(self.rate)
@@ -143,11 +135,11 @@ class Source:
 
     def once(self, pix_fmt: str) -> Iterator[TimedFrame]:
         """One play of the video; of a still, its one picture. Nothing is repeated but that the first starts at 0."""
-        frames = self._decoded(pix_fmt)
+        frames = self.decoded(pix_fmt)
         yield next(frames)._replace(time=0.0)
         yield from frames
 
-    def _decoded(self, pix_fmt: str) -> Iterator[TimedFrame]:
+    def decoded(self, pix_fmt: str) -> Iterator[TimedFrame]:
         """One play, every frame at its own time."""
         if isinstance(self.opened, Still):
             yield TimedFrame(0, 0.0, self._transformed(self.opened.picture, pix_fmt))
@@ -181,34 +173,6 @@ class Source:
         """What of one play is shown in that time."""
         return takewhile(lambda frame: frame.time <= seconds - TOLERANCE, self.once(pix_fmt))
 
-    def play(self, pix_fmt: str, seconds: float, extend: str = "loop", whole: bool = False) -> Iterator[TimedFrame]:
-        """What is shown for `seconds`, frames that stay for long again and again (media/clock.py); with `whole` the
-        video is played to its end even where that is later."""
-        times: list[float] = []
-        for frame in self._filled(_noted(self.once(pix_fmt), times)):
-            if frame.time > seconds - TOLERANCE and not whole:
-                return
-            yield frame
-        for frame in self._filled(self._more(pix_fmt, times, extend)):
-            if frame.time > seconds - TOLERANCE:
-                return
-            yield frame
-
-    def _filled(self, frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
-        """The frames, each as often as it is put out."""
-        if self.still or self.clock is None:
-            yield from frames
-            return
-        held = next(frames)
-        for frame in chain(frames, [None]):
-            end = frame.time if frame else held.time + self._step(held.time)
-            times = self.clock.times_shown(held.time, end)
-            for time in times[:-1]:
-                yield held._replace(time=time, picture=yuv.copied(held.picture))
-            for time in times[-1:]:
-                yield held._replace(time=time)
-            held = frame or held
-
     def ending(self, extend: str, seconds: float) -> str:
         """How a video goes on for speech of that length that outlasts it: as asked, but not for a moment."""
         return "hold" if self.clock and self.clock.holds_end(seconds) else extend
@@ -229,29 +193,6 @@ class Source:
             return 1
         wanted = ceil(min(seconds, self.length) * self.reader.rate)
         return min(wanted, self.reader.frame_estimate or wanted)
-
-    def _more(self, pix_fmt: str, times: list[float], extend: str) -> Iterator[TimedFrame]:
-        """What follows the first play, without end."""
-        late = self.clock.picture.start if self.clock and self.clock.picture else 0.0
-        last, step = times[-1], self._step(times[-1])
-        if len(times) == 1 or extend == "hold":
-            (held,) = self.between(pix_fmt, times, len(times) - 1, len(times))
-            for n in count(1):
-                yield TimedFrame(held.number, last + n * step, yuv.copied(held.picture))
-        for n in count(1):
-            if extend == "loop":
-                for frame in self._decoded(pix_fmt):
-                    yield frame._replace(time=n * (last - late + step) + frame.time)
-                continue
-            for frame in self._backward(pix_fmt, times):
-                yield frame._replace(time=2 * n * (last - late) + 2 * late - frame.time)
-            for frame in self._decoded(pix_fmt):
-                yield frame._replace(time=2 * n * (last - late) + frame.time)
-
-    def _backward(self, pix_fmt: str, times: list[float]) -> Iterator[TimedFrame]:
-        """All frames but the first and the last, the latest first."""
-        for end in range(len(times) - 1, 1, -BACKWARD_FRAMES):
-            yield from reversed(self.between(pix_fmt, times, max(1, end - BACKWARD_FRAMES), end))
 
     def between(self, pix_fmt: str, times: list[float], first: int, end: int) -> list[TimedFrame]:
         """Frames number `first` to `end` - 1."""
@@ -313,13 +254,6 @@ class Source:
             picture = flat
         picture = yuv.scaled(yuv.to_format(picture, pix_fmt), *self.scaled)
         return yuv.turned_and_cut(picture, 3 * self.transform.rotate, self.cropped)
-
-
-def _noted(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[TimedFrame]:
-    """The frames, whose times are added to the list."""
-    for frame in frames:
-        times.append(frame.time)
-        yield frame
 
 
 def _cropped(crop: tuple[int, int, int, int], width: int, height: int) -> Rect:

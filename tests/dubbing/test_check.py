@@ -13,7 +13,7 @@ import pytest
 import audio
 from dubbing import Options
 from dubbing.check import check, command
-from dubbing.samples import people_to_choose, spread
+from dubbing.samples import spread
 from dubbing.still import loudest_times
 from hparams import hparams
 from media.dub_tag import is_tagged_png
@@ -119,9 +119,3 @@ def test_the_loudest_moments_are_those_of_the_speech(speech):
     times = loudest_times(audio.melspectrogram(wav), hparams, 3.0, 2)
     assert times == pytest.approx([0.54, 1.94], abs=0.12)
     assert spread(4.0, 4) == [0.5, 1.5, 2.5, 3.5]
-
-
-def test_people_to_choose_from_are_found_with_their_boxes(couple):
-    choice = people_to_choose(couple, Options(), "cpu")
-    assert choice.picture.shape == (512, 1024, 3)
-    assert ((choice.faces[:, 0] + choice.faces[:, 2]) / 2).tolist() == pytest.approx([228, 740], abs=12)

@@ -11,6 +11,7 @@ import soundfile
 import audio
 from dubbing.faces import mouth_inside
 from dubbing.paste import FaceRegion, blend, match_colours, paste_face, soft_mask, upright_crop
+from dubbing.play import play
 from dubbing.pose import LANDMARKS, tilt
 from dubbing.source import FrameTransform, Source
 from dubbing.speech import SHORTEST_REST, fade_silence, load_speech, speech_gate
@@ -30,7 +31,7 @@ RATE = 16_000
 
 
 def shown(source: Source, seconds: float, **how) -> list[tuple[int, float]]:
-    frames = [(f.number, f.time, number_of(yuv.to_bgr(f.picture))) for f in source.play("yuv420p", seconds, **how)]
+    frames = [(f.number, f.time, number_of(yuv.to_bgr(f.picture))) for f in play(source, "yuv420p", seconds, **how)]
     assert all(number == seen for number, _, seen in frames)
     return [(number, time) for number, time, _ in frames]
 

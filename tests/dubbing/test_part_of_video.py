@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from dubbing.options import Options
+from dubbing.play import play
 from dubbing.source import FrameTransform, Source
 from footage import encode, number_of, numbered
 from media import yuv
@@ -27,10 +28,10 @@ def record_of(path) -> dict:
     return json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))
 
 
-def shown(path, start: float, end: float | None, seconds: float, fps: float | None = None, **play):
+def shown(path, start: float, end: float | None, seconds: float, fps: float | None = None, **how):
     """Numbers and times of the frames that are shown."""
     source = Source(path, FrameTransform(), False, fps, start, end)
-    frames = list(source.play("yuv420p", seconds, **play))
+    frames = list(play(source, "yuv420p", seconds, **how))
     return [number_of(yuv.to_bgr(frame.picture)) for frame in frames], [frame.time for frame in frames]
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dubbing.options import Options
+from dubbing.play import play
 from dubbing.source import FrameTransform, Source
 from footage import film
 from media import codecs, yuv
@@ -35,7 +36,7 @@ def written(path: Path, out: Path, codec: str = "auto", **transform) -> Source:
     source = Source(path, FrameTransform(**transform), False, 25)
     encoding = codecs.choose(codec, out.suffix, source.pix_fmt)
     with VideoWriter(out, source.rate, None, source.opened, encoding) as writer:
-        for frame in source.play(encoding.pix_fmt, 0.12):
+        for frame in play(source, encoding.pix_fmt, 0.12):
             writer.write_picture(frame.picture, frame.time)
     return source
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dubbing.paste import FaceRegion
+from dubbing.play import play
 from dubbing.record import DUBBED, UNCHANGED, Record
 from dubbing.report import DubReport, in_minutes
 from dubbing.source import FrameTransform, Source
@@ -90,7 +91,7 @@ def test_the_page_knows_the_face_at_every_time_and_where_the_source_begins_anew(
     source = Source(clip, FrameTransform(crop=(0, -1, 0, 48)), False, None)
     report = DubReport(50, source)
     region = FaceRegion(Rect(12, 16, 36, 48))
-    for number, frame in enumerate(source.play("yuv420p", 2.0)):
+    for number, frame in enumerate(play(source, "yuv420p", 2.0)):
         face = FaceTask(frame, region, *[None] * 5) if number >= 5 else None  # the first frames show none
         report.note(FrameTask(frame, DUBBED if face else UNCHANGED, face))
     report.write(record(clip, tmp_path / "out.mp4", []))

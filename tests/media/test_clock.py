@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demo import showcase
+from dubbing.play import play
 from dubbing.source import FrameTransform, Source
 from footage import number_of, numbered, recording
 from media import yuv
@@ -203,7 +204,7 @@ def video(path, times: list[float], codec: str = "mpeg4", **options: str):
 
 def played(path, seconds: float, fps: float | None = 25.0, **how) -> list[tuple[int, float]]:
     source = Source(path, FrameTransform(), False, fps)
-    frames = source.play("yuv420p", seconds, **how)
+    frames = play(source, "yuv420p", seconds, **how)
     return [(number_of(yuv.to_bgr(frame.picture)), round(frame.time, 3)) for frame in frames]
 
 
