@@ -23,6 +23,7 @@ from models.engines import choice
 from portrait import SPEECH, make_clip
 from preprocessing import workers
 from preprocessing.make_clip import ClipMaker, Job
+from reports import page
 from utils import cache, cli
 
 pytest_plugins = ["serving"]
@@ -62,6 +63,12 @@ def one_thread() -> None:
     """Test processes do not fight for the cores, and results do not depend on their number."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+
+
+@pytest.fixture(autouse=True)
+def undrawn_plots(monkeypatch) -> None:
+    """Plots are made, and drawn as empty ones, but in tests of pages: drawing takes as long as a tiny training."""
+    monkeypatch.setattr(page, "inline_svg", lambda figure: '<svg viewBox="0 0 8 4"></svg>')
 
 
 def make_clips_here(jobs: list[Job], devices: list[str], detector: str) -> list[dict]:

@@ -6,10 +6,16 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import numpy as np
+import pytest
 
 from reports import page, plots
 
 NAME = 'zoë\'s <b>"50%" & #1?.mp4'
+
+
+@pytest.fixture(autouse=True)
+def undrawn_plots() -> None:
+    """Not here: plots are drawn."""
 
 
 class Elements(HTMLParser):
