@@ -24,6 +24,7 @@ from portrait import SPEECH, make_clip
 from preprocessing import workers
 from preprocessing.make_clip import ClipMaker, Job
 from reports import page
+from training import trainer
 from utils import cache, cli
 
 pytest_plugins = ["serving"]
@@ -63,6 +64,14 @@ def one_thread() -> None:
     """Test processes do not fight for the cores, and results do not depend on their number."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_given_back() -> None:
+    """Trainings do not make a test process keep what it frees, which would hold for all tests after them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "keep_freed_memory", lambda device: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
