@@ -52,7 +52,7 @@ class DubReport:
 
     def add(self, time: float, before: np.ndarray, after: np.ndarray, face: Rect) -> None:
         """before, after: BGR uint8 pictures of one size; face: where the face is in them."""
-        source, result = _face(before, face), _face(after, face)
+        source, result = (sheet.square_around(picture, face, MARGIN, SIDE) for picture in (before, after))
         difference = np.clip(cv2.absdiff(source, result).astype(int) * DIFFERENCE_GAIN, 0, 255).astype(np.uint8)
         self._columns.append(in_minutes(time))
         for row, picture in zip(self._rows.values(), (source, result, difference), strict=True):
@@ -142,13 +142,3 @@ def _seconds(sync: dict[str, Any] | None, length: float) -> list[tuple[str, str]
             words = f"{in_minutes(number)}: offset {score['offset']:+d} frames, confidence {score['lse_c']:.2f}"
         kinds.append((sync_kind(score, sync["scorer"]), words))
     return kinds
-
-
-def _face(picture: np.ndarray, rect: Rect) -> np.ndarray:
-    """A square around the face, of SIDE pixels; it goes on with the frame's last pixels beyond the frame."""
-    side = round(max(rect.width, rect.height) * (1 + 2 * MARGIN))
-    x, y = (rect.x1 + rect.x2 - side) // 2, (rect.y1 + rect.y2 - side) // 2
-    rows = np.clip(np.arange(y, y + side), 0, picture.shape[0] - 1)
-    columns = np.clip(np.arange(x, x + side), 0, picture.shape[1] - 1)
-    way = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
-    return cv2.resize(picture[rows[:, None], columns], (SIDE, SIDE), interpolation=way)

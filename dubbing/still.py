@@ -29,7 +29,7 @@ from media.dub_tag import tagged_png
 from utils.errors import InputError
 from utils.files import write_bytes
 from utils.geometry import Rect
-from utils.sheet import BACKGROUND, FONT, FONT_SCALE, INK, labelled_rows
+from utils.sheet import BACKGROUND, FONT, FONT_SCALE, INK, labelled_rows, square_around
 
 OTHERS = 5  # frames from all over the video that tell who is in it, and how the person looks
 VOWELS = 40  # mel bands from the lowest, up to some 2 kHz, where vowels have their energy
@@ -68,7 +68,8 @@ def still(face: Path, audio: Path, outfile: Path, options: Options) -> Drawn:
     if not drawn:
         raise InputError(no_face(source, pix_fmt, seconds, options))
     pictures = {"source": drawn[0].before, "result": drawn[0].after}
-    shown = [_titled(_face(picture, drawn[0].rect), title) for title, picture in pictures.items()]
+    rect = drawn[0].rect
+    shown = [_titled(square_around(picture, rect, MARGIN, VIEW), title) for title, picture in pictures.items()]
     write_bytes(outfile, tagged_png(np.hstack(shown)))
     return drawn[0]
 
@@ -117,8 +118,9 @@ def draw(
 
 def sheet_of(drawn: Sequence[Drawn]) -> np.ndarray:
     """Sources above results, cropped to their faces, at least one: BGR uint8."""
-    rows = {"source": [_face(d.before, d.rect) for d in drawn], "result": [_face(d.after, d.rect) for d in drawn]}
-    return labelled_rows(rows)
+    pairs = [[square_around(picture, d.rect, MARGIN, VIEW) for picture in (d.before, d.after)] for d in drawn]
+    sources, results = zip(*pairs, strict=True)
+    return labelled_rows({"source": sources, "result": results})
 
 
 def shown_seconds(source: Source, speech: Speech | None) -> float:
@@ -139,16 +141,6 @@ def loudest_times(mel: np.ndarray, hp: HParams, seconds: float, count: int) -> l
         starts = [dub_mel_start(float(time), mel.shape[1], hp) for time in grid]
         times.append(float(grid[int(np.argmax(power[starts]))]))
     return times
-
-
-def _face(picture: np.ndarray, rect: Rect) -> np.ndarray:
-    """A square of VIEW pixels around the face, moved and narrowed to lie inside the frame."""
-    height, width = picture.shape[:2]
-    side = min(round(max(rect.width, rect.height) * (1 + 2 * MARGIN)), height, width)
-    x = min(max(0, (rect.x1 + rect.x2 - side) // 2), width - side)
-    y = min(max(0, (rect.y1 + rect.y2 - side) // 2), height - side)
-    way = cv2.INTER_AREA if side > VIEW else cv2.INTER_CUBIC
-    return cv2.resize(picture[y : y + side, x : x + side], (VIEW, VIEW), interpolation=way)
 
 
 def _titled(picture: np.ndarray, title: str) -> np.ndarray:

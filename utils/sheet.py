@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from utils.files import write_bytes
+from utils.geometry import Rect
 
 SIDE = 192  # pixels that a picture measures at least
 LABEL_WIDTH = 120  # pixels
@@ -22,6 +23,17 @@ def labelled_rows(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[st
     where there are some. Pictures smaller than SIDE are enlarged to it."""
     drawn = [np.hstack([_label(label, pictures[0]), *map(_enlarged, pictures)]) for label, pictures in rows.items()]
     return np.vstack([_head(columns, drawn[0].shape[1]), *drawn] if columns else drawn)
+
+
+def square_around(picture: np.ndarray, rect: Rect, margin: float, size: int) -> np.ndarray:
+    """uint8 BGR [size, size, 3]: a face, and around it `margin` of its longer side; beyond the picture its last pixels
+    go on."""
+    side = round(max(rect.width, rect.height) * (1 + 2 * margin))
+    x, y = (rect.x1 + rect.x2 - side) // 2, (rect.y1 + rect.y2 - side) // 2
+    rows = np.clip(np.arange(y, y + side), 0, picture.shape[0] - 1)
+    columns = np.clip(np.arange(x, x + side), 0, picture.shape[1] - 1)
+    way = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+    return cv2.resize(picture[rows[:, None], columns], (size, size), interpolation=way)
 
 
 def pictures_of(sheet: np.ndarray, rows: int, number: int) -> np.ndarray:

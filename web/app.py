@@ -23,6 +23,7 @@ from web.options import WebOptions
 from web.site import Site
 
 CLEAN_EVERY = 600  # seconds
+ANY_ADDRESS = ("0.0.0.0", "::")  # to listen on; a browser cannot ask for it
 OPEN = ("/health", "/gradio_api/startup-events")  # the second is what Gradio asks of itself, and tells nothing
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 NEW_KEY = """(known) => known ||
@@ -91,7 +92,8 @@ def serve(options: WebOptions) -> None:
         max_file_size=f"{options.max_upload_mb}mb", show_error=True, prevent_thread_lock=True, pwa=False,
         app_kwargs={"routes": routes, "middleware": middleware, **closed}, enable_monitoring=False, ssr_mode=False,
     )  # fmt: skip
-    print(f"open http://{options.host}:{options.port} in a browser; Ctrl-C ends the server", flush=True)
+    host = "127.0.0.1" if options.host in ANY_ADDRESS else options.host
+    print(f"open http://{host}:{options.port} in a browser; Ctrl-C ends the server", flush=True)
     threading.Thread(target=_warm_up, daemon=True, name="imports").start()
     threading.Event().wait()
 
