@@ -35,12 +35,19 @@ def generate_faces(
 
     generator: in eval mode on precision's device; first_row: from which row on the result is wanted.
     """
-    dtype = next(generator.parameters()).dtype
-    frame, reference = (
-        torch.tensor(pictures).to(precision.device).permute(0, 3, 1, 2).to(dtype) / 255
-        for pictures in (faces, references)
-    )
+    shown = torch.tensor(faces).to(precision.device)
+    other = shown if references is faces else torch.tensor(references).to(precision.device)
     with precision.autocast():
-        mel = torch.from_numpy(mels).to(precision.device, dtype)
-        generated = generator(mel, generator_faces(frame, reference), first_row)
-    return (generated.float() * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        heard = torch.from_numpy(mels).to(precision.device)
+        return draw_faces(generator, shown, other, heard, first_row).cpu().numpy()
+
+
+def draw_faces(
+    generator: nn.Module, faces: torch.Tensor, references: torch.Tensor, mels: torch.Tensor, first_row: int = 0
+) -> torch.Tensor:
+    """generate_faces on the generator's device, tensors of the same shapes and kinds."""
+    dtype = next(generator.parameters()).dtype
+    frame = faces.permute(0, 3, 1, 2).to(dtype) / 255
+    reference = frame if references is faces else references.permute(0, 3, 1, 2).to(dtype) / 255
+    generated = generator(mels.to(dtype), generator_faces(frame, reference), first_row)
+    return (generated.float() * 255).round().byte().permute(0, 2, 3, 1)

@@ -9,6 +9,7 @@ from hparams import HParams
 from models import Wav2Lip
 from models.batched_generator import fold_batch_norms, generate_faces
 from models.checkpoint import load_network
+from models.engines.fixed_batches import FixedBatches
 from models.engines.generator import with_upper_rows
 from utils.devices import HalvingBatches, Precision, pick_device
 
@@ -27,6 +28,7 @@ class TorchGenerator:
         self.generator, self.number_format, self.first_row = generator, precision, first_row
         self.precision, self.device = precision.name, str(precision.device)
         self.batches = HalvingBatches(batch_size)
+        self.fixed: FixedBatches | None = None  # on a GPU, once the faces' size is known
 
     @property
     def batch_size(self) -> int:
@@ -39,11 +41,23 @@ class TorchGenerator:
     def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
         """As a GeneratorEngine."""
 
+        if self.number_format.device.type == "cuda":
+            return with_upper_rows(self.batches.fitting(lambda size: self._fixed(size, faces, mels)), faces)
+
         def generate(part: slice) -> np.ndarray:
             shown, heard = faces[part], mels[part]
             return generate_faces(self.generator, shown, shown, heard, self.number_format, self.first_row)
 
         return with_upper_rows(np.concatenate(self.batches.run(generate, len(faces))), faces)
+
+    def _fixed(self, size: int, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
+        """The lower rows, drawn `size` faces at a time."""
+        if self.fixed is None or self.fixed.batch_size != size:
+            self.fixed = None  # its memory is free before more is taken
+            self.fixed = FixedBatches(
+                self.generator, self.number_format.device, size, faces.shape[1], mels.shape[2:], self.first_row
+            )
+        return self.fixed(faces, mels)
 
 
 def load(
