@@ -128,9 +128,18 @@ class TrainableNetwork:
             self.optimizer.load_state_dict(self._with_own_settings(content["optimizer"]))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: its optimizer state does not fit; add --reset_optimizer") from error
+        self._lay_out_state()
         if content.get("scaler"):  # has something in fp16 alone
             self.scaler.load_state_dict(content["scaler"])
         return step
+
+    def _lay_out_state(self) -> None:
+        """The optimizer's running means in the memory format of their weights, which a fused optimizer pairs place by
+        place; published states have another."""
+        for weight, means in self.optimizer.state.items():
+            for name, tensor in means.items():
+                if tensor.shape == weight.shape:
+                    means[name] = torch.empty_like(weight, requires_grad=False).copy_(tensor)
 
     def _with_own_settings(self, saved: dict) -> dict:
         """A saved optimizer state with the settings made here. They must be in it when it is loaded: a fused optimizer

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.measuring import exact_products
 from conftest import NARROW
 from gpus import CPU, ON_CPU_AND_GPU, needs_gpus
 from models import Wav2Lip
@@ -34,12 +35,9 @@ def on_cpu(faces, mels) -> np.ndarray:
 
 
 @pytest.fixture(autouse=True)
-def exact_products():
-    """Single precision on a GPU is not rounded to TF32."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+def without_tf32():
+    with exact_products():
+        yield
 
 
 @ON_CPU_AND_GPU

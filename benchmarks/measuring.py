@@ -1,0 +1,78 @@
+"""How rates and processes are measured."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+CPU = torch.device("cpu")
+SECONDS = 3.0  # least time that a rate is taken over
+WARM_UPS = 2
+
+
+def rate(work: Callable[[], Any], items: int, device: torch.device = CPU, seconds: float = SECONDS) -> float:
+    """Items a second of calls of work() for so many items, after some that do not count: as many as fit into half of
+    the time, one at least and two at most. Without a GPU time is that of the CPU, all threads together, which other
+    programs on the machine disturb least."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+
+    def timed(least: float, most: float) -> tuple[float, int]:
+        calls, began = 0, clock()
+        while not calls or (clock() - began < least and calls < most):
+            work()
+            finish(device)
+            calls += 1
+        return clock() - began, calls
+
+    timed(seconds / 2, WARM_UPS)
+    taken, calls = timed(seconds, float("inf"))
+    return calls * items / taken
+
+
+def finish(device: torch.device) -> None:
+    """Wait for what was launched."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """On a GPU single precision is not rounded to TF32."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+class Run(NamedTuple):
+    """megabytes: at most in memory; record: of a dub."""
+
+    seconds: float
+    megabytes: float
+    record: dict
+
+
+def run(*arguments) -> Run:
+    """A Python process in the project's folder."""
+    command = [sys.executable, *map(str, arguments)]
+    began = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - began
+    if process.returncode:
+        raise RuntimeError(f"{arguments}: failed with {process.returncode}")
+    unit = 1024 if sys.platform == "darwin" else 1  # of ru_maxrss, in KiB
+    record = Path(f"{arguments[arguments.index('--outfile') + 1]}.json") if "--outfile" in arguments else None
+    content = json.loads(record.read_text(encoding="utf-8")) if record else {}
+    return Run(seconds, usage.ru_maxrss / unit / 1024, content)

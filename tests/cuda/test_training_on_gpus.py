@@ -1,0 +1,116 @@
+"""What trainings need of a GPU: optimizer states of elsewhere, the scaler of fp16, exact channels-last steps."""
+
+import copy
+
+import pytest
+import torch
+
+from benchmarks.measuring import exact_products
+from conftest import NARROW, NARROW_TEXT
+from gpus import CPU, ON_CPU_AND_GPU, needs_gpus
+from hparams import hparams
+from models import SyncNet_color, Wav2Lip
+from runs import EXPERT, GENERATOR, where
+from training.network import TrainableNetwork
+from utils import weight_files
+from utils.devices import Precision
+
+
+@pytest.fixture(autouse=True)
+def without_tf32():
+    with exact_products():
+        yield
+
+
+def with_scaler(device: torch.device) -> Precision:
+    """fp16; on a CPU, which does not offer it, bf16 with the scaler of fp16."""
+    precision = Precision("fp16" if device.type == "cuda" else "bf16", device)
+    precision.name = "fp16"
+    return precision
+
+
+@ON_CPU_AND_GPU
+def test_a_published_optimizer_state_goes_on_as_it_would_have_where_it_was_made(device, tmp_path):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(36, 2))
+    adam, pictures = torch.optim.Adam(network.parameters(), lr=0.01), torch.rand(4, 3, 5, 5)
+    for _ in range(3):
+        network(pictures).square().sum().backward()
+        adam.step()
+        adam.zero_grad()
+    state = copy.deepcopy(adam.state_dict())
+    old = {name: state["param_groups"][0][name] for name in ("lr", "betas", "eps", "weight_decay", "amsgrad", "params")}
+    for values in state["state"].values():
+        values["step"] = int(values["step"])  # as old releases stored it
+    path = tmp_path / "published.pth"
+    torch.save(
+        {"state_dict": network.state_dict(), "optimizer": {**state, "param_groups": [old]}, "global_step": 3}, path
+    )
+
+    trained = TrainableNetwork(copy.deepcopy(network), hparams, Precision("fp32", device), 0.01)
+    assert trained.restore(weight_files.read(path), path, weights_only=False) == 3
+    for values in trained.optimizer.state.values():
+        assert {values[name].device.type for name in ("step", "exp_avg", "exp_avg_sq")} == {device.type}
+    network(pictures).square().sum().backward()
+    adam.step()
+    trained.backward(trained(pictures.to(device)).square().sum())
+    trained.update(4, 0.0)
+    for ours, theirs in zip(trained.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-5, atol=1e-6)
+
+
+@ON_CPU_AND_GPU
+def test_a_step_whose_gradients_overflow_is_left_out_and_the_scale_is_halved_and_kept(device, tmp_path):
+    torch.manual_seed(0)
+    trained = TrainableNetwork(torch.nn.Linear(3, 2), hparams, with_scaler(device), 0.1)
+    start, before = trained.scaler.get_scale(), trained.network.weight.detach().clone()
+    inputs = torch.ones(1, 3, device=device)
+    trained.backward(trained(inputs).float().square().sum() * 1e37)
+    trained.update(1, 0.0)
+    assert torch.equal(trained.network.weight, before)
+    assert trained.scaler.get_scale() == start / 2
+    trained.backward(trained(inputs).float().square().sum())
+    trained.update(2, 0.0)
+    assert not torch.equal(trained.network.weight, before)
+    assert torch.isfinite(trained.network.weight).all()
+
+    resumed = TrainableNetwork(torch.nn.Linear(3, 2), hparams, with_scaler(device), 0.1)
+    content = copy.deepcopy(trained.state()) | {"global_step": 2}
+    resumed.restore(content, tmp_path / "k.pth", weights_only=False)
+    assert resumed.scaler.get_scale() == start / 2
+
+
+@ON_CPU_AND_GPU
+def test_a_channels_last_step_has_the_loss_and_the_gradients_of_a_contiguous_one_on_a_cpu(device):
+    torch.manual_seed(0)
+    plain = Wav2Lip(NARROW.width).eval()  # batch norms of four frames enlarge what is rounded
+    trained = TrainableNetwork(copy.deepcopy(plain), NARROW, Precision("fp32", device), 1e-4)
+    mels, faces, target = torch.randn(4, 1, 80, 16), torch.rand(4, 6, 96, 96), torch.rand(4, 3, 96, 96)
+    there = (trained(mels.to(device), faces.to(device)) - target.to(device)).abs().mean()
+    here = (plain(mels, faces) - target).abs().mean()
+    assert there.item() == pytest.approx(here.item(), rel=1e-5)
+    trained.backward(there)
+    here.backward()
+    gradients = (
+        torch.cat([weight.grad.cpu().flatten() for weight in network.parameters()])
+        for network in (trained.network, plain)
+    )
+    ours, theirs = gradients
+    assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+
+
+@pytest.mark.parametrize("precision", [pytest.param(name, marks=needs_gpus()) for name in ("fp16", "auto")])
+@pytest.mark.parametrize("script_name", [EXPERT, GENERATOR])
+def test_a_run_on_a_gpu_goes_on_and_its_weights_load_without_one(
+    preprocessed, expert, tmp_path, script, script_name, precision
+):
+    more = ["--syncnet_checkpoint_path", expert, "--gan"] if script_name == GENERATOR else []
+    values = ["--hparams", f"{NARROW_TEXT},syncnet_wt=0.03", "--precision", precision, "--device", "cuda"]
+    for steps in (3, 5):
+        assert script(script_name, *where(preprocessed, tmp_path), *more, *values, "--max_steps", steps).code == 0
+    saved = weight_files.read(tmp_path / "checkpoint_step000000005.pth")
+    assert all(tensor.device == CPU for tensor in saved["state_dict"].values())
+    assert bool(saved["scaler"]) == (precision == "fp16" or torch.cuda.get_device_capability() < (8, 0))
+    network = {EXPERT: SyncNet_color, GENERATOR: Wav2Lip}[script_name](NARROW.width)
+    network.load_state_dict(saved["state_dict"])
+    assert all(torch.isfinite(weight).all() for weight in network.parameters())
