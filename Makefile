@@ -33,11 +33,12 @@ lint: $(INSTALLED)
 	$(VENV)/bin/lint-imports
 
 bench: $(INSTALLED)
-	$(RUN) -m benchmarks.bench
-	$(RUN) -m benchmarks.bench_dubbing
+	$(RUN) -m benchmarks
+	$(RUN) -m docs.generate_benchmarks
 
 docs: $(INSTALLED)
 	$(RUN) -m docs.generate_cli
+	$(RUN) -m docs.generate_benchmarks
 
 $(INSTALLED): requirements.txt requirements-dev.txt requirements-web.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

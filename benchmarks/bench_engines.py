@@ -1,10 +1,8 @@
 """The engines of a dub against each other and the way of the published code, in one run on this machine.
 
-    python -m benchmarks.bench_engines
-
 Weights of full width are the bundled ones with every channel doubled, which draw the same faces and take as long as
-any. Of these faces it is also said how far each number format is from single precision, for people that int8 was not
-calibrated on: those of FOLDER, a preprocessed folder, where one is given.
+any. How far each number format is from single precision, for the people of a preprocessed folder, on whom int8 was not
+calibrated:
 
     python -m benchmarks.bench_engines FOLDER
 """
@@ -19,7 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.bench_dubbing import BOX, make_speech, make_tall_video, run
+from benchmarks.footage import BOX, make_speech, make_tall_video
+from benchmarks.measuring import run
+from benchmarks.results import Row
 from data.clip import Clip
 from dubbing.paste import first_row
 from hparams import hparams
@@ -31,6 +31,12 @@ from models.published import BUNDLED_GENERATOR
 from utils import weight_files
 from utils.files import sha256
 
+TITLE = "Rates of the engines"
+CONDITIONS = """
+The engines of `--engine` in turns, the best of three rounds each, batch 16, wall time. "Rows from": without those that
+`--paste soft` does not show. Full width: the bundled weights with every channel doubled, which draw the same faces. The
+dubs: ten seconds of 1080×1920 with these, start-up included, weights prepared before.
+"""
 CHOICES = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8")]
 ROUNDS, BATCH = 3, 16
 TOP = first_row("soft", hparams.img_size)
@@ -72,14 +78,13 @@ def widened(path: Path) -> Path:
     return path
 
 
-def bench_generators(weights: Path, what: str) -> None:
+def bench_generators(weights: Path, what: str) -> list[Row]:
     digest, engines = sha256(weights), {}
     for rows in (0, TOP):
         for engine, precision in CHOICES:
             name = f"{engine} {precision}" + (f", rows from {rows}" if rows else "")
             engines[name], _ = load_generator(weights, digest, Choice(engine, precision, "cpu"), BATCH, rows, "")
-    for name, rate in rates(engines).items():
-        print(f"{what}, {name:34} {rate:8.1f} frames/s", flush=True)
+    return [Row(f"{what}, {name}", "frames/s", rate) for name, rate in rates(engines).items()]
 
 
 def bench_quality(folder: Path) -> None:
@@ -99,29 +104,26 @@ def bench_quality(folder: Path) -> None:
         )
 
 
-def bench_ten_seconds(folder: Path) -> None:
+def bench_ten_seconds(folder: Path) -> list[Row]:
     video, weights, speech = folder / "tall.mp4", widened(folder / "full.pth"), make_speech(folder / "ten.wav", 10)
     make_tall_video(video)
-    plain = run("-m", "benchmarks.plain_dub", weights, video, speech, folder / "plain.mp4", *BOX)
-    print(f"{'10 s of 1080x1920, --box, plain':50} {plain.seconds:8.1f} s {plain.megabytes:8.0f} MiB", flush=True)
+    plain, rows = run("-m", "benchmarks.plain_dub", weights, video, speech, folder / "plain.mp4", *BOX), []
     for engine, precision in CHOICES[1:2] + CHOICES[3:]:
         flags = ["--face", video, "--audio", speech, "--box", *BOX, "--engine", engine, "--precision", precision]
         for _ in range(2):  # the first time weights are prepared
             ours = run("inference.py", "--checkpoint_path", weights, *flags, "--outfile", folder / f"{precision}.mp4")
-        print(f"{f'  {engine} {precision}':50} {ours.seconds:8.1f} s {ours.megabytes:8.0f} MiB   "
-              f"{plain.seconds / ours.seconds:5.1f} times", flush=True)  # fmt: skip
+        rows.append(Row(f"dub, {engine} {precision}", "s", ours.seconds, plain.seconds))
+        rows.append(Row("its peak memory", "MiB", ours.megabytes, plain.megabytes))
+    return rows
 
 
-def main() -> None:
-    print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}", flush=True)
+def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         os.environ["WAV2LIP_CACHE"] = str(Path(name) / "cache")
-        bench_ten_seconds(Path(name))  # first, since a process counts the memory of the one that started it
-        if len(sys.argv) > 1:
-            bench_quality(Path(sys.argv[1]))
-        bench_generators(BUNDLED_GENERATOR, "bundled")
-        bench_generators(widened(Path(name) / "full.pth"), "full width")
+        rows = bench_ten_seconds(Path(name))  # first, since a process counts the memory of the one that started it
+        rows += bench_generators(BUNDLED_GENERATOR, "bundled")
+        return rows + bench_generators(widened(Path(name) / "full.pth"), "full width")
 
 
 if __name__ == "__main__":
-    main()
+    bench_quality(Path(sys.argv[1]))

@@ -1,7 +1,4 @@
-"""Where a step of generator training spends its time, in CPU seconds.
-
-python -m benchmarks.training_parts
-"""
+"""Where a step of generator training spends its time."""
 
 import tempfile
 from collections import defaultdict
@@ -12,7 +9,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench import HP, make_clip
+from benchmarks.footage import make_clip
+from benchmarks.measuring import CPU
+from benchmarks.results import Row
+from benchmarks.trainings import HP
 from data.dataset import GeneratorWindows, generator_inputs, window_frames
 from data.loading import training_batches
 from models import SyncNet_color, Wav2Lip
@@ -20,16 +20,19 @@ from training import adversaries, losses
 from training.network import TrainableNetwork
 from utils.devices import Precision, channels_last, keep_freed_memory
 
+TITLE = "Where the time of a training step goes"
+CONDITIONS = """
+Generator training at full size, batch 4, CPU time of each part. The clocks of a busy machine vary by a tenth.
+"""
 BATCH, STEPS = 4, 3  # windows in one step; steps, of which the fastest counts in each part
 
 
-def main() -> None:
+def measure() -> list[Row]:
     torch.set_flush_denormal(True)
-    device = torch.device("cpu")
-    keep_freed_memory(device)
-    precision = Precision("auto", device)
+    keep_freed_memory(CPU)
+    precision = Precision("auto", CPU)
     generator = TrainableNetwork(Wav2Lip(), HP, precision, HP.initial_learning_rate)
-    expert = channels_last(SyncNet_color().eval().requires_grad_(False), device)
+    expert = channels_last(SyncNet_color().eval().requires_grad_(False), CPU)
     weights = losses.mouth_weights(HP.img_size, HP.mouth_wt)
     last_layer = generator.network.get_parameter("output_block.1.weight")
     discriminators = {name: make(HP, precision) for name, make in adversaries.ADVERSARIES.items()}
@@ -47,12 +50,12 @@ def main() -> None:
             return losses.sync_loss(expert, mel, *windows, face_weight=0.0)
 
     with tempfile.TemporaryDirectory() as folder:
-        clip = make_clip(Path(folder))
+        clip = make_clip(Path(folder), HP)
         batches = training_batches(GeneratorWindows([clip], HP, training=True), BATCH, 0)
         for step in range(1, STEPS + 2):
             batch = timed("data", next, batches)
             faces, target = timed("pictures to floats", generator_inputs, batch)
-            generated = timed("generator, forward", generator, batch["mels"], faces)
+            generated = timed(f"generator, forward, in {precision.name}", generator, batch["mels"], faces)
             shown = generated.detach().requires_grad_()
             timed("picture loss", losses.picture_loss, shown, target, weights, 0.0)
             sync = timed("expert, forward", sync_loss, batch["mel"], shown, target)
@@ -71,10 +74,4 @@ def main() -> None:
                 timed("evaluation of a batch, generator", generator, batch["mels"], faces)
         del clip, batches
 
-    print(f"{precision.name}, batch {BATCH}, torch {torch.__version__}")
-    for part, taken in seconds.items():
-        print(f"{part:50} {1000 * min(taken[1:]):8.1f} ms", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return [Row(part, "ms", 1000 * min(taken[1:])) for part, taken in seconds.items()]

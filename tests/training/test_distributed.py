@@ -1,4 +1,4 @@
-"""Several processes on one training: two on this machine, over gloo, as torchrun starts them."""
+"""Several processes on one training: two on this machine, over gloo or NCCL, as torchrun starts them."""
 
 import json
 import os
@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from conftest import NARROW_TEXT, run_quietly
+from gpus import needs_gpus
 from runs import EXPERT, GENERATOR, scalars, where
 from utils import weight_files
 
 ROOT = Path(__file__).parent.parent.parent
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "NVIDIA_TF32_OVERRIDE": "0"}
 
 
 def start(*arguments) -> subprocess.Popen:
@@ -43,12 +44,16 @@ def mean_gradients(path: Path) -> torch.Tensor:
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")
 @pytest.mark.parametrize("script", [EXPERT, GENERATOR])
-def test_two_processes_train_as_one_with_the_same_global_batch(preprocessed, expert, tmp_path, script):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpus(2))])
+def test_two_processes_train_as_one_with_the_same_global_batch(
+    preprocessed, expert, tmp_path, monkeypatch, script, device
+):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # as in ENVIRONMENT
     # a small learning rate: Adam's first steps go by the signs of gradients, also of those that are but rounding
     values = f"{NARROW_TEXT},sync_batch_norm=True,syncnet_wt=0.03,accumulate=2,eval_windows=8"
     values += ",syncnet_lr=1e-7,initial_learning_rate=1e-7,disc_initial_learning_rate=1e-7"
     more = ["--syncnet_checkpoint_path", expert, "--gan"] if script == GENERATOR else []
-    common = [*more, "--hparams", values, "--precision", "fp32", "--device", "cpu", "--max_steps", 10]
+    common = [*more, "--hparams", values, "--precision", "fp32", "--device", device, "--max_steps", 10]
     one, two = tmp_path / "one", tmp_path / "two"
     assert run_quietly(script, *where(preprocessed, one), *common) == 0
     output = run(*TORCHRUN, f"{script}.py", *where(preprocessed, two), *common)
