@@ -74,7 +74,9 @@ class Dubber:
         with timer("speech"):
             speech = load_speech(audio, options.audio_stream, options.silence == "rest", hp, options.level == "keep")
             monitor = SyncMonitor(networks.expert, speech.mel) if networks.expert else None
-        source = Source(face, options.transform, options.static, options.frame_rate, options.start, options.end)
+        source = Source(
+            face, options.transform, options.static, options.frame_rate, options.start, options.end, options.decoder
+        )
         encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
         pix_fmt, seconds = encoding.pix_fmt, min(speech.seconds, options.preview or speech.seconds)
         whole = options.keep_length and not options.preview

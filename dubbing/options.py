@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from face_detection import DETECTORS
-from media.choices import CODECS, DEINTERLACE
+from media.choices import CODECS, DECODERS, DEINTERLACE
 from models.engines.choice import ENGINES
 from utils.errors import InputError
 from utils.options import PRECISIONS, CommonOptions, option, parse_scalar
@@ -85,6 +85,7 @@ class Options(CommonOptions):
         "scale a still picture whose longer side is longer down to this, first of all; 0: keep its size", 1920,
         unit="pixels", minimum=0,
     )  # fmt: skip
+    decoder: str = option("what decodes the video: the CPU, or an NVIDIA GPU", "software", choices=DECODERS)
     deinterlace: str = option(
         "interlaced video: a picture per frame, a picture per field, or combs kept", "frame",
         choices=tuple(DEINTERLACE),

@@ -21,7 +21,7 @@ TOLERANCE = 2e-3  # seconds; stamps and records are rounded to milliseconds
 CHANGEABLE = {  # what decides neither which frames there are nor how they are encoded
     "checkpoint_path", "pads", "face_det_batch_size", "wav2lip_batch_size", "box", "face_at", "face_index", "align",
     "nosmooth", "published_timing", "paste", "refine", "occlusion", "silence", "level", "no_score", "report",
-    "precision", "engine", "no_cache", "face_detector", "hparams", "device", "overwrite",
+    "precision", "engine", "no_cache", "face_detector", "hparams", "device", "decoder", "overwrite",
 }  # fmt: skip
 
 

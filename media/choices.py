@@ -1,5 +1,6 @@
-"""What can be chosen for reading and writing: which files are videos, the ways to deinterlace, and the encoders, how
-each is told the quality, what it takes, where it fits. Needs no PyAV, so that options can be made from it."""
+"""What can be chosen for reading and writing: which files are videos, the ways to decode and to deinterlace, and the
+encoders, how each is told the quality, what it takes, where it fits. Needs no PyAV, so that options can be made from
+it."""
 
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ VIDEO_SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".3gp",
     ".ogv", ".mxf", ".vob",
 }  # fmt: skip
+DECODERS = ("software", "cuda")
 DEINTERLACE = {"frame": "send_frame", "field": "send_field", "off": None}  # modes of FFmpeg's filter bwdif
 
 
