@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from data.dataset import GeneratorWindows, generator_inputs
 from data.loading import training_batches
 from dubbing import Dubber, Options
 from hparams import HParams, hparams
+from media import hardware
 from models import Wav2Lip
 from models.batched_generator import fold_batch_norms
 from models.engines.torch_engine import TorchGenerator
@@ -47,14 +48,14 @@ x264 or the GPU's encoder. Trainings: from clips on disk; the plain steps in fp3
 @dataclass(frozen=True)
 class Sizes:
     """seconds: that a rate is taken over; side: of the matrices; batches: of the generator; dub_seconds: how much is
-    dubbed; generator_windows, expert_windows: in a step."""
+    dubbed; codecs: by which --codec and --decoder; generator_windows, expert_windows: in a step."""
 
     seconds: float = 1.5
     side: int = 8192
     batches: tuple[int, ...] = (1, 4, 16, 64, 128, 256)
     precisions: tuple[str, ...] = ("fp16", "bf16")
     dub_seconds: float = 10
-    encoders: tuple[str, ...] = ("h264", "h264_nvenc")
+    codecs: tuple[tuple[str, str], ...] = (("h264", "software"), ("h264_nvenc", "software"), ("h264_nvenc", "cuda"))
     generator_windows: tuple[int, ...] = (16, 64)
     expert_windows: tuple[int, ...] = (64, 256)
 
@@ -127,19 +128,24 @@ def plain_generator_rate(device: torch.device, sizes: Sizes, batch: int, width: 
 
 
 def dub_rows(device: torch.device, sizes: Sizes, width: float, folder: Path) -> list[Row]:
-    """Of a video of 1920x1080, by each encoder that works here."""
+    """Of a video of 1920x1080, by the encoders and decoders that work here."""
     video, weights = folder / "wide.mp4", save(folder / "weights.pth", width)
     make_video(video, (1080, 1920), (0, 420), sizes.dub_seconds)
     speech, rows = make_speech(folder / "speech.wav", sizes.dub_seconds), []
-    for encoder in filter(encodes, sizes.encoders):
-        box = tuple(map(int, WIDE_BOX))
-        dubber = Dubber(Options(checkpoint_path=weights, device=str(device), engine="torch", box=box, codec=encoder))
+    box = tuple(map(int, WIDE_BOX))
+    settings = Options(checkpoint_path=weights, device=str(device), engine="torch", box=box)
+    for encoder, decoder in sizes.codecs:
+        if not (encodes(encoder) and decodes(decoder)):
+            continue
+        dubber = Dubber(replace(settings, codec=encoder, decoder=decoder))
         with peak_memory(device) as peak:
             for _ in range(2):  # the first time sets things up
                 began = time.perf_counter()
                 dubber.dub(video, speech, folder / f"{encoder}.mp4")
                 taken = time.perf_counter() - began
-        rows.append(Row(f"dub of 1920×1080, {encoder}", "s of video/s", sizes.dub_seconds / taken))
+        rows.append(
+            Row(f"dub of 1920×1080, decoded by {decoder}, {encoder}", "s of video/s", sizes.dub_seconds / taken)
+        )
         rows += peak.rows("its memory on the GPU at most")
     return rows
 
@@ -153,6 +159,14 @@ def encodes(encoder: str) -> bool:
         context.width, context.height, context.pix_fmt, context.time_base = 640, 480, "yuv420p", Fraction(1, FPS)
         context.open()
     except (av.error.FFmpegError, ValueError):  # no such encoder, or no driver for it
+        return False
+    return True
+
+
+def decodes(decoder: str) -> bool:
+    try:
+        hardware.accelerator(decoder)
+    except InputError:
         return False
     return True
 

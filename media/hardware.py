@@ -1,5 +1,5 @@
-"""Decoding on a GPU through FFmpeg. H.264, HEVC, VP9 and AV1 say to the bit what a picture is, so that it is the one that
-software decodes; what the GPU cannot decode is left to software. Encoders on GPUs are chosen by their names
+"""Decoding on a GPU through FFmpeg. H.264, HEVC, VP9 and AV1 say to the bit what a picture is, so that it is the one
+that software decodes; what the GPU cannot decode is left to software. Encoders on GPUs are chosen by their names
 (media/codecs.py)."""
 
 from typing import Any

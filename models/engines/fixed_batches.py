@@ -7,6 +7,7 @@ written. Pictures travel as uint8; floats, the masked half and levels are made o
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Lock
 
 import numpy as np
 import torch
@@ -43,11 +44,16 @@ class FixedBatches:
         self.places = [_Place(shapes, device) for _ in range(PLACES)]
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.graph, self.generated = self._recorded()
+        self.in_use = Lock()  # the buffers are one call's at a time
 
     @torch.inference_mode()
     def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
         """faces: uint8 BGR [N, S, S, 3], each its own reference; mels: float32 [N, 1, 80, 16] -> uint8 BGR
         [N, S - first_row, S, 3]."""
+        with self.in_use:
+            return self._drawn(faces, mels)
+
+    def _drawn(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
         drawn = np.empty((len(faces), faces.shape[1] - self.first_row, *faces.shape[2:]), np.uint8)
         before: tuple[_Place, slice] | None = None
         for number, first in enumerate(range(0, len(faces), self.batch_size)):
