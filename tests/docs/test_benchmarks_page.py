@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from benchmarks import results
+from benchmarks import __main__ as command
+from benchmarks import measuring, results, training_parts
 from benchmarks.results import Measurement, Row
 from docs.generate_benchmarks import PAGE, benchmarks_page
+from utils import cli
 
 
 def test_the_page_of_figures_is_up_to_date():
@@ -41,6 +43,36 @@ def test_what_was_measured_is_read_back_and_shown_with_its_machine_and_load(tmp_
     assert "## Some GPU, 80 GiB, Some CPU, 2 cores\n" in page
     assert "### Dubbing\n\nOf ten seconds.\n\n| what | here | plain | |\n" in page
     assert "Measured on 2026-01-01, 2 threads. Load 4.2. torch 2.0.\n" in page
+
+
+def benchmark(*arguments) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.run(command.main, command.parse_args, list(map(str, arguments)))
+    return end.value.code
+
+
+def test_a_benchmark_leaves_its_figures_in_the_folder_of_this_machine_and_prints_them(tmp_path, monkeypatch, capsys):
+    rows = [Row("optimizer", "ms", 100.0)]
+    monkeypatch.setattr(training_parts, "measure", lambda: rows)
+    assert benchmark("training_parts", "--out", tmp_path) == 0
+    (path,) = tmp_path.rglob("*.json")
+    assert path == tmp_path / results.folder_name(results.machine()) / "training_parts.json"
+    found = results.read(path)
+    assert (found.title, found.rows) == (training_parts.TITLE, tuple(rows))
+    assert "| optimizer | 100 ms |" in capsys.readouterr().out
+
+
+def test_a_benchmark_that_does_not_exist_is_refused_before_any_runs(tmp_path, capsys):
+    assert benchmark("training_parts", "no such thing", "--out", tmp_path) == 2
+    assert capsys.readouterr().err.startswith("error: no such thing: is no benchmark; choose from trainings, ")
+
+
+def test_a_rate_is_taken_over_the_time_that_was_asked_for_after_calls_that_do_not_count(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(measuring.time, "process_time", lambda: next(clock))
+    calls = []
+    assert measuring.rate(lambda: calls.append(1), 10, seconds=4) == pytest.approx(10, rel=0.5)
+    assert len(calls) > 2
 
 
 def test_this_machine_can_be_described():
