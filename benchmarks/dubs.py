@@ -44,6 +44,7 @@ def ten_seconds(folder: Path) -> list[Row]:
     first, second = (run(*dub, "--outfile", folder / f"{n}.mp4", *DETECTOR) for n in (1, 2))
     return [
         Row("10 s of 1080×1920, `--box`", "s", ours.seconds, plain.seconds),
+        Row("its CPU time, all threads together", "s", ours.cpu, plain.cpu),
         Row("its peak memory", "MiB", ours.megabytes, plain.megabytes),
         Row("the same with faces by RetinaFace", "s", first.seconds),
         Row("a second time, faces known", "s", second.seconds),

@@ -55,9 +55,10 @@ def exact_products() -> Iterator[None]:
 
 
 class Run(NamedTuple):
-    """megabytes: at most in memory; record: of a dub."""
+    """cpu: seconds of all threads together; megabytes: at most in memory; record: of a dub."""
 
     seconds: float
+    cpu: float
     megabytes: float
     record: dict
 
@@ -75,4 +76,4 @@ def run(*arguments) -> Run:
     unit = 1024 if sys.platform == "darwin" else 1  # of ru_maxrss, in KiB
     record = Path(f"{arguments[arguments.index('--outfile') + 1]}.json") if "--outfile" in arguments else None
     content = json.loads(record.read_text(encoding="utf-8")) if record else {}
-    return Run(seconds, usage.ru_maxrss / unit / 1024, content)
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit / 1024, content)

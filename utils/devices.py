@@ -87,23 +87,15 @@ class HalvingBatches:
         """The results of work(part) for parts of 0..count in order. Out of memory for one item is an InputError."""
         results, first = [], 0
         while first < count:
-
-            def part(size: int, first: int = first) -> Result:
-                return work(slice(first, first + size))
-
-            results.append(self.fitting(part))
-            first += self.batch_size
-        return results
-
-    def fitting(self, work: Callable[[int], Result]) -> Result:
-        """The result of work(batch_size), which is halved for good as often as memory runs out."""
-        while True:
             try:
-                return work(self.batch_size)
+                results.append(work(slice(first, first + self.batch_size)))
             except torch.OutOfMemoryError as error:
                 if self.batch_size == 1:
                     raise InputError("--device: has too little memory for one frame; use --device cpu") from error
                 self.batch_size, self.halved = self.batch_size // 2, self.halved + 1
+                continue
+            first += self.batch_size
+        return results
 
 
 class Precision:

@@ -40,9 +40,8 @@ class TorchGenerator:
 
     def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
         """As a GeneratorEngine."""
-
         if self.number_format.device.type == "cuda":
-            return with_upper_rows(self.batches.fitting(lambda size: self._fixed(size, faces, mels)), faces)
+            return with_upper_rows(self._in_fixed_batches(faces, mels), faces)
 
         def generate(part: slice) -> np.ndarray:
             shown, heard = faces[part], mels[part]
@@ -50,14 +49,17 @@ class TorchGenerator:
 
         return with_upper_rows(np.concatenate(self.batches.run(generate, len(faces))), faces)
 
-    def _fixed(self, size: int, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
-        """The lower rows, drawn `size` faces at a time."""
-        if self.fixed is None or self.fixed.batch_size != size:
-            self.fixed = None  # its memory is free before more is taken
-            self.fixed = FixedBatches(
-                self.generator, self.number_format.device, size, faces.shape[1], mels.shape[2:], self.first_row
-            )
-        return self.fixed(faces, mels)
+    def _in_fixed_batches(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
+        """The lower rows of all faces."""
+        device, size, mel_shape = self.number_format.device, faces.shape[1], mels.shape[2:]
+
+        def generate(part: slice) -> np.ndarray:
+            if self.fixed is None or self.fixed.batch_size != part.stop:
+                self.fixed = None  # its memory is free before more is taken
+                self.fixed = FixedBatches(self.generator, device, part.stop, size, mel_shape, self.first_row)
+            return self.fixed(faces, mels)
+
+        return self.batches.run(generate, 1)[0]  # one piece of work, by itself in batches of the size that fits
 
 
 def load(

@@ -102,7 +102,7 @@ def test_batches_are_halved_till_the_buffers_of_one_size_fit(monkeypatch):
     monkeypatch.setattr("models.engines.torch_engine.FixedBatches", Small)
     faces, mels = inputs(11)
     engine = TorchGenerator(folded(CPU), Precision("fp32", CPU), 16, 44)
-    drawn = engine.batches.fitting(lambda size: engine._fixed(size, faces, mels))
+    drawn = engine._in_fixed_batches(faces, mels)
     assert (engine.batch_size, engine.halved) == (4, 2)
     assert np.abs(drawn.astype(int) - on_cpu(faces, mels)[:, 44:]).max() <= 1
 
