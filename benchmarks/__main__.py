@@ -1,6 +1,5 @@
 """python -m benchmarks [NAME ...]"""
 
-import argparse
 import subprocess
 import sys
 from importlib import import_module
@@ -15,14 +14,14 @@ from utils import cli
 from utils.errors import InputError
 
 
-def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse_args(arguments=None):
     parser = cli.parser_for(description)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(BENCHMARKS)}; else all")
     parser.add_argument("--out", type=Path, default=results.RESULTS, help="folder for the figures of this machine")
     return parser.parse_args(arguments)
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args) -> int:
     for name in args.names:
         if name not in BENCHMARKS:
             raise InputError(f"{name}: is no benchmark; choose from {', '.join(BENCHMARKS)}")
