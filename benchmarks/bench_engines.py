@@ -126,9 +126,9 @@ def bench_ten_seconds(folder: Path) -> list[Row]:
 def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         os.environ["WAV2LIP_CACHE"] = str(Path(name) / "cache")
-        rows = bench_ten_seconds(Path(name))  # first, since a process counts the memory of the one that started it
+        rows = bench_ten_seconds(Path(name))
         rows += bench_generators(BUNDLED_GENERATOR, "bundled")
-        return rows + bench_generators(widened(Path(name) / "full.pth"), "full width")
+        return rows + bench_generators(Path(name) / "full.pth", "full width")
 
 
 if __name__ == "__main__":

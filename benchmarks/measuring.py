@@ -1,7 +1,6 @@
 """How rates and processes are measured."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,6 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 SECONDS = 3.0  # least time that a rate is taken over
 WARM_UPS = 2
+# A small process between: the system counts the memory of the one that starts another as the other's
+WATCHED = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
 
 
 def rate(work: Callable[[], Any], items: int, device: torch.device = CPU, seconds: float = SECONDS) -> float:
@@ -67,13 +73,12 @@ def run(*arguments) -> Run:
     """A Python process in the project's folder."""
     command = [sys.executable, *map(str, arguments)]
     began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    done = subprocess.run([sys.executable, "-c", WATCHED, *command], cwd=ROOT, stdout=subprocess.PIPE, check=True)
     seconds = time.perf_counter() - began
-    if process.returncode:
-        raise RuntimeError(f"{arguments}: failed with {process.returncode}")
+    code, cpu, memory = json.loads(done.stdout)
+    if code:
+        raise RuntimeError(f"{arguments}: failed with {code}")
     unit = 1024 if sys.platform == "darwin" else 1  # of ru_maxrss, in KiB
     record = Path(f"{arguments[arguments.index('--outfile') + 1]}.json") if "--outfile" in arguments else None
     content = json.loads(record.read_text(encoding="utf-8")) if record else {}
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit / 1024, content)
+    return Run(seconds, cpu, memory / unit / 1024, content)

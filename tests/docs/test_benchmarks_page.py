@@ -1,6 +1,7 @@
 """The page of figures is made of the files of figures, and of nothing else."""
 
 import json
+import os
 
 import pytest
 
@@ -73,6 +74,19 @@ def test_a_rate_is_taken_over_the_time_that_was_asked_for_after_calls_that_do_no
     calls = []
     assert measuring.rate(lambda: calls.append(1), 10, seconds=4) == pytest.approx(10, rel=0.5)
     assert len(calls) > 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not say what a process took")
+def test_the_memory_and_the_time_of_a_process_are_its_own():
+    little, much = (
+        measuring.run("-c", "pass"),
+        measuring.run("-c", "kept = bytes([1]) * (200 << 20); sum(range(20_000_000))"),
+    )
+    assert little.megabytes < 100  # this process takes several times as much
+    assert 200 < much.megabytes < 300
+    assert much.cpu > little.cpu + 0.1
+    with pytest.raises(RuntimeError, match="failed with 3"):
+        measuring.run("-c", "raise SystemExit(3)")
 
 
 def test_this_machine_can_be_described():
