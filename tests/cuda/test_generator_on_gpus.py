@@ -50,8 +50,8 @@ def test_batches_of_one_size_are_those_of_any_size_on_a_cpu(device, first_row):
     drawn = batches(faces, mels)
     assert drawn.shape == (11, 96 - first_row, 96, 3)
     assert np.abs(drawn.astype(int) - on_cpu(faces, mels)[:, first_row:]).max() <= 1
-    few = batches(faces[5:6], mels[5:6])  # the buffers hold other faces by now
-    assert np.array_equal(few, drawn[5:6])
+    few = batches(faces[5:6], mels[5:6])  # at another place, the buffers holding other faces by now
+    assert np.abs(few.astype(int) - drawn[5:6]).max() <= 1
     assert batches(faces[:0], mels[:0]).shape == (0, 96 - first_row, 96, 3)
 
 
