@@ -32,12 +32,19 @@ def prepared(pictures: Iterable[Any], deinterlace: str, findings: list[str]) -> 
     deinterlace: a key of DEINTERLACE; "field" makes two pictures of an interlaced one, with times of their own.
     """
     graph, built_for, interlaced = None, None, False
+    upright: tuple[str, ...] = ()
+    rotation, key = None, False  # of the picture before
     for picture in pictures:
+        # The matrix changes at key frames alone. It is not read of every picture: a picture of which PyAV has read side
+        # data is in a reference cycle with it, and its planes stay until Python's collector comes by, a gigabyte later
+        if picture.rotation != rotation or (picture.key_frame and not key):
+            upright = turns(picture)
+        rotation, key = picture.rotation, picture.key_frame
         if picture.interlaced_frame:
             note(findings, "interlaced" if deinterlace == "off" else "deinterlaced")
         interlaced = interlaced or (picture.interlaced_frame and deinterlace != "off")
         filters = _bwdif(deinterlace) if interlaced else ()
-        filters += turns(picture)
+        filters += upright
         kind = (filters, picture.format.name, picture.width, picture.height)
         if kind != built_for:
             yield from _pulled(graph, None)
