@@ -18,7 +18,7 @@ from models.batched_generator import fold_batch_norms
 from models.checkpoint import build_network, load_network
 from models.engines.array_networks import FaceEncoder, MelEncoder
 from models.engines.array_networks import PictureRefiner as RefinerModule
-from models.engines.openvino_engine import fastest_format, openvino
+from models.engines.openvino_engine import fastest_format, openvino, trial_seconds
 from models.engines.picture_generator import INPUTS, OUTPUT, PictureGenerator
 from models.engines.torch_networks import read_refiner
 from utils import weight_files
@@ -28,8 +28,8 @@ Prepared = tuple[dict[str, Any], dict]
 
 
 def generator(path: Path, overrides: str, first_row: int, int8: bool) -> Prepared:
-    """Known of it: whether it is `int8`, and if that was wanted the `worst_psnr`, and which parts stay in floating
-    point; the weights' `fingerprint`."""
+    """Known of it: whether it is `int8`, and if that was wanted the `worst_psnr`, which parts are `kept` in floating
+    point, and whether it is `faster` than all of it; the weights' `fingerprint`."""
     pictures, content = picture_generator(path, overrides, first_row)
     saved = content["hparams"]
     model = convert_generator(pictures, HParams.from_dict(saved).override(overrides))
@@ -42,8 +42,11 @@ def generator(path: Path, overrides: str, first_row: int, int8: bool) -> Prepare
     from models.engines.quantization import quantized
 
     result = quantized(model, about["fastest"])
-    about |= {"worst_psnr": round(result.worst_psnr, 2), "kept": result.kept, "int8": result.model is not None}
-    return {"generator": model if result.model is None else result.model}, about
+    about |= {"worst_psnr": round(result.worst_psnr, 2), "kept": result.kept}
+    if result.model is None:
+        return {"generator": model}, about
+    seconds = trial_seconds({"float": (model, about["fastest"]), "int8": (result.model, about["fastest"])})
+    return {"generator": result.model}, about | {"int8": True, "faster": seconds["int8"] < seconds["float"]}
 
 
 def encoders(path: Path) -> Prepared:

@@ -15,7 +15,7 @@ from models.engines.networks import Encoders, RefinerNetwork
 from utils.errors import InputError, warn
 from utils.files import sha256
 
-BATCH, WINDOWS, REFINED = 16, 16, 4  # faces, windows and faces to be refined at once
+BATCH, WINDOWS, REFINED = 8, 16, 4  # faces, windows and faces to be refined at once
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 CAPABILITIES = {"bf16": "BF16", "int8": "INT8"}  # what OpenVINO calls them
 TRIED, TRIALS = 4, 3  # rows of a batch that a number format is tried on, and how often
@@ -77,6 +77,8 @@ def load(
         _check(precision)
     settings = {"first_row": first_row, "overrides": overrides, "int8": int8}
     models, about = store.prepared("generator", path, digest, **settings)
+    if precision == "auto" and about["int8"] and not about["faster"]:
+        return load(path, digest, about["fastest"], batch_size, first_row, overrides)
     number_format = precision if precision in HINTS else about["fastest"]
     precision = "int8" if about["int8"] else number_format
     if int8 and precision != "int8":
@@ -113,25 +115,31 @@ def compiled(model: Any, number_format: str, batch_size: int) -> Any:
 
 
 def fastest_format(model: Any) -> str:
-    """bf16 where this CPU is much faster with it on this model, tried in turns, else fp32. Processors that have the
-    instructions may need twice as long with them."""
+    """bf16 where this CPU is much faster with it on this model, else fp32. Processors that have the instructions may
+    need twice as long with them."""
     if not _is_here("bf16"):
         return "fp32"
-    networks = {name: compiled(model, name, TRIED) for name in HINTS}
+    seconds = trial_seconds({name: (model, name) for name in HINTS})
+    return "bf16" if WORTH_BF16 * seconds["bf16"] < seconds["fp32"] else "fp32"
+
+
+def trial_seconds(candidates: dict[str, tuple[Any, str]]) -> dict[str, float]:
+    """Seconds that a small batch takes with models of the same inputs in number formats, each tried in its turn."""
+    networks = {name: compiled(model, number_format, TRIED) for name, (model, number_format) in candidates.items()}
     types = {"u8": np.uint8, "f32": np.float32}
     inputs = [
         np.zeros((TRIED, *(int(side.get_length()) for side in list(port.partial_shape)[1:])),
                  types[port.element_type.get_type_name()])
-        for port in model.inputs
+        for port in next(iter(candidates.values()))[0].inputs
     ]  # fmt: skip
-    seconds = dict.fromkeys(HINTS, float("inf"))
+    seconds = dict.fromkeys(networks, float("inf"))
     for trial in range(TRIALS + 1):
         for name, network in networks.items():
             began = time.perf_counter()
             network(inputs)
             if trial:  # the first one takes longer
                 seconds[name] = min(seconds[name], time.perf_counter() - began)
-    return "bf16" if WORTH_BF16 * seconds["bf16"] < seconds["fp32"] else "fp32"
+    return seconds
 
 
 def _check(precision: str) -> None:

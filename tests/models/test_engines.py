@@ -16,7 +16,7 @@ from conftest import NARROW
 from metrics.experts import load_expert
 from metrics.sync_offset import score_distances
 from models import face_refiner
-from models.engines import choice, openvino_engine, prepare, quantization, store
+from models.engines import choice, conversion, openvino_engine, prepare, quantization, store
 from models.engines.choice import Choice, choose
 from models.engines.generator import load_generator
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
@@ -191,7 +191,7 @@ def test_a_process_that_dies_is_an_error_in_one_line(generator, tmp_path, monkey
     need("openvino")
     monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
     monkeypatch.setattr(store.sys, "executable", shutil.which("false") or pytest.skip("needs `false`"))
-    with pytest.raises(InputError, match="preparing it for OpenVINO failed .*--engine torch does without"):
+    with pytest.raises(InputError, match=r"preparing it for OpenVINO failed .*--engine torch does without"):
         load(generator, "openvino", "fp32")
 
 
@@ -264,6 +264,15 @@ def test_where_int8_is_not_good_enough_a_line_says_so_and_it_is_not_tried_again(
         engine, _ = load(generator, "openvino", "int8")
         assert engine.precision in ("bf16", "fp32")
         assert "int8 is too far from fp32 (31.5 dB)" in capsys.readouterr().err
+    assert here == ["generator"]
+
+
+def test_where_int8_is_no_faster_auto_takes_floating_point(generator, kept, here, monkeypatch):
+    need("nncf")
+    monkeypatch.setattr(quantization, "quantized", lambda model, *_: quantization.Quantized(model, 50.0, ()))
+    monkeypatch.setattr(conversion, "trial_seconds", lambda _: {"float": 1.0, "int8": 1.1})
+    assert load(generator, "openvino", "auto")[0].precision in ("bf16", "fp32")
+    assert load(generator, "openvino", "int8")[0].precision == "int8"
     assert here == ["generator"]
 
 
