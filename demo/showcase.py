@@ -13,8 +13,8 @@ from PIL import Image
 
 from demo import comparison
 from face_detection import build_detector
-from metrics.experts import load_scorer
 from metrics.report import as_text
+from metrics.scorers import load_scorer
 from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words
 from metrics.video_score import score_video
 from models.published import default_scorers

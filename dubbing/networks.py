@@ -6,15 +6,13 @@ from pathlib import Path
 from dubbing.options import Options
 from dubbing.paste import first_row
 from hparams import HParams, hparams
-from metrics.experts import Expert
+from metrics.experts import Expert, load_expert
 from models import face_refiner
-from models.engines.choice import NAMES, choose
+from models.engines.choice import NAMES, Choice, choose
 from models.engines.generator import GeneratorEngine, load_generator
 from models.face_refiner import PERSON, FaceRefiner
 from models.missing import check_weights
 from models.published import BUNDLED_GENERATOR, EXPERTS, default_generator
-from utils import weight_files
-from utils.devices import Precision, pick_device
 from utils.errors import InputError, warn
 from utils.files import sha256
 
@@ -61,32 +59,32 @@ def load_networks(options: Options) -> Networks:
     path = options.checkpoint_path or default_generator()
     digest, top = sha256(path), first_row(options.paste, hparams.img_size)
     generator, hp = load_generator(path, digest, choice, options.wav2lip_batch_size, top, options.hparams)
-    device, number_format = pick_device(generator.device), generator.precision
-    number_format = "auto" if number_format == "int8" else number_format  # which is the generator's alone
-    refiner = load_refiner(options.refine, path, Precision(number_format, device))
-    expert = None if options.no_score else load_expert(Precision("auto", device))
+    number_format = "auto" if generator.precision == "int8" else generator.precision
+    beside = Choice(generator.engine, number_format, generator.device)
+    refiner = load_refiner(options.refine, path, generator, beside)
+    expert = None if options.no_score else best_expert(beside)
     return Networks(generator, hp, path, digest, expert, refiner, options)
 
 
-def load_refiner(wanted: str, path: Path, precision: Precision) -> FaceRefiner | None:
-    """The refiner that `--refine` asks for, for the generator of that file. One of another generator is used only where
-    it is named, and warned about in any case; so is one beside the generator that cannot be read, since a dub does not
-    need it."""
+def load_refiner(wanted: str, path: Path, generator: GeneratorEngine, choice: Choice) -> FaceRefiner | None:
+    """The refiner that `--refine` asks for, for the generator, whose file `path` is, by the engine of the choice. One
+    of another generator is used only where it is named, and warned about in any case; so is one beside the generator
+    that cannot be read, since a dub does not need it."""
     if wanted == "off":
         return None
     if wanted != "auto":
-        refiner = face_refiner.load(Path(wanted), precision)
-        if refiner.generator != _fingerprint(path):
+        refiner = face_refiner.load(Path(wanted), choice)
+        if refiner.generator != generator.fingerprint():
             warn(f"{wanted} was trained with another generator than {path}")
         return refiner
     if not (path.with_name(PERSON).exists() or path.with_name(RUN).exists()):
         return None
-    fingerprint = _fingerprint(path)
+    fingerprint = generator.fingerprint()
     found = _person_of(path, fingerprint)
     if not found:
         return None
     try:
-        refiner = face_refiner.load(found, precision)
+        refiner = face_refiner.load(found, choice)
     except InputError as error:
         warn(f"not refined: {error}")
         return None
@@ -112,15 +110,11 @@ def _person_of(path: Path, fingerprint: str) -> Path | None:
     return None
 
 
-def load_expert(precision: Precision) -> Expert | None:
+def best_expert(choice: Choice) -> Expert | None:
     """The best expert that is there and can be read. A dub does not need one, so a damaged file is only a warning."""
     for path in filter(Path.exists, EXPERTS):
         try:
-            return Expert.load(path, precision)
+            return load_expert(path, choice)
         except InputError as error:
             warn(f"no sync score by {error}")
     return None
-
-
-def _fingerprint(path: Path) -> str:
-    return weight_files.fingerprint(weight_files.read(path, mapped=True)["state_dict"])

@@ -4,14 +4,17 @@ A small network (models/occlusion.py) sees it in each frame by itself, beside th
 sees counts where the frame before had it close by; a single frame is not believed.
 """
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
-import torch
 
 from dubbing.paste import soft_mask
-from models.occlusion import SIZE, OcclusionNet
+from models.inputs import OCCLUSION_SIZE as SIZE
 from models.published import BUNDLED_OCCLUSION
-from utils import weight_files
+
+if TYPE_CHECKING:
+    from models.occlusion import OcclusionNet
 
 OCCLUDED = 0.05  # hidden share of the mouth from which on a frame counts as occluded
 # Probabilities of the network: an area counts if it is sure somewhere, reaches as far as it is likely, and hides all
@@ -81,20 +84,25 @@ class OcclusionDetector:
         clean = [face for face in references if not self._covered(face, median).any()]
         return np.median(clean, axis=0).astype(np.uint8) if len(clean) >= len(references) / 2 else median
 
-    @torch.inference_mode()
     def _covered(self, face: np.ndarray, median: np.ndarray) -> np.ndarray:
         """How far each pixel is covered, 0..1, where that counts: float32 [SIZE, SIZE]."""
         eyes = slice(SIZE // 6, SIZE // 2)
         gain = np.clip(median[eyes].mean() / max(face[eyes].mean(), 1), *GAINS)
         lit = np.clip(face * gain, 0, 255).astype(np.float32)
-        faces, medians = (torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255 for x in (lit, median))
-        seen = self._network(faces, medians)[0].sigmoid().numpy()
+        import torch  # dubs by other engines come without it
+
+        with torch.inference_mode():
+            faces, medians = (torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255 for x in (lit, median))
+            seen = self._network(faces, medians)[0].sigmoid().numpy()
         _, areas = cv2.connectedComponents((seen >= LIKELY).astype(np.uint8))
         found = np.where(np.isin(areas, areas[seen >= SURE]), np.minimum(seen / FIRM, 1), np.float32(0))
         return found if hidden_share(1 - found) >= LEAST_SHARE else np.zeros_like(found)
 
 
-def _load_network() -> OcclusionNet:
+def _load_network() -> "OcclusionNet":
+    from models.occlusion import OcclusionNet
+    from utils import weight_files
+
     network = OcclusionNet()
     weight_files.load_into(network, weight_files.read(BUNDLED_OCCLUSION)["state_dict"], BUNDLED_OCCLUSION)
     return network.eval()

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-from scipy.ndimage import binary_closing, binary_dilation, uniform_filter1d
 
 import audio
 from hparams import HParams
@@ -57,13 +57,20 @@ def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:
     powers: audio.frame_powers of the sound.
     """
     frame = hp.win_size / hp.sample_rate  # seconds
-    spoken = audio.speech_frames(powers)
-    spoken = binary_closing(np.pad(spoken, 10, mode="edge"), np.ones(round(SHORTEST_REST / frame)))[10:-10]
-    spoken = binary_dilation(spoken, np.ones(2 * round(MARGIN / frame) + 1))
+    speaking = audio.speech_frames(powers).astype(np.uint8)[None]  # one row, as pictures have it
+    rest = _row(round(SHORTEST_REST / frame))
+    grown = cv2.dilate(np.pad(speaking, ((0, 0), (10, 10)), mode="edge"), rest)
+    spoken = cv2.erode(grown, rest, anchor=((rest.size - 1) // 2, 0))[:, 10:-10]  # the mirrored row: nothing moves
+    spoken = cv2.dilate(spoken, _row(2 * round(MARGIN / frame) + 1))[0]
     times = np.arange(columns) / hp.mel_columns_per_second
-    gate = spoken[np.minimum((times / frame).astype(int), len(spoken) - 1)].astype(np.float32)
-    ramp = round(FADE * hp.mel_columns_per_second)
-    return uniform_filter1d(uniform_filter1d(gate, ramp, mode="nearest"), ramp, mode="nearest")
+    gate = spoken[np.minimum((times / frame).astype(int), len(spoken) - 1)].astype(np.float32)[None]
+    for _ in range(2):
+        gate = cv2.blur(gate, (round(FADE * hp.mel_columns_per_second), 1), borderType=cv2.BORDER_REPLICATE)
+    return gate[0]
+
+
+def _row(length: int) -> np.ndarray:
+    return np.ones((1, length), np.uint8)
 
 
 def fade_silence(mel: np.ndarray, gate: np.ndarray, hp: HParams) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Faces in video: frame -> boxes (S3FD, RetinaFace), boxes over time -> one steady track, box -> crop."""
 
 import hashlib
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,20 +29,19 @@ def build_detector(
     Its `name` says which it is. threads bounds RetinaFace's CPU threads; landmarks: see there. Raises InputError for
     sfd without its weights.
     """
-    from face_detection.retinaface import RetinaFace
+    if choose_detector(name) == "retinaface":
+        from face_detection.retinaface import RetinaFace  # each comes with a large package, S3FD with PyTorch
+
+        return RetinaFace(threads, landmarks)
     from face_detection.s3fd import S3FD
 
-    if choose_detector(name) == "retinaface":
-        return RetinaFace(threads, landmarks)
     return S3FD(S3FD_WEIGHTS, device)
 
 
 def detector_identity(name: str) -> dict[str, str | float]:
     """What a detector ("sfd" or "retinaface") finds depends on: its name, the hash of its weights, its thresholds."""
-    from face_detection import retinaface, s3fd
-
-    module = s3fd if name == "sfd" else retinaface
-    weights = sha256(S3FD_WEIGHTS) if name == "sfd" else hashlib.sha256(retinaface.WEIGHTS).hexdigest()
+    module = import_module(f"face_detection.{'s3fd' if name == 'sfd' else 'retinaface'}")
+    weights = sha256(S3FD_WEIGHTS) if name == "sfd" else hashlib.sha256(module.WEIGHTS).hexdigest()
     thresholds = {"candidate": module.CANDIDATE_SCORE, "overlap": module.NMS_OVERLAP, "keep": module.KEEP_SCORE}
     return {"detector": name, "weights": weights, **thresholds}
 

@@ -6,6 +6,7 @@ A display matrix maps the point (x, y) of the stored picture to (a x + c y, b x 
     c  d     0  1                  0  1                             -1  0   clockwise           1  0   the diagonal
 """
 
+import gc
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ LYING = {  # by b > 0, c > 0
     (True, True): ("transpose=cclock_flip",), (False, False): ("transpose=clock_flip",),
 }  # fmt: skip
 FIELDS_WATCHED = 50  # frames; from then on telecine can be told
+MOST_CYCLES = 8  # pictures that are kept so
 REPEATED = 0.3  # share of frames with a repeated field; 0.4 in film at 24 frames a second shown in 60 fields
 
 
@@ -32,12 +34,21 @@ def prepared(pictures: Iterable[Any], deinterlace: str, findings: list[str]) -> 
     deinterlace: a key of DEINTERLACE; "field" makes two pictures of an interlaced one, with times of their own.
     """
     graph, built_for, interlaced = None, None, False
+    upright: tuple[str, ...] = ()
+    rotation, key, cycles = None, False, 0  # rotation, key: of the picture before
     for picture in pictures:
+        # The matrix changes at key frames alone. It is not read of every picture: a picture of which PyAV has read side
+        # data is in a reference cycle with it, and its planes stay until Python's collector comes by, a gigabyte later
+        if picture.rotation != rotation or (picture.key_frame and not key):
+            upright, cycles = turns(picture), cycles + 1
+            if cycles % MOST_CYCLES == 0:
+                gc.collect()
+        rotation, key = picture.rotation, picture.key_frame
         if picture.interlaced_frame:
             note(findings, "interlaced" if deinterlace == "off" else "deinterlaced")
         interlaced = interlaced or (picture.interlaced_frame and deinterlace != "off")
         filters = _bwdif(deinterlace) if interlaced else ()
-        filters += turns(picture)
+        filters += upright
         kind = (filters, picture.format.name, picture.width, picture.height)
         if kind != built_for:
             yield from _pulled(graph, None)

@@ -24,6 +24,7 @@ BT709, BT601, BT2020 = 1, 6, 9  # matrices; 1 and 9 also primaries
 SRGB = 13  # transfer
 HD_LINES = 720  # from here on players take an untagged picture for BT.709, below for BT.601
 _PLANAR = re.compile(r"yuvj?a?4(20|22|44)p")
+ONE_THREAD = 1  # for small pictures, whose conversion takes less time than to start threads
 ALIGNMENT = 2  # pixels; parts begin and end at whole samples of colour
 
 
@@ -168,7 +169,7 @@ def cut_bgr(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
     for target, source in zip(planes(small), _parts(frame, outer), strict=True):
         target[: source.shape[0], : source.shape[1]] = source
         target[source.shape[0] :], target[:, source.shape[1] :] = target[source.shape[0] - 1], target[:, [-1]]
-    image = to_bgr(small)
+    image = small.reformat(format="bgr24", interpolation=EXACT_COLOUR, threads=ONE_THREAD).to_ndarray()
     return image[rect.y1 - outer.y1 : rect.y2 - outer.y1, rect.x1 - outer.x1 : rect.x2 - outer.x1]
 
 
@@ -188,7 +189,7 @@ def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndar
     padded: Any = cv2.copyMakeBorder(image, *margins, cv2.BORDER_REPLICATE)
     mask = cv2.copyMakeBorder(mask, *margins, cv2.BORDER_CONSTANT, value=0.0)
     new = av.VideoFrame.from_ndarray(padded, format="bgr24").reformat(
-        format=frame.format.name, dst_colorspace=frame.colorspace, interpolation=EXACT_COLOUR,
+        format=frame.format.name, dst_colorspace=frame.colorspace, interpolation=EXACT_COLOUR, threads=ONE_THREAD,
         dst_color_range=FULL_RANGE if frame.color_range == FULL_RANGE else LIMITED_RANGE,
     )  # fmt: skip
     for target, source in zip(_parts(frame, outer)[:3], planes(new), strict=False):

@@ -10,8 +10,9 @@ from data.loading import open_clips
 from face_detection import build_detector
 from media.choices import VIDEO_SUFFIXES
 from metrics import generator_score
-from metrics.experts import Expert, load_scorer
+from metrics.experts import Expert
 from metrics.options import EvaluationOptions
+from metrics.scorers import load_scorer
 from metrics.sync_offset import MAX_SHIFT
 from metrics.video_score import score_video
 from models import Wav2Lip

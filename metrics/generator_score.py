@@ -163,13 +163,13 @@ def sync_accuracy(expert: Expert, clips: list[Clip]) -> dict[str, float]:
         count = len(rows)
         random = (np.arange(count) + rng.integers(1, count, count)) % count
         faces, sounds = expert.embed_faces(clip.faces, rows), sound[clip.times[rows]]  # [W, D]
-        own, other = (faces * sounds).sum(dim=1), (faces * sounds[random]).sum(dim=1)
-        right += torch.cat((own > 0.5, other <= 0.5)).tolist()
+        own, other = (faces * sounds).sum(axis=1), (faces * sounds[random]).sum(axis=1)
+        right += np.concatenate((own > 0.5, other <= 0.5)).tolist()
         closer += (own > other).tolist()
         if count >= CHOICES:
             shifts = [count * i // CHOICES for i in range(1, CHOICES)]
-            others = torch.stack([(faces * sounds.roll(-shift, 0)).sum(dim=1) for shift in shifts])  # [7, W]
-            closest += (own > others.amax(dim=0)).tolist()
+            others = np.stack([(faces * np.roll(sounds, -shift, axis=0)).sum(axis=1) for shift in shifts])  # [7, W]
+            closest += (own > others.max(axis=0)).tolist()
     found = {"windows": len(closer), "accuracy": float(np.mean(right)), "pairs": float(np.mean(closer))}
     return found | ({"of_eight": float(np.mean(closest))} if closest else {})
 

@@ -1,7 +1,6 @@
 """Sync scores while frames go by, so that no video is held in memory."""
 
 import numpy as np
-import torch
 
 from hparams import hparams
 from metrics.experts import Scorer
@@ -21,7 +20,7 @@ class WindowStream:
         self.scorer = scorer
         self.first = 0  # frame number of faces[0]
         self.faces: list[np.ndarray] = []
-        self.embeddings: list[torch.Tensor] = []
+        self.embeddings: list[np.ndarray] = []
         self.times: list[np.ndarray] = []
 
     def add(self, number: int, face: np.ndarray | None, new_shot: bool = False) -> None:
@@ -44,13 +43,13 @@ class WindowStream:
             self.times.append(self.first + starts)
         self.faces = []
 
-    def result(self, sound: torch.Tensor) -> dict | None:
+    def result(self, sound: np.ndarray) -> dict | None:
         """Offset, LSE-D and LSE-C against the sound's embeddings, and whether the offset is measurable, overall and by
         second, each with AROUND seconds on either side; None where too few frames were added."""
         times = np.concatenate(self.times) if self.times else np.zeros(0, int)
         distances = np.zeros((0, 1), np.float32)
         if len(times):
-            distances = window_distances(torch.cat(self.embeddings), times, sound, self.scorer.missing)
+            distances = window_distances(np.concatenate(self.embeddings), times, sound, self.scorer.missing)
         whole = score_distances(distances)
         if whole is None:
             return None

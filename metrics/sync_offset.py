@@ -8,7 +8,6 @@ LSE-C of the field; Chung and Zisserman, "Out of time", 2016, and Wav2Lip, ACM M
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 MAX_SHIFT = 15  # frames
 BATCH = 64  # windows compared at once
@@ -57,21 +56,19 @@ def score_distances(distances: np.ndarray, fewest: int = 1) -> SyncScore | None:
     return SyncScore(best - MAX_SHIFT, float(curve[best]), confidence, curve, evidence, len(gains))
 
 
-def window_distances(
-    faces: torch.Tensor, times: np.ndarray, sound: torch.Tensor, missing: float = np.nan
-) -> np.ndarray:
+def window_distances(faces: np.ndarray, times: np.ndarray, sound: np.ndarray, missing: float = np.nan) -> np.ndarray:
     """Distances of windows from the sound at every shift: float32 [W, 31].
 
-    faces: [W, D], embeddings of windows; times: int [W], the frame numbers at which they start, in the sound's time;
-    sound: [F, D], embeddings of the sound that belongs to windows starting at frames 0 to F-1; missing: the values of
-    an embedding where there is no sound.
+    faces: float32 [W, D], embeddings of windows; times: int [W], the frame numbers at which they start, in the sound's
+    time; sound: float32 [F, D], embeddings of the sound that belongs to windows starting at frames 0 to F-1; missing:
+    the values of an embedding where there is no sound.
     """
-    sound = torch.cat((sound, sound.new_full((1, faces.shape[1]), missing)))  # the last row: no sound
+    sound = np.concatenate((sound, np.full((1, faces.shape[1]), missing, np.float32)))  # the last row: no sound
     wanted = times[:, None] + np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
     last = len(sound) - 1
-    rows = torch.from_numpy(np.where((wanted >= 0) & (wanted < last), wanted, last)).to(faces.device)
+    rows = np.where((wanted >= 0) & (wanted < last), wanted, last)
     distances = np.empty(wanted.shape, np.float32)
     for first in range(0, len(faces), BATCH):
         part = slice(first, first + BATCH)
-        distances[part] = (faces[part, None] - sound[rows[part]]).norm(dim=2).cpu().numpy()  # [BATCH, 31, D] at once
+        distances[part] = np.linalg.norm(faces[part, None] - sound[rows[part]], axis=2)  # [BATCH, 31, D] at once
     return distances

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 
 from face_detection.boxes import Detector
 from face_detection.crop import NO_PADS, crop, pad_and_clip
@@ -95,7 +94,7 @@ def likeness_summary(likenesses: list[Likeness]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _embed_sound(scorer: Scorer, sound: Path, reader: VideoReader, own: bool) -> torch.Tensor:
+def _embed_sound(scorer: Scorer, sound: Path, reader: VideoReader, own: bool) -> np.ndarray:
     """Sound begins with the video's first picture: the video's own, or that of another file, played along with it."""
     start = reader.start if own else sound_clock(sound).zero + _late(reader)
     wav = read_audio(sound, scorer.hp.sample_rate, start)

@@ -87,11 +87,11 @@ def _onnx(source: Path, target: Path) -> str:
 def _openvino(source: Path, target: Path) -> str:
     if not is_installed("openvino"):
         raise InputError(f"--format openvino: OpenVINO is not installed; {INSTALL}")
-    from models.engines.conversion import convert
+    from models.engines.conversion import convert_generator
     from models.engines.openvino_engine import openvino
 
     pictures, hp, metadata = _generator(source)
-    model = convert(pictures, hp)
+    model = convert_generator(pictures, hp)
     for name, text in metadata.items():
         model.set_rt_info(text, ["wav2lip", name])
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -105,6 +105,6 @@ def _generator(source: Path) -> tuple[Any, HParams, dict[str, str]]:
     """The generator of a checkpoint as a PictureGenerator, its values, and what the metadata say."""
     from models.engines.conversion import picture_generator
 
-    pictures, saved = picture_generator(source, "", 0)
-    hp = HParams.from_dict(saved)
+    pictures, content = picture_generator(source, "", 0)
+    hp = HParams.from_dict(content["hparams"])
     return pictures, hp, RULES | {"hparams": json.dumps(hp.network_values())}

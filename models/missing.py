@@ -9,7 +9,6 @@ from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
-from models import download
 from models.published import BUNDLED_EXPERT, ROOT, PublishedFile, all_files, published
 from utils.errors import InputError
 from utils.options import Options
@@ -46,7 +45,7 @@ def _there(path: Path, setting: Field, yes: bool) -> Path:
         return path
     file = _known(path)
     if file and (file.path.exists() or _may_fetch(file, f"--{setting.name} {path}", yes)):
-        download.fetch(file)
+        _fetch(file)
         return file.path
     raise InputError(_advice(path, setting))
 
@@ -57,6 +56,12 @@ def _detector_there(yes: bool) -> None:
         return
     if not _may_fetch(file, "--face_detector sfd", yes):
         raise InputError(f"--face_detector sfd: its weights are not there; {_by_fetching(file)}, or use retinaface")
+    _fetch(file)
+
+
+def _fetch(file: PublishedFile) -> None:
+    from models import download  # which comes with what speaks HTTP, a tenth of a second that most runs do without
+
     download.fetch(file)
 
 

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-SIZE = 48  # pixels of both sides of its input and output
 CHANNELS = (32, 48, 64)  # on grids of 24, 12 and 6 cells
 
 

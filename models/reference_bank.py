@@ -8,7 +8,6 @@ import io
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 
 from models.inputs import lower_half
@@ -95,21 +94,21 @@ class ReferenceBank:
         found = _distances(describe(faces, faces), self.descriptors).min(axis=1)
         return found / max(1e-6, float(np.median(between))) if len(between) else np.zeros(len(faces), np.float32)
 
-    def encoded(self) -> dict[str, torch.Tensor]:
-        """The pictures as WebP, by the names they have in a weight file."""
+    def encoded(self) -> dict[str, np.ndarray]:
+        """The pictures as WebP, uint8 [bytes], by the names they have in a weight file."""
         quality = [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY]
         files = [cv2.imencode(".webp", picture, quality)[1] for picture in self.pictures]
-        return {f"{PREFIX}{number:04d}": torch.from_numpy(file.ravel()) for number, file in enumerate(files)}
+        return {f"{PREFIX}{number:04d}": file.ravel() for number, file in enumerate(files)}
 
 
-def decoded(tensors: dict[str, torch.Tensor], size: int) -> ReferenceBank:
-    """The bank of faces of this size that `encoded` made these tensors of. Raises InputError for anything else, before
+def decoded(files: dict[str, np.ndarray], size: int) -> ReferenceBank:
+    """The bank of faces of this size that `encoded` made these arrays of. Raises InputError for anything else, before
     it takes the memory that a picture says it needs."""
-    return ReferenceBank(np.stack([_picture(name, tensors[name], size) for name in sorted(tensors)]))
+    return ReferenceBank(np.stack([_picture(name, files[name], size) for name in sorted(files)]))
 
 
-def _picture(name: str, tensor: torch.Tensor, size: int) -> np.ndarray:
-    content = tensor.numpy().tobytes() if tensor.dtype == torch.uint8 else b""
+def _picture(name: str, file: np.ndarray, size: int) -> np.ndarray:
+    content = file.tobytes() if file.dtype == np.uint8 else b""
     try:
         with Image.open(io.BytesIO(content), formats=["WEBP"]) as image:
             if image.size == (size, size):

@@ -20,7 +20,8 @@ from data.clip import Clip
 from data.filelists import listed_clips
 from hparams import hparams
 from metrics.detail import mouth_weight
-from models.occlusion import SIZE, OcclusionNet
+from models.inputs import OCCLUSION_SIZE as SIZE
+from models.occlusion import OcclusionNet
 from models.published import BUNDLED_OCCLUSION
 from training import occluders
 from utils import cli, weight_files

@@ -23,11 +23,12 @@ from metrics.likeness import mouth_likeness
 from models import Wav2Lip, face_refiner
 from models.batched_generator import fold_batch_norms
 from models.checkpoint import build_network, hparams_of
-from models.face_refiner import PERSON, FaceRefiner, refine, to_floats, to_pictures
+from models.engines import torch_networks
+from models.face_refiner import PERSON, FaceRefiner
 from models.inputs import generator_faces, lower_half
 from models.published import default_expert, default_generator
 from models.reference_bank import PREFIX, ReferenceBank, describe
-from models.refiner import Refiner, enlarge
+from models.refiner import Refiner, enlarge, refine, to_floats, to_pictures
 from training import losses, run_directory, samples, summary, verdict
 from training.network import TrainableNetwork
 from training.options import RefinerOptions
@@ -198,7 +199,7 @@ class RefinerTraining(Training):
 
     def _refined(self, dub: ClipDub, true: np.ndarray) -> np.ndarray:
         """uint8 BGR [N, S, S, 3]."""
-        refiner = FaceRefiner(self.refiner.best_weights, self.hp, self.precision)
+        refiner = FaceRefiner(torch_networks.refiner(self.refiner.best_weights, self.precision), self.hp)
         return refiner(dub.faces, true, *self._bank_for(dub.clip, np.arange(len(dub.faces))))
 
     def _small(self, refined: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import ctypes
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from time import perf_counter
@@ -12,7 +11,6 @@ import torch
 
 from utils.errors import InputError
 
-Result = TypeVar("Result")
 NetworkType = TypeVar("NetworkType", bound=torch.nn.Module)
 
 TRIAL_SIDE, TRIALS = 512, 5  # of the matrices that bf16 is tried on
@@ -71,31 +69,6 @@ def channels_last(network: NetworkType, device: torch.device, dtype: torch.dtype
     network.to(device, dtype)
     network.to(memory_format=torch.channels_last)
     return network
-
-
-class HalvingBatches:
-    """Runs work in batches, and in smaller ones from when the device runs out of memory.
-
-    batch_size: most items at once, by now; halved: times that memory ran out.
-    """
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
-        self.halved = 0
-
-    def run(self, work: Callable[[slice], Result], count: int) -> list[Result]:
-        """The results of work(part) for parts of 0..count in order. Out of memory for one item is an InputError."""
-        results, first = [], 0
-        while first < count:
-            try:
-                results.append(work(slice(first, first + self.batch_size)))
-            except torch.OutOfMemoryError as error:
-                if self.batch_size == 1:
-                    raise InputError("--device: has too little memory for one frame; use --device cpu") from error
-                self.batch_size, self.halved = self.batch_size // 2, self.halved + 1
-                continue
-            first += self.batch_size
-        return results
 
 
 class Precision:

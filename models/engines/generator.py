@@ -28,6 +28,10 @@ class GeneratorEngine(Protocol):
         [N, S, S, 3]; the rows above the first that was asked for are those of `faces`."""
         ...
 
+    def fingerprint(self) -> str:
+        """utils.weight_files.fingerprint of its weights."""
+        ...
+
 
 def load_generator(
     path: Path, sha256: str, choice: Choice, batch_size: int | None, first_row: int, overrides: str

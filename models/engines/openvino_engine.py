@@ -1,7 +1,7 @@
-"""The generator run by OpenVINO on the CPU. PyTorch is imported when weights are used for the first time, to convert
-them; afterwards what it made of them is read from the user's cache folder (store.py)."""
+"""The networks run by OpenVINO on the CPU, without PyTorch: what is made of their weights is kept (store.py)."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ from hparams import HParams
 from models.engines import store
 from models.engines.choice import is_installed
 from models.engines.generator import with_upper_rows
+from models.engines.networks import Encoders, RefinerNetwork
 from utils.errors import InputError, warn
+from utils.files import sha256
 
-BATCH = 16
+BATCH, WINDOWS, REFINED = 8, 16, 4  # faces, windows and faces to be refined at once
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 CAPABILITIES = {"bf16": "BF16", "int8": "INT8"}  # what OpenVINO calls them
+TRIED, TRIALS = 4, 3  # rows of a batch that a number format is tried on, and how often
+WORTH_BF16 = 1.25  # times as fast as fp32
 
 
 def openvino() -> Any:
@@ -27,83 +31,121 @@ def openvino() -> Any:
     return package
 
 
+class OpenVINONetwork:
+    """An ArrayNetwork. model: of store.prepared; number_format: fp32 or bf16, of what is not int8; batch_size: how many
+    rows at once, always, fewer being filled up: a model of one size is the fastest, and rows do not depend on each
+    other."""
+
+    def __init__(self, model: Any, number_format: str, batch_size: int) -> None:
+        self.batch_size, self.network = batch_size, compiled(model, number_format, batch_size)
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        count = len(inputs[0])
+        parts = [slice(first, first + self.batch_size) for first in range(0, count, self.batch_size)]
+        done = [self.network([self._filled(array[part]) for array in inputs])[0] for part in parts]
+        return np.concatenate(done)[:count]
+
+    def _filled(self, rows: np.ndarray) -> np.ndarray:
+        whole = rows if len(rows) == self.batch_size else rows[np.arange(self.batch_size) % len(rows)]
+        return np.ascontiguousarray(whole)
+
+
 class OpenVINOGenerator:
-    """model: a PictureGenerator as an OpenVINO model; precision: fp32, bf16 or int8; batch_size: how many frames at
-    once, always, fewer being filled up: a model of one size is the fastest, and a face does not depend on how many
-    come with it."""
+    """precision: fp32, bf16 or int8; weights: their fingerprint; others: as OpenVINONetwork, of a PictureGenerator."""
 
     engine, device, halved = "openvino", "cpu", 0
 
-    def __init__(self, model: Any, precision: str, batch_size: int) -> None:
-        self.precision, self.batch_size = precision, batch_size
-        self.network = compiled(model, precision, batch_size)
+    def __init__(self, model: Any, precision: str, number_format: str, batch_size: int, weights: str) -> None:
+        self.precision, self.batch_size, self.weights = precision, batch_size, weights
+        self.network = OpenVINONetwork(model, number_format, batch_size)
 
     def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
         """As a GeneratorEngine."""
-        drawn = [
-            self._draw(faces[first : first + self.batch_size], mels[first : first + self.batch_size])
-            for first in range(0, len(faces), self.batch_size)
-        ]
-        return with_upper_rows(np.concatenate(drawn), faces)
+        return with_upper_rows(self.network(faces, mels), faces)
 
-    def _draw(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
-        rows = np.arange(self.batch_size) % len(faces)
-        return self.network((faces[rows], mels[rows]))[0][: len(faces)]
+    def fingerprint(self) -> str:
+        """As a GeneratorEngine."""
+        return self.weights
 
 
 def load(
-    path: Path, sha256: str, precision: str, batch_size: int | None, first_row: int, overrides: str
+    path: Path, digest: str, precision: str, batch_size: int | None, first_row: int, overrides: str
 ) -> tuple[OpenVINOGenerator, HParams]:
     """Arguments as of load_generator."""
-    wanted = _number_format(precision)
-    key = {"weights": sha256, "first_row": first_row, "hparams": overrides, "int8": wanted == "int8"}
-    model, about = store.prepared(key, lambda: prepare(path, overrides, first_row, wanted == "int8"))
-    if wanted == "int8" and not about["int8"]:
-        wanted = _float_format()
-        warn(f"{path}: int8 is too far from fp32 ({about['worst_psnr']:.1f} dB), {wanted} is used")
-    generator = OpenVINOGenerator(model, wanted, batch_size or BATCH)
-    return generator, HParams.from_dict(about["hparams"]).override(overrides)
+    int8 = _is_here("int8") and is_installed("nncf") if precision == "auto" else precision == "int8"
+    if precision != "auto":
+        _check(precision)
+    settings = {"first_row": first_row, "overrides": overrides, "int8": int8}
+    models, about = store.prepared("generator", path, digest, **settings)
+    if precision == "auto" and about["int8"] and not about["faster"]:
+        return load(path, digest, about["fastest"], batch_size, first_row, overrides)
+    number_format = precision if precision in HINTS else about["fastest"]
+    precision = "int8" if about["int8"] else number_format
+    if int8 and precision != "int8":
+        warn(f"{path}: int8 is too far from fp32 ({about['worst_psnr']:.1f} dB), {precision} is used")
+    hp = HParams.from_dict(about["hparams"]).override(overrides)
+    size = batch_size or BATCH
+    return OpenVINOGenerator(models["generator"], precision, number_format, size, about["fingerprint"]), hp
 
 
-def prepare(path: Path, overrides: str, first_row: int, int8: bool) -> tuple[Any, dict]:
-    """The weights of a file as an OpenVINO model, and what there is to know of it: the `hparams` saved with them,
-    whether it is `int8`, and if that was wanted the `worst_psnr`, and which parts stay in floating point."""
-    from models.engines.conversion import convert, picture_generator
-
-    pictures, saved = picture_generator(path, overrides, first_row)
-    model, about = convert(pictures, HParams.from_dict(saved).override(overrides)), {"hparams": saved, "int8": False}
-    if not int8:
-        return model, about
-    from models.engines.quantization import quantized
-
-    print(f"{path}: calibrated for int8, once for these weights ...", file=sys.stderr, flush=True)
-    result = quantized(model)
-    about |= {"worst_psnr": round(result.worst_psnr, 2), "kept": result.kept}
-    return (model, about) if result.model is None else (result.model, about | {"int8": True})
+def load_encoders(path: Path) -> tuple[Encoders, HParams]:
+    """As networks.load_encoders."""
+    models, about = store.prepared("encoders", path, sha256(path))
+    faces, mels = (OpenVINONetwork(models[name], about["fastest"], WINDOWS) for name in ("faces", "mels"))
+    return Encoders(faces, mels), HParams.from_dict(about["hparams"])
 
 
-def compiled(model: Any, precision: str, batch_size: int) -> Any:
-    """The model ready to run on batches of one size. precision: fp32 or bf16; int8, for a model that has been
-    quantized, computes in the format of _float_format what is not."""
+def load_refiner(path: Path, precision: str) -> RefinerNetwork:
+    """As networks.load_refiner."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    models, about = store.prepared("refiner", path, sha256(path))
+    number_format = precision if precision in HINTS else about["fastest"]
+    network = OpenVINONetwork(models["refiner"], number_format, REFINED)
+    return RefinerNetwork(network, HParams.from_dict(about["hparams"]), about["generator"])
+
+
+def compiled(model: Any, number_format: str, batch_size: int) -> Any:
+    """The model ready to run on batches of one size, what is not int8 in fp32 or bf16."""
     whole = model.clone()
     whole.reshape({port.any_name: [batch_size, *list(port.partial_shape)[1:]] for port in whole.inputs})
-    hint = HINTS[_float_format() if precision == "int8" else precision]
+    hint = HINTS[number_format]
     settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
     return openvino().Core().compile_model(whole, "CPU", settings)
 
 
-def _number_format(precision: str) -> str:
-    """fp32, bf16 or int8; "auto" comes to the fastest here that is good enough."""
-    if precision == "auto":
-        return "int8" if _has("int8") and is_installed("nncf") else _float_format()
-    if precision in CAPABILITIES and not _has(precision):
+def fastest_format(model: Any) -> str:
+    """bf16 where this CPU is much faster with it on this model, else fp32. Processors that have the instructions may
+    need twice as long with them."""
+    if not _is_here("bf16"):
+        return "fp32"
+    seconds = trial_seconds({name: (model, name) for name in HINTS})
+    return "bf16" if WORTH_BF16 * seconds["bf16"] < seconds["fp32"] else "fp32"
+
+
+def trial_seconds(candidates: dict[str, tuple[Any, str]]) -> dict[str, float]:
+    """Seconds that a small batch takes with models of the same inputs in number formats, each tried in its turn."""
+    networks = {name: compiled(model, number_format, TRIED) for name, (model, number_format) in candidates.items()}
+    types = {"u8": np.uint8, "f32": np.float32}
+    inputs = [
+        np.zeros((TRIED, *(int(side.get_length()) for side in list(port.partial_shape)[1:])),
+                 types[port.element_type.get_type_name()])
+        for port in next(iter(candidates.values()))[0].inputs
+    ]  # fmt: skip
+    seconds = dict.fromkeys(networks, float("inf"))
+    for trial in range(TRIALS + 1):
+        for name, network in networks.items():
+            began = time.perf_counter()
+            network(inputs)
+            if trial:  # the first one takes longer
+                seconds[name] = min(seconds[name], time.perf_counter() - began)
+    return seconds
+
+
+def _check(precision: str) -> None:
+    if precision in CAPABILITIES and not _is_here(precision):
         raise InputError(f"--precision {precision}: this CPU does not multiply {precision}; use fp32")
-    return precision
 
 
-def _float_format() -> str:
-    return "bf16" if _has("bf16") else "fp32"
-
-
-def _has(precision: str) -> bool:
+def _is_here(precision: str) -> bool:
     return CAPABILITIES[precision] in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -1,69 +1,107 @@
-"""Models that were prepared for an engine, in the user's cache folder, found again by what they were made of."""
+"""Models that were prepared for OpenVINO, in the user's cache folder, found again by what they were made of."""
 
 import hashlib
 import json
 import os
 import shutil
-import tempfile
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from utils.cache import cache_folder
-from utils.errors import warn
+from utils.errors import InputError, warn
+from utils.files import sha256
 
-FORMAT = 1  # of the folders and of what is in the models; a change forgets the old ones
-PREPARING = threading.Lock()  # PyTorch traces one network at a time, whatever thread it is in
-MODEL, WEIGHTS, ABOUT = "model.xml", "model.bin", "about.json"
+FORMAT = 2  # of the folders and of what is in the models; a change forgets the old ones
+PREPARING = threading.Lock()  # nothing is prepared twice at once
+ROOT = Path(__file__).resolve().parents[2]
+ABOUT, SUFFIXES = "about.json", (".xml", ".bin")
+SECONDS = 10, 30  # that it takes about, on two cores, in floating point and in int8
 
 
-def prepared(key: dict, prepare: Callable[[], tuple[Any, dict]]) -> tuple[Any, dict]:
-    """The OpenVINO model for a key, and what is to be known of it: as kept, or from prepare(), and then kept. Where it
-    cannot be, a warning says so."""
+def prepared(network: str, path: Path, digest: str, **settings: Any) -> tuple[dict[str, Any], dict]:
+    """The OpenVINO models of a network of conversion.PREPARE, by their names, and what is to be known of them: as kept,
+    or prepared now, in another process, and then kept. Where they cannot be, a warning says so. Raises InputError for
+    files that hold something else.
+
+    digest: SHA-256 of the file; settings: what PREPARE's function takes besides the path.
+    """
     from models.engines.openvino_engine import openvino
 
     ov = openvino()
-    name = json.dumps([FORMAT, ov.get_version(), key], sort_keys=True)
+    core = ov.Core()
+    processor = core.get_property("CPU", "FULL_DEVICE_NAME")
+    name = json.dumps([FORMAT, ov.get_version(), processor, network, digest, settings], sort_keys=True)
     folder = cache_folder("engines") / hashlib.sha256(name.encode()).hexdigest()
     with PREPARING:
         about = _read(folder)
         if about is not None:
-            return ov.Core().read_model(folder / MODEL), about
-        model, about = prepare()
-        try:
-            _write(folder, model, about)
-        except OSError as error:
-            warn(
-                f"{folder}: cannot keep the prepared weights ({error.strerror}); {key['weights'][:8]} is prepared anew"
-            )
-        return model, about
+            return _models(core, folder, about), about
+        print(
+            f"{path}: prepared for this machine, once (about {SECONDS[bool(settings.get('int8'))]} s) ...",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+        with _beside(folder, path) as temporary:
+            made = Path(temporary, "made")
+            prepare({"network": network, "path": str(path.resolve()), **settings}, made)
+            about = _read(made)
+            if about is None:
+                raise InputError(f"{path}: what OpenVINO made of it cannot be read; --engine torch does without")
+            if "error" in about:
+                raise InputError(about["error"])
+            if Path(temporary).parent == folder.parent:
+                shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or another process's just now
+                os.replace(made, folder)
+                made = folder
+            return _models(core, made, about), about
+
+
+def prepare(wanted: dict, folder: Path) -> None:
+    """Have another process write a folder (prepare.py). Raises InputError where it does not come to its end."""
+    command = [sys.executable, "-m", "models.engines.prepare", str(folder), json.dumps(wanted)]
+    code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
+    if code:
+        raise InputError(f"{wanted['path']}: preparing it for OpenVINO failed ({code}); --engine torch does without")
+
+
+def write(folder: Path, models: dict[str, Any], about: dict) -> None:
+    """What _read reads. models: by their names."""
+    from models.engines.openvino_engine import openvino
+
+    folder.mkdir(parents=True)
+    for name, model in models.items():
+        openvino().save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
+    text = json.dumps(about | {"files": _hashes(folder, list(models))}, indent=1)
+    (folder / ABOUT).write_text(text, encoding="utf-8")
+
+
+def _beside(folder: Path, path: Path) -> TemporaryDirectory:
+    """A temporary folder beside the one to be made, or with a warning elsewhere, where nothing can be written there."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        warn(f"{folder.parent}: cannot keep the prepared weights ({error.strerror}); {path.name} is prepared anew")
+        return TemporaryDirectory(ignore_cleanup_errors=True)  # files that a model maps stay there on Windows
 
 
 def _read(folder: Path) -> dict | None:
-    """What is known of the model in a folder; None where there is none, or a damaged one."""
+    """What is known of the models in a folder; None where there are none, or damaged ones."""
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        return about if about.pop("files") == _hashes(folder) else None
+        hashes = about["files"]
+        return about if hashes == _hashes(folder, list(hashes)) else None
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _write(folder: Path, model: Any, about: dict) -> None:
-    """The folder appears with all its files or not at all."""
-    from models.engines.openvino_engine import openvino
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent))
-    try:
-        openvino().save_model(model, temporary / MODEL, compress_to_fp16=False)
-        text = json.dumps(about | {"files": _hashes(temporary)}, indent=1)
-        (temporary / ABOUT).write_text(text, encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or another process's just now
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def _models(core: Any, folder: Path, about: dict) -> dict[str, Any]:
+    return {name: core.read_model(folder / f"{name}.xml") for name in about["files"]}
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (MODEL, WEIGHTS)}
+def _hashes(folder: Path, names: list[str]) -> dict[str, list[str]]:
+    """By the models' names."""
+    return {name: [sha256(folder / f"{name}{suffix}") for suffix in SUFFIXES] for name in names}

@@ -11,7 +11,9 @@ from models.batched_generator import fold_batch_norms, generate_faces
 from models.checkpoint import load_network
 from models.engines.fixed_batches import FixedBatches
 from models.engines.generator import with_upper_rows
-from utils.devices import HalvingBatches, Precision, pick_device
+from utils import weight_files
+from utils.batches import HalvingBatches
+from utils.devices import Precision, pick_device
 
 BATCH_CPU, BATCH_GPU = 16, 128
 
@@ -19,13 +21,16 @@ BATCH_CPU, BATCH_GPU = 16, 128
 class TorchGenerator:
     """Generates in batches, and in smaller ones from when the device runs out of memory.
 
-    generator: from fold_batch_norms; batch_size: how many frames at once; first_row: from which row on faces are drawn.
+    generator: from fold_batch_norms; batch_size: how many frames at once; first_row: from which row on faces are drawn;
+    path: the file of its weights.
     """
 
     engine = "torch"
 
-    def __init__(self, generator: nn.Module, precision: Precision, batch_size: int, first_row: int = 0) -> None:
-        self.generator, self.number_format, self.first_row = generator, precision, first_row
+    def __init__(
+        self, generator: nn.Module, precision: Precision, batch_size: int, first_row: int = 0, path: Path | None = None
+    ) -> None:
+        self.generator, self.number_format, self.first_row, self.path = generator, precision, first_row, path
         self.precision, self.device = precision.name, str(precision.device)
         self.batches = HalvingBatches(batch_size)
         self.fixed: FixedBatches | None = None  # on a GPU, once the faces' size is known
@@ -61,6 +66,10 @@ class TorchGenerator:
 
         return self.batches.run(generate, 1)[0]  # one piece of work, by itself in batches of the size that fits
 
+    def fingerprint(self) -> str:
+        """As a GeneratorEngine; weights that are in no file have none."""
+        return weight_files.fingerprint(weight_files.read(self.path, mapped=True)["state_dict"]) if self.path else ""
+
 
 def load(
     path: Path, precision: str, device: str, batch_size: int | None, first_row: int, overrides: str
@@ -69,4 +78,4 @@ def load(
     number_format = Precision(precision, pick_device(device))
     generator, hp = load_network(path, Wav2Lip, overrides)
     at_once = batch_size or (BATCH_CPU if number_format.device.type == "cpu" else BATCH_GPU)
-    return TorchGenerator(fold_batch_norms(generator, number_format), number_format, at_once, first_row), hp
+    return TorchGenerator(fold_batch_norms(generator, number_format), number_format, at_once, first_row, path), hp

@@ -26,9 +26,11 @@ def test_the_expert_is_shown_the_nearest_of_25_frames_a_second(fps):
 
     def embed_faces(faces, starts):
         seen.extend(faces[: len(starts), 0].tolist())
-        return torch.zeros(len(starts), 2)
+        return np.zeros((len(starts), 2), np.float32)
 
-    expert = SimpleNamespace(embed_mel=lambda mel: torch.zeros(80, 2), embed_faces=embed_faces, missing=0.0, name="")
+    expert = SimpleNamespace(
+        embed_mel=lambda mel: np.zeros((80, 2), np.float32), embed_faces=embed_faces, missing=0.0, name=""
+    )
     monitor = SyncMonitor(expert, np.zeros((80, 100)))
     for n in range(int(3 * fps)):
         monitor.add(TimedFrame(n, n / fps, None), np.array([n]))
@@ -42,9 +44,11 @@ def test_no_window_spans_the_place_where_the_video_starts_again():
 
     def embed_faces(faces, starts):
         windows.extend(faces[start : start + 5, 0].tolist() for start in starts)
-        return torch.zeros(len(starts), 2)
+        return np.zeros((len(starts), 2), np.float32)
 
-    expert = SimpleNamespace(embed_mel=lambda mel: torch.zeros(80, 2), embed_faces=embed_faces, missing=0.0, name="")
+    expert = SimpleNamespace(
+        embed_mel=lambda mel: np.zeros((80, 2), np.float32), embed_faces=embed_faces, missing=0.0, name=""
+    )
     monitor = SyncMonitor(expert, np.zeros((80, 200)))
     for n in range(30):
         monitor.add(TimedFrame(n % 15, n / 25, None), np.array([n % 15]))

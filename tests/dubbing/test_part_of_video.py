@@ -1,5 +1,6 @@
 """--start and --end use a part of a video as if there were no more; --final_audio is heard in place of --audio."""
 
+import gc
 import json
 from fractions import Fraction
 from itertools import islice
@@ -177,3 +178,17 @@ def test_a_final_audio_that_cannot_be_used_is_refused(dub, tmp_path):
     text = dub(*BOX, "--final_audio", tmp_path / "text.wav")
     assert (text.code, "text.wav: is no video or sound" in text.error) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == ["text.wav"]
+
+
+@pytest.mark.parametrize("extend", ["loop", "pingpong"])
+def test_what_a_play_of_the_video_took_is_given_back_before_the_next(tmp_path, extend):
+    source = Source(encode(tmp_path / "short.mp4", "libx264", size=(160, 120)), FrameTransform(), False, None)
+    gc.collect()
+    gc.disable()  # as where Python sees no reason to collect
+    try:
+        count = sum(1 for _ in play(source, "yuv420p", 8.0, extend))
+        held = [thing for thing in gc.get_objects() if type(thing) is av.VideoFrame]
+    finally:
+        gc.enable()
+    assert count == 200
+    assert len(held) <= 4

@@ -2,6 +2,7 @@
 
 import shutil
 from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,12 +19,12 @@ from dubbing.refining import ANOTHER_PERSON, LOOKED_AT, Refine
 from hparams import hparams
 from media.writer import VideoWriter
 from models import face_refiner
+from models.engines.choice import Choice
 from models.face_refiner import FaceRefiner
 from models.reference_bank import ReferenceBank
 from models.refiner import Refiner
 from portrait import SPEECH, portrait
 from utils import weight_files
-from utils.devices import Precision
 
 HP = hparams.override("refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=4")
 
@@ -142,7 +143,7 @@ def test_the_refiner_runs_in_the_precision_that_was_asked_for(weights):
     save_refiner(weights.with_name("person.safetensors"), weights)
     for name in ("fp32", "bf16"):
         options = Options(checkpoint_path=weights, precision=name, device="cpu", no_score=True)
-        assert load_networks(options).refiner.precision.name == name
+        assert load_networks(options).refiner.network.precision.name == name
 
 
 def test_too_little_memory_for_one_refined_frame_is_an_error_in_one_line(dub, weights, tmp_path, monkeypatch):
@@ -183,7 +184,8 @@ def run_folder_of(weights):
 
 
 def refiner_of(weights):
-    found = load_refiner("auto", weights, Precision("fp32", torch.device("cpu")))
+    generator = SimpleNamespace(fingerprint=lambda: fingerprint_of(weights))
+    found = load_refiner("auto", weights, generator, Choice("torch", "fp32", "cpu"))
     return found and found.path
 
 
@@ -216,7 +218,7 @@ def test_a_refiner_of_another_person_is_warned_about_once(capsys):
         some = [cv2.resize(base + rng.normal(0, 12, base.shape), (192, 192)) for _ in range(count)]
         return np.clip(some, 0, 255).astype(np.uint8)
 
-    refiner = FaceRefiner(Refiner(192, 0.125), HP, Precision("fp32", torch.device("cpu")), ReferenceBank(person(1, 9)))
+    refiner = FaceRefiner(None, HP, ReferenceBank(person(1, 9)))
     same, other = Refine(refiner, refiner.bank), Refine(refiner, refiner.bank)
     for _ in range(20):
         same.look_who_it_is(person(1, LOOKED_AT))

@@ -1,5 +1,6 @@
 """One reader and one writer for every kind of file."""
 
+import gc
 from fractions import Fraction
 from pathlib import Path
 
@@ -39,6 +40,19 @@ def test_frames_come_in_order_with_their_times(tmp_path, name, codec, pix_fmt, s
     assert np.allclose(np.diff([frame.time for frame in frames]), 0.04, atol=1e-3)
     assert frames[0].image.shape == (size[1], size[0], 3) == (reader.height, reader.width, 3)
     assert not reader.has_sound
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
+def test_pictures_that_nobody_holds_are_freed_at_once(tmp_path, codec):
+    reader = VideoReader(encode(tmp_path / "talk.mkv", codec, pix_fmt="yuvj420p" if codec == "mjpeg" else "yuv420p"))
+    gc.collect()
+    gc.disable()
+    try:
+        count = sum(1 for _ in reader.pictures())
+        held = [thing for thing in gc.get_objects() if type(thing) is av.VideoFrame]
+    finally:
+        gc.enable()
+    assert len(held) < 4 < count
 
 
 @pytest.mark.parametrize(("rotation", "corner"), [(90, "bottom left"), (-90, "top right"), (180, "bottom right")])

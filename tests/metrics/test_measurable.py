@@ -32,9 +32,9 @@ def stream_result(*known: bool, late: int = 0) -> dict:
     noise = torch.nn.functional.normalize(torch.randn(len(known) * 25, 64, generator=rng))
     own = torch.repeat_interleave(torch.tensor(known), 25)[:, None]
     stream = WindowStream(SimpleNamespace(name=SCORER, missing=np.nan))
-    stream.embeddings = [torch.where(own, sound.roll(-late, 0), noise)]
+    stream.embeddings = [torch.where(own, sound.roll(-late, 0), noise).numpy()]
     stream.times = [np.arange(len(known) * 25)]
-    return stream.result(sound)
+    return stream.result(sound.numpy())
 
 
 def video_result(**sync) -> dict:

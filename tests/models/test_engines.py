@@ -1,24 +1,34 @@
 """Engines: which one is chosen, and that what OpenVINO draws is what PyTorch draws."""
 
 import json
-import re
+import shutil
+import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import NARROW
-from models.engines import choice, openvino_engine, quantization, store
+from metrics.experts import load_expert
+from metrics.sync_offset import score_distances
+from models import face_refiner
+from models.engines import choice, conversion, openvino_engine, prepare, quantization, store
 from models.engines.choice import Choice, choose
 from models.engines.generator import load_generator
-from models.published import BUNDLED_GENERATOR
+from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
+from models.reference_bank import ReferenceBank
+from models.refiner import Refiner
 from utils.cache import FOLDER, cache_folder
 from utils.errors import InputError
 from utils.files import sha256
 
 FIRST_ROW = 44
-PREPARE, IS_CPU = openvino_engine.prepare, choice.is_cpu  # before conftest.py changes it
+ROOT = Path(__file__).resolve().parents[2]
+IS_CPU = choice.is_cpu  # before conftest.py changes it
 
 
 @pytest.fixture
@@ -40,18 +50,36 @@ def need(*packages):
             pytest.skip(f"{package} is not installed (requirements-openvino.txt)")
 
 
-@pytest.fixture(scope="module")
-def prepared(generator):
-    """The narrow generator as an OpenVINO model, and what is known of it."""
+@pytest.fixture
+def here(monkeypatch):
+    """Weights are prepared in this process, which has PyTorch; the calls are returned."""
     need("openvino")
-    return openvino_engine.prepare(generator, "", FIRST_ROW, int8=False)
+    calls = []
+
+    def in_this_process(wanted, folder):
+        calls.append(wanted["network"])
+        prepare.main(folder, dict(wanted))
+
+    monkeypatch.setattr(store, "prepare", in_this_process)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def made(generator, tmp_path_factory):
+    """The cache folder after the narrow generator has been prepared in floating point."""
+    need("openvino")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER, str(tmp_path_factory.mktemp("made")))
+        patch.setattr(store, "prepare", lambda wanted, folder: prepare.main(folder, dict(wanted)))
+        load(generator, "openvino", "fp32")
+        return cache_folder("engines")
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch, prepared):
-    """The folder of prepared models, empty; the generator is not prepared anew for every test."""
+def kept(tmp_path, monkeypatch, made, here):
+    """A folder of prepared models of the test's own, with the narrow generator."""
     monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
-    monkeypatch.setattr(openvino_engine, "prepare", lambda *_: prepared)
+    shutil.copytree(made, cache_folder("engines"))
     return cache_folder("engines")
 
 
@@ -103,18 +131,15 @@ def test_openvino_refuses_what_it_cannot_do_here(there, asked):
         choose(*asked)
 
 
-def test_openvino_draws_what_pytorch_draws_and_finds_it_prepared_the_next_time(generator, kept, monkeypatch):
+def test_openvino_draws_what_pytorch_draws_from_what_was_prepared_before(generator, kept, here):
     faces, mels = inputs()
     plain, hp = load(generator, "torch", "fp32")
-    first, first_hp = load(generator, "openvino", "fp32")
-    wanted = plain(faces, mels)
-    assert np.abs(wanted.astype(int) - first(faces, mels)).max() <= 1
-    assert (first(faces, mels)[:, :FIRST_ROW] == faces[:, :FIRST_ROW]).all()
-    assert hp == first_hp == NARROW
-    monkeypatch.setattr(openvino_engine, "prepare", None)
-    again, again_hp = load(generator, "openvino", "fp32")
-    assert (again(faces, mels) == first(faces, mels)).all()
-    assert again_hp == hp
+    prepared, prepared_hp = load(generator, "openvino", "fp32")
+    assert np.abs(plain(faces, mels).astype(int) - prepared(faces, mels)).max() <= 1
+    assert (prepared(faces, mels)[:, :FIRST_ROW] == faces[:, :FIRST_ROW]).all()
+    assert hp == prepared_hp == NARROW
+    assert plain.fingerprint() == prepared.fingerprint()
+    assert here == []
 
 
 def test_a_face_is_the_same_however_many_come_with_it(generator, kept):
@@ -125,25 +150,73 @@ def test_a_face_is_the_same_however_many_come_with_it(generator, kept):
         assert (engine(faces[row : row + 1], mels[row : row + 1]) == together[row]).all()
 
 
-def test_damage_to_what_was_prepared_is_noticed(generator, kept):
+def test_damage_to_what_was_prepared_is_noticed(generator, kept, here):
     faces, mels = inputs(2)
     wanted = load(generator, "openvino", "fp32")[0](faces, mels)
     (folder,) = kept.iterdir()
-    content = bytearray((folder / store.WEIGHTS).read_bytes())
+    content = bytearray((folder / "generator.bin").read_bytes())
     content[1000] ^= 255
-    (folder / store.WEIGHTS).write_bytes(content)
+    (folder / "generator.bin").write_bytes(content)
     assert (load(generator, "openvino", "fp32")[0](faces, mels) == wanted).all()
-    assert json.loads((folder / store.ABOUT).read_text())["files"] == store._hashes(folder)
+    assert here == ["generator"]
+    assert store._read(folder)["fingerprint"]
 
 
-def test_a_cache_folder_that_cannot_be_written_is_no_more_than_a_warning(generator, kept, monkeypatch, capsys):
-    kept.parent.parent.joinpath("cache").write_text("a file where the folder should be")
+def test_a_cache_folder_that_cannot_be_written_is_no_more_than_a_warning(
+    generator, here, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
     faces, mels = inputs(2)
     assert load(generator, "openvino", "fp32")[0](faces, mels).shape == faces.shape
     assert "cannot keep the prepared weights" in capsys.readouterr().err
 
 
-def test_openvino_reports_nothing_to_its_makers(prepared):
+def test_what_the_other_process_finds_wrong_is_raised_here_and_nothing_is_kept(expert, tmp_path, monkeypatch):
+    need("openvino")
+    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setattr(store.subprocess, "run", refuse_in_this_process)
+    with pytest.raises(InputError, match=r"is a lip-sync expert .*; a generator \(Wav2Lip\) is needed here"):
+        load(expert, "openvino", "fp32")
+    assert list(cache_folder("engines").iterdir()) == []
+
+
+def refuse_in_this_process(command, **_):
+    """As subprocess.run, for the command that prepares weights."""
+    prepare.main(Path(command[-2]), json.loads(command[-1]))
+    return SimpleNamespace(returncode=0)
+
+
+def test_a_process_that_dies_is_an_error_in_one_line(generator, tmp_path, monkeypatch):
+    need("openvino")
+    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setattr(store.sys, "executable", shutil.which("false") or pytest.skip("needs `false`"))
+    with pytest.raises(InputError, match=r"preparing it for OpenVINO failed .*--engine torch does without"):
+        load(generator, "openvino", "fp32")
+
+
+@pytest.mark.parametrize(("bf16", "fastest"), [(0.5, "bf16"), (0.9, "fp32"), (2.0, "fp32")])
+def test_bf16_is_the_format_only_where_it_is_much_faster(made, monkeypatch, bf16, fastest):
+    from models.engines import openvino_engine as engine
+
+    (folder,) = made.iterdir()
+    model = engine.openvino().Core().read_model(folder / "generator.xml")
+    now = [0.0]
+    seconds = {"fp32": 1.0, "bf16": bf16}
+
+    def compiled(model, number_format, batch_size):
+        def network(inputs):
+            now[0] += seconds[number_format]
+
+        return network
+
+    monkeypatch.setattr(engine, "compiled", compiled)
+    monkeypatch.setattr(engine, "_is_here", lambda precision: True)
+    monkeypatch.setattr(engine.time, "perf_counter", lambda: now[0])
+    assert engine.fastest_format(model) == fastest
+
+
+def test_openvino_reports_nothing_to_its_makers(made):
     assert sys.modules["openvino_telemetry"] is None
 
 
@@ -157,7 +230,7 @@ def few(monkeypatch):
 
 
 @pytest.mark.slow
-def test_int8_is_within_40_db_of_single_precision_on_the_bundled_weights(few, tmp_path, monkeypatch):
+def test_int8_is_within_40_db_of_single_precision_on_the_bundled_weights(few, here, tmp_path, monkeypatch):
     monkeypatch.setenv(FOLDER, str(tmp_path))
     engine, _ = load(BUNDLED_GENERATOR, "openvino", "int8", 8)
     assert engine.precision == "int8"
@@ -169,32 +242,38 @@ def test_int8_is_within_40_db_of_single_precision_on_the_bundled_weights(few, tm
 
 
 @pytest.mark.slow
-def test_the_part_that_loses_most_stays_in_floating_point(few, prepared, monkeypatch):
+def test_the_parts_next_to_the_pictures_stay_in_floating_point_where_int8_is_too_far(few, made, monkeypatch):
     kept, quantize = [], quantization._quantize
     monkeypatch.setattr(quantization, "_quantize", lambda *given: kept.append(given[-1]) or quantize(*given))
-    monkeypatch.setattr(quantization, "TRIES", (1,))
-    monkeypatch.setattr(quantization, "PARTS", re.compile(r"generator\.(output_block|face_encoder_blocks\.0)"))
-    result = quantization.quantized(prepared[0], 200.0)  # dB, which nothing reaches
+    (folder,) = made.iterdir()
+    model = openvino_engine.openvino().Core().read_model(folder / "generator.xml")
+    result = quantization.quantized(model, "fp32", 200.0)  # dB, which nothing reaches
     assert result.model is None
-    assert kept == [[], result.kept]
-    assert result.kept in (["output_block"], ["face_encoder_blocks.0"])
+    assert kept == [(), quantization.KEPT]
+    ignored = quantization._convolutions(model, quantization.KEPT)
+    assert {part for part in quantization.KEPT for name in ignored if part in name} == set(quantization.KEPT)
+    assert 6 <= len(ignored) <= 8
 
 
-def test_where_int8_is_not_good_enough_a_line_says_so_and_it_is_not_tried_again(generator, kept, monkeypatch, capsys):
+def test_where_int8_is_not_good_enough_a_line_says_so_and_it_is_not_tried_again(
+    generator, kept, here, monkeypatch, capsys
+):
     need("nncf")
-    tried = []
-
-    def too_far(model):
-        tried.append(model)
-        return quantization.Quantized(None, 31.5, ["output_block"])
-
-    monkeypatch.setattr(openvino_engine, "prepare", PREPARE)
-    monkeypatch.setattr(quantization, "quantized", too_far)
+    monkeypatch.setattr(quantization, "quantized", lambda *_: quantization.Quantized(None, 31.5, quantization.KEPT))
     for _ in range(2):
         engine, _ = load(generator, "openvino", "int8")
         assert engine.precision in ("bf16", "fp32")
         assert "int8 is too far from fp32 (31.5 dB)" in capsys.readouterr().err
-    assert len(tried) == 1
+    assert here == ["generator"]
+
+
+def test_where_int8_is_no_faster_auto_takes_floating_point(generator, kept, here, monkeypatch):
+    need("nncf")
+    monkeypatch.setattr(quantization, "quantized", lambda model, *_: quantization.Quantized(model, 50.0, ()))
+    monkeypatch.setattr(conversion, "trial_seconds", lambda _: {"float": 1.0, "int8": 1.1})
+    assert load(generator, "openvino", "auto")[0].precision in ("bf16", "fp32")
+    assert load(generator, "openvino", "int8")[0].precision == "int8"
+    assert here == ["generator"]
 
 
 def test_a_dub_by_openvino_says_so(dub, kept, tmp_path):
@@ -203,3 +282,77 @@ def test_a_dub_by_openvino_says_so(dub, kept, tmp_path):
     assert "(OpenVINO, fp32)" in result.out
     record = json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))
     assert (record["engine"], record["precision"], record["device"]) == ("openvino", "fp32", "cpu")
+
+
+@pytest.mark.parametrize("weights", ["narrow", "bundled"])
+def test_scores_and_offsets_are_those_of_pytorch(expert, kept, weights):
+    path = expert if weights == "narrow" else BUNDLED_EXPERT
+    clip, mel = talking_clip()
+    starts = np.arange(len(clip) - 4)
+    distances = [
+        load_expert(path, Choice(engine, "fp32", "cpu")).distances(clip, starts, starts, mel)
+        for engine in ("torch", "openvino")
+    ]
+    np.testing.assert_allclose(*distances, atol=1e-3)
+    ours, theirs = map(score_distances, distances)
+    assert (ours.offset, ours.windows) == (theirs.offset, theirs.windows)
+
+
+def talking_clip(count=60):
+    """Faces that are not alike, uint8 BGR [N, 96, 96, 3], and a mel of as long, float32 [80, columns]."""
+    faces, mels = quantization.calibration_set()
+    mel = np.concatenate(mels[:, 0], axis=1)[:, : count * 16 // 5]
+    return faces[np.arange(count) % len(faces)], np.ascontiguousarray(mel)
+
+
+def save_person(path, bank):
+    """A narrow refiner that changes something, with this bank."""
+    hp = NARROW.override("refiner_size=192,refiner_width=0.125,refiner_references=2")
+    torch.manual_seed(0)
+    network = Refiner(hp.refiner_size, hp.refiner_width)
+    torch.nn.init.normal_(network.output.weight, std=0.05)
+    face_refiner.save(path, network.state_dict(), hp, bank, "of a generator")
+    return path
+
+
+def test_faces_are_refined_as_by_pytorch(kept, tmp_path):
+    shown = np.random.default_rng(0).integers(0, 256, (5, 192, 192, 3), np.uint8)
+    path = save_person(tmp_path / "person.safetensors", ReferenceBank(shown[:3]))
+    plain, prepared = (face_refiner.load(path, Choice(engine, "fp32", "cpu")) for engine in ("torch", "openvino"))
+    assert (prepared.generator, len(prepared.bank), prepared.size) == ("of a generator", 3, 192)
+    given = shown[:, ::2, ::2], shown, prepared.bank
+    refined = prepared(*given)
+    assert np.abs(plain(*given).astype(int) - refined).max() <= 1
+    assert (refined[:, 120:] != shown[:, 120:]).any()
+
+
+SHOW = """
+import sys
+import inference
+from utils import cli
+try:
+    cli.run(inference.main, inference.parse_args, sys.argv[1:])
+finally:
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("face", ["found", "given"])
+def test_a_dub_of_prepared_weights_imports_no_pytorch(dub, kept, talking, generator, tmp_path, face):
+    person = save_person(tmp_path / "person.safetensors", None)
+    where = ["--box", 57, 177, 178, 273] if face == "given" else ["--face_detector", "retinaface", "--no_cache"]
+    flags = ["--audio", talking, "--engine", "openvino", "--precision", "fp32", "--refine", person, *where]
+    assert dub(*flags, "--preview", 0.2).code == 0  # prepares expert and refiner
+    outfile = tmp_path / "again.mp4"
+    command = ["--face", talking, "--outfile", outfile, "--checkpoint_path", generator, *flags]
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW, *map(str, command)], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stderr.splitlines()[-1].split())
+    assert not imported & {"torch", "torchvision", "librosa", "numba", "scipy", "nncf"}
+    assert imported >= {"openvino", "numpy", "av"}
+    assert "prepared for this machine" not in done.stderr
+    record = json.loads(Path(f"{outfile}.json").read_text(encoding="utf-8"))
+    assert (record["sync"]["windows"] > 0, record["refiner"]["frames"] > 0) == (True, True)

@@ -10,6 +10,8 @@ from PIL import Image
 
 from hparams import REFINER_SIZES, hparams
 from models import face_refiner
+from models.engines import torch_networks
+from models.engines.choice import Choice
 from models.face_refiner import FaceRefiner
 from models.inputs import lower_half
 from models.reference_bank import ReferenceBank, choose_spread, describe, nearest, sharpness
@@ -18,7 +20,7 @@ from utils import weight_files
 from utils.devices import Precision
 from utils.errors import InputError
 
-FP32 = Precision("fp32", torch.device("cpu"))
+FP32 = Choice("torch", "fp32", "cpu")
 HP = hparams.override("refiner_size=192,refiner_width=0.125,refiner_references=2")
 
 
@@ -125,7 +127,9 @@ def test_a_persons_file_gives_the_refiner_and_the_bank_back(tmp_path):
     assert (read.size, read.generator, len(read.bank)) == (192, "abc", 3)
     assert np.abs(read.bank.pictures.astype(int) - pictures).mean() < 2
     small = np.stack([cv2.resize(picture, (96, 96)) for picture in pictures])
-    ours = FaceRefiner(network, HP, FP32)(small, pictures, read.bank)
+    ours = FaceRefiner(torch_networks.refiner(network, Precision("fp32", torch.device("cpu"))), HP)(
+        small, pictures, read.bank
+    )
     assert np.abs(read(small, pictures, read.bank).astype(int) - ours).max() <= 1
     assert ours.shape == (3, 192, 192, 3)
 

@@ -158,7 +158,7 @@ def test_the_offset_is_the_number_of_frames_by_which_the_sound_is_late(late):
     columns = np.arange(60 * 16 // 5) * 5 // 16 - late  # the frame that each mel column belongs to
     mel = np.repeat(3.0 * columns[:, None], 80, axis=1).astype(np.float32)
     starts = np.arange(56)
-    expert = Expert(MatchingExpert(), hparams, Precision("fp32", torch.device("cpu")), "matching")
+    expert = Expert.of(MatchingExpert(), hparams, Precision("fp32", torch.device("cpu")), "matching")
     distances = expert.distances(faces, starts, frames[starts], mel.T)
     assert distances.shape == (56, 31)
     assert np.isnan(distances[0, 0])  # no sound before the start

@@ -20,6 +20,8 @@ from data.sharp_faces import SharpFaces
 from face_detection.crop import to_network_size
 from metrics.generator_score import choose_clips
 from models import Wav2Lip, face_refiner
+from models.engines import torch_networks
+from models.engines.choice import Choice
 from models.refiner import Refiner
 from runs import EXPERT, scalars, where
 from training import losses, schedule
@@ -34,6 +36,7 @@ REFINER = "refiner_train"
 VALUES = "refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2,num_workers=0"
 HP = NARROW.override(VALUES)
 FP32 = Precision("fp32", torch.device("cpu"))
+BY_PYTORCH = Choice("torch", "fp32", "cpu")
 
 
 @pytest.fixture
@@ -107,7 +110,7 @@ def test_a_short_run_beats_enlarging_and_leaves_a_persons_file(script, preproces
     assert result.code == 0, result.err
     start, end = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["evaluations"]
     assert end["scores"]["mouth_psnr"] > start["scores"]["mouth_psnr"] + 1
-    person = face_refiner.load(tmp_path / "person.safetensors", FP32)
+    person = face_refiner.load(tmp_path / "person.safetensors", BY_PYTORCH)
     assert len(person.bank) == 6
     assert (tmp_path / "samples" / "step000000040.png").exists()
 
@@ -133,13 +136,16 @@ def test_a_refiner_of_anyone_keeps_no_bank_and_another_run_may_start_from_it(
     given = [*flags(preprocessed, tmp_path / "any", generator, expert), "--max_steps", 1, "--bank", "clip"]
     assert script(REFINER, *given).code == 0
     path = tmp_path / "any" / "person.safetensors"
-    first = face_refiner.load(path, FP32)
+    first = face_refiner.load(path, BY_PYTORCH)
     assert first.bank is None
     own = [*flags(preprocessed, tmp_path / "own", generator, expert), "--checkpoint_path", path, "--reset_optimizer",
            "--max_steps", 1]  # fmt: skip
     assert script(REFINER, *own).code == 0
     weights = weight_files.read(tmp_path / "own" / "checkpoint_step000000001.pth")["state_dict"]
-    assert all(torch.allclose(weights[name], tensor, atol=1e-3) for name, tensor in first.network.state_dict().items())
+    assert all(
+        torch.allclose(weights[name], tensor, atol=1e-3)
+        for name, tensor in first.network.module.refiner.state_dict().items()
+    )
     assert "holds a run already" in script(REFINER, *own).error
 
 
@@ -308,6 +314,6 @@ def test_an_evaluation_reads_each_picture_once_and_refines_in_batches(
     monkeypatch.setattr(Refiner, "forward", lambda self, *given: batches.append(len(given[0])) or forward(self, *given))
     scores = training.evaluate(0, [], None)
     assert len(read) == len(set(read)) == sum(len(dub.faces) for dub in training.redrawn)
-    assert max(batches) == face_refiner.BATCH_CPU
+    assert max(batches) == torch_networks.FACES_CPU
     assert len(training.eval_windows) == 0  # none of its batches is made
     assert scores["mouth_psnr"] > 10
