@@ -45,6 +45,15 @@ def overlaps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     return shared / (areas[0][:, None] + areas[1][None] - shared)
 
 
+def assigned(overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns, int [min(N, M)] each, of the pairs that overlap most in sum; overlap: [N, M]."""
+    if overlap.shape == (1, 1):
+        return np.zeros(1, int), np.zeros(1, int)
+    from scipy.optimize import linear_sum_assignment  # slow to import, and most videos show one face
+
+    return linear_sum_assignment(-overlap)
+
+
 def grid_anchors(rows: int, columns: int, stride: int, sizes: tuple[int, ...]) -> np.ndarray:
     """Square anchors at the centres of a grid of stride x stride cells: float32 [rows·columns·len(sizes), 4]."""
     y, x = (np.arange(rows) + 0.5) * stride, (np.arange(columns) + 0.5) * stride

@@ -8,7 +8,7 @@ import numpy as np
 from face_detection.boxes import LONGEST_SIDE, Detector, shrink, unscaled
 from face_detection.sparse import detect_sparsely
 from media.shots import CutFinder
-from utils.devices import HalvingBatches
+from utils.batches import HalvingBatches
 
 
 class FoundFaces(NamedTuple):

@@ -15,9 +15,8 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from face_detection.boxes import Detector, overlaps
+from face_detection.boxes import Detector, assigned, overlaps
 
 KEY_STEP = 5  # frames from one key frame to the next
 STEADY_IOU = 0.75  # faces in neighbouring key frames are the same, and hardly moved
@@ -93,7 +92,7 @@ def _interpolated(
         still = all(cv2.absdiff(block[n], block[left]).mean() < EMPTY_CHANGE for n in numbers)
         return dict.fromkeys(numbers, ours) if still else None
     overlap = overlaps(ours, theirs)
-    rows, columns = linear_sum_assignment(-overlap)
+    rows, columns = assigned(overlap)
     if overlap[rows, columns].min() < STEADY_IOU:
         return None
     theirs = theirs[columns]
@@ -110,7 +109,7 @@ def _apart(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Pixels by which the sides of the same faces differ at most; infinite where these are not the same faces."""
     if len(ours) != len(theirs):
         return float("inf")
-    rows, columns = linear_sum_assignment(-overlaps(ours, theirs))
+    rows, columns = assigned(overlaps(ours, theirs))
     return float(np.abs(ours[rows, :4] - theirs[columns, :4]).max(initial=0))
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from face_detection.boxes import overlaps
+from face_detection.boxes import assigned, overlaps
 from utils.errors import InputError
 
 LINK_IOU = 0.3  # the same face in neighbouring frames overlaps itself by at least this
@@ -123,7 +122,7 @@ def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[lis
         unmatched = set(range(len(found)))
         if live and len(found):
             overlap = overlaps(np.stack([tracklets[i][1][-1] for i in live]), found)
-            for row, column in zip(*linear_sum_assignment(-overlap), strict=True):
+            for row, column in zip(*assigned(overlap), strict=True):
                 if overlap[row, column] >= LINK_IOU:
                     tracklets[live[row]][0].append(frame)
                     tracklets[live[row]][1].append(found[column])
