@@ -32,12 +32,15 @@ def prepared(pictures: Iterable[Any], deinterlace: str, findings: list[str]) -> 
     deinterlace: a key of DEINTERLACE; "field" makes two pictures of an interlaced one, with times of their own.
     """
     graph, built_for, interlaced = None, None, False
+    rotation, upright = None, ()
     for picture in pictures:
+        if picture.rotation != rotation:  # a picture whose side data were read stays till the next garbage collection
+            rotation, upright = picture.rotation, turns(picture)
         if picture.interlaced_frame:
             note(findings, "interlaced" if deinterlace == "off" else "deinterlaced")
         interlaced = interlaced or (picture.interlaced_frame and deinterlace != "off")
         filters = _bwdif(deinterlace) if interlaced else ()
-        filters += turns(picture)
+        filters += upright
         kind = (filters, picture.format.name, picture.width, picture.height)
         if kind != built_for:
             yield from _pulled(graph, None)

@@ -1,5 +1,6 @@
 """One reader and one writer for every kind of file."""
 
+import gc
 from fractions import Fraction
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def test_rotation_is_applied(tmp_path, rotation, corner):
     square = image[:12] if rows == "top" else image[-12:]
     square = square[:, :12] if columns == "left" else square[:, -12:]
     assert square.mean() > 230
+
+
+def test_pictures_are_let_go_of_without_a_garbage_collection(tmp_path):
+    reader = VideoReader(encode(tmp_path / "phone.mp4", "libx264", rotation=90))
+    gc.collect()
+    gc.disable()
+    try:
+        count = sum(1 for _ in reader.pictures())
+        held = sum(isinstance(item, av.VideoFrame) for item in gc.get_objects())
+    finally:
+        gc.enable()
+    assert held < 8 < count
 
 
 @pytest.mark.parametrize(("fps", "expected"), [(30, 50), (50, 50), (15, 50), (25, 50), (24, 50)])
