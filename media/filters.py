@@ -32,7 +32,8 @@ def prepared(pictures: Iterable[Any], deinterlace: str, findings: list[str]) -> 
     deinterlace: a key of DEINTERLACE; "field" makes two pictures of an interlaced one, with times of their own.
     """
     graph, built_for, interlaced = None, None, False
-    rotation, upright = None, ()
+    rotation: float | None = None
+    upright: tuple[str, ...] = ()
     for picture in pictures:
         if picture.rotation != rotation:  # a picture whose side data were read stays till the next garbage collection
             rotation, upright = picture.rotation, turns(picture)
