@@ -32,11 +32,14 @@ def prepared(pictures: Iterable[Any], deinterlace: str, findings: list[str]) -> 
     deinterlace: a key of DEINTERLACE; "field" makes two pictures of an interlaced one, with times of their own.
     """
     graph, built_for, interlaced = None, None, False
-    rotation: float | None = None
     upright: tuple[str, ...] = ()
+    rotation, key = None, False  # of the picture before
     for picture in pictures:
-        if picture.rotation != rotation:  # a picture whose side data were read stays till the next garbage collection
-            rotation, upright = picture.rotation, turns(picture)
+        # The matrix changes at key frames alone. It is not read of every picture: a picture of which PyAV has read side
+        # data is in a reference cycle with it, and its planes stay until Python's collector comes by, a gigabyte later
+        if picture.rotation != rotation or (picture.key_frame and not key):
+            upright = turns(picture)
+        rotation, key = picture.rotation, picture.key_frame
         if picture.interlaced_frame:
             note(findings, "interlaced" if deinterlace == "off" else "deinterlaced")
         interlaced = interlaced or (picture.interlaced_frame and deinterlace != "off")

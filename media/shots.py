@@ -34,9 +34,12 @@ class CutFinder:
     def watch_pictures(self, pictures: Iterable[av.VideoFrame]) -> Generator[av.VideoFrame, None, None]:
         """The same of decoded pictures, which takes a quarter of the time."""
         for picture in pictures:
-            small = self._reformatter.reformat(picture, *THUMBNAIL, format="bgr24", interpolation=AVERAGED)
-            self._note(small.to_ndarray())
+            self._note(self._thumbnail(picture))
             yield picture
+
+    def _thumbnail(self, picture: av.VideoFrame) -> np.ndarray:
+        small = self._reformatter.reformat(picture, *THUMBNAIL, format="bgr24", interpolation=AVERAGED, threads=1)
+        return small.to_ndarray()
 
     def _note(self, thumbnail: np.ndarray) -> None:
         thumbnail = thumbnail.astype(np.int16)

@@ -24,8 +24,8 @@ BT709, BT601, BT2020 = 1, 6, 9  # matrices; 1 and 9 also primaries
 SRGB = 13  # transfer
 HD_LINES = 720  # from here on players take an untagged picture for BT.709, below for BT.601
 _PLANAR = re.compile(r"yuvj?a?4(20|22|44)p")
+ONE_THREAD = 1  # for small pictures, whose conversion takes less time than to start threads
 ALIGNMENT = 2  # pixels; parts begin and end at whole samples of colour
-CUT_STEP = 32  # pixels; pictures of one size are converted without a set-up in between
 
 
 def bit_depth(frame: av.VideoFrame) -> int:
@@ -143,41 +143,35 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
     return views
 
 
-def to_bgr(frame: av.VideoFrame, exact: bool = True, by: VideoReformatter | None = None) -> np.ndarray:
-    """The whole picture, uint8 [H, W, 3]. exact=False is quicker, and two levels too dark.
-
-    by: what converts one frame after another, in one thread; to set it up anew for each takes as long as to convert.
-    """
-    by = by or VideoReformatter()
-    return by.reformat(frame, format="bgr24", interpolation=EXACT_COLOUR if exact else None).to_ndarray()
+def to_bgr(frame: av.VideoFrame, exact: bool = True) -> np.ndarray:
+    """The whole picture, uint8 [H, W, 3]. exact=False is quicker, and two levels too dark."""
+    return frame.reformat(format="bgr24", interpolation=EXACT_COLOUR if exact else None).to_ndarray()
 
 
 def reduced_bgr(frame: av.VideoFrame, longest: int, by: VideoReformatter | None = None) -> tuple[np.ndarray, float]:
-    """The whole picture in BGR, its longest side at most `longest`, and the factor it was scaled by; quickly. by: as
-    in to_bgr."""
+    """The whole picture in BGR, its longest side at most `longest`, and the factor it was scaled by; quickly. by: what
+    reduces one picture of a video after another, in one thread: half of the time goes into setting it up."""
     scale = min(1.0, longest / max(frame.width, frame.height))
     width, height = round(frame.width * scale), round(frame.height * scale)
-    return (by or VideoReformatter()).reformat(frame, width, height, format="bgr24").to_ndarray(), scale
+    by = by or VideoReformatter()
+    return by.reformat(frame, width, height, format="bgr24", threads=ONE_THREAD).to_ndarray(), scale
 
 
-def cut_bgr(frame: av.VideoFrame, rect: Rect, by: VideoReformatter | None = None) -> np.ndarray:
+def cut_bgr(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
     """The part of the picture inside rect, BGR uint8 [h, w, 3]. Formats whose planes are not those of usual planar YUV
-    are converted whole. by: as in to_bgr."""
+    are converted whole."""
     if not _PLANAR.match(frame.format.name):
-        return to_bgr(frame, by=by)[rect.y1 : rect.y2, rect.x1 : rect.x2]
+        return to_bgr(frame)[rect.y1 : rect.y2, rect.x1 : rect.x2]
     beside = Rect(  # colour is interpolated from there, too
         max(0, rect.x1 - ALIGNMENT), max(0, rect.y1 - ALIGNMENT),
         min(frame.width, rect.x2 + ALIGNMENT), min(frame.height, rect.y2 + ALIGNMENT),
     )  # fmt: skip
     outer = _aligned(beside)
-    width, height = outer.x2 - outer.x1, -(-(outer.y2 - outer.y1) // CUT_STEP) * CUT_STEP
-    if rect.x2 < frame.width:  # swscale shows the last column of a picture in another colour
-        width = -(-width // CUT_STEP) * CUT_STEP
-    small = _blank_like(frame, width, height)
+    small = _blank_like(frame, outer.x2 - outer.x1, outer.y2 - outer.y1)
     for target, source in zip(planes(small), _parts(frame, outer), strict=True):
         target[: source.shape[0], : source.shape[1]] = source
         target[source.shape[0] :], target[:, source.shape[1] :] = target[source.shape[0] - 1], target[:, [-1]]
-    image = to_bgr(small, by=by)
+    image = small.reformat(format="bgr24", interpolation=EXACT_COLOUR, threads=ONE_THREAD).to_ndarray()
     return image[rect.y1 - outer.y1 : rect.y2 - outer.y1, rect.x1 - outer.x1 : rect.x2 - outer.x1]
 
 
@@ -197,7 +191,7 @@ def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndar
     padded: Any = cv2.copyMakeBorder(image, *margins, cv2.BORDER_REPLICATE)
     mask = cv2.copyMakeBorder(mask, *margins, cv2.BORDER_CONSTANT, value=0.0)
     new = av.VideoFrame.from_ndarray(padded, format="bgr24").reformat(
-        format=frame.format.name, dst_colorspace=frame.colorspace, interpolation=EXACT_COLOUR,
+        format=frame.format.name, dst_colorspace=frame.colorspace, interpolation=EXACT_COLOUR, threads=ONE_THREAD,
         dst_color_range=FULL_RANGE if frame.color_range == FULL_RANGE else LIMITED_RANGE,
     )  # fmt: skip
     for target, source in zip(_parts(frame, outer)[:3], planes(new), strict=False):

@@ -45,7 +45,6 @@ class FaceFiles:
     def __init__(self, folder: Path, pool: ThreadPoolExecutor) -> None:
         self.folder, self.rects = folder, dict[int, Rect]()
         self._crops: list[tuple[int, av.VideoFrame, Rect]] = []  # for the thread, some at a time
-        self._reformatter = VideoReformatter()  # the thread's own
         self._pool, self._working = pool, Future[None]()
         self._working.set_result(None)
 
@@ -82,7 +81,7 @@ class FaceFiles:
 
     def _write_all(self, crops: list[tuple[int, av.VideoFrame, Rect]]) -> None:
         for number, picture, rect in crops:
-            _, encoded = cv2.imencode(".jpg", yuv.cut_bgr(picture, rect, self._reformatter))
+            _, encoded = cv2.imencode(".jpg", yuv.cut_bgr(picture, rect))
             self._path(number).write_bytes(encoded.tobytes())  # cv2.imwrite fails on some names on Windows
 
     def _path(self, number: int) -> Path:
