@@ -25,7 +25,7 @@ from utils.errors import InputError
 from utils.options import CommonOptions, from_args, option
 
 if TYPE_CHECKING:
-    from training.trainer import Training
+    from training.base import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +118,13 @@ def main(args: argparse.Namespace) -> int:
 def learn(training_class: "type[Training]", options: TrainingOptions, folder: Path) -> dict:
     """Train in the folder, from where a run there has come to; returns what its summary says."""
     from training import run_directory, summary
+    from training.trainer import Trainer
 
     if run_directory.newest_checkpoint(folder):
         options = replace(options, checkpoint_path=None, reset_optimizer=False)
     training = training_class(replace(options, checkpoint_dir=folder))
     if not training.finished:
-        training.run()
+        Trainer(training).run()
     return summary.read(folder)
 
 

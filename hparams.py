@@ -104,6 +104,7 @@ class HParams:
     disc: str = one_of("published", "patch")
     disc_wt: float = may_be_zero(0.07)  # published: the adversarial loss's weight
     disc_initial_learning_rate: float = 1e-4
+    disc_every: int = 1  # it learns from every so many-th frame of a step; published: from all
     disc_share: float = 0.3  # patch: its gradient at the generator's last layer, as a part of the picture loss's
     disc_features_wt: float = may_be_zero(2.0)  # patch: of the difference of its features, against its loss
     disc_r1: float = may_be_zero(0.01)  # patch: gradient penalty on real pictures

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 import audio
 from face_detection.crop import to_network_size
@@ -137,7 +138,7 @@ def _is_current(folder: Path, origin: dict) -> bool:
 
 
 def _make(folder: Path, pictures: list[tuple[int, os.DirEntry]], sound: Path, origin: dict, hp: HParams) -> None:
-    wav = audio.load_wav(sound, hp.sample_rate)
+    wav = _samples(sound, hp.sample_rate)
     if len(wav) < hp.n_fft:
         raise InputError(f"{sound}: lasts {len(wav) / hp.sample_rate:.2f} s, too short to train on")
     wav = audio.amplified(wav, audio.speech_gain(audio.frame_powers([wav], hp), [wav], hp))
@@ -149,6 +150,17 @@ def _make(folder: Path, pictures: list[tuple[int, os.DirEntry]], sound: Path, or
         write_text(folder / "cache.json", json.dumps(origin))
     except OSError as error:
         raise InputError(f"{folder}: the training cache cannot be written there ({error.strerror})") from error
+
+
+def _samples(path: Path, sample_rate: int) -> np.ndarray:
+    """As audio.load_wav; what preprocessing wrote is read as it is, which takes a thirtieth of the time."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            if (file.format, file.subtype, file.channels, file.samplerate) == ("WAV", "PCM_16", 1, sample_rate):
+                return file.read(dtype="float32")
+    except soundfile.LibsndfileError:  # load_wav says what is wrong with it, or reads it all the same
+        pass
+    return audio.load_wav(path, sample_rate)
 
 
 def _write_faces(path: Path, pictures: list[tuple[int, os.DirEntry]], size: int) -> None:

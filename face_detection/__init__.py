@@ -26,7 +26,7 @@ def build_detector(
 ) -> "S3FD | RetinaFace":
     """The detector called `name`: "sfd", "retinaface", or "auto" for S3FD where its weights are, else RetinaFace.
 
-    Its `name` says which it is. threads bounds RetinaFace's CPU threads; landmarks: see there. Raises InputError for
+    Its `name` says which it is. threads: most CPU threads; landmarks: of RetinaFace, see there. Raises InputError for
     sfd without its weights.
     """
     if choose_detector(name) == "retinaface":
@@ -35,7 +35,7 @@ def build_detector(
         return RetinaFace(threads, landmarks)
     from face_detection.s3fd import S3FD
 
-    return S3FD(S3FD_WEIGHTS, device)
+    return S3FD(S3FD_WEIGHTS, device, threads)
 
 
 def detector_identity(name: str) -> dict[str, str | float]:

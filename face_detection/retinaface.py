@@ -37,13 +37,20 @@ class RetinaFace:
 
     def _detect_one(self, frame: np.ndarray) -> np.ndarray:
         small, scale = shrink(frame, LONGEST_SIDE)
-        blob = cv2.dnn.blobFromImage(small, mean=MEAN_BGR)
-        offsets, scores, points = self.session.run(None, {"input": blob})  # [1, N, 4], [1, N, 2], [1, N, 10]
+        offsets, scores, points = self.session.run(None, {"input": _blob(small)})  # [1, N, 4], [1, N, 2], [1, N, 10]
         boxes = best_boxes(
             offsets[0], _anchors(*small.shape[:2]), scores[0, :, 1],
             CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE, points[0] if self.landmarks else None,
         )  # fmt: skip
         return unscaled(boxes, scale)
+
+
+def _blob(image: np.ndarray) -> np.ndarray:
+    """BGR uint8 [H, W, 3] -> float32 [1, 3, H, W] without the mean. cv2.dnn.blobFromImage takes six times as long."""
+    blob = np.empty((1, 3, *image.shape[:2]), np.float32)
+    for plane, channel, mean in zip(blob[0], cv2.split(image), MEAN_BGR, strict=True):
+        np.subtract(channel, np.float32(mean), out=plane)
+    return blob
 
 
 @lru_cache(maxsize=4)

@@ -15,12 +15,15 @@ CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE = 0.05, 0.3, 0.5
 
 
 class S3FD:
-    """weights: path of s3fd.pth or its state dict; device: where the network runs."""
+    """weights: path of s3fd.pth or its state dict; device: where the network runs; threads: CPU threads of PyTorch in
+    this process, None leaves them as they are."""
 
-    def __init__(self, weights: str | Path | dict, device: str = "cpu") -> None:
+    def __init__(self, weights: str | Path | dict, device: str = "cpu", threads: int | None = None) -> None:
         from face_alignment.detection.sfd.net_s3fd import s3fd  # half a second to import, wanted only with weights
 
         state = weights if isinstance(weights, dict) else weight_files.read(weights)["state_dict"]
+        if threads:
+            torch.set_num_threads(threads)
         self.name = "S3FD"
         self.device = torch.device(device)
         self.network = s3fd()

@@ -124,12 +124,14 @@ def read_clock(container: Any, sound: Any = None) -> Clock:
     video, zero = picture_stream(container), zero_of(container)
     streams = [stream for stream in (video, sound) if stream is not None]
     packets: dict[int, list[tuple[float | None, float]]] = {stream.index: [] for stream in streams}
+    units = {stream.index: stream.time_base.as_integer_ratio() for stream in streams}  # a Fraction is slow to multiply
     try:
         for packet in container.demux(*streams) if streams else ():
             stamp = packet.pts if packet.pts is not None or packet.stream is not video else packet.dts
             if packet.size:
-                time = None if stamp is None else float(stamp * packet.time_base) - zero
-                packets[packet.stream_index].append((time, float((packet.duration or 0) * packet.time_base)))
+                ticks, second = units[packet.stream_index]
+                time = None if stamp is None else stamp * ticks / second - zero
+                packets[packet.stream_index].append((time, (packet.duration or 0) * ticks / second))
     except av.error.FFmpegError:  # broken from here on, as decoding will find
         pass
     clock = Clock(zero)

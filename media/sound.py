@@ -96,7 +96,8 @@ def _without_jumps(frames: Iterable[Any]) -> Iterator[Any]:
         if frame.time is not None:
             if expected is not None and abs(frame.time + shift - expected) >= TIME_JUMP:
                 shift = expected - frame.time
-            frame.pts += round(shift / frame.time_base)
+            if shift:
+                frame.pts += round(shift / frame.time_base)
             expected = frame.time
         expected = (expected or 0.0) + frame.samples / frame.sample_rate
         yield frame

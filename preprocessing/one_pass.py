@@ -18,6 +18,7 @@ from types import TracebackType
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
 from face_detection.crop import NO_PADS, pad_and_clip
@@ -93,7 +94,7 @@ class OnePass:
     def __init__(self, detector: Detector, batch_size: int) -> None:
         self.detections: list[np.ndarray] = []
         self._detector, self._batch_size = BatchedDetector(detector, batch_size), batch_size
-        self._cut_finder, self._scale = CutFinder(), 1.0
+        self._cut_finder, self._reformatter, self._scale = CutFinder(), VideoReformatter(), 1.0
         self._held: dict[int, av.VideoFrame] = {}
 
     @property
@@ -102,36 +103,38 @@ class OnePass:
 
     def run(self, pictures: Iterable[av.VideoFrame], files: FaceFiles) -> Track:
         """Cut out what can be told on the way; returns the track of the whole video."""
-        for block in self._blocks(iter(pictures)):
+        for block, last in self._blocks(iter(pictures)):
             self.detections += block
-            self._write(files, len(self.detections) - AHEAD)
+            if not last:
+                self._write(files, len(self.detections) - AHEAD)
         track = follow_face(self.detections, cuts=self.cuts)
         for number, picture in self._held.items():
             write_face(files, number, picture, track, number)
         self._held.clear()
         return track
 
-    def _blocks(self, pictures: Iterator[av.VideoFrame]) -> Iterator[list[np.ndarray]]:
-        """Faces of the frames, so many at a time as are found together, in pixels of the whole picture."""
+    def _blocks(self, pictures: Iterator[av.VideoFrame]) -> Iterator[tuple[list[np.ndarray], bool]]:
+        """Faces of the frames, so many at a time as are found together, in pixels of the whole picture; and whether
+        these are the last."""
         first = next(pictures, None)
         if first is None:
             return
         size = first.width * first.height * 2
         batch = max(1, min(self._batch_size, HELD_BYTES // (size * KEY_STEP)))
-        reduced = self._cut_finder.watch(self._reduced(chain([first], pictures)))
+        reduced = self._reduced(self._cut_finder.watch_pictures(chain([first], pictures)))
         block = []
         for found in detect_sparsely(reduced, self._detector, batch, closely=True):
             block.append(unscaled(found, self._scale))
             if len(block) == KEY_STEP * batch:
-                yield block
+                yield block, False
                 block = []
-        yield block
+        yield block, True
 
     def _reduced(self, pictures: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
         """The pictures as the detector sees them; they themselves are held till their faces are known."""
         for number, picture in enumerate(pictures):
             self._held[number] = picture
-            image, self._scale = yuv.reduced_bgr(picture, LONGEST_SIDE)
+            image, self._scale = yuv.reduced_bgr(picture, LONGEST_SIDE, self._reformatter)
             yield image
 
     def _write(self, files: FaceFiles, until: int) -> None:

@@ -2,28 +2,23 @@
 
 import multiprocessing
 import os
-import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
 
-import cv2
 import torch
 
 from face_detection import build_detector
-from preprocessing.make_clip import ClipMaker, Job
+from preprocessing import worker
+from preprocessing.make_clip import Job
 from preprocessing.options import PreprocessingOptions
 from preprocessing.plan import finished
 from utils import distributed
 from utils.errors import InputError
 from utils.progress import Progress
-
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 def make_clips(jobs: list[Job], options: PreprocessingOptions) -> list[dict]:
@@ -48,10 +43,10 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
         queue.put(device)
     threads = max(1, (os.cpu_count() or 1) // len(devices))
     bar = Progress(desc="clips", unit="clip", total=len(jobs), disable=not distributed.is_main())
-    pool = ProcessPoolExecutor(len(devices), context, _start_worker, (detector, queue, threads, counter, stop))
+    pool = ProcessPoolExecutor(len(devices), context, worker.start, (detector, queue, threads, counter, stop))
     try:
         with _interrupts_held():  # the workers start here
-            waiting = {pool.submit(_work, job) for job in jobs}
+            waiting = {pool.submit(worker.work, job) for job in jobs}
         while waiting:
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
@@ -76,60 +71,12 @@ def _interrupts_held() -> Iterator[None]:
     """Stop signals come after the block, and to the processes that are started in it when they have imported: till then
     these could only print a traceback. Not on Windows, where signals cannot be blocked."""
     mask = getattr(signal, "pthread_sigmask", None)
-    before = mask(signal.SIG_BLOCK, STOP_SIGNALS) if mask else None
+    before = mask(signal.SIG_BLOCK, worker.STOP_SIGNALS) if mask else None
     try:
         yield
     finally:
         if mask:
             mask(signal.SIG_SETMASK, before)
-
-
-# One per worker process: a pool hands its functions nothing else to keep state in
-_maker: ClipMaker | None = None
-_failure = ""  # why there is none
-
-
-def _start_worker(detector: str, devices: Any, threads: int, counter: Any, stop: Any) -> None:
-    global _maker, _failure
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process gets Ctrl-C and sets `stop`
-    signal.signal(signal.SIGTERM, _leave)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    if parent := multiprocessing.parent_process():
-        threading.Thread(target=_leave_with_parent, args=[parent, threading.get_ident()], daemon=True).start()
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-    device = devices.get()
-    try:
-        _maker = ClipMaker(detector, device, threads, counter, stop)
-    except Exception as error:  # raised here it would look like a process that died
-        _failure = f"a worker on {device} cannot start: {type(error).__name__}: {error}"
-
-
-def _leave(*_: Any) -> None:
-    """End this worker at once and leave nothing of the clip at hand."""
-    if _maker and _maker.part:
-        part = _maker.part
-        with suppress(OSError):  # another name keeps the thread that encodes from writing there meanwhile
-            part = part.rename(part.with_name(f"{part.name}.left"))
-        shutil.rmtree(part, ignore_errors=True)
-    os._exit(1)  # what else would end it waits for the main process, or prints a traceback
-
-
-def _leave_with_parent(parent: Any, worker: int) -> None:
-    """Wait for the main process to end, however it does: a worker by itself would wait for jobs for ever. worker: the
-    thread that may have a clip at hand."""
-    parent.join()
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(worker, signal.SIGTERM)
-    else:
-        _leave()
-
-
-def _work(job: Job) -> dict:
-    if _maker is None:
-        raise InputError(_failure)
-    return _maker.make_clip(job)
 
 
 def worker_devices(options: PreprocessingOptions, on_gpu: bool) -> list[str]:

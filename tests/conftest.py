@@ -24,7 +24,7 @@ from portrait import SPEECH, make_clip
 from preprocessing import workers
 from preprocessing.make_clip import ClipMaker, Job
 from reports import page
-from training import trainer
+from training import base
 from utils import cache, cli
 
 pytest_plugins = ["serving"]
@@ -70,7 +70,7 @@ def one_thread() -> None:
 def memory_given_back() -> None:
     """Trainings do not make a test process keep what it frees, which would hold for all tests after them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "keep_freed_memory", lambda device: None)
+        patch.setattr(base, "keep_freed_memory", lambda device: None)
         yield
 
 

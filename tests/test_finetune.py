@@ -8,7 +8,7 @@ import pytest
 from conftest import NARROW_TEXT
 from dubbing import Dubber
 from metrics import generator_score
-from training.trainer import Training
+from training.trainer import Trainer
 from utils.errors import InputError
 from utils.stages import run_stage
 
@@ -50,7 +50,7 @@ def test_a_folder_of_videos_becomes_a_comparison_and_the_same_command_again_trai
     used = dubs[1]["generator"]["file"]
     assert used == (str(outdir / "generator" / "best.pth") if generator["better"] else dubs[0]["generator"]["file"])
 
-    monkeypatch.setattr(Training, "run", None)
+    monkeypatch.setattr(Trainer, "run", None)
     monkeypatch.setattr(Dubber, "dub", None)
     again = finetune()
     assert again.code == result.code, again.err

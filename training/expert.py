@@ -10,10 +10,10 @@ from data.dataset import ExpertClips, ExpertWindows, expert_inputs
 from hparams import HParams
 from models import SyncNet_color
 from training import losses
+from training.base import Training
 from training.network import TrainableNetwork
 from training.options import TrainingOptions
 from training.schedule import Schedule
-from training.trainer import Training
 
 PLATEAU_STEPS = 1000
 PLATEAU_LOSS = 0.68  # guessing gives ln 2 = 0.693
@@ -24,6 +24,7 @@ class ExpertTraining(Training):
     """The expert learns to tell windows with their own sound from windows with another moment's."""
 
     network_name = "lip-sync expert"
+    rate_names = ("syncnet_lr",)
     windows_class = ExpertWindows
 
     def __init__(self, options: TrainingOptions) -> None:

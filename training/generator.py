@@ -18,11 +18,11 @@ from metrics import generator_score
 from metrics.experts import Expert
 from models import Wav2Lip
 from training import adversaries, losses, samples, summary, verdict
+from training.base import Training
 from training.network import TrainableNetwork
 from training.options import GeneratorOptions
 from training.run_directory import BEST
 from training.schedule import Schedule, seconds_of
-from training.trainer import Training
 from utils.commands import command
 from utils.devices import Precision
 from utils.progress import Progress
@@ -35,6 +35,7 @@ class GeneratorTraining(Training):
     """The generator learns to redraw a window from its upper half, another window of the clip and the speech."""
 
     network_name = "generator"
+    rate_names: tuple[str, ...] = ("initial_learning_rate",)
     windows_class = GeneratorWindows
     options: GeneratorOptions
 
@@ -54,6 +55,7 @@ class GeneratorTraining(Training):
         self.last_layer = self.generator.network.get_parameter("output_block.1.weight")
         self.adversary = None
         if options.gan:
+            self.rate_names += ("disc_initial_learning_rate",)
             self.adversary = adversaries.open_adversary(
                 hp, precision, self.start, options.disc_checkpoint_path, self.goes_on, self.weights_only
             )

@@ -15,10 +15,12 @@ TEXTURE_CELLS = 32  # across the face
 def cosine_bce(audio: torch.Tensor, face: torch.Tensor, in_sync: torch.Tensor) -> torch.Tensor:
     """BCE of the embeddings' cosine similarity against in_sync.
 
-    audio, face [B, D]: the expert's embeddings; in_sync [B] of 0 and 1. Returns a scalar, computed in float32.
+    audio, face [B, D]: the expert's embeddings; in_sync [B] of 0 and 1. Returns a scalar, computed in float32; NaN
+    where an embedding has no numbers, which binary_cross_entropy would raise for, on a GPU for good.
     """
     cosine = F.cosine_similarity(audio.float(), face.float())  # [B]
-    return F.binary_cross_entropy(cosine.clamp(0.0, 1.0), in_sync.float())
+    loss = F.binary_cross_entropy(cosine.nan_to_num().clamp(0.0, 1.0), in_sync.float())
+    return torch.where(cosine.isnan().any(), torch.nan, loss)
 
 
 def clip_pairs_loss(audio: torch.Tensor, face: torch.Tensor, windows: int, softmax_weight: float) -> torch.Tensor:

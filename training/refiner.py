@@ -30,10 +30,10 @@ from models.published import default_expert, default_generator
 from models.reference_bank import PREFIX, ReferenceBank, describe
 from models.refiner import Refiner, enlarge, refine, to_floats, to_pictures
 from training import losses, run_directory, samples, summary, verdict
+from training.base import Training
 from training.network import TrainableNetwork
 from training.options import RefinerOptions
 from training.schedule import Schedule, seconds_of
-from training.trainer import Training
 from utils import weight_files
 from utils.commands import command
 from utils.devices import Precision
@@ -50,6 +50,7 @@ class RefinerTraining(Training):
     """The refiner learns to restore the true face from the generated one; the generator stays as it is."""
 
     network_name = "refiner"
+    rate_names = ("refiner_lr",)
     windows_class = SharpFaces
     options: RefinerOptions
     windows: SharpFaces

@@ -9,6 +9,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import audio
@@ -188,6 +189,13 @@ def test_the_cache_is_made_once_and_again_when_a_source_changes(folder, monkeypa
     Clip(folder, NARROW.override("fmin=100"))
     assert len(calls) == 4
     assert not list(folder.glob("*.part"))
+
+
+def test_sound_that_preprocessing_wrote_is_what_any_reader_makes_of_it(folder):
+    heard = Clip(folder, NARROW).mel
+    stereo = np.stack([audio.load_wav(folder / "audio.wav", 16000)] * 2, axis=1)
+    soundfile.write(folder / "audio.wav", stereo, 16000, subtype="FLOAT")
+    np.testing.assert_array_equal(Clip(folder, NARROW).mel, heard)
 
 
 def test_a_cache_cut_off_half_way_is_made_again(folder):

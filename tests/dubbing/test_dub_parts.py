@@ -115,6 +115,13 @@ def test_a_full_range_picture_stays_one():
     assert np.abs(yuv.cut_bgr(same, Rect(178, 57, 274, 178)).astype(int) - portrait()[57:178, 178:274]).mean() < 3
 
 
+@pytest.mark.parametrize("rect", [(33, 7, 155, 96), (90, 20, 512, 301), (0, 400, 77, 512)])
+def test_a_part_is_cut_as_it_is_in_the_whole_picture(rect):
+    picture = yuv.from_bgr(portrait(), "yuv420p")
+    whole = yuv.to_bgr(picture)[rect[1] : rect[3], rect[0] : rect[2]]
+    np.testing.assert_array_equal(yuv.cut_bgr(picture, Rect(*rect)), whole)
+
+
 def test_the_soft_mask_leaves_the_upper_half_and_the_edges_alone():
     mask = soft_mask(96)
     assert (mask[:48] == 0).all()

@@ -8,7 +8,8 @@ from torchvision.ops import box_iou
 
 import face_detection
 import golden
-from face_detection import S3FD, RetinaFace, build_detector
+from face_detection import S3FD, RetinaFace, build_detector, retinaface
+from face_detection.boxes import MEAN_BGR
 from face_detection.crop import crop, pad_and_clip
 from face_detection.find import find_faces
 from face_detection.track import MAX_GAP, follow_face
@@ -22,6 +23,11 @@ FACE = (178, 57, 273, 177)  # of the portrait, by eye
 
 def iou(a, b) -> float:
     return float(box_iou(torch.tensor(a)[None, :4].float(), torch.tensor(b)[None, :4].float()))
+
+
+def test_retinaface_is_given_planes_without_the_mean():
+    image = portrait()[:61, :47]
+    np.testing.assert_array_equal(retinaface._blob(image), cv2.dnn.blobFromImage(image, mean=MEAN_BGR))
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 4.0])

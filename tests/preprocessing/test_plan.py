@@ -13,7 +13,7 @@ from face_detection.find import find_faces
 from hparams import hparams
 from portrait import make_clip
 from preprocessing import make_clip as clip_making
-from preprocessing import plan, survey, workers
+from preprocessing import plan, survey, worker
 from preprocessing.options import PreprocessingOptions
 from utils.errors import InputError
 
@@ -184,10 +184,9 @@ def test_a_worker_that_cannot_start_says_why(monkeypatch, tmp_path):
     def fails(*_):
         raise RuntimeError("invalid device ordinal")
 
-    monkeypatch.setattr(workers, "ClipMaker", fails)
-    monkeypatch.setattr(workers.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(workers.torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(workers.cv2, "setNumThreads", lambda count: None)
-    workers._start_worker("sfd", Devices(), 1, None, None)
+    monkeypatch.setattr(worker, "ClipMaker", fails)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(worker.cv2, "setNumThreads", lambda count: None)
+    worker.start("sfd", Devices(), 1, None, None)
     with pytest.raises(InputError, match="cuda:9 cannot start: RuntimeError: invalid device ordinal"):
-        workers._work(None)
+        worker.work(None)

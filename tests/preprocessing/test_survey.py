@@ -18,6 +18,7 @@ from data.sampling import Key
 from face_detection.find import several_people
 from face_detection.track import follow_face
 from hparams import hparams
+from media import yuv
 from media.shots import CutFinder
 from metrics.experts import Expert
 from metrics.footage import sharpness
@@ -69,6 +70,15 @@ def test_cuts_are_found_and_motion_and_flashes_are_not():
     flashed[17] = np.clip(flashed[17].astype(int) + 90, 0, 255).astype(np.uint8)
     assert cuts_of(flashed) == []
     assert cuts_of(moving(1, 0)) == []
+
+
+def test_cuts_of_decoded_pictures_are_those_of_their_images():
+    pictures = [yuv.from_bgr(image, "yuv420p") for image in [*moving(25, 0), *moving(25, 1), *moving(20, 2)]]
+    finder, by_image = CutFinder(), CutFinder()
+    assert list(finder.watch_pictures(pictures)) == pictures
+    assert len(list(by_image.watch(map(yuv.to_bgr, pictures)))) == len(pictures)
+    assert finder.cuts() == by_image.cuts() == [25, 50]
+    np.testing.assert_allclose(finder.changes, by_image.changes, rtol=0.05, atol=0.1)
 
 
 def test_a_face_begins_anew_at_a_cut():

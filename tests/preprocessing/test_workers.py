@@ -209,3 +209,13 @@ def test_a_folder_is_one_process_s_till_that_ends_and_its_workers_with_it(raw, t
     assert not Path(f"/proc/{worker}").exists()
     assert [path.name for path in (tmp_path / "clips" / "raw").iterdir()] == ["a"]  # b was given up
     assert_the_same_command_makes_the_rest(script, raw, tmp_path)
+
+
+def test_a_worker_that_finds_faces_with_retinaface_does_without_pytorch():
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'librosa', 'scipy'])); "
+        "from preprocessing import worker; from face_detection import build_detector; "
+        "print(build_detector('retinaface', 'cpu', 1).name)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("RetinaFace\n", "")

@@ -16,7 +16,7 @@ from media.reader import VideoReader, read_image
 from metrics.experts import Expert
 from runs import EXPERT, GENERATOR, scalars, where
 from training import expert as expert_training
-from training import trainer, verdict
+from training import losses, trainer, verdict
 from training.network import TrainableNetwork, lr_factor
 from utils import sheet, weight_files
 from utils.devices import Precision
@@ -314,3 +314,29 @@ def test_a_list_naming_clips_that_are_not_there_is_refused(preprocessed, tmp_pat
     assert result.code == 2
     assert "1 of its 1 clips" in result.error
     assert "talk/gone" in result.error
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_learning_rate_that_ruins_the_weights_is_one_line_with_the_last_good_checkpoint(
+    preprocessed, expert, tmp_path, script, resumed
+):
+    start = ["--checkpoint_path", expert] if resumed else []
+    values = f"{NARROW_TEXT},syncnet_lr=1e30,syncnet_eval_interval=50,syncnet_checkpoint_interval=50"
+    result = script(EXPERT, *where(preprocessed, tmp_path), "--hparams", values, "--max_steps", 30, *start)
+    assert result.code == 2
+    assert "the weights are no numbers any more" in result.error
+    assert "syncnet_lr=1e+30" in result.error
+    assert f"start from {expert if resumed else tmp_path / 'best.pth'}, the last good checkpoint" in result.error
+    if resumed:
+        return
+    best = torch.load(tmp_path / "best.pth", weights_only=True)
+    assert all(weight.isfinite().all() for weight in best["state_dict"].values())
+
+
+def test_the_sync_loss_of_no_number_is_no_number_and_else_the_published_one():
+    audio, face = torch.rand(4, 8), torch.rand(4, 8)
+    in_sync = torch.tensor([1.0, 0.0, 1.0, 0.0])
+    cosine = torch.nn.functional.cosine_similarity(audio, face)
+    published = torch.nn.functional.binary_cross_entropy(cosine, in_sync)
+    assert torch.equal(losses.cosine_bce(audio, face, in_sync), published)
+    assert losses.cosine_bce(audio * torch.nan, face, in_sync).isnan()
