@@ -98,7 +98,7 @@ class CheckReport:
             lines.append(f"faces at {self.faces_time:.2f} s: {', '.join(places)}; see {self.faces_picture}")
         lines += self.weights
         lines += [f"mouths: see {self.mouths}"] if self.mouths else []
-        lines += [_estimate_in_words(self.estimate)] if self.estimate else []
+        lines += [estimate_in_words(self.estimate)] if self.estimate else []
         return "\n".join([*lines, *([self.command] if self.usable else [])])
 
 
@@ -286,7 +286,7 @@ def _findings(source: Source, speech: Speech | None) -> list[str]:
     return list(dict.fromkeys([*source.findings, *(speech.findings if speech else [])]))
 
 
-def _estimate_in_words(cost: Estimate) -> str:
+def estimate_in_words(cost: Estimate) -> str:
     faces = f", {cost.faces:.0f} of them for finding the face, once" if cost.faces >= 1 else ""
     memory = f"; memory: {cost.megabytes} MiB" if cost.megabytes else ""
     gpu = f", of the GPU's {cost.gpu_megabytes} MiB" if cost.gpu_megabytes else ""

@@ -42,13 +42,16 @@ def begin(site: Site, key: str, face: str | None, speech: str | None) -> Job:
 
 def check(site: Site, face: Path, speech: Path | None) -> Work:
     def work(control: Control) -> dict[str, Any]:
-        from dubbing.check import check
+        from dubbing.check import check, estimate_in_words
 
         for path in filter(None, (face, speech)):
             site.check_length(path)
         report = check(face, speech, control.folder / TARGET, Options(device=control.device))
         lines = [f"problem: {line}" for line in report.problems] + [f"remark: {line}" for line in report.remarks]
-        return {"lines": [plain(line, face) for line in lines], "report": without_paths(asdict(report))}
+        lines += [f"found: {', '.join(report.findings)}"] if report.findings else []
+        cost = [estimate_in_words(report.estimate)] if report.estimate else []
+        lines = [plain(line, face) for line in lines or ["nothing is wrong with the footage"]]
+        return {"lines": lines + cost, "report": without_paths(asdict(report))}
 
     return work
 
@@ -56,16 +59,10 @@ def check(site: Site, face: Path, speech: Path | None) -> Work:
 def show(job: Job) -> str:
     if job.state != DONE:
         return ""
-    report, cost = job.result["report"], job.result["report"]["estimate"]
-    lines = job.result["lines"] or ["nothing is wrong with the footage"]
-    lines += [f"found: {', '.join(report['findings'])}"] if report["findings"] else []
-    if cost:
-        memory = f"; memory: {cost['megabytes']} MiB" if cost["megabytes"] else ""
-        lines.append(f"a dub of {cost['frames']} frames takes about {cost['seconds']:.0f} s here{memory}")
     drawn = {text: file for text, file in PICTURES.items() if (Path(job.folder) / file).exists()}
     pictures = [
         f'<figure><img alt="{escape(text)}" src="{view.address(job, file)}"><figcaption>{escape(text)}</figcaption>'
         "</figure>"
         for text, file in drawn.items()
     ]
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" + "".join(pictures)
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in job.result["lines"]) + "</ul>" + "".join(pictures)
