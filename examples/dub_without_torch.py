@@ -17,13 +17,13 @@ import numpy as np
 
 import audio
 from media.writer import VideoWriter
-from models.engines.openvino_engine import openvino
+from models.engines.openvino_engine import core
 
 SIZE, BATCH, RATE = 96, 16, 16_000  # pixels of a face, frames drawn at once, samples a second
 
 
 def main(model: str, video: str, speech: str, out: str, box: tuple[slice, slice]) -> None:
-    network = openvino().Core().compile_model(model, "CPU")
+    network = core().compile_model(model, "CPU")
     mel = audio.melspectrogram(audio.load_wav(speech, RATE))  # [80, columns], 80 columns a second
     columns = mel.shape[1]
     with av.open(video) as source:

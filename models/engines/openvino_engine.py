@@ -2,6 +2,7 @@
 
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ def openvino() -> Any:
     import openvino as package
 
     return package
+
+
+@cache
+def core() -> Any:
+    """The one Core of this process. Each has the thread that makes it handle signals on a stack of the Core's own, and
+    where several end in any order one that is freed already stays in use: Ctrl-C would crash."""
+    return openvino().Core()
 
 
 class OpenVINONetwork:
@@ -111,7 +119,7 @@ def compiled(model: Any, number_format: str, batch_size: int) -> Any:
     whole.reshape({port.any_name: [batch_size, *list(port.partial_shape)[1:]] for port in whole.inputs})
     hint = HINTS[number_format]
     settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
-    return openvino().Core().compile_model(whole, "CPU", settings)
+    return core().compile_model(whole, "CPU", settings)
 
 
 def fastest_format(model: Any) -> str:
@@ -148,4 +156,4 @@ def _check(precision: str) -> None:
 
 
 def _is_here(precision: str) -> bool:
-    return CAPABILITIES[precision] in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return CAPABILITIES[precision] in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -29,17 +29,15 @@ def prepared(network: str, path: Path, digest: str, **settings: Any) -> tuple[di
 
     digest: SHA-256 of the file; settings: what PREPARE's function takes besides the path.
     """
-    from models.engines.openvino_engine import openvino
+    from models.engines.openvino_engine import core, openvino
 
-    ov = openvino()
-    core = ov.Core()
-    processor = core.get_property("CPU", "FULL_DEVICE_NAME")
-    name = json.dumps([FORMAT, ov.get_version(), processor, network, digest, settings], sort_keys=True)
+    processor = core().get_property("CPU", "FULL_DEVICE_NAME")
+    name = json.dumps([FORMAT, openvino().get_version(), processor, network, digest, settings], sort_keys=True)
     folder = cache_folder("engines") / hashlib.sha256(name.encode()).hexdigest()
     with PREPARING:
         about = _read(folder)
         if about is not None:
-            return _models(core, folder, about), about
+            return _models(folder, about), about
         print(
             f"{path}: prepared for this machine, once (about {SECONDS[bool(settings.get('int8'))]} s) ...",
             file=sys.stderr, flush=True,
@@ -56,7 +54,7 @@ def prepared(network: str, path: Path, digest: str, **settings: Any) -> tuple[di
                 shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or another process's just now
                 os.replace(made, folder)
                 made = folder
-            return _models(core, made, about), about
+            return _models(made, about), about
 
 
 def prepare(wanted: dict, folder: Path) -> None:
@@ -98,8 +96,10 @@ def _read(folder: Path) -> dict | None:
         return None
 
 
-def _models(core: Any, folder: Path, about: dict) -> dict[str, Any]:
-    return {name: core.read_model(folder / f"{name}.xml") for name in about["files"]}
+def _models(folder: Path, about: dict) -> dict[str, Any]:
+    from models.engines.openvino_engine import core
+
+    return {name: core().read_model(folder / f"{name}.xml") for name in about["files"]}
 
 
 def _hashes(folder: Path, names: list[str]) -> dict[str, list[str]]:

@@ -200,7 +200,7 @@ def test_bf16_is_the_format_only_where_it_is_much_faster(made, monkeypatch, bf16
     from models.engines import openvino_engine as engine
 
     (folder,) = made.iterdir()
-    model = engine.openvino().Core().read_model(folder / "generator.xml")
+    model = engine.core().read_model(folder / "generator.xml")
     now = [0.0]
     seconds = {"fp32": 1.0, "bf16": bf16}
 
@@ -218,6 +218,27 @@ def test_bf16_is_the_format_only_where_it_is_much_faster(made, monkeypatch, bf16
 
 def test_openvino_reports_nothing_to_its_makers(made):
     assert sys.modules["openvino_telemetry"] is None
+
+
+ENDS_IN_ANY_ORDER = """
+import signal, sys
+from models.engines import openvino_engine as engine
+
+networks = [engine.compiled(engine.core().read_model(sys.argv[1]), "fp32", 2) for _ in range(3)]
+while networks:
+    networks.pop(0)
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_after_networks_have_come_and_gone_is_no_crash(made):
+    (folder,) = made.iterdir()
+    command = [sys.executable, "-c", ENDS_IN_ANY_ORDER, folder / "generator.xml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 @pytest.fixture
@@ -246,7 +267,7 @@ def test_the_parts_next_to_the_pictures_stay_in_floating_point_where_int8_is_too
     kept, quantize = [], quantization._quantize
     monkeypatch.setattr(quantization, "_quantize", lambda *given: kept.append(given[-1]) or quantize(*given))
     (folder,) = made.iterdir()
-    model = openvino_engine.openvino().Core().read_model(folder / "generator.xml")
+    model = openvino_engine.core().read_model(folder / "generator.xml")
     result = quantization.quantized(model, "fp32", 200.0)  # dB, which nothing reaches
     assert result.model is None
     assert kept == [(), quantization.KEPT]

@@ -44,14 +44,14 @@ def exported(generator, tmp_path_factory):
 
 
 def test_an_openvino_model_draws_real_frames_as_pytorch_does(generator, exported):
-    from models.engines.openvino_engine import openvino
+    from models.engines.openvino_engine import core
 
     faces, mels = real_frames()
-    model = openvino().Core().read_model(exported)
+    model = core().read_model(exported)
     assert json.loads(model.get_rt_info(["wav2lip", "hparams"]).astype(str))["width"] == NARROW.width
     assert "int(80 * (t - 1/25))" in model.get_rt_info(["wav2lip", "mels"]).astype(str)
     config = {"INFERENCE_PRECISION_HINT": "f32"}
-    generated = openvino().Core().compile_model(model, "CPU", config)({"faces": faces, "mels": mels})["generated"]
+    generated = core().compile_model(model, "CPU", config)({"faces": faces, "mels": mels})["generated"]
     assert np.abs(drawn_by_pytorch(generator, faces, mels).astype(int) - generated).max() <= 1
     assert sorted(path.name for path in exported.parent.iterdir()) == ["a generator.bin", "a generator.xml"]
 
