@@ -9,5 +9,5 @@ rows (results.py). They are written to results/<machine>/<name>.json, and docs/b
 files and of notes.md by docs/generate_benchmarks.py.
 """
 
-ON_CPU = ("trainings", "training_parts", "dubs", "bench_engines")
+ON_CPU = ("trainings", "training_parts", "dubs", "engines")
 BENCHMARKS = (*ON_CPU, "gpu")

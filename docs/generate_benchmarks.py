@@ -17,7 +17,7 @@ INTRODUCTION = """\
 
 ```
 make bench                            # all of it, and this page anew
-python -m benchmarks trainings dubs   # parts: trainings, training_parts, dubs, bench_engines
+python -m benchmarks trainings dubs   # parts: trainings, training_parts, dubs, engines
 python -m benchmarks gpu              # what a GPU does, in under five minutes
 ```
 

@@ -4,7 +4,7 @@ Weights of full width are the bundled ones with every channel doubled, which dra
 any. How far each number format is from single precision, for the people of a preprocessed folder, on whom int8 was not
 calibrated:
 
-    python -m benchmarks.bench_engines FOLDER
+    python -m benchmarks.engines FOLDER
 """
 
 import os
