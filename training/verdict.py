@@ -55,10 +55,11 @@ def compare_scores(start: dict[str, float], best: dict[str, float], truth: dict[
     better, verdict = _verdict(_changes(start, best, truth))
     if knows_footage(truth):
         return better, verdict
-    return better, (
-        f"{verdict}; judged by likeness alone: the expert puts the real footage at offset {truth['sync_offset']:+.0f} "
-        f"with confidence {truth['sync_confidence']:.2f}, so that its scores prove nothing"
-    )
+    if truth.get("sync_evidence", np.inf) < TRUSTED_EVIDENCE:
+        why = "the expert cannot tell the real footage from the same shifted in time"
+    else:
+        why = f"the expert puts the real footage at offset {truth['sync_offset']:+.0f}"
+    return better, f"{verdict}; judged by likeness alone: {why}, so that its scores prove nothing"
 
 
 def relative_score(scores: dict[str, float], start: dict[str, float], truth: dict[str, float]) -> float:

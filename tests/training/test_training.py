@@ -103,11 +103,12 @@ def test_scores_of_an_expert_that_fails_on_the_real_footage_count_for_nothing():
     better, sentence = verdict.compare_scores(start, start | {"sync_distance": 0.4}, truth)
     assert not better
     assert "no score has changed" in sentence
-    assert "real footage at offset +3 with confidence 0.08" in sentence
+    assert "the expert puts the real footage at offset +3, so" in sentence
     better, sentence = verdict.compare_scores(start, {"mouth_l1": 0.03, "sync_distance": 0.9}, truth)
     assert better
     unsure = {"sync_offset": 0.0, "sync_confidence": 0.02, "sync_evidence": 1.0}
-    assert "likeness alone" in verdict.compare_scores(start, start, unsure)[1]
+    sentence = verdict.compare_scores(start, start, unsure)[1]
+    assert "likeness alone: the expert cannot tell the real footage from the same shifted in time" in sentence
 
 
 def test_an_expert_that_keeps_guessing_is_told_why(preprocessed, tmp_path, script, monkeypatch):
