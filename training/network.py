@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from hparams import HParams
+from training.sync_batch_norms import with_sync_batch_norms
 from utils import distributed, weight_files
 from utils.devices import Precision, channels_last
 from utils.errors import InputError
@@ -40,7 +41,7 @@ class TrainableNetwork:
         device, several = precision.device, distributed.world_size() > 1
         self.network = channels_last(network, device)
         if several and hp.sync_batch_norm:
-            self.network = distributed.with_sync_batch_norms(self.network, device)
+            self.network = with_sync_batch_norms(self.network, device)
         self.hp, self.precision, self.lr = hp, precision, lr
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True

@@ -359,14 +359,16 @@ finally:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("face", ["found", "given"])
+@pytest.mark.parametrize("face", ["found", "given", "listed"])
 def test_a_dub_of_prepared_weights_imports_no_pytorch(dub, kept, talking, generator, tmp_path, face):
     person = save_person(tmp_path / "person.safetensors", None)
-    where = ["--box", 57, 177, 178, 273] if face == "given" else ["--face_detector", "retinaface", "--no_cache"]
-    flags = ["--audio", talking, "--engine", "openvino", "--precision", "fp32", "--refine", person, *where]
-    assert dub(*flags, "--preview", 0.2).code == 0  # prepares expert and refiner
-    outfile = tmp_path / "again.mp4"
-    command = ["--face", talking, "--outfile", outfile, "--checkpoint_path", generator, *flags]
+    where = ["--face_detector", "retinaface", "--no_cache"] if face == "found" else ["--box", 57, 177, 178, 273]
+    flags = ["--engine", "openvino", "--precision", "fp32", "--refine", person, *where]
+    assert dub("--audio", talking, *flags, "--preview", 0.2).code == 0  # prepares expert and refiner
+    outfile, listed = tmp_path / "again.mp4", tmp_path / "jobs.csv"
+    listed.write_text(f"face,audio,outfile\n{talking},{talking},{outfile}\n")
+    jobs = ["--jobs", listed] if face == "listed" else ["--face", talking, "--audio", talking, "--outfile", outfile]
+    command = [*jobs, "--checkpoint_path", generator, *flags]
     done = subprocess.run(
         [sys.executable, "-c", SHOW, *map(str, command)], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
     )
