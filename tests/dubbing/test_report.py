@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +21,6 @@ from media.writer import VideoWriter
 from utils import sheet
 from utils.geometry import Rect
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NAMES = "zoë's <b>talk.mp4", 'out "1" #50%.mp4'
 SYNC = {"scorer": "SyncNet_color expert", "measurable": True, "offset": 0, "lse_c": 0.6, "lse_d": 0.5}
 SECONDS = [(0, True, 0, 0.6), (1, True, 2, 0.6), (2, True, 5, 0.6), (3, False, 7, 0.1)]
@@ -104,9 +102,7 @@ def test_the_page_knows_the_face_at_every_time_and_where_the_source_begins_anew(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_source_and_dub_play_in_step_and_the_keys_work(clip, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright here")
+def test_source_and_dub_play_in_step_and_the_keys_work(chromium, clip, tmp_path):
     outfile = tmp_path / NAMES[1]
     with VideoWriter(outfile, Fraction(25)) as writer:
         for number in range(100):
@@ -115,29 +111,28 @@ def test_source_and_dub_play_in_step_and_the_keys_work(clip, tmp_path):
     report._boxes = [[n / 5, n / 5 % 1.0, 0.2, 0.2, 0.5, 0.5] for n in range(20)]  # the source lasts one second
     report.write(record(clip, outfile, SECONDS))
     times = "[dub.currentTime, source.currentTime]"
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        shown = browser.new_context(offline=True, viewport={"width": 390, "height": 800}).new_page()
-        errors: list = []
-        shown.on("pageerror", lambda error: errors.append(error))
-        shown.goto(Path(f"{outfile}.html").as_uri())
-        shown.wait_for_function("dub.readyState >= 2")
-        if shown.evaluate("source.videoWidth") == 0:
-            pytest.skip("this Chromium cannot play H.264")
-        assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        shown.evaluate("go(2.4)")
-        shown.wait_for_timeout(300)
-        assert shown.evaluate(times) == pytest.approx([2.4, 0.4], abs=0.05)
-        shown.keyboard.press("ArrowLeft")
-        shown.wait_for_timeout(300)
-        assert shown.evaluate(times) == pytest.approx([1.4, 0.4], abs=0.05)
-        shown.click(".seconds button >> nth=1")
-        shown.keyboard.press("Space")
-        shown.wait_for_function("dub.currentTime > 1.3")
-        shown.keyboard.press("Space")
-        shown.wait_for_timeout(300)
-        now, beside = shown.evaluate(times)
-        assert beside == pytest.approx(now % 1.0, abs=0.1)
-        assert shown.evaluate("dub.paused && source.paused")
-        assert not errors
-        browser.close()
+    context = chromium.new_context(offline=True, viewport={"width": 390, "height": 800})
+    shown = context.new_page()
+    errors: list = []
+    shown.on("pageerror", lambda error: errors.append(error))
+    shown.goto(Path(f"{outfile}.html").as_uri())
+    shown.wait_for_function("dub.readyState >= 2")
+    if shown.evaluate("source.videoWidth") == 0:
+        pytest.skip("this Chromium cannot play H.264")
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    shown.evaluate("go(2.4)")
+    shown.wait_for_timeout(300)
+    assert shown.evaluate(times) == pytest.approx([2.4, 0.4], abs=0.05)
+    shown.keyboard.press("ArrowLeft")
+    shown.wait_for_timeout(300)
+    assert shown.evaluate(times) == pytest.approx([1.4, 0.4], abs=0.05)
+    shown.click(".seconds button >> nth=1")
+    shown.keyboard.press("Space")
+    shown.wait_for_function("dub.currentTime > 1.3")
+    shown.keyboard.press("Space")
+    shown.wait_for_timeout(300)
+    now, beside = shown.evaluate(times)
+    assert beside == pytest.approx(now % 1.0, abs=0.1)
+    assert shown.evaluate("dub.paused && source.paused")
+    assert not errors
+    context.close()
