@@ -79,6 +79,27 @@ def plain_window(clip: Clip, rng: np.random.Generator, per_frame_mels: bool) -> 
     return np.stack(pictures).astype(np.float32) / 255, np.stack([mel[None, :, s : s + 16] for s in starts])
 
 
+def plain_windows(
+    clip: Clip, device: torch.device, size: int, per_frame_mels: bool, loaded: bool
+) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
+    """What gives pictures and mels of `size` windows (plain_window) on the device at every call. loaded: the same ones
+    every time, so that a GPU does not wait for their loading, for which it would need many processes."""
+    rng = np.random.default_rng(0)
+
+    def read() -> list[tuple[np.ndarray, np.ndarray]]:
+        return [plain_window(clip, rng, per_frame_mels) for _ in range(size)]
+
+    kept = read() if loaded else []
+
+    def batch() -> tuple[torch.Tensor, torch.Tensor]:
+        pictures, mels = (
+            torch.from_numpy(np.stack(arrays)).to(device) for arrays in zip(*(kept or read()), strict=True)
+        )
+        return pictures, mels
+
+    return batch
+
+
 def loading(clip: Clip, seconds: float = SECONDS) -> Row:
     batches = training_batches(GeneratorWindows([clip], HP, training=True), HP.batch_size, 0)
     rng = np.random.default_rng(0)
@@ -125,8 +146,7 @@ def boxes(seconds: float = SECONDS) -> Row:
 
 
 def generator_steps(clip: Clip, device: torch.device, size: int, hp: HParams = HP, loaded: bool = False) -> Steps:
-    """Of `size` windows. loaded: the plain way takes the same windows every time, so that a GPU does not wait for its
-    loading, for which it would need many processes."""
+    """Of `size` windows; loaded: as of plain_windows."""
     batches = training_batches(GeneratorWindows([clip], hp, training=True), size, 0)
     trained = TrainableNetwork(Wav2Lip(hp.width), hp, Precision("auto", device), 1e-4)
 
@@ -136,19 +156,12 @@ def generator_steps(clip: Clip, device: torch.device, size: int, hp: HParams = H
         trained.backward(F.l1_loss(trained(batch["mels"], faces).float(), target))
         trained.update(1, 1)
 
-    network, rng = Wav2Lip(hp.width).to(device), np.random.default_rng(0)
+    network, read = Wav2Lip(hp.width).to(device), plain_windows(clip, device, size, True, loaded)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, foreach=False)
 
-    def read() -> list[tuple[np.ndarray, np.ndarray]]:
-        return [plain_window(clip, rng, True) for _ in range(size)]
-
-    kept = read() if loaded else []
-
     def plain():
-        windows = kept or read()
-        pictures = torch.from_numpy(np.stack([pictures for pictures, _ in windows])).to(device)
+        pictures, mels = read()
         target, reference = pictures.permute(0, 4, 1, 2, 3).contiguous().chunk(2, dim=2)
-        mels = torch.from_numpy(np.stack([mels for _, mels in windows])).to(device)
         optimizer.zero_grad()
         F.l1_loss(network(mels, generator_faces(target, reference)), target).backward()
         optimizer.step()
@@ -166,21 +179,14 @@ def expert_steps(clip: Clip, device: torch.device, size: int, hp: HParams = HP, 
         trained.backward(losses.cosine_bce(*trained(*expert_inputs(batch)), batch["in_sync"]))
         trained.update(1, 1)
 
-    network, rng = SyncNet_color(hp.width).to(device), np.random.default_rng(0)
+    network, read = SyncNet_color(hp.width).to(device), plain_windows(clip, device, size, False, loaded)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, foreach=False)
 
-    def read() -> list[tuple[np.ndarray, np.ndarray]]:
-        return [plain_window(clip, rng, False) for _ in range(size)]
-
-    kept = read() if loaded else []
-
     def plain():
-        windows = kept or read()
-        faces = torch.from_numpy(np.stack([pictures[:, 48:] for pictures, _ in windows])).to(device)
-        faces = faces.permute(0, 1, 4, 2, 3).reshape(size, 15, 48, 96)
-        mels = torch.from_numpy(np.stack([mels[0] for _, mels in windows])).to(device)
+        pictures, mels = read()
+        faces = pictures[:, :, 48:].permute(0, 1, 4, 2, 3).reshape(size, 15, 48, 96)
         optimizer.zero_grad()
-        losses.cosine_bce(*network(mels, faces), torch.ones(size, device=device)).backward()
+        losses.cosine_bce(*network(mels[:, 0], faces), torch.ones(size, device=device)).backward()
         optimizer.step()
 
     return Steps(size, ours, plain)

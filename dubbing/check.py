@@ -15,7 +15,7 @@ import audio as mels
 from dubbing.estimate import Estimate, estimate
 from dubbing.faces import no_face, turning
 from dubbing.networks import load_networks
-from dubbing.numbered import followed_number, numbered_faces, place_of, write_picture
+from dubbing.numbered import followed_number, numbered_faces, place_of
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
 from dubbing.pose import FRONTAL, LANDMARKS, yaw
@@ -36,6 +36,7 @@ from metrics import footage
 from utils.commands import quoted
 from utils.errors import InputError
 from utils.options import written
+from utils.sheet import write_png
 
 SAMPLES, DRAWN = 14, 3  # frames that are looked at, and of which mouths are drawn
 WATCHED = 4.0  # seconds of work in which a video is watched for hard cuts, from its beginning
@@ -139,7 +140,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
         drawn = draw(samples.in_times(loud), samples, source, encoding.pix_fmt, speech, networks, options)
         if drawn:
             mouths = Path(f"{outfile}.check.png")
-            write_picture(mouths, sheet_of(drawn))
+            write_png(mouths, sheet_of(drawn))
         refine = refine_stage(networks.refiner, samples.crops(regions))
         usual = sorted((region for region in regions if region), key=lambda region: region.rect.height)
         cost = estimate(
@@ -277,7 +278,7 @@ def _numbered(samples: Samples, path: Path) -> tuple[int, list[FoundFace]]:
     track = samples.track
     followed = followed_number(people, track.boxes[number]) if track.found[number] else None
     picture = yuv.to_bgr(samples.frames[number].picture)
-    write_picture(path, numbered_faces(picture, people, followed))
+    write_png(path, numbered_faces(picture, people, followed))
     boxes = [tuple(round(float(value)) for value in box[:4]) for box in people]
     return number, [FoundFace(n, box, n == followed) for n, box in enumerate(boxes)]  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from dubbing import face_cache
 from dubbing.face_cache import CachedFaces
-from dubbing.numbered import choice_in_words, faces_in_words, numbered_faces, write_picture
+from dubbing.numbered import choice_in_words, faces_in_words, numbered_faces
 from dubbing.options import Options
 from dubbing.paste import FaceRegion
 from dubbing.pipeline import prefetch
@@ -29,6 +29,7 @@ from media import yuv
 from media.shots import CutFinder, cuts_at
 from utils.errors import InputError, warn
 from utils.geometry import Rect
+from utils.sheet import write_png
 
 MOUTH = 0.75  # where the mouth is, in parts of the box's height
 FEW = 5  # frames that are looked at to check what was given or found
@@ -204,7 +205,7 @@ def who_is_there(error: NobodyThere, picture: np.ndarray, time: float, faces_fil
     """The error with the faces that there are, which are drawn into the file."""
     shown = ""
     if faces_file:
-        write_picture(faces_file, numbered_faces(picture, error.faces))
+        write_png(faces_file, numbered_faces(picture, error.faces))
         shown = f"; see {faces_file}"
     return f"{error}; at {time:.2f} s faces are {faces_in_words(error.faces)}{shown}"
 

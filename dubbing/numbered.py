@@ -1,14 +1,11 @@
 """Faces with numbers, to choose one from: in words, and drawn into the picture in which they were found."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
 from face_detection.find import several_people
 from face_detection.track import Track, most_at_once
 from metrics.footage import SEVERAL_PEOPLE
-from utils import sheet
 
 CHOSEN, OTHER, INK = (80, 200, 60), (40, 150, 255), (0, 0, 0)  # BGR: the face that is followed, others, their numbers
 HEIGHT = 0.05  # of a number, in parts of the picture's shorter side
@@ -67,8 +64,3 @@ def choice_in_words(detections: list[np.ndarray], track: Track, times: np.ndarra
         f"several people: {who}, at {place_of(track.boxes[frame])} at {times[frame]:.2f} s, is followed; choose "
         f"another by --face_index (from 0) or --face_at X,Y"
     )
-
-
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """As PNG. picture: uint8 BGR [H, W, 3]."""
-    sheet.write_png(path, picture)

@@ -143,9 +143,11 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
     return views
 
 
-def to_bgr(frame: av.VideoFrame, exact: bool = True) -> np.ndarray:
-    """The whole picture, uint8 [H, W, 3]. exact=False is quicker, and two levels too dark."""
-    return frame.reformat(format="bgr24", interpolation=EXACT_COLOUR if exact else None).to_ndarray()
+def to_bgr(frame: av.VideoFrame, exact: bool = True, threads: int | None = None) -> np.ndarray:
+    """The whole picture, uint8 [H, W, 3]. exact=False is quicker, and two levels too dark; threads: None for as many as
+    FFmpeg takes."""
+    interpolation = EXACT_COLOUR if exact else None
+    return frame.reformat(format="bgr24", interpolation=interpolation, threads=threads).to_ndarray()
 
 
 def reduced_bgr(frame: av.VideoFrame, longest: int, by: VideoReformatter | None = None) -> tuple[np.ndarray, float]:
@@ -171,7 +173,7 @@ def cut_bgr(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
     for target, source in zip(planes(small), _parts(frame, outer), strict=True):
         target[: source.shape[0], : source.shape[1]] = source
         target[source.shape[0] :], target[:, source.shape[1] :] = target[source.shape[0] - 1], target[:, [-1]]
-    image = small.reformat(format="bgr24", interpolation=EXACT_COLOUR, threads=ONE_THREAD).to_ndarray()
+    image = to_bgr(small, threads=ONE_THREAD)
     return image[rect.y1 - outer.y1 : rect.y2 - outer.y1, rect.x1 - outer.x1 : rect.x2 - outer.x1]
 
 
