@@ -1,6 +1,7 @@
 """Footage and weights that the tests make for themselves, once a session and process."""
 
 import multiprocessing
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,6 +42,9 @@ SCRIPTS = {
 }
 NARROW_TEXT = "width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16"
 NARROW = hparams.override(NARROW_TEXT)
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so does a shell start what runs in its background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

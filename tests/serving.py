@@ -1,5 +1,6 @@
 """The page served by web.py in a process of its own, and a real browser to look at it: a plugin of the tests."""
 
+import ctypes
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PR_CAPBSET_DROP, CAP_SYS_NICE = 24, 23  # linux/prctl.h, linux/capability.h
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -62,6 +64,12 @@ def connect(server: Server):
     return gradio_client.Client(server.address, verbose=False, httpx_kwargs={"timeout": 120})
 
 
+def pytest_collection_modifyitems(items) -> None:
+    for item in items:
+        if "chromium" in item.fixturenames:
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")
@@ -75,6 +83,8 @@ def chromium():
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs requirements-dev.txt")
+    if sys.platform == "linux":  # as root, Chromium would take real-time priority from the server that it waits for
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_SYS_NICE)
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -93,6 +93,8 @@ def from_main(work: Callable[[], Result]) -> Result:
     finally:  # the others are told in any case
         result = broadcast(result)
     if result is None:
+        with suppress(InputError):
+            total(0)  # ends when the main process has said what is wrong and left; torchrun ends all after the first
         sys.exit(BAD_INPUT)
     return result
 
