@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ Result = TypeVar("Result")
 TIMEOUT = timedelta(days=7)  # others may be busy for long: evaluation, or videos of several hours
 
 POLL = 0.1  # seconds
+LAST_WORDS = 5.0  # seconds for the main process to say what is wrong: torchrun ends all once the first has left
 BAD_INPUT = 2  # exit code
 
 
@@ -92,9 +93,10 @@ def from_main(work: Callable[[], Result]) -> Result:
             result = work()
     finally:  # the others are told in any case
         result = broadcast(result)
+        if result is None and (group := _group()):
+            group.destroy_process_group()  # one that ends in a group may abort, with another exit code
     if result is None:
-        with suppress(InputError):
-            total(0)  # ends when the main process has said what is wrong and left; torchrun ends all after the first
+        time.sleep(LAST_WORDS)
         sys.exit(BAD_INPUT)
     return result
 

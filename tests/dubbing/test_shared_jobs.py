@@ -35,6 +35,7 @@ def start(*arguments, **variables: str) -> subprocess.Popen:
 
 def listed(folder: Path, talking, speech, generator, faces: dict) -> list:
     common = {"audio": str(speech), "box": BOX, "checkpoint_path": str(generator), "preview": "0.2", "no_score": "True"}
+    common["engine"] = "torch"  # no preparation, in which the processes would take turns
     rows = [common | {"face": str(face), "outfile": name} for name, face in faces.items()]
     return ["--jobs", write_list(folder / "jobs.json", *rows), "--device", "cpu"]
 
