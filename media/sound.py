@@ -19,7 +19,8 @@ from utils.errors import InputError
 # Of FFmpeg's aresample: fill holes, cut overlaps; channels that are mixed are averaged, as librosa does, not added up
 RESAMPLING = {"async": "1", "min_hard_comp": str(HOLE), "rematrix_maxval": "1"}
 SOUND_BLOCK = 1024  # samples
-AAC_MAX_RATE, OPUS_RATE = 48_000, 48_000
+AAC_RATES = (7350, 8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # of its encoder, up to 48 kHz
+OPUS_RATE = 48_000
 BIT_RATE = 192_000
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by channels; other counts are mixed down to stereo
 PCM = tuple(f"pcm_{kind}" for kind in ("s16le", "s24le", "s32le", "f32le"))
@@ -149,7 +150,7 @@ def _copied(container: Any, source: Any, track: Any, zero: float) -> Iterator[av
 
 
 def _encoded(container: Any, source: Any, track: Any, zero: float, suffix: str) -> Iterator[av.Packet]:
-    encoder, rate = ("libopus", OPUS_RATE) if suffix == ".webm" else ("aac", min(track.rate, AAC_MAX_RATE))
+    encoder, rate = ("libopus", OPUS_RATE) if suffix == ".webm" else ("aac", _aac_rate(track.rate))
     layout = DEFAULT_LAYOUTS.get(track.channels, "stereo")
     out = container.add_stream(encoder, rate=rate, layout=layout)
     out.bit_rate = BIT_RATE
@@ -164,3 +165,8 @@ def _encoded(container: Any, source: Any, track: Any, zero: float, suffix: str) 
         samples += frame.samples
         yield from out.encode(frame)
     yield from out.encode(None)
+
+
+def _aac_rate(rate: int) -> int:
+    """The lowest rate of the encoder that holds all that sound of this rate has, or its highest."""
+    return next((known for known in AAC_RATES if known >= rate), AAC_RATES[-1])
