@@ -166,14 +166,16 @@ def _with_sound(
     clock: Clock, packets: Iterable[tuple[float | None, float]], rounded: float, hole: float = HOLE
 ) -> Clock:
     start: float | None = None
-    expected, holes, overlaps = 0.0, [], 0.0
+    expected, holes, overlaps, shift = 0.0, [], 0.0, 0.0  # shift: of stamps after jumps
     for time, seconds in packets:
         if start is None:
             start = expected = time or 0.0
-        off = 0.0 if time is None else time - expected
-        if hole < off < TIME_JUMP:
+        off = 0.0 if time is None else time + shift - expected
+        if abs(off) >= TIME_JUMP:
+            shift, off = shift - off, 0.0
+        if off > hole:
             holes.append(Span(expected, expected + off))
-        if -TIME_JUMP < off < -HOLE:
+        if off < -HOLE:
             overlaps -= off
         if abs(off) > HOLE or abs(off) <= rounded:
             expected += off

@@ -100,6 +100,21 @@ def test_a_jump_of_minutes_is_damage_and_no_hole():
     assert len(joined(frames_of(places))) == 4 * 320
 
 
+def test_the_clock_of_a_file_goes_on_without_such_jumps(tmp_path):
+    path, length = tmp_path / "a.mkv", 320
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for start in (0, 100 * RATE):
+            for n in range(50):
+                frame = av.AudioFrame.from_ndarray(np.zeros((1, length), np.int16), format="s16", layout="mono")
+                frame.rate, frame.pts, frame.time_base = RATE, start + n * length, SAMPLES
+                out.mux(stream.encode(frame))
+    clock = sound_clock(path)
+    assert (clock.holes, clock.findings) == ((), [])
+    assert clock.sound.end == pytest.approx(2.0, abs=0.03)
+    assert len(read_audio(path, RATE)) / RATE == pytest.approx(2.0, abs=0.03)
+
+
 def test_small_holes_add_up_to_silence():
     """A fortieth of every packet is missing: 0.5 ms, which no packet alone would show."""
     places = [(n * 320, 312) for n in range(400)]
