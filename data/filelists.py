@@ -22,7 +22,7 @@ def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Coll
     again. Returns what was done, in sentences for the user."""
     train, evaluation, record = folder / "train.txt", folder / "eval.txt", folder / RECORD
     messages = []
-    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
+    known = _read_record(record) if record.exists() else None
     if known is None and (train.exists() or evaluation.exists()):
         missing = sorted(set(clips) - {*_lines(train), *_lines(evaluation)})
         doubtful = sorted(set(left_out) & {*_lines(train), *_lines(evaluation)})
@@ -95,7 +95,19 @@ def _folder(data_root: Path, line: str) -> Path:
 def _lines(path: Path) -> list[str]:
     if not path.exists():
         return []
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before it
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no text in UTF-8; save it as that") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _read_record(path: Path) -> dict:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return {"data_root": str(known["data_root"]), "clips": [str(clip) for clip in known["clips"]]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is damaged; delete it and the lists beside it, and they are made anew") from error
 
 
 def _few(names: list[str]) -> str:

@@ -50,6 +50,27 @@ def test_lists_written_by_hand_are_only_commented(tmp_path):
     assert lines(tmp_path, "train.txt") == CLIPS[:2]
 
 
+def test_a_list_that_a_windows_editor_saved_is_read(tmp_path):
+    (tmp_path / "root" / CLIPS[0]).mkdir(parents=True)
+    (tmp_path / "train.txt").write_text(f"{CLIPS[0]}\n", encoding="utf-8-sig")
+    assert listed_clips(tmp_path, "train", tmp_path / "root") == [tmp_path / "root" / CLIPS[0]]
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[]", b'{"clips": []}', b'{"data_root": "a", "clips": 3}'])
+def test_a_damaged_memory_of_the_lists_is_said_in_one_line(tmp_path, content):
+    update_lists(tmp_path, tmp_path / "root", CLIPS)
+    (tmp_path / "known_clips.json").write_bytes(content)
+    with pytest.raises(InputError, match="known_clips.json: is damaged"):
+        update_lists(tmp_path, tmp_path / "root", CLIPS)
+
+
+def test_a_list_in_another_encoding_is_said_in_one_line(tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "train.txt").write_bytes("talk/é\n".encode("latin-1"))
+    with pytest.raises(InputError, match="train.txt: is no text in UTF-8"):
+        listed_clips(tmp_path, "train", tmp_path / "root")
+
+
 def test_five_clips_leave_one_for_evaluation(tmp_path):
     update_lists(tmp_path, tmp_path / "root", CLIPS[:5])
     assert (len(lines(tmp_path, "train.txt")), len(lines(tmp_path, "eval.txt"))) == (4, 1)
