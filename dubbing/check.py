@@ -32,6 +32,7 @@ from face_detection.track import most_at_once
 from hparams import HParams
 from media import codecs, yuv
 from media.shots import CutFinder
+from media.sound import read_audio
 from metrics import footage
 from utils.commands import quoted
 from utils.errors import InputError
@@ -190,7 +191,7 @@ def _hear(path: Path | None, options: Options, hp: HParams) -> tuple[Speech | No
         speech = load_speech(path, options.audio_stream, options.silence == "rest", hp, options.level == "keep")
     except InputError as error:
         return None, [str(error)], []
-    wav = mels.load_wav(path, hp.sample_rate)
+    wav = read_audio(path, hp.sample_rate, speech.clock.zero, options.audio_stream)
     remarks = []
     clipped = float((np.abs(wav) > AT_FULL_SCALE * max(1.0, float(np.abs(wav).max()))).mean())
     if clipped > CLIPPED:

@@ -31,7 +31,7 @@ from media.writer import VideoWriter
 
 Result = TypeVar("Result")
 
-FRAMES = 32  # of which two batches are made
+FRAMES = 32  # that are timed
 DETECTED = 1.3 / KEY_STEP  # share of the frames in which faces are looked for, mostly
 FEW_CORES = 2
 OVERHEAD = 150  # MiB, of the threads of a dub

@@ -73,7 +73,7 @@ def find_regions(
     are, where nobody is named.
     """
     if options.box:
-        box = _inside(options.box, source)
+        box = given_box(options.box, source)
         _warn_of_empty_box(box, source, pix_fmt, seconds, options, device)
         return FaceRegions([FaceRegion(box)], [False], None, False)
     detector = detector_for(options)
@@ -210,7 +210,8 @@ def who_is_there(error: NobodyThere, picture: np.ndarray, time: float, faces_fil
     return f"{error}; at {time:.2f} s faces are {faces_in_words(error.faces)}{shown}"
 
 
-def _inside(box: tuple[int, int, int, int], source: Source) -> Rect:
+def given_box(box: tuple[int, int, int, int], source: Source) -> Rect:
+    """That of --box: top, bottom, left, right. Raises InputError where it reaches beyond the frame."""
     top, bottom, left, right = box
     if not (0 <= top < bottom <= source.height and 0 <= left < right <= source.width):
         raise InputError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dubbing.faces import detector_for, region_of, who_is_there
+from dubbing.faces import detector_for, given_box, region_of, who_is_there
 from dubbing.options import Options
 from dubbing.paste import FaceRegion, upright_crop
 from dubbing.pose import LANDMARKS, frontal_weight, tilt, yaw
@@ -17,7 +17,6 @@ from face_detection.boxes import LONGEST_SIDE, Detector, overlaps, unscaled
 from face_detection.track import LINK_IOU, NobodyThere, Track, faces_of, follow_face
 from media import yuv
 from utils.errors import InputError
-from utils.geometry import Rect
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,10 @@ class Samples:
         return [None if between else face for face, between in faces]
 
     def regions(self, source: Source, options: Options) -> list[FaceRegion | None]:
-        """Where the face to dub is in every frame, as dubbing/faces.py finds it but for smoothing."""
+        """Where the face to dub is in every frame, as dubbing/faces.py finds it but for smoothing. Raises InputError
+        for a --box that reaches beyond the frame."""
         if options.box:
-            top, bottom, left, right = options.box
-            return [FaceRegion(Rect(left, top, right, bottom))] * len(self.frames)
+            return [FaceRegion(given_box(options.box, source))] * len(self.frames)
         regions: list[FaceRegion | None] = []
         for face, box in zip(self.followed, self.track.boxes, strict=True):
             if face is None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -61,6 +62,32 @@ def test_a_check_says_what_is_wrong_and_exits_with_2_where_no_dub_would_be_made(
     audio.save_wav(np.clip(loud * 20, -1, 1), tmp_path / "clipped.wav", RATE)
     assert "clipped sound" in dub("--check", "--audio", tmp_path / "clipped.wav", "--no_score").out
     assert not (tmp_path / "out.mp4").exists()
+
+
+def two_tracks(path, first: np.ndarray, second: np.ndarray):
+    """Sound with two tracks, float32 [samples]."""
+    with av.open(str(path), "w") as out:
+        tracks = [out.add_stream("pcm_s16le", rate=RATE, layout="mono") for _ in range(2)]
+        for track, wav in zip(tracks, (first, second), strict=True):
+            samples = (np.clip(wav, -1, 1) * 32767).astype(np.int16)[None]
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+            out.mux([*track.encode(frame), *track.encode(None)])
+    return path
+
+
+def test_a_check_listens_to_the_sound_track_that_is_dubbed_with(generator, talking, speech, tmp_path):
+    wav = audio.load_wav(speech, RATE)[:RATE]
+    sound = two_tracks(tmp_path / "two.mkv", wav, 20 * wav)
+    options = Options(checkpoint_path=generator, no_score=True, audio_stream=1)
+    assert any("clipped sound" in remark for remark in check(talking, sound, tmp_path / "out.mp4", options).remarks)
+
+
+@pytest.mark.parametrize("mode", ["--check", "--still"])
+def test_a_box_beyond_the_frame_is_refused_as_in_a_dub(dub, mode):
+    refused = dub(mode, "--box", 0, 5000, 0, 5000, "--no_score")
+    assert refused.code == 2
+    assert "--box 0 5000 0 5000: does not lie inside the frame" in refused.error
 
 
 def test_a_check_needs_no_speech_and_prints_json(dub, talking, generator, tmp_path, script):
