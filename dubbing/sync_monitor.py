@@ -25,7 +25,7 @@ class SyncMonitor:
     def add(self, frame: TimedFrame, face: np.ndarray | None) -> None:
         """face: uint8 BGR [S, S, 3] as it will look in that frame, None where there is none."""
         self._add_until((self._time + frame.time) / 2)
-        if frame.number not in (self._number, self._number + 1):  # the video was started again
+        if abs(frame.number - self._number) > 1:  # the video was started again; played backwards it goes on
             self._windows.flush()
         self._face, self._time, self._number = face, frame.time, frame.number
 

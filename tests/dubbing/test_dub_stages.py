@@ -20,6 +20,12 @@ from utils.devices import Precision
 CPU = torch.device("cpu")
 
 
+def expert_with(embed_faces):
+    return SimpleNamespace(
+        embed_mel=lambda mel: np.zeros((80, 2), np.float32), embed_faces=embed_faces, missing=0.0, name=""
+    )
+
+
 @pytest.mark.parametrize("fps", [12.5, 24.0, 25.0, 60.0])
 def test_the_expert_is_shown_the_nearest_of_25_frames_a_second(fps):
     seen = []
@@ -28,10 +34,7 @@ def test_the_expert_is_shown_the_nearest_of_25_frames_a_second(fps):
         seen.extend(faces[: len(starts), 0].tolist())
         return np.zeros((len(starts), 2), np.float32)
 
-    expert = SimpleNamespace(
-        embed_mel=lambda mel: np.zeros((80, 2), np.float32), embed_faces=embed_faces, missing=0.0, name=""
-    )
-    monitor = SyncMonitor(expert, np.zeros((80, 100)))
+    monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 100)))
     for n in range(int(3 * fps)):
         monitor.add(TimedFrame(n, n / fps, None), np.array([n]))
     assert monitor.result()["windows"] == len(seen)
@@ -46,15 +49,27 @@ def test_no_window_spans_the_place_where_the_video_starts_again():
         windows.extend(faces[start : start + 5, 0].tolist() for start in starts)
         return np.zeros((len(starts), 2), np.float32)
 
-    expert = SimpleNamespace(
-        embed_mel=lambda mel: np.zeros((80, 2), np.float32), embed_faces=embed_faces, missing=0.0, name=""
-    )
-    monitor = SyncMonitor(expert, np.zeros((80, 200)))
+    monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 200)))
     for n in range(30):
         monitor.add(TimedFrame(n % 15, n / 25, None), np.array([n % 15]))
     monitor.result()
     assert len(windows) > 15
     assert all(window == list(range(window[0], window[0] + 5)) for window in windows)
+
+
+def test_windows_of_a_video_that_is_played_backwards_are_scored_too():
+    windows = []
+
+    def embed_faces(faces, starts):
+        windows.extend(faces[start : start + 5, 0].tolist() for start in starts)
+        return np.zeros((len(starts), 2), np.float32)
+
+    monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 200)))
+    for n, number in enumerate([*range(15), *range(13, -1, -1)]):
+        monitor.add(TimedFrame(number, n / 25, None), np.array([number]))
+    monitor.result()
+    assert [9, 8, 7, 6, 5] in windows
+    assert len(windows) == 25
 
 
 def test_stages_keep_the_order_and_do_not_run_far_ahead():
