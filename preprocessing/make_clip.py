@@ -114,6 +114,7 @@ class ClipMaker:
             track = faces.run(self.counted(whole_pictures(reader, job.hp.fps)), files)
             if not track.found.any():
                 raise InputError("no face found")
+            damaged = reader.damaged_packets  # before the video is decoded again, which ends earlier
             correct(
                 files, track, (reader.height, reader.width), self.unless_stopped(whole_pictures(reader, job.hp.fps))
             )
@@ -122,7 +123,8 @@ class ClipMaker:
         powers, raised = hear(part / "audio.wav", job.hp)
         record = describe(job, reader, track, sizes, sound_seconds) | {"problem": audio.speech_problem(powers)}
         record |= {"findings": [*reader.findings, *reader.clock.findings, *audio.raised_in_words(raised)]}
-        return record | {"cuts": faces.cuts, "several_people": round(several_people(faces.detections), 3)}
+        record |= {"damaged_packets": damaged, "cuts": faces.cuts}
+        return record | {"several_people": round(several_people(faces.detections), 3)}
 
 
 def whole_pictures(reader: VideoReader, fps: int) -> Iterator[av.VideoFrame]:
@@ -195,7 +197,6 @@ def describe(job: Job, reader: VideoReader, track: Track, sizes: list[int], soun
         "interpolated": int(track.interpolated.sum()),
         "face_height": int(np.median(sizes)) if sizes else 0,
         "sound_seconds": round(sound_seconds, 3),
-        "damaged_packets": reader.damaged_packets,
         "dub": is_tagged(reader.metadata),
         "origin": job.origin(),
     }

@@ -41,7 +41,7 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
     counter, stop, queue = context.Value("q", 0), context.RawValue("b", 0), context.Queue()
     for device in devices:
         queue.put(device)
-    threads = max(1, (os.cpu_count() or 1) // len(devices))
+    threads = threads_each(len(devices))
     bar = Progress(desc="clips", unit="clip", total=len(jobs), disable=not distributed.is_main())
     pool = ProcessPoolExecutor(len(devices), context, worker.start, (detector, queue, threads, counter, stop))
     try:
@@ -90,5 +90,14 @@ def worker_devices(options: PreprocessingOptions, on_gpu: bool) -> list[str]:
         gpus = min(options.ngpu, gpus)
         return [f"cuda:{i % gpus}" for i in range(options.workers or gpus)]
     device = "cpu" if options.device == "auto" else options.device
-    cores = max(1, (os.cpu_count() or 1) // here)
-    return [device] * (options.workers or (cores if device == "cpu" else 1))
+    return [device] * (options.workers or (_cores() if device == "cpu" else 1))
+
+
+def threads_each(workers: int) -> int:
+    """CPU threads for each worker of this process."""
+    return max(1, _cores() // workers)
+
+
+def _cores() -> int:
+    """Of the machine, this process's share among those that torchrun started on it."""
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -145,6 +145,25 @@ def test_a_clip_is_read_once(tmp_path, talking, monkeypatch, no_workers):
     assert counter.value == record["frames"] == record["faces"]
 
 
+def test_damage_is_counted_over_the_whole_video_also_where_it_is_decoded_again(
+    tmp_path, talking, monkeypatch, no_workers
+):
+    read, damaged = VideoReader.pictures, iter((3, 1))  # packets: in the whole video, in what is decoded again
+
+    def pictures(reader, *arguments, **settings):
+        yield from read(reader, *arguments, **settings)
+        reader.damaged_packets = next(damaged)
+
+    def decode_again(files, track, size, again):
+        list(again)
+
+    monkeypatch.setattr(VideoReader, "pictures", pictures)
+    monkeypatch.setattr(clip_making, "correct", decode_again)
+    maker = clip_making.ClipMaker("retinaface", "cpu", 1, _Counter(), _Flag())
+    record = maker.make_clip(clip_making.Job(talking, "g/a", tmp_path / "g" / "a", "retinaface", 8, hparams))
+    assert record["damaged_packets"] == 3
+
+
 class _Flag:
     value = 0
 

@@ -13,7 +13,7 @@ import pytest
 
 from portrait import make_clip
 from preprocessing.options import PreprocessingOptions
-from preprocessing.workers import worker_devices
+from preprocessing.workers import threads_each, worker_devices
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -75,8 +75,10 @@ def test_processes_of_torchrun_share_the_gpus_and_cores_of_their_machine(machine
     assert devices(False) == ["cpu"] * 2
     machine(gpus=2, cores=8, here=3, place=2)
     assert devices(True) == ["cuda:0"]
+    assert threads_each(1) == 2
     machine(gpus=0, cores=2, here=3, place=2)
     assert devices(True) == ["cpu"]
+    assert threads_each(1) == 1
 
 
 @pytest.fixture(scope="module")
