@@ -51,9 +51,7 @@ def prepared(network: str, path: Path, digest: str, **settings: Any) -> tuple[di
             if "error" in about:
                 raise InputError(about["error"])
             if Path(temporary).parent == folder.parent:
-                shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or another process's just now
-                os.replace(made, folder)
-                made = folder
+                made, about = _kept(made, folder, about)
             return _models(made, about), about
 
 
@@ -69,7 +67,7 @@ def write(folder: Path, models: dict[str, Any], about: dict) -> None:
     """What _read reads. models: by their names."""
     from models.engines.openvino_engine import openvino
 
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)  # an error is written where writing has failed
     for name, model in models.items():
         openvino().save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
     text = json.dumps(about | {"files": _hashes(folder, list(models))}, indent=1)
@@ -84,6 +82,18 @@ def _beside(folder: Path, path: Path) -> TemporaryDirectory:
     except OSError as error:
         warn(f"{folder.parent}: cannot keep the prepared weights ({error.strerror}); {path.name} is prepared anew")
         return TemporaryDirectory(ignore_cleanup_errors=True)  # files that a model maps stay there on Windows
+
+
+def _kept(made: Path, folder: Path, about: dict) -> tuple[Path, dict]:
+    """What was made, under its final name; where another process was faster, what that one made: it has it in use."""
+    if theirs := _read(folder):
+        return folder, theirs
+    shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+    try:
+        os.replace(made, folder)
+    except OSError:  # there since just now, or damaged and in use on Windows: ours serves once
+        return made, about
+    return folder, about
 
 
 def _read(folder: Path) -> dict | None:

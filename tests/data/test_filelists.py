@@ -60,14 +60,14 @@ def test_a_list_that_a_windows_editor_saved_is_read(tmp_path):
 def test_a_damaged_memory_of_the_lists_is_said_in_one_line(tmp_path, content):
     update_lists(tmp_path, tmp_path / "root", CLIPS)
     (tmp_path / "known_clips.json").write_bytes(content)
-    with pytest.raises(InputError, match="known_clips.json: is damaged"):
+    with pytest.raises(InputError, match=r"known_clips\.json: is damaged"):
         update_lists(tmp_path, tmp_path / "root", CLIPS)
 
 
 def test_a_list_in_another_encoding_is_said_in_one_line(tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "train.txt").write_bytes("talk/é\n".encode("latin-1"))
-    with pytest.raises(InputError, match="train.txt: is no text in UTF-8"):
+    with pytest.raises(InputError, match=r"train\.txt: is no text in UTF-8"):
         listed_clips(tmp_path, "train", tmp_path / "root")
 
 

@@ -162,6 +162,34 @@ def test_damage_to_what_was_prepared_is_noticed(generator, kept, here):
     assert store._read(folder)["fingerprint"]
 
 
+def test_what_another_process_has_prepared_meanwhile_stays_in_its_place(generator, kept, tmp_path, monkeypatch):
+    (folder,) = kept.iterdir()
+    ready = folder.rename(tmp_path / "ready")
+
+    def both_at_once(wanted, made):
+        shutil.copytree(ready, made)
+        shutil.copytree(ready, folder)
+        (folder / "in use").touch()
+
+    monkeypatch.setattr(store, "prepare", both_at_once)
+    faces, mels = inputs(2)
+    assert load(generator, "openvino", "fp32")[0](faces, mels).shape == faces.shape
+    assert (folder / "in use").exists()
+    assert [path.name for path in kept.iterdir()] == [folder.name]
+
+
+def test_a_disk_that_fills_up_while_weights_are_prepared_is_an_error_in_one_line(generator, tmp_path, monkeypatch):
+    need("openvino")
+
+    def full(model, path, **_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(conversion, "PREPARE", {"generator": lambda path: ({"generator": None}, {})})
+    monkeypatch.setattr(openvino_engine.openvino(), "save_model", full)
+    prepare.main(tmp_path / "made", {"network": "generator", "path": str(generator)})
+    assert "No space left" in store._read(tmp_path / "made")["error"]
+
+
 def test_a_cache_folder_that_cannot_be_written_is_no_more_than_a_warning(
     generator, here, tmp_path, monkeypatch, capsys
 ):
