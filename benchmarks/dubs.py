@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.footage import BOX, make_speech, make_tall_video, save
-from benchmarks.measuring import CPU, SECONDS, rate, run
+from benchmarks.measuring import CPU, rate, run
 from benchmarks.results import Row
 from models import Wav2Lip
 from models.batched_generator import fold_batch_norms
@@ -63,16 +63,16 @@ def long_dubs(folder: Path) -> list[Row]:
 
 
 @torch.inference_mode()
-def generator_alone(seconds: float = SECONDS) -> list[Row]:
+def generator_alone() -> list[Row]:
     faces, mels = torch.rand(BATCH, 6, 96, 96), torch.randn(BATCH, 1, 80, 16)
     plain, precision = Wav2Lip().eval(), Precision("auto", CPU)
     ours = fold_batch_norms(Wav2Lip().eval(), precision)
     dtype = next(ours.parameters()).dtype
     ready = faces.to(dtype).to(memory_format=torch.channels_last), mels.to(dtype)
-    our_rate = rate(lambda: ours(ready[1], ready[0]), BATCH, seconds=seconds)
+    our_rate = rate(lambda: ours(ready[1], ready[0]), BATCH)
     square = torch.randn(2048, 2048, dtype=dtype)
-    product_rate = rate(lambda: square @ square, 1, seconds=seconds) * 2 * 2048**3 / 1e9 / GFLOP_A_FRAME
-    plain_rate = rate(lambda: plain(mels, faces), BATCH, seconds=seconds)
+    product_rate = rate(lambda: square @ square, 1) * 2 * 2048**3 / 1e9 / GFLOP_A_FRAME
+    plain_rate = rate(lambda: plain(mels, faces), BATCH)
     return [
         Row(f"generator, {precision.name}, batch {BATCH}", "frames/s", our_rate, plain_rate),
         Row(f"share of the rate of matrix products in {precision.name}", "%", 100 * our_rate / product_rate),

@@ -15,6 +15,7 @@ from models import Wav2Lip
 from tests.portrait import SPEECH, talking_frames
 
 FPS, RATE = 25, 16_000
+SIDE = 1080  # pixels of the portrait in the videos
 BOX = ("570", "850", "370", "590")  # of the portrait's face in the tall video
 WIDE_BOX = ("150", "430", "790", "1010")  # in the wide one
 
@@ -33,14 +34,14 @@ def make_tall_video(path: Path) -> None:
     make_video(path, (1920, 1080), (420, 0), 10)
 
 
-def make_video(path: Path, size: tuple[int, int], corner: tuple[int, int], seconds: float, side: int = 1080) -> None:
-    """The portrait, `side` pixels large, in a grey picture. size: height, width; corner: top, left of the portrait."""
+def make_video(path: Path, size: tuple[int, int], corner: tuple[int, int], seconds: float) -> None:
+    """The portrait, SIDE pixels large, in a grey picture. size: height, width; corner: top, left of the portrait."""
     wav = np.resize(audio.load_wav(SPEECH, RATE), round(seconds * RATE))
     (top, left), picture = corner, np.full((*size, 3), 90, np.uint8)
     with VideoWriter(path, Fraction(FPS)) as writer:
         for n, frame in enumerate(talking_frames(wav, FPS)):
-            enlarged = cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC)
-            picture[top : top + side, left : left + side] = enlarged
+            enlarged = cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+            picture[top : top + SIDE, left : left + SIDE] = enlarged
             writer.write(picture.copy(), n / FPS)
 
 

@@ -30,6 +30,7 @@ from hparams import HParams, hparams
 from media import hardware
 from models import Wav2Lip
 from models.batched_generator import fold_batch_norms
+from models.engines.fixed_batches import algorithms_by_trial
 from models.engines.torch_engine import TorchGenerator
 from models.inputs import generator_faces
 from training.network import TrainableNetwork
@@ -228,11 +229,3 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     if device.type == "cuda":
         finish(device)
         peak.megabytes = torch.cuda.max_memory_allocated(device) / 2**20
-
-
-@contextmanager
-def algorithms_by_trial():
-    """cuDNN chooses its algorithms by trial, as in trainings."""
-    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
-    yield
-    torch.backends.cudnn.benchmark = before

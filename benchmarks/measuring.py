@@ -61,12 +61,11 @@ def exact_products() -> Iterator[None]:
 
 
 class Run(NamedTuple):
-    """cpu: seconds of all threads together; megabytes: at most in memory; record: of a dub."""
+    """cpu: seconds of all threads together; megabytes: at most in memory."""
 
     seconds: float
     cpu: float
     megabytes: float
-    record: dict
 
 
 def run(*arguments) -> Run:
@@ -79,6 +78,4 @@ def run(*arguments) -> Run:
     if code:
         raise RuntimeError(f"{arguments}: failed with {code}")
     unit = 1024 if sys.platform == "darwin" else 1  # of ru_maxrss, in KiB
-    record = Path(f"{arguments[arguments.index('--outfile') + 1]}.json") if "--outfile" in arguments else None
-    content = json.loads(record.read_text(encoding="utf-8")) if record else {}
-    return Run(seconds, cpu, memory / unit / 1024, content)
+    return Run(seconds, cpu, memory / unit / 1024)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 import audio
 from benchmarks.footage import make_clip
-from benchmarks.measuring import CPU, SECONDS, rate
+from benchmarks.measuring import CPU, rate
 from benchmarks.results import Row
 from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs
@@ -100,15 +100,15 @@ def plain_windows(
     return batch
 
 
-def loading(clip: Clip, seconds: float = SECONDS) -> Row:
+def loading(clip: Clip) -> Row:
     batches = training_batches(GeneratorWindows([clip], HP, training=True), HP.batch_size, 0)
     rng = np.random.default_rng(0)
-    plain = rate(lambda: plain_window(clip, rng, True), 1, seconds=seconds)
-    ours = rate(lambda: next(batches), HP.batch_size, seconds=seconds)
+    plain = rate(lambda: plain_window(clip, rng, True), 1)
+    ours = rate(lambda: next(batches), HP.batch_size)
     return Row("generator windows from disk, augmented, one loader process", "windows/s", ours, plain)
 
 
-def boxes(seconds: float = SECONDS) -> Row:
+def boxes() -> Row:
     with np.load(GOLDEN) as outputs:
         heads = [torch.from_numpy(outputs[f"s3fd_head_{i:02d}"][:1]) for i in range(12)]
     scores = [logits.softmax(dim=1)[0, 1] for logits in heads[0::2]]
@@ -141,7 +141,7 @@ def boxes(seconds: float = SECONDS) -> Row:
         return np.array([box for box in kept if box[4] > KEEP_SCORE])
 
     assert np.abs(ours() - plain()).max() < 0.01
-    rates = (rate(work, 1, seconds=seconds) for work in (ours, plain))
+    rates = (rate(work, 1) for work in (ours, plain))
     return Row("S3FD boxes from raw network outputs, 160×128", "frames/s", *rates)
 
 

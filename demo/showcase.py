@@ -35,7 +35,7 @@ NOTE = (
 COLUMN = 200  # pixels, the width of a column of docs/demo.webp
 SPOKEN = slice(9, 61)  # frames of docs/demo.webp: from before the lips part to where both have closed again
 FIRST = 18  # the one it begins with, which is all that some readers show
-QUALITY = 82
+FPS, QUALITY = 25, 82
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,11 @@ def animation() -> list[np.ndarray]:
     return frames[first:] + frames[:first]
 
 
-def write_webp(path: Path, frames: list[np.ndarray], fps: int = 25) -> None:
+def write_webp(path: Path, frames: list[np.ndarray]) -> None:
     pictures = [Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) for frame in frames]
     file = io.BytesIO()
     pictures[0].save(
-        file, "WEBP", save_all=True, append_images=pictures[1:], duration=1000 // fps, loop=0, quality=QUALITY, method=4
+        file, "WEBP", save_all=True, append_images=pictures[1:], duration=1000 // FPS, loop=0, quality=QUALITY, method=4
     )
     write_bytes(path, file.getvalue())
 

@@ -10,6 +10,8 @@ from face_detection.sparse import detect_sparsely
 from media.shots import CutFinder
 from utils.batches import HalvingBatches
 
+SECOND_HEIGHT = 0.5  # of the largest face's, from which on another one counts
+
 
 class FoundFaces(NamedTuple):
     """detections: float32 [N, 5] per frame (x1 y1 x2 y2 score), or [N, 15] with five landmarks, in pixels; cuts:
@@ -58,11 +60,8 @@ def detect_in_batches(frames: Iterable[np.ndarray], detector: Detector, batch_si
         yield from detector.detect(batch)
 
 
-def several_people(detections: list[np.ndarray], least_height: float = 0.5) -> float:
-    """Share of the frames with a face in which there is a second one, at least least_height times as high.
-
-    detections: as in FoundFaces.
-    """
+def several_people(detections: list[np.ndarray]) -> float:
+    """Share of the frames with a face in which there is a second one of some size. detections: as in FoundFaces."""
     heights = [np.sort(boxes[:, 3] - boxes[:, 1]) for boxes in detections if len(boxes)]
-    second = [len(sizes) > 1 and sizes[-2] >= least_height * sizes[-1] for sizes in heights]
+    second = [len(sizes) > 1 and sizes[-2] >= SECOND_HEIGHT * sizes[-1] for sizes in heights]
     return float(np.mean(second)) if second else 0.0

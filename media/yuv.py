@@ -203,16 +203,11 @@ def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndar
         target[:] = np.rint(old + weight * (source[:height, :width] - old))
 
 
-def from_bgr(image: np.ndarray, pix_fmt: str, colorspace: int = UNSPECIFIED) -> av.VideoFrame:
-    """A limited-range frame of BGR uint8 [H, W, 3]; odd sides grow by one pixel. colorspace: else the usual one."""
+def from_bgr(image: np.ndarray, pix_fmt: str) -> av.VideoFrame:
+    """A limited-range frame of BGR uint8 [H, W, 3]; odd sides grow by one pixel."""
     height, width = image.shape[:2]
     padded: Any = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-    rgb = described(av.VideoFrame.from_ndarray(padded, format="bgr24"))
-    if colorspace == UNSPECIFIED:
-        return to_format(rgb, pix_fmt)
-    return rgb.reformat(
-        format=pix_fmt, dst_colorspace=colorspace, dst_color_range=LIMITED_RANGE, interpolation=EXACT_COLOUR
-    )
+    return to_format(described(av.VideoFrame.from_ndarray(padded, format="bgr24")), pix_fmt)
 
 
 def _parts(frame: av.VideoFrame, rect: Rect) -> list[np.ndarray]:

@@ -104,9 +104,11 @@ def evaluate_generator(options: EvaluationOptions) -> dict:
     generator, hp = load_network(options.generator, Wav2Lip, options.hparams)
     channels_last(generator, precision.device)
     clips = open_clips(options.data_root, "eval", options.filelists_dir, hp)
-    clips = [clip for clip in clips if len(clip.run_starts(hp.window_frames)) > 2 * MAX_SHIFT]
+    clips = [clip for clip in clips if len(clip.window_rows(hp, per_frame_mels=False)) > 2 * MAX_SHIFT]
     if not clips:
-        raise InputError(f"{options.filelists_dir / 'eval.txt'}: has no clip of two seconds or more; add longer ones")
+        raise InputError(
+            f"{options.filelists_dir / 'eval.txt'}: has no clip with two seconds of sound; add longer ones"
+        )
 
     dubber = generator_score.ClipDubber(generator, hp, precision)
     redrawn = [dubber.redraw(clip) for clip in clips]

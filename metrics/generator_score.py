@@ -7,6 +7,7 @@ is generated to the speech of another clip, as in dubbing, and the expert places
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from metrics.sync_offset import SyncScore, score_distances
 from models.batched_generator import generate_faces
 from utils.devices import Precision
 from utils.progress import Progress
+
+Item = TypeVar("Item")
 
 CLIPS = 8  # scored in training, evenly spaced over those kept aside
 FRAMES = 75  # of each clip
@@ -63,10 +66,10 @@ class ClipDubber:
         return ClipDub(np.concatenate(parts), clip, speech)
 
 
-def choose_clips(clips: list[Clip], most: int = CLIPS) -> list[Clip]:
+def evenly_spaced(items: list[Item], most: int = CLIPS) -> list[Item]:
     """At most so many of them, evenly spaced."""
-    count = min(most, len(clips))
-    return [clips[i * len(clips) // count] for i in range(count)]
+    count = min(most, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def other_frames(clip: Clip) -> np.ndarray:

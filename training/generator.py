@@ -64,7 +64,7 @@ class GeneratorTraining(Training):
         self.sync_weight = self.resumed.get("sync_weight", hp.syncnet_wt)
         self.sync_on_weight = hp.sync_on_wt_gan if options.gan else hp.sync_on_wt
         self.mouth_weights = losses.mouth_weights(hp.img_size, hp.mouth_wt).to(self.device)
-        self.scored_clips = generator_score.choose_clips(self.eval_windows.clips)
+        self.scored_clips = generator_score.evenly_spaced(self.eval_windows.clips)
 
     @staticmethod
     def make_schedule(hp: HParams) -> Schedule:
@@ -126,7 +126,7 @@ class GeneratorTraining(Training):
         return batch * len(batches) + clip * len(self.scored_clips)
 
     def evaluate_share(self, share: float) -> None:
-        self.scored_clips = generator_score.choose_clips(self.scored_clips, ceil(share * len(self.scored_clips)))
+        self.scored_clips = generator_score.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
 
     def _evaluate_windows(
         self, batches: Iterable[dict[str, torch.Tensor]]

@@ -134,7 +134,7 @@ class RefinerTraining(Training):
             raise InputError(f"--bank {kind}: the clips are too short to have references of their own; add longer ones")
         self.windows = SharpFaces(served, hp, True, banks)
         self.eval_windows = SharpFaces([], hp)  # whole clips are scored
-        self.scored_clips = generator_score.choose_clips(scored, SCORED_CLIPS)
+        self.scored_clips = generator_score.evenly_spaced(scored, SCORED_CLIPS)
 
     @cached_property
     def person(self) -> ReferenceBank | None:
@@ -187,7 +187,7 @@ class RefinerTraining(Training):
         return 2 * seconds_of(one_of_two) * len(self.scored_clips)
 
     def evaluate_share(self, share: float) -> None:
-        self.scored_clips = generator_score.choose_clips(self.scored_clips, ceil(share * len(self.scored_clips)))
+        self.scored_clips = generator_score.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
 
     def _true_faces(self, dub: ClipDub) -> np.ndarray:
         """The frames' own faces at the refiner's size: uint8 BGR [N, S, S, 3]."""

@@ -7,7 +7,7 @@ from math import ceil, inf, isfinite
 import torch
 
 from data.loading import evaluation_batches, training_batches
-from metrics.generator_score import choose_clips
+from metrics.generator_score import evenly_spaced
 from training import run_directory, summary
 from training.base import Training
 from training.metric_logger import MetricLogger
@@ -91,9 +91,9 @@ class Trainer:
         main = distributed.is_main()
         return self._thinned(evaluation_batches(self.training.eval_windows, step_size) if main else [])
 
-    def _thinned(self, batches: list) -> list:
+    def _thinned(self, batches: list[Batch]) -> list[Batch]:
         self.training.evaluate_share(self.evaluated_share)
-        return choose_clips(batches, ceil(len(batches) * self.evaluated_share))
+        return evenly_spaced(batches, ceil(len(batches) * self.evaluated_share))
 
     def _fitted(self, batches: list[Batch], log: RunLog) -> list[Batch]:
         """The batches, or fewer of them where with --max_minutes evaluating them all would take too long."""

@@ -87,7 +87,7 @@ class FixedBatches:
         if self.stream is None:
             return None, self._draw()
         self.stream.wait_stream(torch.cuda.current_stream(self.device))  # which the weights came by
-        with torch.cuda.device(self.device), self._on_stream(), _algorithms_by_trial():
+        with torch.cuda.device(self.device), self._on_stream(), algorithms_by_trial():
             for _ in range(WARM_UPS):  # where memory runs out it does so here, which a recording would not survive
                 generated = self._draw()
             try:
@@ -138,7 +138,7 @@ class _Place:
 
 
 @contextmanager
-def _algorithms_by_trial() -> Iterator[None]:
+def algorithms_by_trial() -> Iterator[None]:
     """cuDNN tries its algorithms, once for each size, and stays with the fastest."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True

@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +67,12 @@ def test_a_benchmark_leaves_its_figures_in_the_folder_of_this_machine_and_prints
 def test_a_benchmark_that_does_not_exist_is_refused_before_any_runs(tmp_path, capsys):
     assert benchmark("training_parts", "no such thing", "--out", tmp_path) == 2
     assert capsys.readouterr().err.startswith("error: no such thing: is no benchmark; choose from trainings, ")
+
+
+def test_a_benchmark_that_is_killed_is_a_failure_of_all(monkeypatch):
+    codes = iter((0, -9))
+    monkeypatch.setattr(command.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=next(codes)))
+    assert benchmark("dubs", "engines") == 1
 
 
 def test_a_rate_is_taken_over_the_time_that_was_asked_for_after_calls_that_do_not_count(monkeypatch):

@@ -275,6 +275,19 @@ def test_a_generator_is_scored_with_ceiling_floor_and_several_experts(
     assert re.search(r"1 clips +mouth_l1 +mouth_ssim +follows +motion +contrast$", head)
 
 
+def test_a_clip_whose_sound_ends_at_once_is_not_scored(preprocessed, generator, expert, tmp_path, script):
+    clip = tmp_path / "root" / "talk" / "a"
+    shutil.copytree(next(preprocessed.root.glob("*/clip 0")), clip)
+    audio.save_wav(audio.load_wav(clip / "audio.wav", 16_000)[:8000], clip / "audio.wav", 16_000)
+    (tmp_path / "eval.txt").write_text("talk/a\n")
+    refused = script(
+        "evaluate", "--data_root", tmp_path / "root", "--filelists_dir", tmp_path, "--outfile", tmp_path / "o.json",
+        "--generator", generator, "--syncnet_checkpoint_path", expert,
+    )  # fmt: skip
+    assert refused.code == 2
+    assert "eval.txt: has no clip with two seconds of sound" in refused.error
+
+
 def test_what_is_compared_are_the_true_frames_a_still_one_and_dubs_with_the_neighbours_speech(preprocessed):
     clips = open_clips(preprocessed.root, "train", preprocessed.lists, NARROW)
     network = Wav2Lip(NARROW.width).eval()

@@ -18,7 +18,7 @@ from data.loading import open_clips
 from data.sampling import Key
 from data.sharp_faces import SharpFaces
 from face_detection.crop import to_network_size
-from metrics.generator_score import choose_clips
+from metrics.generator_score import evenly_spaced
 from models import Wav2Lip, face_refiner
 from models.engines import torch_networks
 from models.engines.choice import Choice
@@ -295,7 +295,7 @@ def test_where_few_references_are_left_no_neighbour_comes_in_and_where_none_is_t
 
 
 def test_scored_clips_come_from_the_whole_list():
-    assert choose_clips(list(range(12)), 4) == [0, 3, 6, 9]
+    assert evenly_spaced(list(range(12)), 4) == [0, 3, 6, 9]
 
 
 @pytest.mark.slow
