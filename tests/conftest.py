@@ -28,7 +28,7 @@ from reports import page
 from training import base
 from utils import cache, cli
 
-pytest_plugins = ["serving"]
+pytest_plugins = ["serving", "engines"]
 
 SCRIPTS = {
     "preprocess": preprocess,

@@ -1,4 +1,5 @@
-"""A dub ends soon, and leaves nothing behind, when its progress bar raises, as a page's does when its user stops it."""
+"""A dub ends soon, and leaves nothing behind, on Ctrl-C and when its progress bar raises, as a page's does when its
+user stops it."""
 
 import threading
 import time
@@ -8,8 +9,10 @@ import pytest
 
 from dubbing import Dubber
 from dubbing.options import Options
+from media.writer import VideoWriter
 
 THREADS = ("prefetch", "sink")
+BOX = (57, 177, 178, 273)
 
 
 class Stopped(Exception):
@@ -33,7 +36,7 @@ def dubbers(generator) -> dict[str, Dubber]:
     """Dubs that are to be stopped in each stage."""
     options = Options(checkpoint_path=generator, no_score=True, no_cache=True, wav2lip_batch_size=2)
     first = Dubber(options)
-    return {"faces": first, "dubbing": Dubber(replace(options, box=(57, 177, 178, 273)), first.networks)}
+    return {"faces": first, "dubbing": Dubber(replace(options, box=BOX), first.networks)}
 
 
 def left_over(tmp_path) -> list:
@@ -90,3 +93,19 @@ def test_another_thread_stops_a_dub_within_a_second_while_its_queues_are_busy(
     thread.join(60)
     assert ended[0] - asked < 1
     assert left_over(tmp_path) == []
+
+
+def test_an_interrupt_leaves_nothing_behind(dub, tmp_path, monkeypatch):
+    real, written = VideoWriter.write_picture, []
+
+    def interrupted(self, picture, time):
+        real(self, picture, time)
+        written.append([path.stat().st_size for path in tmp_path.iterdir()])
+        if len(written) == 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoWriter, "write_picture", interrupted)
+    assert dub("--box", *BOX).code == 130
+    assert len(written) == 20
+    assert len(written[-1]) == 1  # the file that was being written
+    assert list(tmp_path.iterdir()) == []

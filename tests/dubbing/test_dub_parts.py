@@ -1,30 +1,21 @@
-"""The parts of a dub: what is shown when, where the face is, how the mouth goes back, when it rests."""
-
-from fractions import Fraction
+"""The parts of a dub: what is shown when, and how the mouth goes back into the picture."""
 
 import av
 import cv2
 import numpy as np
 import pytest
-import soundfile
 
-import audio
 from dubbing.faces import mouth_inside
 from dubbing.paste import FaceRegion, blend, match_colours, paste_face, soft_mask, upright_crop
 from dubbing.play import play
 from dubbing.pose import LANDMARKS, tilt
 from dubbing.source import FrameTransform, Source
-from dubbing.speech import SHORTEST_REST, fade_silence, load_speech, speech_gate
 from face_detection import RetinaFace
 from face_detection.crop import to_network_size
-from face_detection.sparse import KEY_STEP, detect_sparsely
-from face_detection.track import follow_face
-from footage import encode, face, frames_of, number_of
-from hparams import hparams
+from footage import encode, number_of
 from media import codecs, yuv
 from media.reader import VideoReader
-from portrait import SPEECH, portrait
-from utils.errors import InputError
+from portrait import portrait
 from utils.geometry import Rect
 
 RATE = 16_000
@@ -169,138 +160,12 @@ def test_a_tilted_head_is_seen_upright():
     assert tilt(tilted[0, LANDMARKS]) - tilt(straight[0, LANDMARKS]) == pytest.approx(30, abs=8)
 
 
-class CountingDetector:
-    """A detector that finds what it was given, by the grey of the picture's corner, and counts."""
-
-    def __init__(self, boxes):
-        self.boxes, self.seen = boxes, []
-
-    def detect(self, frames):
-        numbers = [int(frame[0, 0, 0]) for frame in frames]
-        self.seen += numbers
-        return [self.boxes[number] for number in numbers]
-
-
-def drifting(step: float, count: int = 23):
-    """Frames with the portrait moving by `step` pixels a frame, and its boxes."""
-    frames, boxes = [], []
-    for n in range(count):
-        frame = np.roll(portrait(), round(step * n), axis=1)
-        frame[0, 0] = n
-        frames.append(frame)
-        boxes.append(np.array([[178 + step * n, 57, 273 + step * n, 177, 0.9]], np.float32))
-    return frames, boxes
-
-
-def test_a_steady_face_is_detected_in_key_frames_only_and_interpolated_between():
-    frames, boxes = drifting(2.0)
-    detector = CountingDetector(boxes)
-    found = list(detect_sparsely(iter(frames), detector, 2))
-    assert len(found) == len(frames)
-    assert len(detector.seen) == len(set(detector.seen)) <= len(frames) // KEY_STEP + 2
-    assert all(np.abs(ours - theirs).max() < 1e-3 for ours, theirs in zip(found, boxes, strict=True))
-
-
-def test_where_the_face_is_not_steady_every_frame_is_detected():
-    frames, boxes = drifting(9.0)
-    detector = CountingDetector(boxes)
-    list(detect_sparsely(iter(frames), detector, 2))
-    assert sorted(detector.seen) == list(range(len(frames)))
-    frames, boxes = drifting(0.0)
-    frames[7] = cv2.GaussianBlur(frames[7][::-1].copy(), (0, 0), 9)  # another picture between two equal ones
-    frames[7][0, 0] = 7
-    detector = CountingDetector(boxes)
-    list(detect_sparsely(iter(frames), detector, 2))
-    assert {6, 7, 8, 9} <= set(detector.seen)
-    assert 12 not in detector.seen
-
-
-def test_a_person_is_followed_by_place_and_nobody_else_instead():
-    left, right = face(100, size=100), face(300, size=250)
-    frames = frames_of(*[[left, right]] * 8, *[[left]] * 20, *[[left, right]] * 8)
-    largest, at, index = (follow_face(frames, False, (), *chosen) for chosen in ((), ((150, 100),), (None, 0)))
-    assert largest.boxes[largest.found, 0].tolist() == [300] * 16
-    for track in (at, index):
-        assert track.boxes[:, 0].tolist() == [100] * 36
-    with pytest.raises(InputError, match="no face is ever there"):
-        follow_face(frames, at=(10, 10))
-    with pytest.raises(InputError, match="at most 2 faces"):
-        follow_face(frames, index=2)
-
-
 def test_a_face_whose_mouth_lies_outside_the_frame_is_told():
     tall = portrait()
     for rows, inside in ((512, True), (165, True), (130, False)):  # the mouth is around row 147
         (found,) = RetinaFace().detect([tall[:rows]])
         assert len(found) == 1
         assert mouth_inside(found[0, :4], rows, 512) == inside
-
-
-def test_after_a_cut_the_chosen_person_is_looked_for_where_last_seen():
-    left, right, moved = face(100, size=100), face(300, size=120), face(110, size=100)
-    frames = frames_of(*[[left, right]] * 6, *[[right]] * 6, *[[moved, right]] * 6)
-    track = follow_face(frames, False, cuts=[6, 12], at=(150, 100))
-    assert track.boxes[track.found, 0].tolist() == [100] * 6 + [110] * 6
-    assert not track.found[6:12].any()
-
-
-def test_the_mouth_rests_in_silence_and_not_in_short_pauses(tmp_path):
-    wav = audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE]
-    noise = np.random.default_rng(0).normal(0, 1e-3, RATE).astype(np.float32)
-    audio.save_wav(np.concatenate([wav, noise, wav]), tmp_path / "pause.wav", RATE)
-    rest, model = (load_speech(tmp_path / "pause.wav", None, rest, hparams) for rest in (True, False))
-    silent = slice(round(1.3 * 80), round(1.7 * 80))
-    assert (rest.mel[:, silent] == -hparams.max_abs_value).all()
-    assert model.mel[:, silent].std() > 0.1
-    assert np.array_equal(rest.mel[:, 16:60], model.mel[:, 16:60])
-    assert 0.2 < rest.silent < 0.4
-    powers = np.ones(80)  # 4 s, of 50 ms each
-    powers[20:24] = powers[40:56] = 1e-9  # pauses of 0.2 s and 0.8 s
-    gate = speech_gate(powers, 320, hparams)
-    assert SHORTEST_REST > 0.2
-    assert gate[:140].min() > 0.999
-    assert (gate[180:200] == 0).all()
-    assert np.abs(np.diff(gate)).max() < 0.2
-    assert np.abs(np.diff(fade_silence(np.zeros((80, 3)), np.array([0, 0.5, 1]), hparams)[0])).max() == 2
-
-
-def test_quiet_speech_is_heard_as_if_it_were_not_quiet_unless_its_level_is_kept(tmp_path):
-    wav = audio.load_wav(SPEECH, RATE)[RATE : 3 * RATE]
-    pause = np.random.default_rng(0).normal(0, 1e-3, RATE).astype(np.float32)
-    for name, level in (("plain", 1.0), ("quiet", 0.03)):  # 30 dB
-        soundfile.write(tmp_path / f"{name}.wav", np.concatenate([wav, pause, wav]) * level, RATE, subtype="FLOAT")
-    plain, quiet = (load_speech(tmp_path / f"{name}.wav", None, True, hparams) for name in ("plain", "quiet"))
-    assert plain.raised == 0.0
-    assert quiet.raised == pytest.approx(30, abs=2)
-    assert quiet.silent == pytest.approx(plain.silent, abs=0.02)  # the silence detector's floor follows
-    spoken = slice(16, 120)
-    difference = 8 / 100 * (quiet.raised + 20 * np.log10(0.03))  # of the mels' -4..4
-    assert np.abs(quiet.mel[:, spoken] - plain.mel[:, spoken] - difference).mean() < 0.05
-    kept = load_speech(tmp_path / "quiet.wav", None, False, hparams, keep_level=True)
-    assert kept.raised == 0.0
-    assert np.array_equal(kept.mel, audio.melspectrogram(audio.load_wav(tmp_path / "quiet.wav", RATE)))
-
-
-def test_speech_that_starts_late_in_its_file_is_silent_till_then(tmp_path):
-    wav = audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE]
-    soundfile.write(tmp_path / "a.wav", wav, RATE)
-    with av.open(str(tmp_path / "late.mkv"), "w") as out:
-        video = out.add_stream("libx264", rate=25)
-        video.width = video.height = 64
-        sound = out.add_stream("flac", rate=RATE, layout="mono")
-        for n in range(50):
-            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
-            frame.pts, frame.time_base = n, Fraction(1, 25)
-            out.mux(video.encode(frame))
-        block = av.AudioFrame.from_ndarray((wav * 32767).astype(np.int16)[None], format="s16", layout="mono")
-        block.rate, block.pts, block.time_base = RATE, round(0.5 * RATE), Fraction(1, RATE)
-        out.mux(sound.encode(block))
-        out.mux([*video.encode(None), *sound.encode(None)])
-    late = load_speech(tmp_path / "late.mkv", None, False, hparams)
-    assert late.seconds == pytest.approx(1.5, abs=0.01)
-    assert (late.mel[:, : round(0.47 * 80)] == -hparams.max_abs_value).all()
-    own = load_speech(tmp_path / "a.wav", None, False, hparams)
-    assert np.abs(late.mel[:, 44:116] - own.mel[:, 4:76]).max() < 0.2
 
 
 @pytest.mark.skipif("h264_nvenc" not in av.codecs_available, reason="this build of FFmpeg has no such encoder")

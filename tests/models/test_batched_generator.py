@@ -1,9 +1,14 @@
 """Pictures in, pictures out: what the network is given and how its output is rounded."""
 
+import cv2
 import numpy as np
+import pytest
 import torch
 
-from models.batched_generator import generate_faces
+from media.reader import VideoReader
+from models import Wav2Lip, published
+from models.batched_generator import fold_batch_norms, generate_faces
+from models.checkpoint import load_network
 from utils.devices import Precision
 
 
@@ -34,3 +39,21 @@ def test_levels_are_rounded_and_the_lower_half_is_hidden_from_the_network():
     assert np.array_equal(pictures[:, :48, :, :3], faces[:, :48])
     assert (pictures[:, 48:, :, :3] == 0).all()
     assert np.array_equal(pictures[..., 3:], references)
+
+
+@pytest.mark.skipif(not published.BUNDLED_GENERATOR.exists(), reason="the bundled weights are not there")
+def test_folded_and_half_precision_networks_draw_what_the_plain_one_draws(talking):
+    network, _ = load_network(published.BUNDLED_GENERATOR, Wav2Lip)
+    faces = [cv2.resize(frame.image[57:177, 178:273], (96, 96)) for frame in VideoReader(talking).frames()][:16]
+    mels = np.random.default_rng(0).uniform(-4, 2, (16, 1, 80, 16)).astype(np.float32)
+    precision = Precision("fp32", torch.device("cpu"))
+    plain = generate_faces(network, np.stack(faces), np.stack(faces), mels, precision).astype(float)
+
+    def psnr(name):
+        network, _ = load_network(published.BUNDLED_GENERATOR, Wav2Lip)
+        ready = fold_batch_norms(network, Precision(name, precision.device))
+        drawn = generate_faces(ready, np.stack(faces), np.stack(faces), mels, precision)
+        return 10 * np.log10(255**2 / (np.mean((drawn - plain) ** 2) + 1e-9))
+
+    assert psnr("fp32") > 60
+    assert psnr("bf16") > 40

@@ -1,10 +1,9 @@
-"""Engines: which one is chosen, and that what OpenVINO draws is what PyTorch draws."""
+"""What OpenVINO draws is what PyTorch draws; what it needs of weights is prepared once and kept."""
 
 import json
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,122 +12,19 @@ import pytest
 import torch
 
 from conftest import NARROW
+from engines import FIRST_ROW, inputs, load, need
 from metrics.experts import load_expert
 from metrics.sync_offset import score_distances
 from models import face_refiner
-from models.engines import choice, conversion, openvino_engine, prepare, quantization, store
-from models.engines.choice import Choice, choose
-from models.engines.generator import load_generator
-from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
+from models.engines import conversion, openvino_engine, prepare, quantization, store
+from models.engines.choice import Choice
+from models.published import BUNDLED_EXPERT
 from models.reference_bank import ReferenceBank
 from models.refiner import Refiner
 from utils.cache import FOLDER, cache_folder
 from utils.errors import InputError
-from utils.files import sha256
 
-FIRST_ROW = 44
 ROOT = Path(__file__).resolve().parents[2]
-IS_CPU = choice.is_cpu  # before conftest.py changes it
-
-
-@pytest.fixture
-def there(monkeypatch):
-    """there(*packages): these are installed, no GPU is."""
-
-    def call(*packages):
-        monkeypatch.setattr(choice, "is_installed", packages.__contains__)
-        monkeypatch.setattr(choice, "is_cpu", IS_CPU)
-        monkeypatch.setattr(choice, "gpu_is_possible", lambda: False)
-
-    return call
-
-
-def need(*packages):
-    """Skip the test where one is not installed; they are not imported for that."""
-    for package in packages:
-        if find_spec(package) is None:
-            pytest.skip(f"{package} is not installed (requirements-openvino.txt)")
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Weights are prepared in this process, which has PyTorch; the calls are returned."""
-    need("openvino")
-    calls = []
-
-    def in_this_process(wanted, folder):
-        calls.append(wanted["network"])
-        prepare.main(folder, dict(wanted))
-
-    monkeypatch.setattr(store, "prepare", in_this_process)
-    return calls
-
-
-@pytest.fixture(scope="module")
-def made(generator, tmp_path_factory):
-    """The cache folder after the narrow generator has been prepared in floating point."""
-    need("openvino")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(FOLDER, str(tmp_path_factory.mktemp("made")))
-        patch.setattr(store, "prepare", lambda wanted, folder: prepare.main(folder, dict(wanted)))
-        load(generator, "openvino", "fp32")
-        return cache_folder("engines")
-
-
-@pytest.fixture
-def kept(tmp_path, monkeypatch, made, here):
-    """A folder of prepared models of the test's own, with the narrow generator."""
-    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
-    shutil.copytree(made, cache_folder("engines"))
-    return cache_folder("engines")
-
-
-def inputs(count=5):
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (count, 96, 96, 3), np.uint8), rng.normal(size=(count, 1, 80, 16)).astype(np.float32)
-
-
-def load(path, engine, precision, batch_size=4):
-    return load_generator(path, sha256(path), Choice(engine, precision, "cpu"), batch_size, FIRST_ROW, "")
-
-
-def test_auto_takes_openvino_on_a_cpu_where_it_is_installed_else_pytorch(there):
-    there("openvino", "nncf")
-    assert choose("auto", "auto", "auto").engine == "openvino"
-    assert choose("auto", "int8", "cpu").engine == "openvino"
-    assert choose("auto", "auto", "cuda").engine == "torch"
-    assert choose("torch", "auto", "cpu").engine == "torch"
-    there()
-    assert choose("auto", "auto", "auto").engine == "torch"
-
-
-def test_auto_asks_pytorch_where_there_may_be_a_gpu(there, monkeypatch):
-    there("openvino")
-    monkeypatch.setattr(choice, "gpu_is_possible", lambda: True)
-    assert choose("auto", "auto", "auto").engine == "torch"
-
-
-@pytest.mark.parametrize(
-    ("asked", "problem"),
-    [
-        (("openvino", "auto", "auto"), "--engine openvino: OpenVINO is not installed; python -m pip install"),
-        (("auto", "int8", "auto"), "--precision int8: needs a CPU and OpenVINO"),
-        (("torch", "int8", "cpu"), "--precision int8: PyTorch takes"),
-    ],
-)
-def test_what_is_missing_is_said_with_what_installs_it(there, asked, problem):
-    there()
-    with pytest.raises(InputError, match=problem):
-        choose(*asked)
-
-
-@pytest.mark.parametrize(
-    "asked", [("openvino", "auto", "cuda:1"), ("openvino", "fp16", "auto"), ("openvino", "int8", "cpu")]
-)
-def test_openvino_refuses_what_it_cannot_do_here(there, asked):
-    there("openvino")
-    with pytest.raises(InputError):
-        choose(*asked)
 
 
 def test_openvino_draws_what_pytorch_draws_from_what_was_prepared_before(generator, kept, here):
@@ -267,62 +163,6 @@ def test_ctrl_c_after_networks_have_come_and_gone_is_no_crash(made):
     command = [sys.executable, "-c", ENDS_IN_ANY_ORDER, folder / "generator.xml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
-
-
-@pytest.fixture
-def few(monkeypatch):
-    """Calibrated on fewer faces, which is faster; returns them."""
-    need("openvino", "nncf")
-    faces, mels = (array[:8] for array in quantization.calibration_set())
-    monkeypatch.setattr(quantization, "calibration_set", lambda: (faces, mels))
-    return faces, mels
-
-
-@pytest.mark.slow
-def test_int8_is_within_40_db_of_single_precision_on_the_bundled_weights(few, here, tmp_path, monkeypatch):
-    monkeypatch.setenv(FOLDER, str(tmp_path))
-    engine, _ = load(BUNDLED_GENERATOR, "openvino", "int8", 8)
-    assert engine.precision == "int8"
-    (folder,) = cache_folder("engines").iterdir()
-    assert json.loads((folder / store.ABOUT).read_text())["worst_psnr"] >= quantization.LEAST_PSNR
-    wanted = load(BUNDLED_GENERATOR, "torch", "fp32", 8)[0](*few)
-    found = quantization.psnr(wanted[:, FIRST_ROW:], engine(*few)[:, FIRST_ROW:])
-    assert found.min() >= quantization.LEAST_PSNR
-
-
-@pytest.mark.slow
-def test_the_parts_next_to_the_pictures_stay_in_floating_point_where_int8_is_too_far(few, made, monkeypatch):
-    kept, quantize = [], quantization._quantize
-    monkeypatch.setattr(quantization, "_quantize", lambda *given: kept.append(given[-1]) or quantize(*given))
-    (folder,) = made.iterdir()
-    model = openvino_engine.core().read_model(folder / "generator.xml")
-    result = quantization.quantized(model, "fp32", 200.0)  # dB, which nothing reaches
-    assert result.model is None
-    assert kept == [(), quantization.KEPT]
-    ignored = quantization._convolutions(model, quantization.KEPT)
-    assert {part for part in quantization.KEPT for name in ignored if part in name} == set(quantization.KEPT)
-    assert 6 <= len(ignored) <= 8
-
-
-def test_where_int8_is_not_good_enough_a_line_says_so_and_it_is_not_tried_again(
-    generator, kept, here, monkeypatch, capsys
-):
-    need("nncf")
-    monkeypatch.setattr(quantization, "quantized", lambda *_: quantization.Quantized(None, 31.5, quantization.KEPT))
-    for _ in range(2):
-        engine, _ = load(generator, "openvino", "int8")
-        assert engine.precision in ("bf16", "fp32")
-        assert "int8 is too far from fp32 (31.5 dB)" in capsys.readouterr().err
-    assert here == ["generator"]
-
-
-def test_where_int8_is_no_faster_auto_takes_floating_point(generator, kept, here, monkeypatch):
-    need("nncf")
-    monkeypatch.setattr(quantization, "quantized", lambda model, *_: quantization.Quantized(model, 50.0, ()))
-    monkeypatch.setattr(conversion, "trial_seconds", lambda _: {"float": 1.0, "int8": 1.1})
-    assert load(generator, "openvino", "auto")[0].precision in ("bf16", "fp32")
-    assert load(generator, "openvino", "int8")[0].precision == "int8"
-    assert here == ["generator"]
 
 
 def test_a_dub_by_openvino_says_so(dub, kept, tmp_path):

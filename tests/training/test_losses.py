@@ -124,3 +124,12 @@ def test_the_patch_discriminator_learns_to_tell_blurred_from_sharp_and_has_the_s
         loss = adversary.train_on(torch.nn.functional.avg_pool2d(sharp, 3, 1, 1), sharp, step)
         adversary.update(step, 0.0)
     assert loss < 0.8 * 2 * math.log(2)  # guessing
+
+
+def test_the_sync_loss_of_no_number_is_no_number_and_else_the_published_one():
+    audio, face = torch.rand(4, 8), torch.rand(4, 8)
+    in_sync = torch.tensor([1.0, 0.0, 1.0, 0.0])
+    cosine = torch.nn.functional.cosine_similarity(audio, face)
+    published = torch.nn.functional.binary_cross_entropy(cosine, in_sync)
+    assert torch.equal(losses.cosine_bce(audio, face, in_sync), published)
+    assert losses.cosine_bce(audio * torch.nan, face, in_sync).isnan()

@@ -1,4 +1,4 @@
-"""One network under training: clipping, batch norms, the moving average of its weights."""
+"""One network under training: its optimizer, clipping, batch norms, the moving average of its weights."""
 
 import copy
 
@@ -8,7 +8,7 @@ import torch
 from conftest import NARROW_TEXT
 from hparams import hparams
 from runs import EXPERT, where
-from training.network import TrainableNetwork
+from training.network import TrainableNetwork, lr_factor
 from utils import weight_files
 from utils.devices import Precision
 
@@ -76,3 +76,53 @@ def test_the_best_weights_that_are_kept_are_the_averaged_ones(preprocessed, tmp_
     best = weight_files.read(tmp_path / "best.pth")["state_dict"]
     assert all(torch.equal(best[name], saved["state_dict"][name]) for name in best)
     assert not all(torch.equal(best[name], saved["trained_state_dict"][name]) for name in best)
+
+
+def test_the_learning_rate_is_warmed_up_and_falls_to_zero():
+    hp = hparams.override("warmup_steps=10,cosine_lr=True")
+    factors = [lr_factor(step, (step - 1) / 100, hp) for step in range(1, 101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == pytest.approx(1, abs=0.03)
+    assert factors[50] == pytest.approx(0.5)
+    assert factors[-1] < 0.001
+    assert all(lr_factor(step, step / 100, hparams) == 1 for step in (1, 50, 100))
+
+
+def test_a_step_in_parts_gives_the_gradient_of_the_whole(tmp_path):
+    inputs, wanted = torch.randn(8, 3), torch.randn(8, 2)
+
+    def trained(parts: int):
+        torch.manual_seed(0)
+        hp = hparams.override(f"accumulate={parts},clip_norm=0.01")
+        device = torch.device("cpu")
+        learner = TrainableNetwork(torch.nn.Linear(3, 2), hp, Precision("fp32", device), 0.1, ema=0.5)
+        for step in (1, 2):
+            for x, y in zip(inputs.chunk(parts), wanted.chunk(parts), strict=True):
+                learner.backward((learner(x) - y).square().mean())
+            learner.update(step, (step - 1) / 2)
+        return learner
+
+    whole, parts = trained(1), trained(4)
+    assert torch.allclose(whole.network.weight, parts.network.weight, atol=1e-6)
+    assert not torch.equal(whole.network.weight, whole.best_weights.weight)  # the average lags behind
+
+
+def test_an_optimizer_state_as_old_as_the_published_ones_is_taken(tmp_path):
+    network = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    group = {name: state["param_groups"][0][name] for name in ("betas", "eps", "weight_decay", "amsgrad", "params")}
+    old = {number: {**values, "step": 258_000} for number, values in state["state"].items()}  # a number, not a tensor
+    content = {"state_dict": network.state_dict(), "global_step": 258_000}
+    content["optimizer"] = {"state": old, "param_groups": [{**group, "lr": 0.5}]}
+    torch.save(content, tmp_path / "a.pth")
+
+    device = torch.device("cpu")
+    learner = TrainableNetwork(network, hparams, Precision("fp32", device), 2e-4)
+    assert learner.restore(weight_files.read(tmp_path / "a.pth"), tmp_path / "a.pth", weights_only=False) == 258_000
+    learner.backward(learner(torch.ones(1, 3)).sum())
+    learner.update(258_001, 0.86)
+    assert learner.optimizer.state_dict()["state"][0]["step"] == 258_001
+    assert learner.optimizer.param_groups[0]["lr"] == 2e-4

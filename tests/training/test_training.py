@@ -16,10 +16,9 @@ from media.reader import VideoReader, read_image
 from metrics.experts import Expert
 from runs import EXPERT, GENERATOR, scalars, where
 from training import expert as expert_training
-from training import losses, trainer, verdict
-from training.network import TrainableNetwork, lr_factor
+from training import trainer
+from training.network import TrainableNetwork
 from utils import sheet, weight_files
-from utils.devices import Precision
 
 
 @pytest.mark.slow
@@ -65,52 +64,6 @@ def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, t
     assert page.count("<svg") >= len(summed_up["best"]["scores"])
 
 
-@pytest.mark.parametrize(
-    ("changes", "better", "said"),
-    [
-        ({"mouth_l1": 0.02}, True, "likeness improved"),
-        ({"mouth_l1": 0.02, "sync_distance": 0.5}, True, "likeness and the lip-sync improved"),
-        ({"mouth_l1": 0.02, "sync_distance": 0.8}, False, "the lip-sync got worse"),
-        ({"mouth_l1": 0.0499}, False, "no score has changed"),
-        ({"mouth_l1": 0.06}, False, "use the weights you started from"),
-    ],
-)
-def test_a_finetune_that_is_not_better_is_called_so(changes, better, said):
-    start = {"mouth_l1": 0.05, "mouth_ssim": 0.8, "sync_distance": 0.6}
-    found, sentence = verdict.compare_scores(start, start | changes, {"sync_offset": 0.0, "sync_evidence": 20.0})
-    assert found is better
-    assert said in sentence
-
-
-def test_the_best_mouth_is_weighed_by_likeness_contrast_and_the_sync_of_an_expert_that_knows_the_footage():
-    start = {"mouth_l1": 0.05, "contrast": 0.9, "sync_distance": 0.6}
-    known, unknown = ({"sync_offset": 0.0, "sync_evidence": evidence} for evidence in (20.0, 1.0))
-
-    def score(truth, **changes):
-        return verdict.relative_score(start | changes, start, truth)
-
-    assert score(known) == score(unknown) == 3
-    assert score(known, mouth_l1=0.04) < 3
-    assert score(known, contrast=0.7) > 3
-    assert score(known, contrast=1.3) > 3
-    assert score(known, mouth_l1=0.04, sync_distance=0.75) > 3
-    assert score(unknown, mouth_l1=0.04, sync_distance=0.75) < 3
-
-
-def test_scores_of_an_expert_that_fails_on_the_real_footage_count_for_nothing():
-    start = {"mouth_l1": 0.05, "sync_distance": 0.6}
-    truth = {"sync_offset": 3.0, "sync_confidence": 0.08, "sync_evidence": 9.0}
-    better, sentence = verdict.compare_scores(start, start | {"sync_distance": 0.4}, truth)
-    assert not better
-    assert "no score has changed" in sentence
-    assert "the expert puts the real footage at offset +3, so" in sentence
-    better, sentence = verdict.compare_scores(start, {"mouth_l1": 0.03, "sync_distance": 0.9}, truth)
-    assert better
-    unsure = {"sync_offset": 0.0, "sync_confidence": 0.02, "sync_evidence": 1.0}
-    sentence = verdict.compare_scores(start, start, unsure)[1]
-    assert "likeness alone: the expert cannot tell the real footage from the same shifted in time" in sentence
-
-
 def test_an_expert_that_keeps_guessing_is_told_why(preprocessed, tmp_path, script, monkeypatch):
     monkeypatch.setattr(expert_training, "PLATEAU_STEPS", 2)
     monkeypatch.setattr(expert_training, "PLATEAU_LOSS", 0.0)
@@ -149,35 +102,6 @@ def test_patience_ends_a_run_that_does_not_get_better(preprocessed, tmp_path, sc
     losses = [entry["scores"]["loss"] for entry in content["history"]]
     assert losses.index(min(losses)) == len(losses) - 4
     assert content["global_step"] == 2 * (len(losses) - 1)
-
-
-def test_the_learning_rate_is_warmed_up_and_falls_to_zero():
-    hp = hparams.override("warmup_steps=10,cosine_lr=True")
-    factors = [lr_factor(step, (step - 1) / 100, hp) for step in range(1, 101)]
-    assert factors[0] == pytest.approx(0.1)
-    assert factors[9] == pytest.approx(1, abs=0.03)
-    assert factors[50] == pytest.approx(0.5)
-    assert factors[-1] < 0.001
-    assert all(lr_factor(step, step / 100, hparams) == 1 for step in (1, 50, 100))
-
-
-def test_a_step_in_parts_gives_the_gradient_of_the_whole(tmp_path):
-    inputs, wanted = torch.randn(8, 3), torch.randn(8, 2)
-
-    def trained(parts: int):
-        torch.manual_seed(0)
-        hp = hparams.override(f"accumulate={parts},clip_norm=0.01")
-        device = torch.device("cpu")
-        learner = TrainableNetwork(torch.nn.Linear(3, 2), hp, Precision("fp32", device), 0.1, ema=0.5)
-        for step in (1, 2):
-            for x, y in zip(inputs.chunk(parts), wanted.chunk(parts), strict=True):
-                learner.backward((learner(x) - y).square().mean())
-            learner.update(step, (step - 1) / 2)
-        return learner
-
-    whole, parts = trained(1), trained(4)
-    assert torch.allclose(whole.network.weight, parts.network.weight, atol=1e-6)
-    assert not torch.equal(whole.network.weight, whole.best_weights.weight)  # the average lags behind
 
 
 @pytest.mark.slow
@@ -222,27 +146,6 @@ def test_finetuning_takes_only_the_weights(preprocessed, expert, generator, tmp_
     result = script(GENERATOR, *resumed, *common, "--max_steps", 9)  # generator.pth is at step 7
     assert "no optimizer state" in result.out
     assert (tmp_path / "resumed" / "checkpoint_step000000009.pth").exists()
-
-
-def test_an_optimizer_state_as_old_as_the_published_ones_is_taken(tmp_path):
-    network = torch.nn.Linear(3, 2)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    network(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
-    state = optimizer.state_dict()
-    group = {name: state["param_groups"][0][name] for name in ("betas", "eps", "weight_decay", "amsgrad", "params")}
-    old = {number: {**values, "step": 258_000} for number, values in state["state"].items()}  # a number, not a tensor
-    content = {"state_dict": network.state_dict(), "global_step": 258_000}
-    content["optimizer"] = {"state": old, "param_groups": [{**group, "lr": 0.5}]}
-    torch.save(content, tmp_path / "a.pth")
-
-    device = torch.device("cpu")
-    learner = TrainableNetwork(network, hparams, Precision("fp32", device), 2e-4)
-    assert learner.restore(weight_files.read(tmp_path / "a.pth"), tmp_path / "a.pth", weights_only=False) == 258_000
-    learner.backward(learner(torch.ones(1, 3)).sum())
-    learner.update(258_001, 0.86)
-    assert learner.optimizer.state_dict()["state"][0]["step"] == 258_001
-    assert learner.optimizer.param_groups[0]["lr"] == 2e-4
 
 
 @pytest.mark.slow
@@ -332,12 +235,3 @@ def test_a_learning_rate_that_ruins_the_weights_is_one_line_with_the_last_good_c
         return
     best = torch.load(tmp_path / "best.pth", weights_only=True)
     assert all(weight.isfinite().all() for weight in best["state_dict"].values())
-
-
-def test_the_sync_loss_of_no_number_is_no_number_and_else_the_published_one():
-    audio, face = torch.rand(4, 8), torch.rand(4, 8)
-    in_sync = torch.tensor([1.0, 0.0, 1.0, 0.0])
-    cosine = torch.nn.functional.cosine_similarity(audio, face)
-    published = torch.nn.functional.binary_cross_entropy(cosine, in_sync)
-    assert torch.equal(losses.cosine_bce(audio, face, in_sync), published)
-    assert losses.cosine_bce(audio * torch.nan, face, in_sync).isnan()

@@ -1,0 +1,93 @@
+"""The sound of a dub: which packets it has, and when they are heard."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from media import yuv
+from media.reader import VideoReader
+from media.sound import read_audio
+
+RATE = 16_000
+BOX = ["--box", 57, 177, 178, 273]
+
+
+def sound_packets(path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+def test_a_picture_that_starts_late_stays_late_for_its_own_sound(dub, talking, tmp_path):
+    """Only the stretch before it is held; every picture is shown as long after the sound's start as in the source."""
+    late = tmp_path / "late.mkv"
+    with av.open(str(talking)) as source, av.open(str(late), "w") as out:
+        streams = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                shift = round(0.6 / packet.time_base) if packet.stream.type == "video" else 0
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    reader = VideoReader(late)
+    result = dub(*BOX, "--face", late, "--audio", late, "--codec", "ffv1", "--outfile", tmp_path / "out.mkv")
+    assert result.code == 0, result.error
+    originals = [(time - reader.clock.zero, yuv.planes(frame)[0][:110].copy()) for time, frame in reader.pictures()]
+    out = VideoReader(tmp_path / "out.mkv")
+    assert out.clock.picture.start < 0.03
+    for time, frame in list(out.pictures())[::5]:
+        wanted = [picture for when, picture in originals if when <= time - out.start + 0.002] or [originals[0][1]]
+        assert np.array_equal(yuv.planes(frame)[0][:110], wanted[-1])
+
+
+@pytest.mark.slow
+def test_sound_goes_in_packet_by_packet_where_its_codec_fits(dub, talking, speech, tmp_path):
+    assert dub(*BOX, "--audio", talking).code == 0
+    assert sound_packets(tmp_path / "out.mp4") == sound_packets(talking)
+    whole, copied = read_audio(talking, RATE), read_audio(tmp_path / "out.mp4", RATE)
+    assert np.array_equal(whole, copied[: len(whole)])
+    assert dub(*BOX, "--audio", speech, "--outfile", tmp_path / "out.mkv").code == 0
+    assert np.array_equal(read_audio(speech, RATE), read_audio(tmp_path / "out.mkv", RATE))
+    soundfile.write(tmp_path / "a.mp3", read_audio(speech, RATE), RATE, format="MP3")
+    assert dub(*BOX, "--audio", tmp_path / "a.mp3").code == 0
+    assert sound_packets(tmp_path / "out.mp4") == sound_packets(tmp_path / "a.mp3")
+
+
+def late_sound(path, wav: np.ndarray, delay: float, streams: int = 1):
+    """A file with pictures from 0 and AAC from `delay` on; of several sound streams the last has the sound."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25)
+        video.width = video.height = 64
+        sounds = [out.add_stream("aac", rate=48000, layout="5.1") for _ in range(streams)]
+        for n in range(25):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        for n, sound in enumerate(sounds):
+            samples = np.zeros((6, len(wav)), np.float32)
+            samples[2] = wav * (n == streams - 1)
+            block = av.AudioFrame.from_ndarray(samples, format="fltp", layout="5.1")
+            block.rate, block.pts, block.time_base = 48000, round(delay * 48000), Fraction(1, 48000)
+            out.mux([*sound.encode(block), *sound.encode(None)])
+        out.mux(video.encode(None))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_late_sound_in_5_1_stays_late_and_another_stream_can_be_chosen(dub, speech, tmp_path, suffix):
+    wav = np.repeat(read_audio(speech, RATE), 3) * 0.2
+    wav[24000:24100] = 0.95  # a click at half a second
+    source = late_sound(tmp_path / "late.mkv", wav, 0.3, streams=2)
+    assert "silent" in dub(*BOX, "--audio", source, "--audio_stream", 0).error
+    assert "has no sound track 5" in dub(*BOX, "--audio", source, "--audio_stream", 5).error
+    out = tmp_path / f"out{suffix}"
+    assert dub(*BOX, "--audio", source, "--audio_stream", 1, "--outfile", out).code == 0
+    with av.open(str(out)) as container:
+        first = next(container.decode(video=0)).time
+    heard = read_audio(out, RATE, first)
+    assert np.abs(heard).argmax() / RATE == pytest.approx(0.8, abs=0.01)
+    frames = list(VideoReader(out).pictures())
+    assert frames[-1][0] - frames[0][0] + 0.04 == pytest.approx(1.3, abs=0.05)

@@ -1,0 +1,130 @@
+"""Scores of a generator: what is compared, and how well an expert tells sound from sound."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import audio
+from conftest import NARROW
+from data.loading import open_clips
+from hparams import hparams
+from metrics import generator_score
+from metrics.experts import Expert
+from models import Wav2Lip
+from utils.devices import Precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.slow
+def test_a_generator_is_scored_with_ceiling_floor_and_several_experts(
+    preprocessed, generator, expert, tmp_path, script
+):
+    out = tmp_path / "generator.json"
+    result = script(
+        "evaluate", "--data_root", preprocessed.root, "--filelists_dir", preprocessed.lists, "--outfile", out,
+        "--generator", generator, "--syncnet_checkpoint_path", expert, expert,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    content = json.loads(out.read_text(encoding="utf-8"))
+    assert len(content["experts"]) == 2
+    rows = content["experts"][0]["sync"]
+    assert rows.keys() == {  # one clip alone is kept aside here
+        "real footage", "one still frame", "dubbed with its own speech", "dubbed, published timing",
+    }  # fmt: skip
+    assert all(row["clips"] == 1 and 0 <= row["distance"] <= 1.42 for row in rows.values())
+    assert rows["real footage"] != rows["one still frame"] != rows["dubbed with its own speech"]
+    assert result.out.count("sync accuracy") == 2
+    likeness = content["likeness"]
+    for case in ("generated to its own speech", "another frame of the clip instead"):
+        assert {"mouth_l1", "mouth_ssim", "follows", "motion", "contrast"} == likeness[case].keys()
+    assert content["l1_to_copying"] > 1  # random weights draw noise
+    head = next(line for line in result.out.splitlines() if "mouth_l1" in line)
+    assert re.search(r"1 clips +mouth_l1 +mouth_ssim +follows +motion +contrast$", head)
+
+
+def test_a_clip_whose_sound_ends_at_once_is_not_scored(preprocessed, generator, expert, tmp_path, script):
+    clip = tmp_path / "root" / "talk" / "a"
+    shutil.copytree(next(preprocessed.root.glob("*/clip 0")), clip)
+    audio.save_wav(audio.load_wav(clip / "audio.wav", 16_000)[:8000], clip / "audio.wav", 16_000)
+    (tmp_path / "eval.txt").write_text("talk/a\n")
+    refused = script(
+        "evaluate", "--data_root", tmp_path / "root", "--filelists_dir", tmp_path, "--outfile", tmp_path / "o.json",
+        "--generator", generator, "--syncnet_checkpoint_path", expert,
+    )  # fmt: skip
+    assert refused.code == 2
+    assert "eval.txt: has no clip with two seconds of sound" in refused.error
+
+
+def test_what_is_compared_are_the_true_frames_a_still_one_and_dubs_with_the_neighbours_speech(preprocessed):
+    clips = open_clips(preprocessed.root, "train", preprocessed.lists, NARROW)
+    network = Wav2Lip(NARROW.width).eval()
+    dubber = generator_score.ClipDubber(network, NARROW, Precision("fp32", CPU))
+    dubs = generator_score.compared_dubs(dubber, clips)
+    for (clip, other), real, still, dubbed, against in zip(
+        [(clips[0], clips[1]), (clips[1], clips[0])], dubs["real footage"], dubs["one still frame"],
+        dubs["dubbed with another's speech"], dubs["the same against the original speech"], strict=True,
+    ):  # fmt: skip
+        assert np.array_equal(real.faces, clip.faces[:75])
+        assert real.speech is clip
+        assert (still.faces == clip.faces[0]).all()
+        assert still.speech is dubbed.speech is other
+        assert against.speech is clip
+        assert np.array_equal(dubbed.faces, against.faces)
+        assert not np.array_equal(dubbed.faces, real.faces)
+
+
+class PerfectExpert(torch.nn.Module):
+    """An expert that finds its own sound closest, always."""
+
+    def embed_faces(self, faces):
+        return torch.nn.functional.one_hot((faces[:, 6].mean((1, 2)) * 255).round().long(), 256).float()
+
+    def embed_audio(self, mel):
+        return torch.nn.functional.one_hot(mel[:, 0, 0, 0].round().long(), 256).float()
+
+
+class GuessingExpert(torch.nn.Module):
+    """An expert whose embeddings have nothing to do with what it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.rng = torch.Generator().manual_seed(0)
+
+    def embed_faces(self, faces):
+        return torch.nn.functional.normalize(torch.randn(len(faces), 64, generator=self.rng))
+
+    embed_audio = embed_faces
+
+
+class Talk:
+    """A clip whose every frame and sound says which it is, to PerfectExpert."""
+
+    faces = np.repeat(np.arange(40), 96 * 96 * 3).reshape(40, 96, 96, 3).astype(np.uint8)
+    times = np.arange(40)
+    mel = np.repeat((np.round(np.arange(160) / 3.2) + 2)[:, None], 80, axis=1).astype(np.float32)
+
+    def window_rows(self, hp, per_frame_mels):
+        return np.arange(36)
+
+
+def test_a_perfect_expert_has_full_sync_accuracy():
+    for late, least, most in ((0, 0.95, 1.0), (9, 0.0, 0.55)):
+        talk = Talk()
+        talk.mel = talk.mel + late
+        expert = Expert.of(PerfectExpert(), hparams, Precision("fp32", CPU), "perfect")
+        found = generator_score.sync_accuracy(expert, [talk])
+        assert least <= found["accuracy"] <= most, found
+        assert least <= found["of_eight"] <= most, found
+
+
+def test_a_guessing_expert_picks_the_right_one_of_eight_sounds_one_time_in_eight():
+    expert = Expert.of(GuessingExpert(), hparams, Precision("fp32", CPU), "guessing")
+    found = generator_score.sync_accuracy(expert, [Talk()] * 100)
+    assert found["windows"] == 3600
+    assert found["of_eight"] == pytest.approx(0.125, abs=0.02)
+    assert found["pairs"] == pytest.approx(0.5, abs=0.03)
