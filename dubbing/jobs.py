@@ -50,7 +50,8 @@ def read_jobs(path: Path, options: Options, outfile: Path) -> list[Job]:
         except InputError as error:
             raise InputError(f"--jobs {path}: job {number}: {error}") from error
         jobs.append(Job(face, audio, output_path(face, audio, to, job_options), job_options))
-    used = {file.resolve(): "reads" for job in jobs for file in (job.face, job.audio)}
+    files = (file for job in jobs for file in (job.face, job.audio, job.options.final_audio) if file)
+    used = {file.resolve(): "reads" for file in files}
     for job in jobs:
         place = job.outfile.resolve()
         if place in used:

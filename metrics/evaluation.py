@@ -64,7 +64,8 @@ def find_pairs(options: EvaluationOptions) -> list[Pair]:
         raise InputError(
             f"--video {options.video}: is a folder; give sounds and references of several videos by --list"
         )
-    videos = sorted(path for path in options.video.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    visible = (path for path in options.video.iterdir() if not path.name.startswith("."))  # macOS leaves ._x.mp4
+    videos = sorted(path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
         raise InputError(f"--video {options.video}: holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return [Pair(path, None, None) for path in videos]

@@ -39,9 +39,11 @@ def test_a_refiner_in_a_list_is_a_file_beside_it_or_a_word(tmp_path):
 
 def test_no_job_writes_what_another_reads_or_writes(tmp_path):
     one = {"face": "f.mp4", "audio": "a.wav", "outfile": "o.mp4"}
+    (tmp_path / "o.mp4").touch()
     for other, said in (
         ({"face": "o.mp4", "audio": "a.wav", "outfile": "p.mp4"}, "another job reads"),
         ({"face": "f.mp4", "audio": "./o.mp4", "outfile": "p.mp4"}, "another job reads"),
+        ({"face": "f.mp4", "audio": "a.wav", "outfile": "p.mp4", "final_audio": "o.mp4"}, "another job reads"),
         ({"face": "f.mp4", "audio": "a.wav", "outfile": "./sub/../o.mp4"}, "another job writes"),
     ):
         (tmp_path / "sub").mkdir(exist_ok=True)

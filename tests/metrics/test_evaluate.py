@@ -16,7 +16,9 @@ from hparams import hparams
 from media.reader import VideoReader
 from media.writer import VideoWriter
 from metrics import streaming
+from metrics.evaluation import find_pairs
 from metrics.likeness import likeness
+from metrics.options import EvaluationOptions
 from metrics.scorers import load_scorer
 from metrics.sync_offset import MAX_SHIFT, score_distances, window_distances
 from metrics.video_score import _embed_sound
@@ -162,6 +164,13 @@ def test_one_bad_video_of_a_folder_is_named_and_the_others_are_scored(talking, e
 
 
 @pytest.mark.slow
+def test_hidden_files_of_a_folder_are_no_videos(tmp_path):
+    for name in ("b.mp4", "a.MOV", "._a.MOV", "a.txt"):
+        (tmp_path / name).touch()
+    pairs = find_pairs(EvaluationOptions(video=tmp_path))
+    assert [pair.video.name for pair in pairs] == ["a.MOV", "b.mp4"]
+
+
 def test_a_list_names_videos_sounds_and_references_relative_to_itself(talking, expert, tmp_path, script):
     shutil.copy(talking, tmp_path / "a, b.mp4")
     audio.save_wav(audio.load_wav(talking, 16000), tmp_path / "speech.wav", 16000)
