@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from utils.errors import warn
 from web import check_tab, dub_tab, score_tab, train_tab, weights_tab
 from web.files import NotThere
 from web.options import WebOptions
@@ -58,14 +59,14 @@ def build(site: Site) -> gr.Blocks:
         gr.Markdown(f"# {TITLE}\nDub only people who agree to it, and tell viewers that a video was dubbed.")
         key = gr.BrowserState("", storage_key="session")
         page.load(None, [key], [key], js=NEW_KEY)
-        with gr.Tab("Dub"):
-            dub_tab.build(site, key)
+        with gr.Tab("Dub") as dub:
+            dub_tab.build(site, key, [page.load, dub.select])
         with gr.Tab("Check"):
             check_tab.build(site, key)
         with gr.Tab("Score"):
             score_tab.build(site, key)
-        with gr.Tab("Train"):
-            train_tab.build(site, key)
+        with gr.Tab("Train") as train:
+            train_tab.build(site, key, [page.load, train.select])
         with gr.Tab("Weights"):
             weights_tab.build(site, key)
         dub_tab.endpoints(site)
@@ -116,7 +117,10 @@ def _served(find: Callable[..., Path]) -> Callable[[Request], Response]:
 
 def _cleaning(site: Site) -> None:
     while True:
-        site.clean()
+        try:
+            site.clean()
+        except OSError as error:  # tried again next time
+            warn(f"{site.options.folder}: cannot be cleaned ({error})")
         time.sleep(CLEAN_EVERY)
 
 

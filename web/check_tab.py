@@ -23,8 +23,8 @@ PICTURES = {"faces": f"{TARGET}.faces.png", "mouths: source above, result below"
 def build(site: Site, key: gr.BrowserState) -> None:
     with gr.Row():
         with gr.Column():
-            face = gr.File(label="Video or picture with the face", file_types=["video", "image"], elem_id="checked")
-            speech = gr.File(label="Speech (may be left out)", file_types=["audio", "video"], elem_id="checked_speech")
+            face = gr.File(label="Video or picture with the face", elem_id="checked")
+            speech = gr.File(label="Speech (may be left out)", elem_id="checked_speech")
         with gr.Column():
             start = gr.Button("Check", variant="primary", elem_id="check")
             panel = Panel(site, key, ("check",), show)

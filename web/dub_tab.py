@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,28 @@ from web import found, look, view, work
 from web.files import new_key
 from web.forms import Form, entered
 from web.jobs import DONE, Job
-from web.panel import Panel, waited_for
+from web.panel import QUIET, Panel, waited_for
 from web.site import Site
 
 SERVERS = {"device", "hparams", "report", "preview", "no_cache", "overwrite"}  # settings that are not the visitor's
 
 
-def form() -> Form:
-    return Form(Options, {"checkpoint_path": found.generators(), "refine": found.refiners()}, SERVERS)
+def form(site: Site) -> Form:
+    choices = {"checkpoint_path": partial(found.generators, site), "refine": partial(found.refiners, site)}
+    return Form(Options, choices, SERVERS)
 
 
-def build(site: Site, key: gr.BrowserState) -> None:
-    fields = form()
+def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
+    """opened: the events after which weights may be there that were not before."""
+    fields = form(site)
     with gr.Row():
         with gr.Column():
-            face = gr.File(label="Video or picture with the face", file_types=["video", "image"], elem_id="face")
-            picture = gr.Image(label="The first frame", visible=False, interactive=False, elem_id="faces")
+            face = gr.File(label="Video or picture with the face", elem_id="face")
+            picture = gr.Image(
+                label="The first frame", visible=False, interactive=False, elem_id="faces", buttons=["fullscreen"]
+            )
             note = gr.Markdown(elem_id="face_note")
-            speech = gr.File(label="Speech: a sound file, or a video's sound", file_types=["audio", "video"],
-                             elem_id="speech")  # fmt: skip
+            speech = gr.File(label="Speech: a sound file, or a video's sound", elem_id="speech")
             voice = gr.Audio(sources=["microphone"], type="filepath", label="or speak", elem_id="voice")
             with gr.Accordion("Common settings", open=False):
                 settings = fields.components(common=True)
@@ -65,6 +69,7 @@ def build(site: Site, key: gr.BrowserState) -> None:
             return gr.skip(), gr.skip()
         return first.drawn(number), first.centre(number)
 
+    gr.on(opened, fields.offered, None, [settings[name] for name in fields.choices], **QUIET)
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     face.change(looked, [key, face], [picture, note, seen, settings["face_at"]], concurrency_limit=1, **private)
     picture.select(clicked, [seen], [picture, settings["face_at"]], **private)
@@ -105,7 +110,7 @@ def show(job: Job) -> str:
 
 def endpoints(site: Site) -> None:
     """/dub and /preview: files face and audio, and the settings by name -> the video and the record."""
-    fields = form()
+    fields = form(site)
     for kind in ("dub", "preview"):
         with gr.Group(visible=False):
             files = [gr.File(label=name) for name in ("face", "audio")]

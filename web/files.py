@@ -13,9 +13,12 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from utils.errors import InputError
+from utils.files import atomic_write
 
 KEY = re.compile(r"[A-Za-z0-9_-]{22,64}")
 JOB = re.compile(r"[0-9a-f]{32}")
@@ -35,6 +38,15 @@ def new_key() -> str:
     return secrets.token_urlsafe(24)
 
 
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    """Says without the server's paths that something cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"the server cannot keep the file: {error.strerror}") from error
+
+
 class SessionFiles:
     """root: the folder of all sessions; uploads: where Gradio puts what a browser sends."""
 
@@ -49,7 +61,8 @@ class SessionFiles:
         if not KEY.fullmatch(key):
             raise InputError("this page has lost its session; load it again")
         folder = self.root / hashlib.sha256(key.encode()).hexdigest()[:32] / secrets.token_hex(16)
-        folder.mkdir(parents=True)
+        with _on_disk():
+            folder.mkdir(parents=True)
         return folder
 
     def take(self, upload: str | Path, folder: Path, name: str) -> Path:
@@ -63,7 +76,8 @@ class SessionFiles:
             raise InputError(f"{path.name}: is no uploaded file; upload it again")
         suffix = path.suffix.lower() if SUFFIX.fullmatch(path.suffix) else ""
         target = folder / f"{name}{suffix}"
-        shutil.copyfile(path, target)
+        with _on_disk(), atomic_write(target) as part:
+            shutil.copyfile(path, part)
         return target
 
     def result(self, job: str, name: str) -> Path:
@@ -99,7 +113,8 @@ class SessionFiles:
                 shutil.rmtree(folder, ignore_errors=True)
         for session in self.root.iterdir():
             if session.is_dir() and not any(session.iterdir()):
-                session.rmdir()
+                with suppress(OSError):  # a new job has come into it
+                    session.rmdir()
         for folder in self.uploads.iterdir():
             if folder.is_dir() and folder.stat().st_mtime < before:
                 shutil.rmtree(folder, ignore_errors=True)

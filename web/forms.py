@@ -1,7 +1,7 @@
 """Forms from classes of options, as the flags of the scripts are: one field for every setting."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ FREE = Path  # settings of this type name files; a page offers those it knows in
 class Form:
     """The fields of an options class, by the names of its settings.
 
-    choices: of settings that name files, what may be chosen, by its label; hidden: settings that the server decides.
+    choices: of settings that name files, what may be chosen now, by its label; hidden: settings that the server
+    decides.
     """
 
     def __init__(
-        self, options_class: type[Options], choices: Mapping[str, Mapping[str, str]], hidden: set[str]
+        self, options_class: type[Options], choices: Mapping[str, Callable[[], Mapping[str, str]]], hidden: set[str]
     ) -> None:
         self.options_class, self.choices = options_class, choices
         settings = [setting for setting in fields(options_class) if setting.name not in hidden]
@@ -43,6 +44,10 @@ class Form:
         given = {name: value for name, value in given.items() if value != ""}
         return changed(self.options_class(**fixed), given)
 
+    def offered(self) -> list[dict]:
+        """The present choices of those settings, as updates of their fields."""
+        return [gr.update(choices=list(choices())) for choices in self.choices.values()]
+
     def signature(self, *files: str) -> inspect.Signature:
         """Of a function that takes files and then every setting as a text, None for its default."""
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -50,7 +55,7 @@ class Form:
         return inspect.Signature([*(inspect.Parameter(name, kind, annotation=str) for name in files), *texts])
 
     def _chosen(self, name: str, label: str) -> str:
-        offered = self.choices[name]
+        offered = self.choices[name]()
         if label not in offered:
             raise InputError(f"{name} {label}: choose from {', '.join(offered)}")
         return offered[label]
@@ -61,7 +66,7 @@ class Form:
         name, note = setting.name.replace("_", " "), help_text(setting)
         plain: dict[str, Any] = {"label": name, "info": note, "elem_id": f"setting_{setting.name}"}
         if setting.name in self.choices:
-            labels = list(self.choices[setting.name])
+            labels = list(self.choices[setting.name]())
             return gr.Dropdown(labels, value=labels[0], **plain)
         if about["choices"]:
             return gr.Dropdown(list(about["choices"]), value=default, **plain)

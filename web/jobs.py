@@ -28,7 +28,7 @@ class Cancelled(BaseException):
 class Job:
     """name: random, the name of its folder, too; owner: digest of its session's key; kind: dub, preview, score, ...;
     message: what went wrong, or a line of the result; stage, done, total, rate: of the progress, frames and frames a
-    second in a dub; times are seconds since 1970."""
+    second in a dub; times are seconds since 1970; to_stop: when somebody cancelled it while it ran."""
 
     name: str
     owner: str
@@ -43,6 +43,7 @@ class Job:
     rate: float = 0.0
     asked: float = field(default_factory=time.time)
     began: float | None = None
+    to_stop: float | None = None
     ended: float | None = None
     result: dict[str, Any] = field(default_factory=dict)
 
@@ -59,6 +60,7 @@ class Control:
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
+        self.job.to_stop = self.job.to_stop or time.time()
         self._cancelled.set()
 
     @property
@@ -123,7 +125,7 @@ class JobQueue:
             for entry in self._waiting:
                 if entry[0].name == name:
                     self._waiting.remove(entry)
-                    self._end(entry[0], CANCELLED, "cancelled before it began")
+                    self._end(entry[0], CANCELLED, "before it began")
                     return
             if name in self._running:
                 self._running[name].cancel()
@@ -152,8 +154,10 @@ class JobQueue:
             state, message = DONE, ""
             try:
                 job.result = work(control)
+                if control.cancelled:  # what has no progress looks for it nowhere
+                    state = CANCELLED
             except Cancelled:
-                state, message = CANCELLED, "cancelled"
+                state = CANCELLED
             except (InputError, OSError) as error:
                 state, message = FAILED, str(error)
             except Exception as error:  # the queue must go on; the whole story is for whoever runs the server
@@ -168,7 +172,10 @@ class JobQueue:
         self._save()
 
     def _save(self) -> None:
-        write_json(self.path, [asdict(job) for job in self._jobs.values()])
+        try:
+            write_json(self.path, [asdict(job) for job in self._jobs.values()])
+        except OSError as error:  # the disk is full: the jobs go on, and the list is written when the next one ends
+            warn(f"{self.path}: the list of jobs cannot be written ({error.strerror})")
 
 
 def _read(path: Path) -> list[Job]:

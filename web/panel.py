@@ -12,6 +12,11 @@ from web.jobs import DONE, ENDED, Job
 from web.site import EVERYBODY, Site
 
 TICK = 1.0  # seconds
+QUIET: dict[str, Any] = {
+    "queue": False,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}  # of what nobody awaits
 
 
 class Panel:
@@ -38,9 +43,8 @@ class Panel:
         self.shown = gr.State("")  # name and state of the job that the results are of
         timer = gr.Timer(TICK)
         outputs = [self.state, self.cancel, self.results, self.shown]
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        timer.tick(self._look, [key, self.shown], outputs, **quiet)
-        self.cancel.click(self._cancel, [key], None, **quiet)
+        timer.tick(self._look, [key, self.shown], outputs, **QUIET)
+        self.cancel.click(self._cancel, [key], None, **QUIET)
 
     def starts(self, event: Callable[..., Any], submit: Callable[..., Any], inputs: list[Any]) -> None:
         """Let an event, such as button.click, start a job: submit(*inputs) queues it."""

@@ -22,9 +22,9 @@ SCORES, PAGE = "scores.json", "scores.html"
 def build(site: Site, key: gr.BrowserState) -> None:
     with gr.Row():
         with gr.Column():
-            video = gr.File(label="Video to score", file_types=["video"], elem_id="scored")
-            sound = gr.File(label="Its speech, where that is not the video's own sound", file_types=["audio", "video"])
-            reference = gr.File(label="What it should look like: the original video", file_types=["video"])
+            video = gr.File(label="Video to score", elem_id="scored")
+            sound = gr.File(label="Its speech, where that is not the video's own sound")
+            reference = gr.File(label="What it should look like: the original video")
         with gr.Column():
             start = gr.Button("Score", variant="primary", elem_id="score")
             panel = Panel(site, key, ("score",), show)

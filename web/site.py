@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from media.choices import VIDEO_SUFFIXES
 from utils.errors import InputError
 from web.files import SessionFiles
 from web.jobs import Control, Job, JobQueue, Work
@@ -44,6 +45,12 @@ class Site:
         last = self._dubbers.get(control.device)
         dubber = self._dubbers[control.device] = Dubber(options, last.networks if last else None)
         return dubber
+
+    def video_folders(self) -> dict[str, Path]:
+        """The folders in --train_root that hold videos, by their names."""
+        root = self.options.train_root
+        inner = sorted(path for path in root.iterdir() if path.is_dir()) if root else []
+        return {path.name: path for path in inner if any(f.suffix.lower() in VIDEO_SUFFIXES for f in path.rglob("*"))}
 
     def clean(self) -> None:
         """Delete what is older than --keep_hours."""

@@ -1,37 +1,38 @@
 """The tab that trains: from a folder of videos on the server to a generator and a refiner of the person in them."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from media.choices import VIDEO_SUFFIXES
 from utils.errors import InputError
 from web import view
 from web.files import new_key
 from web.jobs import ENDED, Control, Job
-from web.panel import Panel
+from web.panel import QUIET, Panel
 from web.process import run_script
 from web.site import EVERYBODY, Site
 
-PAGES = {  # of a run, by the file: what it is; the last that is there is shown
-    "preprocessed/report.html": "the footage",
-    "generator/summary.html": "finetune, step by step",
-    "refiner/summary.html": "refiner, step by step",
-    "index.html": "before and after",
+PAGES = {  # of a run, what it is: the file, of several the newest; the last that is there is shown
+    "the footage": "preprocessed/report.html",
+    "finetune, step by step": "generator*/summary.html",
+    "refiner, step by step": "refiner*/summary.html",
+    "before and after": "index.html",
 }
 NOT_HERE = "Start the server with `--train_root FOLDER` to train on the folders of videos in it."
 
 
-def build(site: Site, key: gr.BrowserState) -> None:
+def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
+    """opened: the events after which folders of videos may be there that were not before."""
     if site.options.train_root is None:
         gr.Markdown(NOT_HERE)
         return
     with gr.Row():
         with gr.Column(scale=1):
             videos = gr.Dropdown(
-                list(folders(site)), label="Videos of one person, some minutes in all", elem_id="videos"
+                list(site.video_folders()), label="Videos of one person, some minutes in all", elem_id="videos"
             )
             minutes = gr.Number(30, label="minutes of learning, generator", minimum=0.1, elem_id="minutes")
             refiner = gr.Number(40, label="minutes of learning, refiner", minimum=0.1, elem_id="refiner_minutes")
@@ -42,19 +43,13 @@ def build(site: Site, key: gr.BrowserState) -> None:
         with gr.Column(scale=2):
             panel = Panel(site, key, ("train", "expert"), partial(show, site), partial(version, site), shared=True)
 
+    gr.on(opened, lambda: gr.update(choices=list(site.video_folders())), None, videos, **QUIET)
     panel.starts(start.click, lambda *values: begin(site, *values).name, [videos, minutes, refiner])
     panel.starts(expert.click, lambda *values: begin_expert(site, *values).name, [videos, minutes])
 
 
-def folders(site: Site) -> dict[str, Path]:
-    """The folders that hold videos, by their names."""
-    root = site.options.train_root
-    inner = sorted(path for path in root.iterdir() if path.is_dir()) if root else []
-    return {path.name: path for path in inner if any(f.suffix.lower() in VIDEO_SUFFIXES for f in path.rglob("*"))}
-
-
 def chosen(site: Site, name: str | None) -> Path:
-    found = folders(site)
+    found = site.video_folders()
     if name not in found:
         raise InputError("choose a folder of videos")
     return found[name]
@@ -98,16 +93,20 @@ def _queue(site: Site, kind: str, title: str, run: Path, work: Any) -> Job:
 
 def pages(site: Site, job: Job) -> dict[str, str]:
     """Addresses of the pages that the job's run has written, by what they are."""
-    run = job.result.get("run", "")
-    written = {text: file for file, text in PAGES.items() if (site.files.runs / run / file).exists()}
-    return {text: f"/runs/{run}/{file}" for text, file in written.items()}
+    return {text: f"/runs/{path.relative_to(site.files.runs).as_posix()}" for text, path in _written(site, job).items()}
 
 
 def version(site: Site, job: Job) -> str:
     """Changes with every page that the job's run writes."""
-    folder = site.files.runs / job.result.get("run", "")
-    times = [(folder / file).stat().st_mtime_ns for file in PAGES if (folder / file).exists()]
+    times = [path.stat().st_mtime_ns for path in _written(site, job).values()]
     return f"{job.state}-{max(times, default=0)}"
+
+
+def _written(site: Site, job: Job) -> dict[str, Path]:
+    """The pages of the job's run, by what they are. A stage whose footage has changed works in a new folder."""
+    folder = site.files.runs / job.result.get("run", "")
+    found = {text: list(folder.glob(pattern)) for text, pattern in PAGES.items()}
+    return {text: max(paths, key=lambda path: path.stat().st_mtime_ns) for text, paths in found.items() if paths}
 
 
 def show(site: Site, job: Job) -> str:

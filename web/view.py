@@ -19,7 +19,8 @@ def state_of(job: Job | None, place: int) -> str:
     if job.state == WAITING:
         return f'<p class="state waiting" role="status">{title} waits; {_counted(place, "job")} before it.</p>'
     if job.state == RUNNING:
-        return f'<div class="state running" role="status">{title} {escape(_progress(job))}{_bar(job)}{log(job)}</div>'
+        now = "is asked to stop" if job.to_stop else escape(_progress(job))
+        return f'<div class="state running" role="status">{title} {now}{_bar(job)}{log(job)}</div>'
     message = f": {escape(job.message)}" if job.message else ""
     return f'<p class="state {job.state}" role="status">{title} {WORDS[job.state]}{message}</p>'
 

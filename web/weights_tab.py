@@ -10,7 +10,7 @@ from models.published import PUBLISHED, ROOT, all_files
 from utils.errors import InputError
 from web import view
 from web.jobs import ENDED, Control, Job
-from web.panel import Panel
+from web.panel import QUIET, Panel
 from web.process import run_script
 from web.site import Site
 
@@ -43,7 +43,7 @@ def build(site: Site, key: gr.BrowserState) -> None:
     )
     panel.starts(verify.click, lambda session: begin(site, session, "Verifying", "verify"), [key])
     panel.starts(upload.upload, lambda session, file: take(site, session, file), [key, upload])
-    gr.Timer(5).tick(rows, None, table, queue=False, show_progress="hidden", api_visibility="private")
+    gr.Timer(5).tick(rows, None, table, **QUIET)
 
 
 def rows() -> list[list[str]]:

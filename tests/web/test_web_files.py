@@ -1,7 +1,10 @@
 """No visitor of the page reaches a file that is not their own, whatever path or name they send."""
 
+import errno
 import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +43,19 @@ def test_paths_outside_of_the_uploads_are_refused(files, tmp_path):
     assert not any(folder.iterdir())
 
 
+def test_a_full_disk_is_one_line_without_the_servers_paths_and_leaves_no_half_file(files, monkeypatch):
+    folder = files.new_job(new_key())
+
+    def full(source, target):
+        target.write_bytes(b"vid")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(InputError, match=r"^the server cannot keep the file: [^/]*$"):
+        files.take(uploaded(files), folder, "face")
+    assert not any(folder.iterdir())
+
+
 def test_a_suffix_cannot_carry_anything_but_letters(files):
     folder = files.new_job(new_key())
     assert files.take(uploaded(files, "talk.mp4 --x"), folder, "face").name == "face"
@@ -73,3 +89,12 @@ def test_old_files_are_deleted_but_those_of_jobs_that_have_not_ended(files):
         os.utime(path, (time.time() - 7200,) * 2)
     files.delete_old(1, {used.name})
     assert [path.exists() for path in (old, used, fresh, upload)] == [False, True, True, False]
+
+
+def test_a_job_that_comes_while_its_session_is_cleaned_away_does_not_disturb(files, monkeypatch):
+    old = files.new_job(new_key())
+    os.utime(old, (time.time() - 7200,) * 2)
+    remove = Path.rmdir
+    monkeypatch.setattr(Path, "rmdir", lambda folder: ((folder / "new").mkdir(), remove(folder)))
+    files.delete_old(1, set())
+    assert (old.parent / "new").is_dir()

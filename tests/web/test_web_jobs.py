@@ -1,11 +1,14 @@
 """The queue of the page: one job at a time, in order; nothing lost; a failure or a cancelled job stops no other."""
 
+import errno
+import os
 import threading
 import time
 
 import pytest
 
 from utils.errors import InputError
+from web import jobs, view
 from web.jobs import CANCELLED, CUT_OFF, DONE, ENDED, FAILED, RUNNING, WAITING, JobQueue
 
 
@@ -31,16 +34,16 @@ def test_twenty_jobs_run_one_by_one_in_their_order(queue, tmp_path):
     order, at_once = [], []
 
     def work(control):
-        at_once.append(sum(job.state == RUNNING for job in jobs))
+        at_once.append(sum(job.state == RUNNING for job in all_jobs))
         order.append(control.job.title)
         return {}
 
-    jobs = []
-    jobs += [add(queue, tmp_path, work, f"job {n:02}") for n in range(20)]
-    for job in jobs:
+    all_jobs = []
+    all_jobs += [add(queue, tmp_path, work, f"job {n:02}") for n in range(20)]
+    for job in all_jobs:
         wait_for(job)
     assert order == sorted(order) and len(order) == 20
-    assert max(at_once) == 1 and {job.state for job in jobs} == {DONE}
+    assert max(at_once) == 1 and {job.state for job in all_jobs} == {DONE}
 
 
 def test_a_failed_job_says_why_without_the_servers_paths_and_the_next_starts(queue, tmp_path):
@@ -72,6 +75,34 @@ def test_a_running_job_is_cancelled_at_its_next_item_and_a_waiting_one_at_once(q
     queue.cancel(running.name)
     wait_for(running, seconds=1)
     assert running.state == CANCELLED and queue.names() == set()
+
+
+def test_what_has_no_progress_is_cancelled_when_it_returns_and_says_that_it_will_be(queue, tmp_path):
+    go_on = threading.Event()
+
+    def check(control):
+        go_on.wait(5)
+        return {"lines": []}
+
+    job = add(queue, tmp_path, check)
+    wait_for(job, RUNNING)
+    queue.cancel(job.name)
+    assert "is asked to stop" in view.state_of(job, 0)
+    go_on.set()
+    wait_for(job)
+    assert job.state == CANCELLED and job.began <= job.to_stop <= job.ended
+
+
+def test_a_full_disk_stops_neither_the_queue_nor_its_jobs(queue, tmp_path, monkeypatch, capsys):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(jobs, "write_json", full)
+    first = add(queue, tmp_path, lambda control: full(control.folder / "dub.mp4", ""), "first")
+    second = add(queue, tmp_path, lambda control: {}, "second")
+    wait_for(second)
+    assert (first.state, second.state) == (FAILED, DONE) and str(tmp_path) not in first.message
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_progress_counts_items_and_estimates_the_time_left(queue, tmp_path):
