@@ -105,7 +105,7 @@ def _printing(args: argparse.Namespace) -> Iterator[None]:
     args.stdout = sys.stdout
     with ExitStack() as held:
         if getattr(args, "quiet", False):
-            hidden = held.enter_context(open(os.devnull, "w"))  # noqa: PTH123
+            hidden = held.enter_context(progress.nowhere())
             held.enter_context(redirect_stdout(hidden))
             held.enter_context(progress.hidden())
         elif getattr(args, "json", False):

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from utils.errors import InputError
+from utils.progress import nowhere
 
 Result = TypeVar("Result")
 
@@ -38,7 +39,7 @@ def init_processes(device: str) -> str:
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT)
     if not is_main():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  it stays open as long as the process
+        sys.stdout = nowhere()  # it stays open as long as the process
     return device
 
 

@@ -12,10 +12,16 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import length_hint
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 DISABLED = "TQDM_DISABLE"
 FIRST_LINE, LONGEST_PAUSE = 10.0, 300.0  # seconds: from the start to the first line, at most from one to the next
+
+
+def nowhere() -> TextIO:
+    """A stream for what nobody is to see, names that a system's encoding does not have among it."""
+    return Path(os.devnull).open("w", encoding="utf-8", errors="replace")
 
 
 @contextmanager

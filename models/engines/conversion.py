@@ -2,7 +2,6 @@
 them: `hparams`, the values saved with the weights; `fastest`, the number format in floating point that suits them here;
 and what its own docstring says."""
 
-import os
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
@@ -23,6 +22,7 @@ from models.engines.picture_generator import INPUTS, OUTPUT, PictureGenerator
 from models.engines.torch_networks import read_refiner
 from utils import weight_files
 from utils.devices import Precision
+from utils.progress import nowhere
 
 Prepared = tuple[dict[str, Any], dict]
 
@@ -90,12 +90,7 @@ def convert(module: nn.Module, example: dict[str, torch.Tensor], output: str) ->
     """A module as an OpenVINO model, for batches of any size, its ports named. example: inputs for a batch of two."""
     ov = openvino()
     inputs = tuple(example.values())
-    with (
-        torch.inference_mode(),
-        warnings.catch_warnings(),
-        Path(os.devnull).open("w") as nowhere,
-        redirect_stderr(nowhere),
-    ):
+    with torch.inference_mode(), warnings.catch_warnings(), nowhere() as hidden, redirect_stderr(hidden):
         warnings.simplefilter("ignore")  # of the tracer: that sizes become constants, as they are meant to
         model = ov.convert_model(
             module.eval(), example_input=inputs, input=[(-1, *given.shape[1:]) for given in inputs]

@@ -6,7 +6,6 @@ with silence, as mels in 256 levels.
 """
 
 import logging
-import os
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 
 from hparams import hparams
 from models.engines.openvino_engine import compiled, openvino
+from utils.progress import nowhere
 
 CALIBRATION = Path(__file__).with_name("calibration.npz")
 SIDE = 8  # faces along each side of the sheet
@@ -75,7 +75,7 @@ def _draw(model: Any, faces: np.ndarray, mels: np.ndarray, number_format: str) -
 
 def _quantize(model: Any, faces: np.ndarray, mels: np.ndarray, kept: tuple[str, ...]) -> Any:
     openvino()  # before NNCF, which imports it
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with nowhere() as hidden, redirect_stdout(hidden), redirect_stderr(hidden):
         import nncf
 
         nncf.set_log_level(logging.ERROR)

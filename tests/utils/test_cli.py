@@ -168,6 +168,12 @@ def test_wrong_input_is_named_before_any_network_is_loaded(script, monkeypatch, 
     assert said in script("inference", *arguments).error
 
 
+def test_quiet_takes_names_that_no_encoding_has(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.run(lambda args: print("\udcff.mp4"), lambda arguments: SimpleNamespace(quiet=True), [])
+    assert (end.value.code, capsys.readouterr()) == (0, ("", ""))
+
+
 def test_quiet_prints_nothing_and_json_the_record_alone(dub, talking):
     box = ["--box", 57, 177, 178, 273, "--preview", 0.2]
     quiet = dub(*box, "--quiet")
