@@ -23,7 +23,7 @@ def need(*packages):
 
 
 @pytest.fixture
-def here(monkeypatch):
+def prepared_here(monkeypatch):
     """Weights are prepared in this process, which has PyTorch; the calls are returned."""
     need("openvino")
     calls = []
@@ -37,7 +37,7 @@ def here(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def made(generator, tmp_path_factory):
+def prepared(generator, tmp_path_factory):
     """The cache folder after the narrow generator has been prepared in floating point."""
     need("openvino")
     with pytest.MonkeyPatch.context() as patch:
@@ -48,10 +48,10 @@ def made(generator, tmp_path_factory):
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch, made, here):
+def prepared_copy(tmp_path, monkeypatch, prepared, prepared_here):
     """A folder of prepared models of the test's own, with the narrow generator."""
     monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
-    shutil.copytree(made, cache_folder("engines"))
+    shutil.copytree(prepared, cache_folder("engines"))
     return cache_folder("engines")
 
 

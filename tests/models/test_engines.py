@@ -27,7 +27,7 @@ from utils.errors import InputError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_openvino_draws_what_pytorch_draws_from_what_was_prepared_before(generator, kept, here):
+def test_openvino_draws_what_pytorch_draws_from_what_was_prepared_before(generator, prepared_copy, prepared_here):
     faces, mels = inputs()
     plain, hp = load(generator, "torch", "fp32")
     prepared, prepared_hp = load(generator, "openvino", "fp32")
@@ -35,10 +35,10 @@ def test_openvino_draws_what_pytorch_draws_from_what_was_prepared_before(generat
     assert (prepared(faces, mels)[:, :FIRST_ROW] == faces[:, :FIRST_ROW]).all()
     assert hp == prepared_hp == NARROW
     assert plain.fingerprint() == prepared.fingerprint()
-    assert here == []
+    assert prepared_here == []
 
 
-def test_a_face_is_the_same_however_many_come_with_it(generator, kept):
+def test_a_face_is_the_same_however_many_come_with_it(generator, prepared_copy):
     faces, mels = inputs(6)
     engine, _ = load(generator, "openvino", "fp32")
     together = engine(faces, mels)
@@ -46,20 +46,22 @@ def test_a_face_is_the_same_however_many_come_with_it(generator, kept):
         assert (engine(faces[row : row + 1], mels[row : row + 1]) == together[row]).all()
 
 
-def test_damage_to_what_was_prepared_is_noticed(generator, kept, here):
+def test_damage_to_what_was_prepared_is_noticed(generator, prepared_copy, prepared_here):
     faces, mels = inputs(2)
     wanted = load(generator, "openvino", "fp32")[0](faces, mels)
-    (folder,) = kept.iterdir()
+    (folder,) = prepared_copy.iterdir()
     content = bytearray((folder / "generator.bin").read_bytes())
     content[1000] ^= 255
     (folder / "generator.bin").write_bytes(content)
     assert (load(generator, "openvino", "fp32")[0](faces, mels) == wanted).all()
-    assert here == ["generator"]
+    assert prepared_here == ["generator"]
     assert store._read(folder)["fingerprint"]
 
 
-def test_what_another_process_has_prepared_meanwhile_stays_in_its_place(generator, kept, tmp_path, monkeypatch):
-    (folder,) = kept.iterdir()
+def test_what_another_process_has_prepared_meanwhile_stays_in_its_place(
+    generator, prepared_copy, tmp_path, monkeypatch
+):
+    (folder,) = prepared_copy.iterdir()
     ready = folder.rename(tmp_path / "ready")
 
     def both_at_once(wanted, made):
@@ -71,7 +73,7 @@ def test_what_another_process_has_prepared_meanwhile_stays_in_its_place(generato
     faces, mels = inputs(2)
     assert load(generator, "openvino", "fp32")[0](faces, mels).shape == faces.shape
     assert (folder / "in use").exists()
-    assert [path.name for path in kept.iterdir()] == [folder.name]
+    assert [path.name for path in prepared_copy.iterdir()] == [folder.name]
 
 
 def test_a_disk_that_fills_up_while_weights_are_prepared_is_an_error_in_one_line(generator, tmp_path, monkeypatch):
@@ -87,7 +89,7 @@ def test_a_disk_that_fills_up_while_weights_are_prepared_is_an_error_in_one_line
 
 
 def test_a_cache_folder_that_cannot_be_written_is_no_more_than_a_warning(
-    generator, here, tmp_path, monkeypatch, capsys
+    generator, prepared_here, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "cache").write_text("a file where the folder should be")
     monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
@@ -120,10 +122,10 @@ def test_a_process_that_dies_is_an_error_in_one_line(generator, tmp_path, monkey
 
 
 @pytest.mark.parametrize(("bf16", "fastest"), [(0.5, "bf16"), (0.9, "fp32"), (2.0, "fp32")])
-def test_bf16_is_the_format_only_where_it_is_much_faster(made, monkeypatch, bf16, fastest):
+def test_bf16_is_the_format_only_where_it_is_much_faster(prepared, monkeypatch, bf16, fastest):
     from models.engines import openvino_engine as engine
 
-    (folder,) = made.iterdir()
+    (folder,) = prepared.iterdir()
     model = engine.core().read_model(folder / "generator.xml")
     now = [0.0]
     seconds = {"fp32": 1.0, "bf16": bf16}
@@ -140,7 +142,7 @@ def test_bf16_is_the_format_only_where_it_is_much_faster(made, monkeypatch, bf16
     assert engine.fastest_format(model) == fastest
 
 
-def test_openvino_reports_nothing_to_its_makers(made):
+def test_openvino_reports_nothing_to_its_makers(prepared):
     assert sys.modules["openvino_telemetry"] is None
 
 
@@ -158,14 +160,14 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_after_networks_have_come_and_gone_is_no_crash(made):
-    (folder,) = made.iterdir()
+def test_ctrl_c_after_networks_have_come_and_gone_is_no_crash(prepared):
+    (folder,) = prepared.iterdir()
     command = [sys.executable, "-c", ENDS_IN_ANY_ORDER, folder / "generator.xml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
-def test_a_dub_by_openvino_says_so(dub, kept, tmp_path):
+def test_a_dub_by_openvino_says_so(dub, prepared_copy, tmp_path):
     result = dub("--engine", "openvino", "--precision", "fp32", "--no_score")
     assert result.code == 0
     assert "(OpenVINO, fp32)" in result.out
@@ -174,7 +176,7 @@ def test_a_dub_by_openvino_says_so(dub, kept, tmp_path):
 
 
 @pytest.mark.parametrize("weights", ["narrow", "bundled"])
-def test_scores_and_offsets_are_those_of_pytorch(expert, kept, weights):
+def test_scores_and_offsets_are_those_of_pytorch(expert, prepared_copy, weights):
     path = expert if weights == "narrow" else BUNDLED_EXPERT
     clip, mel = talking_clip()
     starts = np.arange(len(clip) - 4)
@@ -204,7 +206,7 @@ def save_person(path, bank):
     return path
 
 
-def test_faces_are_refined_as_by_pytorch(kept, tmp_path):
+def test_faces_are_refined_as_by_pytorch(prepared_copy, tmp_path):
     shown = np.random.default_rng(0).integers(0, 256, (5, 192, 192, 3), np.uint8)
     path = save_person(tmp_path / "person.safetensors", ReferenceBank(shown[:3]))
     plain, prepared = (face_refiner.load(path, Choice(engine, "fp32", "cpu")) for engine in ("torch", "openvino"))
@@ -228,7 +230,7 @@ finally:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("face", ["found", "given", "listed"])
-def test_a_dub_of_prepared_weights_imports_no_pytorch(dub, kept, talking, generator, tmp_path, face):
+def test_a_dub_of_prepared_weights_imports_no_pytorch(dub, prepared_copy, talking, generator, tmp_path, face):
     person = save_person(tmp_path / "person.safetensors", None)
     where = ["--face_detector", "retinaface", "--no_cache"] if face == "found" else ["--box", 57, 177, 178, 273]
     flags = ["--engine", "openvino", "--precision", "fp32", "--refine", person, *where]

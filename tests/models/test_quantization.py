@@ -20,7 +20,7 @@ def few(monkeypatch):
 
 
 @pytest.mark.slow
-def test_int8_is_within_40_db_of_single_precision_on_the_bundled_weights(few, here, tmp_path, monkeypatch):
+def test_int8_is_within_40_db_of_single_precision_on_the_bundled_weights(few, prepared_here, tmp_path, monkeypatch):
     monkeypatch.setenv(FOLDER, str(tmp_path))
     engine, _ = load(BUNDLED_GENERATOR, "openvino", "int8", 8)
     assert engine.precision == "int8"
@@ -32,10 +32,10 @@ def test_int8_is_within_40_db_of_single_precision_on_the_bundled_weights(few, he
 
 
 @pytest.mark.slow
-def test_the_parts_next_to_the_pictures_stay_in_floating_point_where_int8_is_too_far(few, made, monkeypatch):
+def test_the_parts_next_to_the_pictures_stay_in_floating_point_where_int8_is_too_far(few, prepared, monkeypatch):
     kept, quantize = [], quantization._quantize
     monkeypatch.setattr(quantization, "_quantize", lambda *given: kept.append(given[-1]) or quantize(*given))
-    (folder,) = made.iterdir()
+    (folder,) = prepared.iterdir()
     model = openvino_engine.core().read_model(folder / "generator.xml")
     result = quantization.quantized(model, "fp32", 200.0)  # dB, which nothing reaches
     assert result.model is None
@@ -46,7 +46,7 @@ def test_the_parts_next_to_the_pictures_stay_in_floating_point_where_int8_is_too
 
 
 def test_where_int8_is_not_good_enough_a_line_says_so_and_it_is_not_tried_again(
-    generator, kept, here, monkeypatch, capsys
+    generator, prepared_copy, prepared_here, monkeypatch, capsys
 ):
     need("nncf")
     monkeypatch.setattr(quantization, "quantized", lambda *_: quantization.Quantized(None, 31.5, quantization.KEPT))
@@ -54,13 +54,13 @@ def test_where_int8_is_not_good_enough_a_line_says_so_and_it_is_not_tried_again(
         engine, _ = load(generator, "openvino", "int8")
         assert engine.precision in ("bf16", "fp32")
         assert "int8 is too far from fp32 (31.5 dB)" in capsys.readouterr().err
-    assert here == ["generator"]
+    assert prepared_here == ["generator"]
 
 
-def test_where_int8_is_no_faster_auto_takes_floating_point(generator, kept, here, monkeypatch):
+def test_where_int8_is_no_faster_auto_takes_floating_point(generator, prepared_copy, prepared_here, monkeypatch):
     need("nncf")
     monkeypatch.setattr(quantization, "quantized", lambda model, *_: quantization.Quantized(model, 50.0, ()))
     monkeypatch.setattr(conversion, "trial_seconds", lambda _: {"float": 1.0, "int8": 1.1})
     assert load(generator, "openvino", "auto")[0].precision in ("bf16", "fp32")
     assert load(generator, "openvino", "int8")[0].precision == "int8"
-    assert here == ["generator"]
+    assert prepared_here == ["generator"]
