@@ -155,6 +155,7 @@ class Training(ABC):
     def limit_reached(self) -> str:
         """What ends the run at the checkpoint that it goes on from, "" where nothing does."""
         if self.first_step >= self.last_step:
-            return f"--max_steps at {self.last_step}"
+            name = "--max_steps" if self.last_step == self.hp.max_steps else "nepochs"
+            return f"{name} at step {self.last_step}"
         over = self.clock().progress(self.first_step) >= 1
-        return f"the {self.options.max_minutes:g} minutes are over" if over else ""
+        return f"--max_minutes at {self.options.max_minutes:g}" if over else ""

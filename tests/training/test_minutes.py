@@ -61,7 +61,7 @@ def test_the_minutes_of_a_run_go_on_where_they_were_and_its_last_evaluation_is_m
     assert sorted(scalars(tmp_path, "eval/loss")) == [0, 2]
     content["history"].append({"step": 2, "losses": {}, "scores": {"loss": 0.5}})
     torch.save(content, path)
-    assert "the 1 minutes are over" in script(EXPERT, *run, "--max_steps", 99).error
+    assert "--max_minutes at 1" in script(EXPERT, *run, "--max_steps", 99).error
 
 
 def test_minutes_must_be_above_zero(script, preprocessed, tmp_path):
