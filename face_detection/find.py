@@ -10,6 +10,8 @@ from face_detection.sparse import detect_sparsely
 from media.shots import CutFinder
 from utils.batches import HalvingBatches
 
+WIDE = 0.9  # width of a box in heights; upright heads have 0.6 to 0.8
+
 
 class FoundFaces(NamedTuple):
     """detections: float32 [N, 5] per frame (x1 y1 x2 y2 score), or [N, 15] with five landmarks, in pixels; cuts:
@@ -56,6 +58,20 @@ def detect_in_batches(frames: Iterable[np.ndarray], detector: Detector, batch_si
             batch = []
     if batch:
         yield from detector.detect(batch)
+
+
+def lying_faces(detections: list[np.ndarray]) -> float:
+    """Share of the frames with a face in which the largest one's box is wide, as of a head that lies on its side.
+
+    detections: as in FoundFaces.
+    """
+    largest = [boxes[np.argmax(boxes[:, 3] - boxes[:, 1])] for boxes in detections if len(boxes)]
+    return float(np.mean([is_wide(face) for face in largest])) if largest else 0.0
+
+
+def is_wide(face: np.ndarray) -> bool:
+    """Whether the box of a detection is wider than that of an upright head."""
+    return bool(face[2] - face[0] > WIDE * (face[3] - face[1]))
 
 
 def several_people(detections: list[np.ndarray], least_height: float = 0.5) -> float:
