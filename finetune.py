@@ -124,7 +124,7 @@ def learn(training_class: "type[Training]", options: TrainingOptions, folder: Pa
         options = replace(options, checkpoint_path=None, reset_optimizer=False)
     training = training_class(replace(options, checkpoint_dir=folder))
     if not training.finished:
-        Trainer(training).run()
+        Trainer(training, "to go on give the same command").run()
     return summary.read(folder)
 
 

@@ -13,7 +13,7 @@ import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from utils.errors import InputError
+from utils.errors import InputError, nearest
 from utils.options import parse_scalar
 
 REFINER_SIZES = (192, 256, 384, 512)
@@ -145,9 +145,10 @@ class HParams:
         changes = {}
         for item in filter(None, (part.strip() for part in (text or "").split(","))):
             name, equals, value = (part.strip() for part in item.partition("="))
-            if not equals or name not in types:
-                known = ", ".join(sorted(types))
-                raise InputError(f"--hparams {item}: write name=value with one of these names: {known}")
+            if name not in types:
+                raise InputError(f"--hparams {item}: no such value, {nearest(name, types, 'hparams.py lists all')}")
+            if not equals:
+                raise InputError(f"--hparams {item}: write {name}=VALUE")
             changes[name] = parse_scalar(types[name], value, f"--hparams {name}")
         return replace(self, **changes)._checked()
 

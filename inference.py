@@ -64,14 +64,14 @@ def main(args: argparse.Namespace) -> int:
         redo(request, args.given, tell)
         return 0
     if request.jobs:
-        return dub_list(request.jobs, options, request.outfile or OUTFILE, tell)
+        return dub_list(request.jobs, options, request.outfile or OUTFILE.parent, tell)
     if request.check:
         return check_footage(request, options, args.stdout)
     if not (request.face and request.audio):
         raise InputError("--face and --audio are needed, or --jobs, or --demo")
     face, audio = existing_file(request.face, "--face"), existing_file(request.audio, "--audio")
     if request.still or options.preview == 0:
-        draw_still(face, audio, request.outfile or OUTFILE, options)
+        draw_still(face, audio, request, options, args.stdout)
         return 0
     from dubbing.jobs import output_path
 
@@ -97,29 +97,32 @@ def check_footage(request: Request, options: Options, stdout: TextIO) -> int:
     return 0 if report.usable else 2
 
 
-def draw_still(face: Path, audio: Path, outfile: Path, options: Options) -> None:
+def draw_still(face: Path, audio: Path, request: Request, options: Options, stdout: TextIO) -> None:
     """One frame of the dub, beside its source."""
     from dubbing.jobs import picture_path
     from dubbing.still import still
 
-    picture = picture_path(face, audio, outfile, options)
+    picture = picture_path(face, audio, request.outfile or OUTFILE, options)
     drawn = still(face, audio, picture, options)
     print(f"{picture}: source and result at {drawn.time:.2f} s", flush=True)
+    if request.json:
+        shown = {"face": str(face), "audio": str(audio), "outfile": str(picture), "time": round(drawn.time, 3)}
+        print(json.dumps(shown, ensure_ascii=False), file=stdout, flush=True)
 
 
-def dub_list(path: Path, options: Options, outfile: Path, tell: Tell) -> int:
+def dub_list(path: Path, options: Options, folder: Path, tell: Tell) -> int:
     """The dubs of a list: each fails alone; networks are loaded anew only where a job asks for others. Processes that
     torchrun started share them; the exit code is the first one's."""
     from dubbing.jobs import read_jobs
     from utils import distributed
 
     device = distributed.init_processes(options.device)
-    jobs = distributed.from_main(lambda: read_jobs(path, options, outfile))
+    jobs = distributed.from_main(lambda: read_jobs(path, options, folder))
     share = range(distributed.rank(), len(jobs), distributed.world_size())
     networks, failed = None, 0
     for number in share:
         job = jobs[number]
-        print(f"job {number + 1} of {len(jobs)}: {job.face}", file=sys.stderr, flush=True)
+        print(f"job {number + 1} of {len(jobs)}: {job.face}", flush=True)
         try:
             here = device if job.options.device == options.device else job.options.device
             dubber = dubbing.Dubber(replace(job.options, device=here), networks)
@@ -140,8 +143,8 @@ def redo(request: Request, given: dict, tell: Tell) -> None:
     """Make some seconds of an earlier dub again, with the settings that are given now."""
     from dubbing.redo import Redo
 
-    if request.jobs or request.audio:
-        raise InputError("--redo: takes a dub, as --outfile or --face, and no --audio or --jobs")
+    if request.audio:
+        raise InputError("--redo: takes a dub, as --outfile or --face, and no --audio")
     earlier = request.face or request.outfile or OUTFILE
     again = Redo.of(earlier, request.outfile or earlier, request.redo or "", given)
     tell(dubbing.Dubber(again.options).dub(again.record.face, again.record.audio, again.outfile, redo=again))

@@ -82,7 +82,7 @@ class Dubber:
         whole = options.keep_length and not options.preview
         shown_seconds, mixed = source.shown_seconds(seconds, whole), options.final_audio
         sound = (mixed, None, shown_seconds) if mixed else (audio, options.audio_stream, options.preview)
-        findings = _findings(source, speech, sound_clock(mixed) if mixed else None, shown_seconds)
+        final = sound_clock(mixed) if mixed else None
         faces, refine, occlusion = self._look(source, pix_fmt, seconds, timer, progress, outfile)
         masks = Masks(options.paste, hp.img_size, occlusion)
 
@@ -141,7 +141,7 @@ class Dubber:
             encoder=encoding.encoder,
             options=encoding.options,
             speech_seconds=round(speech.seconds, 3),
-            findings=findings,
+            findings=_findings(source, speech, final, shown_seconds),  # some are noticed as frames are decoded
             preview_seconds=options.preview,
             part=list(source.part) if source.part else None,
             final_audio=str(mixed) if mixed else None,

@@ -17,6 +17,7 @@ from utils.options import changed
 from utils.tables import read_table
 
 PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine", "final_audio"}
+OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif")
 NO_PATHS = ("auto", "off")  # values of --refine
 
 
@@ -29,13 +30,15 @@ class Job(NamedTuple):
     options: Options
 
 
-def read_jobs(path: Path, options: Options, outfile: Path) -> list[Job]:
-    """The jobs of a list; paths in it are relative to it; what a row does not name is as `options` and `outfile` say.
+def read_jobs(path: Path, options: Options, folder: Path) -> list[Job]:
+    """The jobs of a list; paths in it are relative to it; what a row does not name is as `options` say, and goes into
+    `folder`.
 
     Raises InputError for a row that lacks face or audio, names an unknown setting, or writes a file that another row
     reads or writes.
     """
-    folder = outfile.parent if outfile.suffix else outfile
+    if folder.suffix and not folder.is_dir():
+        raise InputError(f"--outfile {folder}: names a file; with --jobs give a folder, without a dot in its name")
     jobs = []
     for number, row in enumerate(read_table(path, "--jobs", ("face", "audio")), 1):
         given = {name: value for name, value in row.items() if value is not None and str(value).strip() != ""}
@@ -90,9 +93,12 @@ def refuse_to_replace(outfile: Path) -> None:
 
 
 def picture_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:
-    """The PNG to write instead of a dub: outfile where it is one, else <outfile>.png. Raises InputError likewise."""
+    """The PNG to write instead of a dub: outfile where it is one, else <outfile>.still.png. Raises InputError
+    likewise."""
+    if outfile.suffix.lower() in OTHER_PICTURES:
+        raise InputError(f"--outfile {outfile}: a still is written as PNG; let the name end in .png")
     if outfile.suffix.lower() != ".png":
-        return Path(f"{output_path(face, audio, outfile, options)}.png")
+        return Path(f"{output_path(face, audio, outfile, options)}.still.png")
     writable_folder(outfile.parent, "--outfile")
     if outfile.exists() and not options.overwrite and not is_tagged_png(outfile):
         raise InputError(f"--outfile {outfile}: is there and not of this program; choose another name, or --overwrite")

@@ -14,7 +14,7 @@ from models.face_refiner import PERSON, FaceRefiner
 from models.missing import check_weights
 from models.published import BUNDLED_GENERATOR, EXPERTS, default_generator
 from utils.errors import InputError, warn
-from utils.files import sha256
+from utils.files import existing_file, sha256
 
 BUNDLED = (
     "this generator comes with the project: small, for trying things and as a start to finetune from; mouths of people "
@@ -73,7 +73,7 @@ def load_refiner(wanted: str, path: Path, generator: GeneratorEngine, choice: Ch
     if wanted == "off":
         return None
     if wanted != "auto":
-        refiner = face_refiner.load(Path(wanted), choice)
+        refiner = face_refiner.load(existing_file(Path(wanted), "--refine"), choice)
         if refiner.generator != generator.fingerprint():
             warn(f"{wanted} was trained with another generator than {path}")
         return refiner

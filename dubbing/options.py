@@ -50,6 +50,14 @@ class Request(BaseOptions):
     demo: bool = option("dub two bundled clips, score them and make a page that shows them", False, common=True)
     json: bool = option("print what was done as JSON, a line per dub, and all else on stderr", False)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        asked = [name for name in ("demo", "redo", "jobs", "check", "still") if getattr(self, name)]
+        if len(asked) > 1:
+            raise InputError(f"--{asked[0]} and --{asked[1]}: give one of them")
+        if self.jobs and (self.face or self.audio):
+            raise InputError(f"--{'face' if self.face else 'audio'}: is in the list of --jobs; leave one of them out")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CommonOptions):

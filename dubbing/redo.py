@@ -51,6 +51,9 @@ class Redo:
             before = changed(Options(), {"checkpoint_path": record.generator["file"]} | record.settings)
         except InputError as error:
             raise InputError(f"{record_path(path)}: {error}; dub anew") from error
+        for source, flag in ((record.face, "--face"), (record.audio, "--audio")):
+            if not Path(source).is_file():
+                raise InputError(f"--redo: {source}: was the dub's {flag} and is not there; bring it back, or dub anew")
         index = PacketIndex.of(path)
         if outfile.suffix.lower() != path.suffix.lower():
             raise InputError(f"--outfile {outfile}: has to end in {path.suffix}, as the dub does")

@@ -11,9 +11,9 @@ import numpy as np
 
 from dubbing.pose import LANDMARKS, tilt
 from face_detection.boxes import Detector
+from face_detection.find import is_wide
 
 SIDEWAYS = 60.0  # degrees of roll from which on a head lies
-WIDE = 0.9  # width of a box in heights; upright heads have 0.6 to 0.8
 UNSURE = 0.98  # of the detector's score; upright heads mostly have more
 USUAL_WIDTH = 0.8  # of the box of an upright head, in heights, at most
 MARGIN = 1.05  # times as well as it stands another way must fit
@@ -21,9 +21,8 @@ MARGIN = 1.05  # times as well as it stands another way must fit
 
 def _suspect(face: np.ndarray) -> bool:
     """Whether a face, float32 [5], or with landmarks [15], may be of a head that lies on its side or upside down."""
-    wide = bool(face[2] - face[0] > WIDE * (face[3] - face[1]))
     rolled = len(face) >= LANDMARKS.stop and abs(float(tilt(face[LANDMARKS]))) > SIDEWAYS
-    return wide or rolled or bool(face[4] < UNSURE)
+    return is_wide(face) or rolled or bool(face[4] < UNSURE)
 
 
 def may_lie(faces: Sequence[np.ndarray]) -> bool:

@@ -28,4 +28,6 @@ def dub_many(videos: Path, speech: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     dub_many(*map(Path, sys.argv[1:]))

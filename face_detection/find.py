@@ -11,6 +11,7 @@ from media.shots import CutFinder
 from utils.batches import HalvingBatches
 
 SECOND_HEIGHT = 0.5  # of the largest face's, from which on another one counts
+WIDE = 0.9  # width of a box in heights; upright heads have 0.6 to 0.8
 
 
 class FoundFaces(NamedTuple):
@@ -58,6 +59,20 @@ def detect_in_batches(frames: Iterable[np.ndarray], detector: Detector, batch_si
             batch = []
     if batch:
         yield from detector.detect(batch)
+
+
+def lying_faces(detections: list[np.ndarray]) -> float:
+    """Share of the frames with a face in which the largest one's box is wide, as of a head that lies on its side.
+
+    detections: as in FoundFaces.
+    """
+    largest = [boxes[np.argmax(boxes[:, 3] - boxes[:, 1])] for boxes in detections if len(boxes)]
+    return float(np.mean([is_wide(face) for face in largest])) if largest else 0.0
+
+
+def is_wide(face: np.ndarray) -> bool:
+    """Whether the box of a detection is wider than that of an upright head."""
+    return bool(face[2] - face[0] > WIDE * (face[3] - face[1]))
 
 
 def several_people(detections: list[np.ndarray]) -> float:

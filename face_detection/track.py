@@ -140,7 +140,8 @@ def _chosen(
     frame, people = most_at_once(detections)
     if index is not None:
         if index >= len(people):
-            raise NobodyThere(f"--face_index {index}: at most {len(people)} faces are seen at once", frame, people)
+            most = "1 face is" if len(people) == 1 else f"{len(people)} faces are"
+            raise NobodyThere(f"--face_index {index}: at most {most} seen at once, counted from 0", frame, people)
         at = tuple(_centres(people)[index])
         here = [tracklet for tracklet in tracklets if frame in tracklet.frames]
         return min(here, key=lambda t: np.hypot(*(_centres(t.faces)[t.frames == frame][0] - at)))

@@ -114,7 +114,7 @@ def sound_stream(container: Any, path: Path, number: int | None = None) -> Any:
     """The sound stream with this number among the sound streams, or the one that FFmpeg finds best."""
     streams = container.streams.audio
     if not streams:
-        raise InputError(f"{path}: has no sound track")
+        raise InputError(f"{path}: has no sound track; give a file with one")
     if number is not None and not 0 <= number < len(streams):
         raise InputError(f"{path}: has no sound track {number}; it has {len(streams)}, counted from 0")
     return streams[number] if number is not None else container.streams.best("audio")

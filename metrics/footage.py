@@ -11,13 +11,14 @@ BLURRED = 40.0  # variance of the Laplacian; sharp footage has 100 to 300, the s
 LITTLE_SPEECH = 0.3  # share of the time
 SHORT_SHOT = 2.0  # seconds
 SEVERAL_PEOPLE = 0.2  # share of the frames
+ON_SIDE = 0.3  # share of the frames; of upright heads there are none, of sideways ones half and more
 
 
 def remarks(facts: Mapping[str, float], advice: Mapping[str, str]) -> list[str]:
     """What is wrong, each with what to do about it, in the order of what matters most.
 
-    facts: face_share, several_people (shares of frames), cuts (a number), face_height (pixels), sharpness, speech_share
-    (of the time); those that are not known are left out. advice: what to do, by the same names.
+    facts: face_share, on_side, several_people (shares of frames), cuts (a number), face_height (pixels), sharpness,
+    speech_share (of the time); those that are not known are left out. advice: what to do, by the same names.
     """
     known = {name: (test, words) for name, (test, words) in CASES.items() if name in facts}
     return [f"{words(facts[name])}: {advice[name]}" for name, (test, words) in known.items() if test(facts[name])]
@@ -29,6 +30,7 @@ def cuts_in_words(cuts: float) -> str:
 
 CASES = {
     "face_share": (lambda share: share < LITTLE_FACE, lambda share: f"face in {share:.0%} of the frames"),
+    "on_side": (lambda share: share > ON_SIDE, lambda share: f"head on its side in {share:.0%} of the frames"),
     "several_people": (
         lambda share: share > SEVERAL_PEOPLE,
         lambda share: f"several people in {share:.0%} of the frames",

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import torch
 
-from hparams import HParams
+from hparams import HParams, hparams
 from utils import weight_files
+from utils.errors import InputError
+
+FIXED = ("num_mels", "mel_window", "img_size")  # values that the layers of the networks are made for
 
 
 def hparams_of(content: dict, overrides: str = "", of_network: bool = False) -> HParams:
@@ -13,7 +16,11 @@ def hparams_of(content: dict, overrides: str = "", of_network: bool = False) -> 
     network and its inputs, for another training."""
     saved = content.get("hparams")
     hp = HParams.from_dict(saved if isinstance(saved, dict) else None)
-    return (hp.of_network() if of_network else hp).override(overrides)
+    hp = (hp.of_network() if of_network else hp).override(overrides)
+    for name in FIXED:
+        if getattr(hp, name) != getattr(hparams, name):
+            raise InputError(f"--hparams {name}={getattr(hp, name)}: the networks take {getattr(hparams, name)} alone")
+    return hp
 
 
 def load_network(path: str | Path, network_class: type, overrides: str = "") -> tuple[torch.nn.Module, HParams]:

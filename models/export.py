@@ -40,6 +40,8 @@ def export(source: Path, target: Path, form: str = "safetensors") -> str:
     """Write a checkpoint's network in a form of SUFFIXES; returns what network it is, in words."""
     if target.suffix != SUFFIXES[form]:
         raise InputError(f"{target}: give a name that ends in {SUFFIXES[form]}, or another --format")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise InputError(f"{target}: is the file to export; give another name")
     writable_folder(target.parent, "OUT")
     writers: dict[str, Callable[[Path, Path], str]]
     writers = {"safetensors": _safetensors, "onnx": _onnx, "openvino": _openvino}

@@ -41,6 +41,8 @@ def check_weights(options: Options) -> None:
 
 
 def _there(path: Path, setting: Field, yes: bool) -> Path:
+    if path.is_dir():
+        raise InputError(f"--{setting.name} {path}: is a folder; give a weight file in it")
     if path.exists():
         return path
     file = _known(path)

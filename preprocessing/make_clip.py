@@ -15,7 +15,7 @@ import soundfile
 import audio
 from data.clip import Clip, read_record
 from face_detection import build_detector
-from face_detection.find import several_people
+from face_detection.find import lying_faces, several_people
 from face_detection.track import Track
 from hparams import HParams
 from media.dub_tag import is_tagged
@@ -123,8 +123,9 @@ class ClipMaker:
         powers, raised = hear(part / "audio.wav", job.hp)
         record = describe(job, reader, track, sizes, sound_seconds) | {"problem": audio.speech_problem(powers)}
         record |= {"findings": [*reader.findings, *reader.clock.findings, *audio.raised_in_words(raised)]}
+        shares = {"on_side": lying_faces(faces.detections), "several_people": several_people(faces.detections)}
         record |= {"damaged_packets": damaged, "cuts": faces.cuts}
-        return record | {"several_people": round(several_people(faces.detections), 3)}
+        return record | {name: round(share, 3) for name, share in shares.items()}
 
 
 def whole_pictures(reader: VideoReader, fps: int) -> Iterator[av.VideoFrame]:

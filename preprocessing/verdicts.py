@@ -9,6 +9,7 @@ from metrics.sync_offset import TRUSTED_EVIDENCE
 SOUND_SHORT = 0.5  # seconds of picture without sound
 ADVICE = {
     "face_share": "the rest is left out; show the face more",
+    "on_side": "turn the video upright",
     "several_people": "the largest is used; crop to one",
     "face_height": "film closer",
     "sharpness": "use sharper footage",
@@ -84,7 +85,7 @@ def _remarks(record: dict, hp: HParams) -> list[str]:
     silent_end = record["seconds"] - record.get("sound_seconds", record["seconds"])
     cuts = len(record.get("cuts", []))
     short = "; use longer shots" if record["seconds"] / (cuts + 1) < SHORT_SHOT else ""
-    measured = ("several_people", "face_height", "sharpness", "speech_share")
+    measured = ("on_side", "several_people", "face_height", "sharpness", "speech_share")
     facts = {name: record[name] for name in measured if name in record}
     facts |= {"face_share": record["faces"] / record["frames"], "cuts": cuts}
     cases = [

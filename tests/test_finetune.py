@@ -57,6 +57,18 @@ def test_a_folder_of_videos_becomes_a_comparison_and_the_same_command_again_trai
     assert again.out.count("\nfinished before") == 3
 
 
+@pytest.mark.slow
+def test_a_stop_asks_for_the_same_command_and_names_no_flags_that_were_not_given(finetune, monkeypatch):
+    def stopped(self):
+        print(self.goes_on)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "run", stopped)
+    result = finetune()
+    assert result.code == 130
+    assert result.out.endswith("to go on give the same command\n")
+
+
 def test_what_cannot_be_dubbed_at_the_end_is_noticed_at_the_start(finetune, preprocessed, tmp_path):
     assert "--face and --audio: give both" in finetune("--face", preprocessed.raw).error
     assert "none.mp4: no such file" in finetune("--face", "none.mp4", "--audio", "none.wav").error

@@ -15,8 +15,8 @@ def test_overrides_change_a_copy_and_leave_the_global_values():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("batchsize=4", "name=value"),
-        ("batch_size", "name=value"),
+        ("batchsize=4", "batchsize=4: no such value, is it batch_size?"),
+        ("batch_size", "write batch_size=VALUE"),
         ("batch_size=4.5", "whole number"),
         ("width=wide", "a number"),
         ("save_optimizer_state=1", "True or False"),

@@ -28,9 +28,11 @@ Batch = dict[str, torch.Tensor]
 
 
 class Trainer:
-    """Runs a training from where it has come to. clock: the time spent; metrics: the losses since the last reading."""
+    """Runs a training from where it has come to. clock: the time spent; metrics: the losses since the last reading;
+    goes_on: what is said of a run that was stopped."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, goes_on: str = GOES_ON) -> None:
+        self.goes_on = goes_on
         self.training, self.networks, self.history = training, training.networks, training.history
         self.clock, resumed = training.clock(), training.resumed
         frames = training.windows.plan(training.schedule.step_size).most_frames
@@ -79,7 +81,7 @@ class Trainer:
                 if step == 1 or schedule.saves(step) or ends or stopped:  # at 1, as published: can it be written?
                     self._save(step)
                 if stopped:
-                    log.line(f"stopped at step {step}; {GOES_ON}")
+                    log.line(f"stopped at step {step}; {self.goes_on}")
                     raise KeyboardInterrupt
                 if ends:
                     return step

@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 done but something was skipped, 2 bad input, 130 interrupt
 """
 
 import argparse
-import difflib
 import io
 import os
 import signal
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from utils import progress
-from utils.errors import InputError
+from utils.errors import InputError, nearest
 from utils.options import Options, add_flags, grouped
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,14 +36,18 @@ class _Parser(argparse.ArgumentParser):
             argcomplete.autocomplete(self)
         parsed, rest = self.parse_known_args(args, namespace)
         if rest and rest[0].startswith("-"):
-            near = difflib.get_close_matches(rest[0].partition("=")[0], self._option_string_actions, 1)
-            self.error(f"{rest[0]}: no such flag, " + (f"is it {near[0]}?" if near else "--help lists all"))
+            advice = nearest(rest[0].partition("=")[0], self._option_string_actions, "--help lists all")
+            self.error(f"{rest[0]}: no such flag, {advice}")
         if rest:
             self.error(f"{rest[0]}: belongs to no flag; quote names with spaces")
         return parsed
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(message.removeprefix("argument "))
+        message = message.removeprefix("argument ")
+        action = self._option_string_actions.get(message.partition(":")[0].partition("/")[0])
+        if "expected" in message and action and isinstance(action.metavar, tuple):
+            message += f", with spaces between: {' '.join(action.metavar)}"
+        raise InputError(message)
 
 
 def parser_for(description: str | None, *options_classes: type[Options]) -> argparse.ArgumentParser:
@@ -88,7 +91,7 @@ def run(
     except (InputError, OSError, ModuleNotFoundError) as error:  # OSError: a full disk, no permission; names the file
         if debug or _is_ours(error):
             raise
-        print(f"error: {_missing(error) if isinstance(error, ModuleNotFoundError) else error}", file=sys.stderr)
+        print(f"error: {_said(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         if debug:
@@ -117,6 +120,15 @@ def _is_ours(error: Exception) -> bool:
     """Whether a module of this project is what cannot be found: no mistake in the installation."""
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     return bool(package) and ((ROOT / package).is_dir() or (ROOT / f"{package}.py").exists())
+
+
+def _said(error: Exception) -> str:
+    """The error in one line."""
+    if isinstance(error, ModuleNotFoundError):
+        return _missing(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _missing(error: ModuleNotFoundError) -> str:

@@ -1,5 +1,6 @@
 """Files that are whole or not there: every file the project writes goes through atomic_write."""
 
+import errno
 import hashlib
 import json
 import os
@@ -37,6 +38,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         _replace(temporary, path)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # else it names no file, or the temporary one
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -18,7 +18,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, get_origin
 
-from utils.errors import InputError
+from utils.errors import InputError, nearest
 
 OptionsType = TypeVar("OptionsType", bound="Options")
 
@@ -107,7 +107,7 @@ def changed(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
     for written, value in values.items():
         name = written.strip().lstrip("-")
         if name not in known:
-            raise InputError(f"{written}: no such setting; there are {', '.join(sorted(known))}")
+            raise InputError(f"{written}: no such setting, {nearest(name, known, '--help lists all')}")
         new[name] = _parse(known[name], value)
     return replace(options, **new)
 
@@ -163,16 +163,18 @@ def _argparse_settings(setting: Field) -> dict[str, Any]:
         return settings | {"type": _of_kind(kind)} | ({"nargs": "?", "const": about["const"]} if about["const"] else {})
     inner = get_args(kind)
     if isinstance(about["metavar"], str) and "," in about["metavar"]:  # written as one word: X,Y
-        return settings | {"type": _flag_type(lambda text: _tuple(setting, text))}
+        return settings | {"type": _flag_type(lambda text: _tuple(setting, text), setting.name)}
     return settings | {"type": _of_kind(inner[0]), "nargs": "+" if Ellipsis in inner else len(inner)}
 
 
-def _flag_type(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+def _flag_type(parse: Callable[[str], Any], name: str = "") -> Callable[[str], Any]:
+    """What makes a value of a flag's text; name: by which errors name the setting, which argparse does too."""
+
     def convert(text: str) -> Any:
         try:
             return parse(text)
         except (ValueError, InputError) as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
+            raise argparse.ArgumentTypeError(str(error).removeprefix(f"{name}=")) from error
 
     return convert
 

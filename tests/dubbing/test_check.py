@@ -116,8 +116,8 @@ def test_the_command_of_a_check_gives_the_same_options(monkeypatch):
 @pytest.mark.parametrize("flags", [["--still"], ["--preview", 0]])
 def test_a_still_is_one_frame_beside_its_source_and_no_dub(dub, tmp_path, flags):
     assert dub(*flags).code == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4.png"]
-    picture = cv2.imread(str(tmp_path / "out.mp4.png"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4.still.png"]  # out.mp4.png is of --report
+    picture = cv2.imread(str(tmp_path / "out.mp4.still.png"))
     source, result = np.split(picture, 2, axis=1)
     difference = np.abs(source.astype(int) - result).mean(axis=2)
     assert difference[300:450, 150:330].mean() > 8  # an untrained network paints grey
@@ -131,12 +131,21 @@ def test_a_still_goes_to_a_png_and_replaces_no_other_picture(dub, talking, tmp_p
     cv2.imencode(".png", portrait())[1].tofile(tmp_path / "photo.png")
     refused = dub("--still", "--outfile", tmp_path / "photo.png")
     assert refused.code == 2 and "--overwrite" in refused.error
+    refused = dub("--still", "--outfile", tmp_path / "photo.jpg")
+    assert refused.code == 2 and "a still is written as PNG" in refused.error
 
 
-def test_preview_0_is_for_one_picture_alone(tmp_path, dub):
+def test_a_still_is_told_of_as_json(dub, tmp_path):
+    told = json.loads(dub("--still", "--json").out)
+    assert told["outfile"] == str(tmp_path / "out.mp4.still.png")
+    assert 0 <= told["time"] < 1
+
+
+def test_preview_0_is_for_one_picture_alone(tmp_path, dub, script):
     assert dub("--preview", 0.05).code == 2
     (tmp_path / "jobs.csv").write_text("face,audio\na.mp4,b.wav\n")
-    assert "--preview 0" in dub("--jobs", tmp_path / "jobs.csv", "--preview", 0).err
+    given = ["--jobs", tmp_path / "jobs.csv", "--outfile", tmp_path / "out", "--preview", 0]
+    assert "--preview 0" in script("inference", *given).err
 
 
 def test_the_loudest_moments_are_those_of_the_speech(speech):

@@ -51,6 +51,20 @@ def test_no_job_writes_what_another_reads_or_writes(tmp_path):
             read_jobs(write_list(tmp_path / "jobs.json", one, other), Options(), tmp_path)
 
 
+def test_a_list_goes_into_a_folder_and_not_into_one_file(tmp_path):
+    jobs = write_list(tmp_path / "jobs.json", {"face": "f.mp4", "audio": "a.wav"})
+    with pytest.raises(InputError, match=r"one\.mp4: names a file; with --jobs give a folder"):
+        read_jobs(jobs, Options(), tmp_path / "one.mp4")
+
+
+def test_a_quiet_list_prints_nothing(tmp_path, script, generator, talking, speech):
+    row = {"face": str(talking), "audio": str(speech), "box": BOX, "preview": 0.2}
+    jobs = write_list(tmp_path / "jobs.json", row)
+    given = ["--jobs", jobs, "--checkpoint_path", generator, "--outfile", tmp_path, "--no_score", "--quiet"]
+    result = script("inference", *given)
+    assert (result.code, result.out, result.err) == (0, "", "")
+
+
 def test_a_job_may_name_its_own_weights_precision_and_batch(tmp_path, script, talking, speech, generator, monkeypatch):
     other = save_network(tmp_path / "other.pth", Wav2Lip)
     loaded, real = [], networks.load_generator

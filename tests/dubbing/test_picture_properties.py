@@ -1,5 +1,6 @@
 """Colours, alpha and levels of light between a source and the file that is written of it, whatever is dubbed."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -155,6 +156,12 @@ def test_alpha_of_pictures_is_kept_or_composited(tmp_path, name):
     flat = shown(tmp_path / "flat.mp4")[0].astype(int)
     assert np.abs(flat[60, 40] - BEHIND[::-1]).max() <= 6
     assert np.abs(flat[60, 120] - (40, 160, 220)).max() <= 8
+
+
+def test_a_dub_says_that_alpha_was_composited(dub, tmp_path):
+    Image.fromarray(cut_out()).save(tmp_path / "a.png")
+    given = ["--face", tmp_path / "a.png", "--box", 20, 100, 70, 150, "--preview", 0.2, "--no_score", "--json"]
+    assert json.loads(dub(*given).out)["findings"] == ["alpha composited"]
 
 
 def test_an_opaque_alpha_plane_is_nothing_to_speak_of(tmp_path):

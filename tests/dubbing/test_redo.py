@@ -117,6 +117,9 @@ def test_what_cannot_be_redone_is_said_and_the_dub_stays(dub, script, tmp_path, 
     (tmp_path / "other.mp4").write_bytes(talking.read_bytes())
     (tmp_path / "other.mp4.json").write_bytes((tmp_path / "out.mp4.json").read_bytes())
     assert "is not the video that" in redo(script, "0-1", "--outfile", tmp_path / "other.mp4").error
+    record = json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))
+    (tmp_path / "out.mp4.json").write_text(json.dumps(record | {"face": "moved.mp4"}), encoding="utf-8")
+    assert "moved.mp4: was the dub's --face and is not there" in redo(script, "0-1", "--outfile", path).error
     (tmp_path / "out.mp4.json").write_text('{"frames": 25}', encoding="utf-8")
     assert "is no record of a dub that can be redone" in redo(script, "0-1", "--outfile", path).error
     assert path.read_bytes() == before

@@ -109,5 +109,14 @@ def test_only_a_generator_can_be_exported_ready_to_run(expert, tmp_path, script)
     assert (result.code, "a generator (Wav2Lip) is needed here" in result.error) == (2, True)
 
 
+def test_a_file_is_not_exported_onto_itself(generator, tmp_path, script):
+    path = tmp_path / "a.safetensors"
+    assert script("weights", "export", generator, path).code == 0
+    before = path.read_bytes()
+    result = script("weights", "export", path, path)
+    assert (result.code, "is the file to export; give another name" in result.error) == (2, True)
+    assert path.read_bytes() == before
+
+
 def test_the_script_offers_the_formats_that_there_are():
     assert tuple(export.SUFFIXES) == weights.FORMATS

@@ -15,7 +15,7 @@ from conftest import NARROW
 from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows
 from data.sampling import Key
-from face_detection.find import several_people
+from face_detection.find import lying_faces, several_people
 from face_detection.track import follow_face
 from hparams import hparams
 from media import yuv
@@ -92,6 +92,13 @@ def test_a_face_begins_anew_at_a_cut():
     assert track.boxes[9].tolist() == [10, 10, 60, 60]  # not smoothed over the cut
 
 
+def test_heads_that_lie_on_their_side_are_told_by_the_wide_box_of_the_largest_face():
+    upright, lying, small = [10, 10, 80, 110, 1], [10, 10, 110, 80, 1], [0, 0, 20, 9, 1]
+    frames = [np.array(faces, np.float32) for faces in ([upright, small], [lying, small], [lying], [upright])]
+    assert lying_faces([*frames, np.zeros((0, 5), np.float32)]) == 0.5
+    assert lying_faces([np.zeros((0, 5), np.float32)]) == 0
+
+
 def test_several_people_are_counted_by_faces_of_comparable_size():
     one, two = [0, 0, 50, 60, 0.9], [100, 0, 150, 50, 0.9]
     poster = [200, 0, 210, 12, 0.9]
@@ -112,6 +119,7 @@ def test_sharpness_falls_when_a_picture_is_blurred():
         ({"offset": 5}, r"^ok; sound 5 frames \(200 ms\) late, corrected"),
         ({"offset": -5}, r"^ok; sound 5 frames \(200 ms\) early, corrected"),
         ({"fps_in": 30.0}, "30.0 fps, re-timed to 25"),
+        ({"on_side": 1.0}, "head on its side in 100% of the frames: turn the video upright"),
         ({"several_people": 0.9}, "several people in 90% of the frames.*crop"),
         ({"cuts": [25, 50]}, "2 hard cuts: no window spans one; use longer shots"),
         ({"faces": 40}, "face in 53% of the frames"),

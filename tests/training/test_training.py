@@ -181,6 +181,7 @@ def test_ctrl_c_saves_a_checkpoint_and_says_where_to_go_on(preprocessed, tmp_pat
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     result = script(EXPERT, *where(preprocessed, tmp_path), "--hparams", NARROW_TEXT, "--max_steps", 1000)
     assert result.code == 130
+    assert f"stopped at step 5; {trainer.GOES_ON}" in result.out + result.err
     first, saved = sorted(tmp_path.glob("checkpoint_step*.pth"))
     assert torch.load(first, weights_only=True)["global_step"] == 1
     assert torch.load(saved, weights_only=True)["global_step"] == 5

@@ -160,12 +160,17 @@ def test_inference_without_arguments_shows_what_most_people_type(script):
         (["--outfil", "x.mp4", "--occluson"], "--occluson: no such flag, is it --occlusion?"),
         (["--face", "my", "talk.mp4"], "talk.mp4: belongs to no flag; quote names with spaces"),
         (["--crf", "x"], "--crf: x: give a whole number"),
+        (["--pads", "0,20,0,0"], "--pads: expected 4 arguments, with spaces between: TOP BOTTOM LEFT RIGHT"),
+        (["--face_at", "100"], "error: --face_at: 100: give 2 values"),
+        (["--jobs", "list.csv", "--check"], "--jobs and --check: give one of them"),
+        (["--face", "LICENSE", "--redo", "0-1", "--still"], "--redo and --still: give one of them"),
+        (["--jobs", "list.csv", "--face", "a.mp4"], "--face: is in the list of --jobs"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_named_before_any_network_is_loaded(script, monkeypatch, arguments, said):
     monkeypatch.setattr(networks, "load_networks", None)
     monkeypatch.chdir(ROOT)
-    assert said in script("inference", *arguments).error
+    assert said in f"error: {script('inference', *arguments).error}"
 
 
 def test_quiet_takes_names_that_no_encoding_has(capsys):

@@ -1,5 +1,6 @@
 """Files that the project writes are whole or not there."""
 
+import errno
 import json
 import os
 import stat
@@ -22,6 +23,14 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": "ä"}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_of_the_file_that_was_to_be_written(tmp_path):
+    for unnamed in (OSError(errno.ENOSPC, "full"), OSError(errno.ENOSPC, "full", ".a.part.png")):
+        with pytest.raises(OSError, match="full") as raised, atomic_write(tmp_path / "a.png"):
+            raise unnamed
+        assert raised.value.filename == str(tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX file modes")

@@ -56,7 +56,8 @@ def test_a_row_of_a_table_changes_settings_by_name():
         ({"kind": "hard"}, "--kind hard: choose from soft, box"),
         ({"pads": "1 2 3"}, "pads=1 2 3: give 2 values"),
         ({"flag": "perhaps"}, "flag=perhaps: give True or False"),
-        ({"colour": "red"}, "colour: no such setting"),
+        ({"colour": "red"}, "colour: no such setting, --help lists all"),
+        ({"pad": "1 2"}, "pad: no such setting, is it pads?"),
     ],
 )
 def test_wrong_values_are_named_with_what_to_give(row, said):
