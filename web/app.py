@@ -21,6 +21,7 @@ from utils.errors import warn
 from web import check_tab, dub_tab, score_tab, train_tab, weights_tab
 from web.files import NotThere
 from web.options import WebOptions
+from web.process import GRACE
 from web.site import Site
 
 CLEAN_EVERY = 600  # seconds
@@ -96,7 +97,10 @@ def serve(options: WebOptions) -> None:
     host = "127.0.0.1" if options.host in ANY_ADDRESS else options.host
     print(f"open http://{host}:{options.port} in a browser; Ctrl-C ends the server", flush=True)
     threading.Thread(target=_warm_up, daemon=True, name="imports").start()
-    threading.Event().wait()
+    try:
+        threading.Event().wait()
+    finally:
+        site.queue.stop(GRACE + 5)
 
 
 def _health(request: Request) -> Response:
