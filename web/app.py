@@ -90,7 +90,7 @@ def serve(options: WebOptions) -> None:
     closed: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
     threading.Thread(target=_cleaning, args=(site,), daemon=True, name="cleaning").start()
     build(site).queue(default_concurrency_limit=None).launch(
-        server_name=options.host, server_port=options.port, share=options.share, quiet=True, css=STYLE,
+        server_name=options.host, server_port=options.port, share=options.share, quiet=True, css=STYLE, theme=_theme(),
         max_file_size=f"{options.max_upload_mb}mb", show_error=True, prevent_thread_lock=True, pwa=False,
         app_kwargs={"routes": routes, "middleware": middleware, **closed}, enable_monitoring=False, ssr_mode=False,
     )  # fmt: skip
@@ -131,6 +131,11 @@ def _cleaning(site: Site) -> None:
 def _warm_up() -> None:
     """Import what the first job needs, when the page can be seen already."""
     import dubbing.dubber  # noqa: F401
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's, but for the grey of its explanations, which is too light to read on white."""
+    return gr.themes.Default().set(body_text_color_subdued="*neutral_600", block_title_text_color="*neutral_600")
 
 
 def _cache_times(options: WebOptions) -> tuple[int, int]:
