@@ -73,7 +73,11 @@ def pytest_collection_modifyitems(items) -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")
-    served = Server(tmp_path_factory.mktemp("web") / "served", "--max_upload_mb", "2", "--max_seconds", "60")
+    folder = tmp_path_factory.mktemp("web")
+    videos = folder / "videos"
+    videos.mkdir()
+    served = Server(folder / "served", "--max_upload_mb", "2", "--max_seconds", "60", "--train_root", str(videos))
+    served.videos = videos
     yield served
     served.kill()
 

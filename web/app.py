@@ -21,6 +21,7 @@ from utils.errors import warn
 from web import check_tab, dub_tab, score_tab, train_tab, weights_tab
 from web.files import NotThere
 from web.options import WebOptions
+from web.process import GRACE
 from web.site import Site
 
 CLEAN_EVERY = 600  # seconds
@@ -89,14 +90,17 @@ def serve(options: WebOptions) -> None:
     closed: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
     threading.Thread(target=_cleaning, args=(site,), daemon=True, name="cleaning").start()
     build(site).queue(default_concurrency_limit=None).launch(
-        server_name=options.host, server_port=options.port, share=options.share, quiet=True, css=STYLE,
+        server_name=options.host, server_port=options.port, share=options.share, quiet=True, css=STYLE, theme=_theme(),
         max_file_size=f"{options.max_upload_mb}mb", show_error=True, prevent_thread_lock=True, pwa=False,
         app_kwargs={"routes": routes, "middleware": middleware, **closed}, enable_monitoring=False, ssr_mode=False,
     )  # fmt: skip
     host = "127.0.0.1" if options.host in ANY_ADDRESS else options.host
     print(f"open http://{host}:{options.port} in a browser; Ctrl-C ends the server", flush=True)
     threading.Thread(target=_warm_up, daemon=True, name="imports").start()
-    threading.Event().wait()
+    try:
+        threading.Event().wait()
+    finally:
+        site.queue.stop(GRACE + 5)
 
 
 def _health(request: Request) -> Response:
@@ -127,6 +131,11 @@ def _cleaning(site: Site) -> None:
 def _warm_up() -> None:
     """Import what the first job needs, when the page can be seen already."""
     import dubbing.dubber  # noqa: F401
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's, but for the grey of its explanations, which is too light to read on white."""
+    return gr.themes.Default().set(body_text_color_subdued="*neutral_600", block_title_text_color="*neutral_600")
 
 
 def _cache_times(options: WebOptions) -> tuple[int, int]:

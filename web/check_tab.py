@@ -59,10 +59,5 @@ def check(site: Site, face: Path, speech: Path | None) -> Work:
 def show(job: Job) -> str:
     if job.state != DONE:
         return ""
-    drawn = {text: file for text, file in PICTURES.items() if (Path(job.folder) / file).exists()}
-    pictures = [
-        f'<figure><img alt="{escape(text)}" src="{view.address(job, file)}"><figcaption>{escape(text)}</figcaption>'
-        "</figure>"
-        for text, file in drawn.items()
-    ]
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in job.result["lines"]) + "</ul>" + "".join(pictures)
+    lines = "".join(f"<li>{escape(line)}</li>" for line in job.result["lines"])
+    return f"<ul>{lines}</ul>{view.pictures(job, PICTURES)}"

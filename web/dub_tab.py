@@ -36,7 +36,9 @@ def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
             )
             note = gr.Markdown(elem_id="face_note")
             speech = gr.File(label="Speech: a sound file, or a video's sound", elem_id="speech")
-            voice = gr.Audio(sources=["microphone"], type="filepath", label="or speak", elem_id="voice")
+            voice = gr.Audio(
+                sources=["microphone"], type="filepath", label="or speak", elem_id="voice", buttons=["download"]
+            )
             with gr.Accordion("Common settings", open=False):
                 settings = fields.components(common=True)
             with gr.Accordion("Further settings", open=False):
@@ -56,7 +58,8 @@ def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
             return
         options, path = Options(device=site.first_device), Path(upload)
         try:
-            path = look.uploaded(site, session, upload)
+            path = site.files.take(upload, site.files.new_job(session), "face")
+            site.check_length(path)
             first = look.first_frame(path, options)
             yield gr.update(value=first.drawn(), visible=True), f"{first.in_words()} (looking at the rest)", first, ""
             yield gr.skip(), f"{first.in_words()}\n\n{look.remarks(path, options)}", gr.skip(), gr.skip()
@@ -100,9 +103,9 @@ def begin(site: Site, key: str, kind: str, face: str | None, speech: str | None,
 
 
 def show(job: Job) -> str:
-    """The results of a dub."""
+    """The results of a dub, or the faces to choose from where that is why there are none."""
     if job.state != DONE:
-        return ""
+        return view.pictures(job, {"faces": work.FACES})
     files = {"video": view.address(job, work.DUB), "record (JSON)": view.address(job, work.RECORD)}
     shown = view.frame(view.address(job, work.PAGE), "source and dub, side by side")
     return shown + view.links(files, download=True)

@@ -115,6 +115,6 @@ class SessionFiles:
             if session.is_dir() and not any(session.iterdir()):
                 with suppress(OSError):  # a new job has come into it
                     session.rmdir()
-        for folder in self.uploads.iterdir():
-            if folder.is_dir() and folder.stat().st_mtime < before:
-                shutil.rmtree(folder, ignore_errors=True)
+        for upload in self.uploads.iterdir():  # folders of whole ones, and files of those that were broken off
+            if upload.stat().st_mtime < before:
+                shutil.rmtree(upload, ignore_errors=True) if upload.is_dir() else upload.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Forms from classes of options, as the flags of the scripts are: one field for every setting."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -11,6 +12,7 @@ import gradio as gr
 from utils.errors import InputError
 from utils.options import Options, changed, help_text, value_type, written
 
+FLAG = re.compile(r"--([a-z]\w*)")
 FREE = Path  # settings of this type name files; a page offers those it knows instead of a text
 
 
@@ -63,7 +65,7 @@ class Form:
     def _component(self, setting: Field) -> gr.components.Component:
         kind, about = value_type(setting), setting.metadata
         default: Any = None if setting.default is MISSING else setting.default
-        name, note = setting.name.replace("_", " "), help_text(setting)
+        name, note = setting.name.replace("_", " "), as_labelled(help_text(setting))
         plain: dict[str, Any] = {"label": name, "info": note, "elem_id": f"setting_{setting.name}"}
         if setting.name in self.choices:
             labels = list(self.choices[setting.name]())
@@ -76,6 +78,11 @@ class Form:
             bounds: dict[str, Any] = {"minimum": about["minimum"], "maximum": about["maximum"]}
             return gr.Number(default, precision=0 if kind is int else None, **plain, **bounds)
         return gr.Textbox("" if default is None else written(default), placeholder="automatic", **plain)
+
+
+def as_labelled(line: str) -> str:
+    """A line whose settings are called as the labels of the fields call them, not as the flags."""
+    return FLAG.sub(lambda flag: f"“{flag[1].replace('_', ' ')}”", line)
 
 
 def entered(names: list[str], values: tuple[Any, ...]) -> dict[str, Any]:

@@ -92,6 +92,7 @@ class JobQueue:
         self._running: dict[str, Control] = {}
         self._jobs = {job.name: job for job in _read(path)}
         self._wake = threading.Condition(self._lock)
+        self._stopping = False
         self._save()
         for device in devices:
             threading.Thread(target=self._serve, args=(device,), daemon=True, name=f"jobs on {device}").start()
@@ -130,6 +131,15 @@ class JobQueue:
             if name in self._running:
                 self._running[name].cancel()
 
+    def stop(self, seconds: float) -> None:
+        """Start no more jobs, ask the running ones to stop, and wait for them so long at most: a script that one runs
+        would go on without the server. The next server lists all of them as failed."""
+        with self._wake:
+            self._stopping = True
+            for control in self._running.values():
+                control.cancel()
+            self._wake.wait_for(lambda: not self._running, seconds)
+
     def names(self) -> set[str]:
         """Jobs that have not ended."""
         with self._lock:
@@ -145,7 +155,7 @@ class JobQueue:
     def _serve(self, device: str) -> None:
         while True:
             with self._wake:
-                while not self._waiting:
+                while self._stopping or not self._waiting:
                     self._wake.wait()
                 job, work = self._waiting.pop(0)
                 control = self._running[job.name] = Control(job, device)
@@ -163,9 +173,11 @@ class JobQueue:
             except Exception as error:  # the queue must go on; the whole story is for whoever runs the server
                 traceback.print_exc()
                 state, message = FAILED, f"{type(error).__name__}: {error}"
-            with self._lock:
+            with self._wake:
                 del self._running[job.name]
-                self._end(job, state, message)
+                if not self._stopping:
+                    self._end(job, state, message)
+                self._wake.notify_all()
 
     def _end(self, job: Job, state: str, message: str) -> None:
         job.state, job.message, job.ended = state, message.replace(f"{job.folder}{os.sep}", ""), time.time()

@@ -1,16 +1,14 @@
 """A first look at a video that was uploaded: the faces in its first frame, and what is wrong with it. The files that a
 look takes and makes lie in a job's folder; it waits in no line."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dubbing.options import Options
-from web.site import Site
+from web.forms import as_labelled
 
-FLAG = re.compile(r"--([a-z]\w*)")
 NONE = "No face in the first frame; one that comes later is found in a dub."
 CHOOSE = "Click the face to dub; without a choice the largest one is followed."
 
@@ -42,13 +40,6 @@ class FirstFrame:
         return np.ascontiguousarray(numbered_faces(self.picture, self.boxes, chosen)[..., ::-1])
 
 
-def uploaded(site: Site, key: str, upload: str) -> Path:
-    """An uploaded video, under a name of the server's, where it is not too long."""
-    path = site.files.take(upload, site.files.new_job(key), "face")
-    site.check_length(path)
-    return path
-
-
 def first_frame(face: Path, options: Options) -> FirstFrame:
     """Raises InputError for a file that cannot be read."""
     from dubbing.samples import look_at
@@ -75,5 +66,4 @@ def remarks(face: Path, options: Options) -> str:
 def plain(line: str, face: Path) -> str:
     """A line without what is the server's alone, settings called as the form calls them, and without HTML."""
     line = line.replace(f"--face {face}: ", "").replace(str(face), face.name)
-    line = FLAG.sub(lambda flag: f"“{flag[1].replace('_', ' ')}”", line)
-    return line.replace("<", "&lt;")
+    return as_labelled(line).replace("<", "&lt;")

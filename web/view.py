@@ -42,6 +42,16 @@ def links(addresses: dict[str, str], download: bool = False) -> str:
     return f'<p class="links">{" · ".join(parts)}</p>'
 
 
+def pictures(job: Job, files: dict[str, str]) -> str:
+    """Of the job, those that are there; files: by what they show."""
+    there = {escape(text): address(job, file) for text, file in files.items() if (Path(job.folder) / file).exists()}
+    figures = [
+        f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>'
+        for text, source in there.items()
+    ]
+    return "".join(figures)
+
+
 def _progress(job: Job) -> str:
     if not job.stage:
         return "starts"

@@ -10,7 +10,7 @@ from web.site import Site
 if TYPE_CHECKING:
     from dubbing import Options
 
-DUB, RECORD, PAGE = "dub.mp4", "dub.mp4.json", "dub.mp4.html"
+DUB, RECORD, PAGE, FACES = "dub.mp4", "dub.mp4.json", "dub.mp4.html", "dub.mp4.faces.png"
 
 
 def dub(site: Site, face: Path, audio: Path, options: "Options") -> Work:

@@ -84,11 +84,12 @@ def test_results_are_found_by_job_and_name_alone(files, tmp_path):
 def test_old_files_are_deleted_but_those_of_jobs_that_have_not_ended(files):
     key = new_key()
     old, used, fresh = (files.new_job(key) for _ in range(3))
-    upload = uploaded(files).parent
-    for path in (old, used, upload):
+    upload, part = uploaded(files).parent, files.uploads / "tmp1234"
+    part.touch()
+    for path in (old, used, upload, part):
         os.utime(path, (time.time() - 7200,) * 2)
     files.delete_old(1, {used.name})
-    assert [path.exists() for path in (old, used, fresh, upload)] == [False, True, True, False]
+    assert [path.exists() for path in (old, used, fresh, upload, part)] == [False, True, True, False, False]
 
 
 def test_a_job_that_comes_while_its_session_is_cleaned_away_does_not_disturb(files, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 from utils.errors import InputError
 from web import found
-from web.jobs import Job
+from web.jobs import FAILED, Job
 from web.options import WebOptions
 from web.site import EVERYBODY, Site
 
@@ -58,6 +58,25 @@ def test_the_pages_of_a_run_are_those_of_its_newest_stages(site):
     assert list(train_tab.pages(site, job).values()) == [
         f"/runs/{run.name}/preprocessed/report.html", f"/runs/{run.name}/generator_2/summary.html",
     ]  # fmt: skip
+
+
+def test_help_texts_call_settings_as_the_form_does(site):
+    pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")
+    from web import dub_tab
+
+    notes = [field.info for field in dub_tab.form(site).components(common=False).values()]
+    assert any("after “resize factor” and “rotate”" in note for note in notes)
+    assert not [note for note in notes if "--" in note]
+
+
+def test_a_dub_that_failed_shows_the_faces_that_its_line_speaks_of(tmp_path):
+    pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")
+    from web import dub_tab
+
+    job = Job("0" * 32, EVERYBODY, "dub", "Dub of talk.mp4", str(tmp_path), FAILED, "see dub.mp4.faces.png")
+    assert dub_tab.show(job) == ""
+    (tmp_path / "dub.mp4.faces.png").touch()
+    assert f'src="/jobs/{job.name}/dub.mp4.faces.png"' in dub_tab.show(job)
 
 
 def test_the_weights_that_come_with_the_project_can_be_chosen_with_their_licence(site):

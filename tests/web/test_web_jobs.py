@@ -10,6 +10,13 @@ import pytest
 from utils.errors import InputError
 from web import jobs, view
 from web.jobs import CANCELLED, CUT_OFF, DONE, ENDED, FAILED, RUNNING, WAITING, JobQueue
+from web.process import run_script
+
+BEATING = """import time
+while True:
+    open({path!r}, "a").write(".")
+    time.sleep(0.02)
+"""
 
 
 @pytest.fixture
@@ -134,6 +141,21 @@ def test_a_server_that_starts_again_lists_what_was_cut_off_as_failed_and_works(t
     again = add(second, tmp_path, lambda control: {}, "again")
     wait_for(again)
     assert again.state == DONE
+
+
+def test_a_server_that_is_stopped_leaves_no_script_running_and_starts_no_other_job(queue, tmp_path):
+    script, beats = tmp_path / "forever.py", tmp_path / "beats"
+    script.write_text(BEATING.format(path=str(beats)))
+    running = add(queue, tmp_path, lambda control: {"code": run_script(control, str(script))}, "a")
+    waiting = add(queue, tmp_path, lambda control: {}, "b")
+    while not beats.exists():
+        time.sleep(0.01)
+    queue.stop(10)
+    size = beats.stat().st_size
+    time.sleep(0.3)
+    assert beats.stat().st_size == size
+    again = JobQueue(tmp_path / "jobs.json", [])
+    assert [again.get(job.name).message for job in (running, waiting)] == [CUT_OFF, CUT_OFF]
 
 
 def test_a_damaged_list_of_jobs_does_not_keep_the_server_from_starting(tmp_path, capsys):

@@ -15,7 +15,8 @@ from media.writer import VideoWriter
 from portrait import SPEECH
 
 pytestmark = pytest.mark.slow
-SECOND = 1000
+SECOND = 1000  # of Playwright's milliseconds
+PROMPT = 2  # seconds, of which a batch of faces takes half a one on a busy machine
 
 
 def give(page, face, speech):
@@ -33,11 +34,29 @@ def two_people(path):
     return path
 
 
-def state(page, words, seconds=60):
-    """Wait for words in the state of the job, and return all of it."""
+def state(page, words, seconds=120):
+    """Wait for words in the state of the job, and return all of it. On a busy machine the page shows it late: how
+    quickly a job ends is read from the server's list."""
     found = page.locator("#dub_state", has_text=re.compile(words))
     found.wait_for(timeout=seconds * SECOND)
     return found.inner_text()
+
+
+def cancelled(page, server):
+    """Cancel the running dub; returns the seconds between the server's hearing of it and the end of the job."""
+    page.locator("#dub_cancel").click(timeout=60 * SECOND)
+    state(page, "cancelled")
+    stopped = [job for job in json.loads((server.folder / "jobs.json").read_text()) if job["to_stop"]]
+    return stopped[-1]["ended"] - stopped[-1]["to_stop"]
+
+
+def test_a_folder_of_videos_that_comes_later_can_be_chosen_when_the_tab_is_opened(visit, server):
+    page = visit()
+    (server.videos / "later").mkdir(exist_ok=True)
+    (server.videos / "later" / "a.mp4").touch()
+    page.get_by_role("tab", name="Train").click()
+    page.locator("#videos input").click()
+    page.get_by_role("option", name="later").wait_for(timeout=60 * SECOND)
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +95,11 @@ def test_a_click_on_the_second_face_dubs_that_one(visit, server, speech, tmp_pat
 
 def test_what_is_wrong_with_the_footage_is_said_before_a_dub(visit, speech, tmp_path):
     page = visit()
-    page.set_input_files("#face input[type=file]", two_people(tmp_path / "two.mp4"))
+    pair = two_people(tmp_path / "two.mp4").rename(tmp_path / "IMG_2.MOV")  # as phones write it
+    page.set_input_files("#face input[type=file]", pair)
     page.locator("#face_note", has_text="several people").wait_for(timeout=90 * SECOND)
     page.get_by_role("tab", name="Check").click()
-    page.set_input_files("#checked input[type=file]", tmp_path / "two.mp4")
+    page.set_input_files("#checked input[type=file]", pair)
     page.set_input_files("#checked_speech input[type=file]", speech)
     page.locator("#checked_speech").get_by_text("speech").first.wait_for()
     page.locator("#check").click()
@@ -94,8 +114,7 @@ def test_a_dub_that_is_cancelled_stops_and_leaves_no_video(visit, server, talkin
     give(page, talking, long_speech)
     page.locator("#dub").click()
     assert "left" in state(page, "dubbing: [1-9]")
-    page.locator("#dub_cancel").click()
-    state(page, "cancelled", seconds=5)
+    assert cancelled(page, server) < PROMPT
     assert page.locator("#dub_cancel").is_hidden() and page.locator("iframe.result").count() == 0
     speeches = [path for path in (server.folder / "sessions").glob("*/*/speech.wav") if path.stat().st_size > 1e6]
     assert speeches and not [path for speech in speeches for path in speech.parent.glob("*dub*")]
@@ -109,6 +128,7 @@ def test_a_file_that_is_no_video_is_one_line_and_its_name_stays_text(visit, tmp_
     page.locator("#dub").click()
     text = state(page, "failed")
     assert "img src=x" in text and "face.mp4: " in text and "\n" not in text.strip()
+    assert page.locator("#face_note").inner_text().startswith("face.mp4: ")
     assert page.title() != "hit"
 
 
@@ -122,7 +142,7 @@ def test_a_file_larger_than_the_limit_is_refused_with_the_limit(visit, tmp_path)
     page.get_by_text("give a video or a picture with the face").wait_for(timeout=60 * SECOND)
 
 
-def test_two_visitors_wait_in_one_line_and_see_only_their_own_jobs(visit, talking, speech, long_speech):
+def test_two_visitors_wait_in_one_line_and_see_only_their_own_jobs(visit, server, talking, speech, long_speech):
     first, second = visit(), visit()
     give(first, talking, long_speech)
     give(second, talking, speech)
@@ -132,6 +152,5 @@ def test_two_visitors_wait_in_one_line_and_see_only_their_own_jobs(visit, talkin
     assert "1 job before it" in state(second, "waits")
     first.reload()  # in mid-job
     assert "Dub of talking head.mp4" in state(first, "dubbing")
-    first.locator("#dub_cancel").click()
-    state(first, "cancelled", seconds=5)
+    assert cancelled(first, server) < PROMPT
     assert "Preview of talking head.mp4 done" in state(second, "done|failed")
