@@ -77,6 +77,9 @@ def main(args: argparse.Namespace) -> int:
 
     outfile = output_path(face, audio, request.outfile or OUTFILE, options)  # checked before any weights are read
     tell(dubbing.Dubber(options).dub(face, audio, outfile))
+    page = Path(f"{outfile}.html")
+    if page.exists() and not options.report:
+        print(f"{page}: shows the dub before this one; --report makes it anew", flush=True)
     if request.outfile is None:
         print(f"the next dub replaces {outfile}; --outfile gives another name", flush=True)
     return 0

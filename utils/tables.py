@@ -32,7 +32,7 @@ def read_table(path: Path, flag: str, needed: tuple[str, ...]) -> list[dict[str,
         rows = json.loads(text) if path.suffix.lower() == ".json" else _csv_rows(text, f"{flag} {path}", needed)
     except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise InputError(
-            f"{flag} {path}: is no CSV or JSON file in UTF-8 that can be read ({error}); save it anew"
+            f"{flag} {path}: is no CSV or JSON file in UTF-8 that can be read ({error}); save it as that"
         ) from error
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{flag} {path}: give rows under a line of names, or a JSON list of objects")

@@ -166,6 +166,13 @@ def test_the_result_goes_to_a_file_or_into_a_folder_with_any_name(dub, tmp_path)
     assert len(frames_of(odd / "é.mkv")) == 25
 
 
+def test_a_page_that_shows_an_earlier_dub_is_named(dub, tmp_path):
+    page = tmp_path / "out.mp4.html"
+    short = [*BOX, "--preview", "0.2", "--no_score"]
+    assert str(page) not in dub(*short, "--report").out
+    assert f"{page}: shows the dub before this one" in dub(*short).out
+
+
 def test_speech_may_come_from_a_video(dub, talking, tmp_path):
     assert dub(*BOX, "--audio", talking).code == 0
     assert 50 <= len(frames_of(tmp_path / "out.mp4")) <= 52  # AAC rounds up to whole blocks of 1024 samples
