@@ -39,6 +39,7 @@ MEANINGS = {
     "motion": "How much the mouth moves, over the true motion: 1 is right, less is too still, more flickers.",
     "contrast": "How much lips, teeth and skin differ, over the true contrast: 1 is right, less is pale or blurred.",
     "sync_distance": "LSE-D of dubs with another clip's speech; less is better. Compare with real footage.",
+    "sync_generated": "sync_distance of the same dubs before they are refined.",
     "sync_confidence": "LSE-C of dubs with another clip's speech; more is better. Compare with real footage.",
     "sync_offset": "Frames by which the sound of these dubs is late. Good: -1 to +1.",
     "l1": "Mean difference of generated windows to the true ones, of 0 to 1; less is better.",

@@ -26,6 +26,8 @@ def lines(by_name: Mapping[str, Sequence[tuple[float, float]]], across: str, up:
     for (name, points), colour in zip(by_name.items(), _colours(len(by_name)), strict=True):
         x, y = np.array(points, float).reshape(-1, 2).T
         axes.plot(x, y, color=colour, linewidth=1.6, label=name or None, marker="o" if len(points) < 2 else None)
+    axes.ticklabel_format(useOffset=False)  # numbers as they are, however little they change
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     if any(by_name):

@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PR_CAPBSET_DROP, CAP_SYS_NICE = 24, 23  # linux/prctl.h, linux/capability.h
+PATIENCE = 120_000  # milliseconds, for a busy machine
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -102,6 +103,7 @@ def visit(chromium, server):
 
     def new_visitor():
         context = chromium.new_context(viewport={"width": 1200, "height": 1000})
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.goto(server.address)

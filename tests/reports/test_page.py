@@ -84,6 +84,14 @@ def test_plots_take_the_colour_of_the_pages_text_and_no_ids_of_theirs_clash():
     assert 'id="figure_1"' not in text
 
 
+def test_axes_have_whole_steps_and_numbers_as_they_are_however_little_they_change():
+    drawing = page.inline_svg(plots.lines({"": [(0, 0.46855), (1, 0.46857)]}, "step"))
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", drawing)
+    assert {"0", "1", "0.468550", "0.468570"} <= set(texts)
+    assert not [text for text in texts if "e" in text and text != "step"]
+    assert "0.5" not in texts
+
+
 def test_a_note_is_reached_by_keyboard_and_columns_without_a_value_are_left_out():
     text = page.render("t", [page.Table([("name", "empty", "score"), ("one", "", "0.3")], {"score": "less is better"})])
     elements = Elements(text)

@@ -15,7 +15,6 @@ from media.writer import VideoWriter
 from portrait import SPEECH
 
 pytestmark = pytest.mark.slow
-SECOND = 1000  # of Playwright's milliseconds
 PROMPT = 2  # seconds, of which a batch of faces takes half a one on a busy machine
 
 
@@ -34,17 +33,17 @@ def two_people(path):
     return path
 
 
-def state(page, words, seconds=120):
+def state(page, words):
     """Wait for words in the state of the job, and return all of it. On a busy machine the page shows it late: how
     quickly a job ends is read from the server's list."""
     found = page.locator("#dub_state", has_text=re.compile(words))
-    found.wait_for(timeout=seconds * SECOND)
+    found.wait_for(timeout=240_000)
     return found.inner_text()
 
 
 def cancelled(page, server):
     """Cancel the running dub; returns the seconds between the server's hearing of it and the end of the job."""
-    page.locator("#dub_cancel").click(timeout=60 * SECOND)
+    page.locator("#dub_cancel").click()
     state(page, "cancelled")
     stopped = [job for job in json.loads((server.folder / "jobs.json").read_text()) if job["to_stop"]]
     return stopped[-1]["ended"] - stopped[-1]["to_stop"]
@@ -56,7 +55,7 @@ def test_a_folder_of_videos_that_comes_later_can_be_chosen_when_the_tab_is_opene
     (server.videos / "later" / "a.mp4").touch()
     page.get_by_role("tab", name="Train").click()
     page.locator("#videos input").click()
-    page.get_by_role("option", name="later").wait_for(timeout=60 * SECOND)
+    page.get_by_role("option", name="later").wait_for()
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def test_a_click_on_the_second_face_dubs_that_one(visit, server, speech, tmp_pat
     page = visit()
     give(page, pair, speech)
     picture = page.locator("#faces img")
-    picture.wait_for(timeout=60 * SECOND)
+    picture.wait_for()
     before, box = picture.get_attribute("src"), picture.bounding_box()
     page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 0.45 * box["height"])
     page.wait_for_function("before => document.querySelector('#faces img').src !== before", arg=before)
@@ -97,14 +96,14 @@ def test_what_is_wrong_with_the_footage_is_said_before_a_dub(visit, speech, tmp_
     page = visit()
     pair = two_people(tmp_path / "two.mp4").rename(tmp_path / "IMG_2.MOV")  # as phones write it
     page.set_input_files("#face input[type=file]", pair)
-    page.locator("#face_note", has_text="several people").wait_for(timeout=90 * SECOND)
+    page.locator("#face_note", has_text="several people").wait_for()
     page.get_by_role("tab", name="Check").click()
     page.set_input_files("#checked input[type=file]", pair)
     page.set_input_files("#checked_speech input[type=file]", speech)
     page.locator("#checked_speech").get_by_text("speech").first.wait_for()
     page.locator("#check").click()
     results = page.locator("#check_results", has_text="several people")
-    results.wait_for(timeout=90 * SECOND)
+    results.wait_for()
     assert "a dub of 25 frames takes about" in results.inner_text()
     assert results.locator("img").count() == 2
 
@@ -137,9 +136,9 @@ def test_a_file_larger_than_the_limit_is_refused_with_the_limit(visit, tmp_path)
     large.write_bytes(bytes(3_000_000))
     page = visit()
     page.set_input_files("#face input[type=file]", large)
-    page.get_by_text(re.compile("size", re.IGNORECASE)).first.wait_for(timeout=60 * SECOND)
+    page.get_by_text(re.compile("size", re.IGNORECASE)).first.wait_for()
     page.locator("#dub").click()
-    page.get_by_text("give a video or a picture with the face").wait_for(timeout=60 * SECOND)
+    page.get_by_text("give a video or a picture with the face").wait_for()
 
 
 def test_two_visitors_wait_in_one_line_and_see_only_their_own_jobs(visit, server, talking, speech, long_speech):
