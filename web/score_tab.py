@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from utils.errors import InputError
+from utils.files import write_json
 from web import view
 from web.files import new_key
 from web.jobs import DONE, Control, Job, Work
@@ -53,8 +54,9 @@ def score(site: Site, files: dict[str, Path]) -> Work:
             site.check_length(path)
         flags = [part for name, path in files.items() for part in (f"--{name}", path)]
         run_script(control, "evaluate.py", *flags, "--device", control.device, "--outfile", control.folder / SCORES)
-        scores = json.loads((control.folder / SCORES).read_text(encoding="utf-8"))
-        return {"scores": without_paths(scores)}
+        scores = without_paths(json.loads((control.folder / SCORES).read_text(encoding="utf-8")))
+        write_json(control.folder / SCORES, scores)
+        return {"scores": scores}
 
     return work
 

@@ -25,6 +25,7 @@ def build(site: Site, key: gr.BrowserState) -> None:
         column_widths=list(COLUMNS.values()),
         interactive=False,
         wrap=True,
+        max_height=1000,
         label="Published and bundled files",
     )
     with gr.Row():

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.files import write_json
 from web.jobs import Control, Work
 from web.site import Site
 
@@ -20,7 +21,9 @@ def dub(site: Site, face: Path, audio: Path, options: "Options") -> Work:
         site.check_length(face)
         site.check_length(audio)
         record = site.dubber(control, options).dub(face, audio, control.folder / DUB, control.progress)
-        return {"record": without_paths(asdict(record))}
+        shown = without_paths(asdict(record))
+        write_json(control.folder / RECORD, shown)
+        return {"record": shown}
 
     return work
 

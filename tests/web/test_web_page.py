@@ -74,7 +74,8 @@ def test_a_preview_shows_source_and_dub_side_by_side_and_offers_the_files(visit,
     inner = page.frame_locator("iframe.result")
     inner.locator("video").first.wait_for()
     for link in page.locator("#dub_results a").all():
-        assert server.get(link.get_attribute("href")).status == 200
+        answer = server.get(link.get_attribute("href"))
+        assert answer.status == 200 and str(server.folder) not in answer.text
 
 
 def test_a_click_on_the_second_face_dubs_that_one(visit, server, speech, tmp_path):
