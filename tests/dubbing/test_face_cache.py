@@ -49,7 +49,7 @@ def test_people_are_counted_in_what_the_preview_shows(dub, late, cache, known):
     if known:
         assert dub("--face", late).code == 0
     result = dub("--face", late, "--preview", 0.76, "--face_index", 1)
-    assert (result.code, "at most 1 faces" in result.error) == (2, True)
+    assert (result.code, "at most 1 face is" in result.error) == (2, True)
 
 
 @pytest.mark.slow

@@ -197,7 +197,7 @@ def test_wrong_paths_are_refused_before_the_first_step(preprocessed, expert, gen
         (["--data_root", data, "--filelists_dir", tmp_path], "no such list"),
         (["--data_root", data, "--filelists_dir", lists, "--checkpoint_path", generator], "a lip-sync expert"),
         (["--data_root", data, "--filelists_dir", lists, "--checkpoint_path", tmp_path / "k.pth"], "no such file"),
-        (["--data_root", data, "--filelists_dir", lists, "--hparams", "batchsize=3"], "name=value"),
+        (["--data_root", data, "--filelists_dir", lists, "--hparams", "batchsize=3"], "is it batch_size?"),
         (["--data_root", data, "--filelists_dir", lists, "--device", "cuda:77"], "not here"),
     ]
     for arguments, said in cases:
