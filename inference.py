@@ -170,7 +170,8 @@ def say(record: "dubbing.Record", file: TextIO) -> None:
 
     unchanged = f", {record.unchanged} left unchanged" if record.unchanged else ""
     lines = [f"{record.outfile}: {record.frames} frames{unchanged}"]
-    lines += [sync_in_words(record.sync)] if record.sync else []
+    sync = record.redone[-1]["sync"] if record.redone else record.sync
+    lines += [f"{'of what was made again: ' if record.redone else ''}{sync_in_words(sync)}"] if sync else []
     lines += [f"found: {', '.join(record.findings)}"] if record.findings else []
     print("\n".join(lines), file=file, flush=True)
 

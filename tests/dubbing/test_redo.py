@@ -1,11 +1,14 @@
 """--redo makes some seconds of a dub again and leaves all packets outside as they are."""
 
+import io
 import json
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
+import inference
 from media.reader import VideoReader
 from media.sound import read_audio
 
@@ -123,3 +126,14 @@ def test_what_cannot_be_redone_is_said_and_the_dub_stays(dub, script, tmp_path, 
     (tmp_path / "out.mp4.json").write_text('{"frames": 25}', encoding="utf-8")
     assert "is no record of a dub that can be redone" in redo(script, "0-1", "--outfile", path).error
     assert path.read_bytes() == before
+
+
+def test_the_score_that_is_told_is_that_of_what_was_made_again():
+    def score(offset):
+        return {"measurable": True, "offset": offset, "lse_c": 1.0, "scorer": "an expert"}
+
+    told = io.StringIO()
+    common = {"outfile": "out.mp4", "frames": 25, "unchanged": 0, "findings": []}
+    inference.say(SimpleNamespace(**common, sync=score(7), redone=[{"sync": score(2)}]), told)
+    assert "of what was made again: lips and speech: offset +2 frames" in told.getvalue()
+    assert "+7" not in told.getvalue()
