@@ -119,13 +119,14 @@ def dub_list(path: Path, options: Options, folder: Path, tell: Tell) -> int:
     from dubbing.jobs import read_jobs
     from utils import distributed
 
+    stdout = sys.stdout  # each process tells of its own jobs, though all but the first fall silent
     device = distributed.init_processes(options.device)
     jobs = distributed.from_main(lambda: read_jobs(path, options, folder))
     share = range(distributed.rank(), len(jobs), distributed.world_size())
     networks, failed = None, 0
     for number in share:
         job = jobs[number]
-        print(f"job {number + 1} of {len(jobs)}: {job.face}", flush=True)
+        print(f"job {number + 1} of {len(jobs)}: {job.face}", file=stdout, flush=True)
         try:
             here = device if job.options.device == options.device else job.options.device
             dubber = dubbing.Dubber(replace(job.options, device=here), networks)
