@@ -81,6 +81,11 @@ def record_path(outfile: str | Path) -> Path:
     return Path(f"{outfile}.json")
 
 
+def page_path(outfile: str | Path) -> Path:
+    """Of the page that --report writes."""
+    return Path(f"{outfile}.html")
+
+
 def is_record(path: Path) -> bool:
     """Whether a file is a record, of this version or an earlier one."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dubbing.record import Record
+from dubbing.record import Record, page_path
 from dubbing.source import TOLERANCE, Source
 from dubbing.stages import FrameTask
 from metrics.plots import by_second
@@ -71,7 +71,7 @@ class DubReport:
         dub, record_file = page.address(outfile.name), page.address(f"{outfile.name}.json")
         links = {"the dub": dub, "the source": face, "what was done, and the scores (JSON)": record_file}
         page.write(
-            Path(f"{outfile}.html"), outfile.name, _parts(record), "dub.html",
+            page_path(outfile), outfile.name, _parts(record), "dub.html",
             dub=dub, source=face, still=self._source.reader is None,
             names=(outfile.name, Path(record.face).name), sheet=page.address(png.name) if self._columns else None,
             links=links, data=self._data(), seconds=_seconds(record.sync, record.frames / record.fps), note=WHY_NOT,

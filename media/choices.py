@@ -3,6 +3,7 @@ encoders, how each is told the quality, what it takes, where it fits. Needs no P
 it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 VIDEO_SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".3gp",
@@ -10,6 +11,12 @@ VIDEO_SUFFIXES = {
 }  # fmt: skip
 DECODERS = ("software", "cuda")
 DEINTERLACE = {"frame": "send_frame", "field": "send_field", "off": None}  # modes of FFmpeg's filter bwdif
+
+
+def has_video_name(path: Path) -> bool:
+    """Whether a file is called as videos are; hidden ones, such as the ._x.mp4 that macOS leaves on other disks, are
+    none."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
 @dataclass(frozen=True)

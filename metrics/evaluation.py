@@ -8,7 +8,7 @@ import numpy as np
 
 from data.loading import open_clips
 from face_detection import build_detector
-from media.choices import VIDEO_SUFFIXES
+from media.choices import VIDEO_SUFFIXES, has_video_name
 from metrics import generator_score
 from metrics.experts import Expert
 from metrics.options import EvaluationOptions
@@ -64,8 +64,7 @@ def find_pairs(options: EvaluationOptions) -> list[Pair]:
         raise InputError(
             f"--video {options.video}: is a folder; give sounds and references of several videos by --list"
         )
-    visible = (path for path in options.video.iterdir() if not path.name.startswith("."))  # macOS leaves ._x.mp4
-    videos = sorted(path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES)
+    videos = sorted(filter(has_video_name, options.video.iterdir()))
     if not videos:
         raise InputError(f"--video {options.video}: holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return [Pair(path, None, None) for path in videos]

@@ -6,7 +6,7 @@ from pathlib import Path
 from data.clip import read_record
 from face_detection import choose_detector
 from hparams import HParams
-from media.choices import VIDEO_SUFFIXES
+from media.choices import VIDEO_SUFFIXES, has_video_name
 from preprocessing.make_clip import Job
 from preprocessing.options import PreprocessingOptions
 from utils.errors import InputError
@@ -14,13 +14,12 @@ from utils.files import folders_below
 
 
 def find_videos(data_root: Path) -> list[Path]:
-    """All videos below the folder, behind symbolic links too, but hidden ones, such as the ._x.mp4 that macOS leaves on
-    other disks."""
+    """All videos below the folder, behind symbolic links too, but hidden ones."""
     if not data_root.is_dir():
         raise InputError(f"--data_root {data_root}: no such folder")
     videos = sorted(
         path for folder in folders_below(data_root) for path in folder.iterdir()
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
+        if has_video_name(path) and path.is_file()
     )  # fmt: skip
     if not videos:
         raise InputError(f"--data_root {data_root}: no videos there ({' '.join(sorted(VIDEO_SUFFIXES))})")

@@ -26,6 +26,21 @@ def expert_with(embed_faces):
     )
 
 
+def scored_windows(numbers):
+    """The windows, as the numbers of their frames, of a dub that shows these frames of the source."""
+    windows = []
+
+    def embed_faces(faces, starts):
+        windows.extend(faces[start : start + 5, 0].tolist() for start in starts)
+        return np.zeros((len(starts), 2), np.float32)
+
+    monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 200)))
+    for n, number in enumerate(numbers):
+        monitor.add(TimedFrame(number, n / 25, None), np.array([number]))
+    monitor.result()
+    return windows
+
+
 @pytest.mark.parametrize("fps", [12.5, 24.0, 25.0, 60.0])
 def test_the_expert_is_shown_the_nearest_of_25_frames_a_second(fps):
     seen = []
@@ -43,31 +58,13 @@ def test_the_expert_is_shown_the_nearest_of_25_frames_a_second(fps):
 
 
 def test_no_window_spans_the_place_where_the_video_starts_again():
-    windows = []
-
-    def embed_faces(faces, starts):
-        windows.extend(faces[start : start + 5, 0].tolist() for start in starts)
-        return np.zeros((len(starts), 2), np.float32)
-
-    monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 200)))
-    for n in range(30):
-        monitor.add(TimedFrame(n % 15, n / 25, None), np.array([n % 15]))
-    monitor.result()
+    windows = scored_windows([*range(15), *range(15)])
     assert len(windows) > 15
     assert all(window == list(range(window[0], window[0] + 5)) for window in windows)
 
 
 def test_windows_of_a_video_that_is_played_backwards_are_scored_too():
-    windows = []
-
-    def embed_faces(faces, starts):
-        windows.extend(faces[start : start + 5, 0].tolist() for start in starts)
-        return np.zeros((len(starts), 2), np.float32)
-
-    monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 200)))
-    for n, number in enumerate([*range(15), *range(13, -1, -1)]):
-        monitor.add(TimedFrame(number, n / 25, None), np.array([number]))
-    monitor.result()
+    windows = scored_windows([*range(15), *range(13, -1, -1)])
     assert [9, 8, 7, 6, 5] in windows
     assert len(windows) == 25
 
