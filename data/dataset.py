@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, default_collate
 import audio
 from data.augment import Augmentation
 from data.clip import Clip
-from data.sampling import Drawing, Key, StepPlan, drawing
+from data.sampling import Drawing, Key, StepPlan, Stream, drawing
 from hparams import HParams
 from models.inputs import generator_faces, lower_half
 from utils.errors import InputError
@@ -80,7 +80,7 @@ class Windows(Dataset):
         k = int(np.searchsorted(self.ends, key.window, side="right"))
         starts = self.rows[k]
         i = key.window - (int(self.ends[k]) - len(starts))
-        rng = np.random.default_rng((self.hp.seed, key.place))
+        rng = Stream.WINDOW.generator(self.hp.seed, key.place)
         return Drawn(self.clips[k], k, starts, int(starts[i]), int(starts[_another(i, len(starts), rng)]), rng)
 
     def _frames(self, clip: Clip, rows: Sequence[int], count: int, rng: np.random.Generator) -> np.ndarray:

@@ -71,9 +71,9 @@ def training_batches(windows: Windows, step_size: int, first_step: int) -> Itera
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
         multiprocessing_context="spawn" if workers else None,  # the same on every system; fork and threads do not mix
-        worker_init_fn=_ignore_stop_signals,
+        worker_init_fn=_leave_process_group,
     )
-    with _stop_signals_ignored():  # loader processes inherit this till _ignore_stop_signals runs in them
+    with _stop_signals_ignored():  # loader processes inherit this till _leave_process_group runs in them
         return iter(loader)
 
 
@@ -83,10 +83,12 @@ def _check_shares(plan: StepPlan, shares: int, batch_setting: str, what: str) ->
             raise InputError(f"--hparams {setting}={size}: is not a multiple of {shares} ({what})")
 
 
-def _ignore_stop_signals(worker: int) -> None:
-    """A signal to the whole process group ends the main process, which needs its loaders for the step that it is in."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+def _leave_process_group(worker: int) -> None:
+    """Leave the process group, whose Ctrl-C or SIGTERM is meant for the main process: it needs its workers for the step
+    that it is in. SIGTERM to a worker alone ends it, and PyTorch ends those whose main process is gone."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,16 @@ from hparams import HParams
 from utils.errors import InputError
 
 SINGLE_SEED = 500_009  # added to the seed where single frames are drawn
+
+
+class Stream(IntEnum):
+    """What is drawn at a place of the run. Each has random numbers of its own, so that none depends on another."""
+
+    WINDOW = 0  # a window's label, reference, augmentation
+    PERSON = 1  # whose window it is, and which
+
+    def generator(self, seed: int, place: int) -> np.random.Generator:
+        return np.random.default_rng((seed, place, self))
 
 
 class Key(NamedTuple):
@@ -103,7 +114,7 @@ class People(Drawing):
         self.chances /= self.chances.sum()
 
     def _at(self, place: int) -> int:
-        rng = np.random.default_rng((self.seed, place))
+        rng = Stream.PERSON.generator(self.seed, place)
         clip = rng.choice(self.clips[int(rng.choice(len(self.clips), p=self.chances))])
         return int(self.starts[clip] + rng.integers(self.counts[clip]))
 

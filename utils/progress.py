@@ -90,7 +90,7 @@ class Progress:
 
     def update(self, count: int = 1) -> None:
         self.done += count
-        if self._bar:
+        if self._bar is not None:  # a bar without a total has no truth value
             if self.remark != (self._bar.postfix or ""):
                 self._bar.set_postfix_str(self.remark, refresh=False)
             self._bar.update(count)
@@ -101,14 +101,14 @@ class Progress:
 
     def line(self, text: str) -> None:
         """A line of its own on stdout, above the bar."""
-        if self._bar:
+        if self._bar is not None:
             self._bar.write(text)
         else:
             print(text, flush=True)
 
     def close(self) -> None:
         """End the bar, full where all is done."""
-        if self._bar:
+        if self._bar is not None:
             self._bar.total = self.total
             self._bar.close()
         elif self._lines and self.leave and self.total == self.done:
