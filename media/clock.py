@@ -26,8 +26,10 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
+from media import stamps
+from media.stamps import TIME_JUMP
+
 HOLE = 0.01  # seconds: half of the shortest packet in common use (Opus, 20 ms), ten times what Matroska rounds to
-TIME_JUMP = 60.0  # seconds; larger jumps of stamps are damage: time goes on without them
 SLOWEST = 23.5  # pictures a second; film's 24/1.001 is not slow, however its stamps are rounded
 LONGEST_STEP = 1.2 / 24  # seconds from picture to picture; what a sound encoder puts before the first is less
 END_HELD = 0.5  # seconds by which the sound may outlast the picture that is held for it
@@ -49,7 +51,8 @@ class Clock:
     """zero: the stamp, in seconds, that counts as time 0; picture, sound: from the first to the end of the last, None
     where the file has none; holes: what is missing inside the sound; overlaps: seconds of sound that are there twice;
     step: seconds from picture to picture, the median; longer_steps: how many are longer than LONGEST_STEP; fps: how
-    many pictures a second are shown at least where those of the file come more slowly, None: as they come."""
+    many pictures a second are shown at least where those of the file come more slowly, None: as they come; recordings:
+    how many were joined, so that the file's own stamps start again."""
 
     zero: float
     picture: Span | None = None
@@ -59,6 +62,7 @@ class Clock:
     step: float = 0.04
     longer_steps: int = 0
     fps: float | None = None
+    recordings: int = 1
 
     def filled(self, fps: float | None) -> "Clock":
         """The same, with pictures repeated, so that there are `fps` a second where there are less."""
@@ -97,6 +101,8 @@ class Clock:
         for name, span in (("sound", self.sound), ("picture", self.picture)):
             if span and span.start >= MENTIONED:
                 found.append(f"{name} starts {span.start:.2f} s late")
+        if self.recordings > 1:
+            found.append(f"{self.recordings} recordings joined")
         if self.holes:
             found.append(f"{_counted(len(self.holes), 'hole')} in the sound, {sum(b - a for a, b in self.holes):.1f} s")
         if self.overlaps >= MENTIONED:
@@ -126,7 +132,7 @@ def read_clock(container: Any, sound: Any = None) -> Clock:
     packets: dict[int, list[tuple[float | None, float]]] = {stream.index: [] for stream in streams}
     units = {stream.index: stream.time_base.as_integer_ratio() for stream in streams}  # a Fraction is slow to multiply
     try:
-        for packet in container.demux(*streams) if streams else ():
+        for packet in stamps.packets(container, *streams) if streams else ():
             stamp = packet.pts if packet.pts is not None or packet.stream is not video else packet.dts
             if packet.size:
                 ticks, second = units[packet.stream_index]
@@ -134,7 +140,7 @@ def read_clock(container: Any, sound: Any = None) -> Clock:
                 packets[packet.stream_index].append((time, (packet.duration or 0) * ticks / second))
     except av.error.FFmpegError:  # broken from here on, as decoding will find
         pass
-    clock = Clock(zero)
+    clock = Clock(zero, recordings=stamps.recordings(container))
     if sound is not None:
         rounded = ROUNDED * float(sound.time_base)
         length = _packet_length(sound, [seconds for _, seconds in packets[sound.index]], rounded)

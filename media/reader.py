@@ -16,11 +16,12 @@ import av
 import cv2
 import numpy as np
 
-from media import filters, hardware, yuv
-from media.clock import TIME_JUMP, Clock, Span, picture_stream, read_clock
+from media import filters, hardware, stamps, yuv
+from media.clock import Clock, Span, picture_stream, read_clock
 from media.findings import note
 from media.hdr import hdr_metadata
 from media.pictures import readable_by_ffmpeg
+from media.stamps import TIME_JUMP, InOrder
 from utils.errors import InputError
 from utils.files import existing_file
 
@@ -84,6 +85,9 @@ class VideoReader:
             if any(name.startswith("transpose") for name in filters.turns(first)):
                 self.pixel_aspect = 1 / self.pixel_aspect
         self.clock = self._read_clock()
+        if self.clock.picture and self.clock.recordings > 1:  # of which FFmpeg counts the last one alone
+            self.duration = self.clock.picture.end
+            self.frame_estimate = round((self.duration - self.clock.picture.start) * self.rate)
 
     def _read_clock(self) -> Clock:
         with open_media(self.path) as container:
@@ -112,7 +116,7 @@ class VideoReader:
         with open_media(self.path, self.accelerator) as container:
             stream = _video_stream(container, self.path)
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
-            if since is not None and seek:
+            if since is not None and seek and self.clock.recordings == 1:
                 container.seek(int(((since if entry is None else entry) - EARLIER) * av.time_base))
             packets = PacketLog()
             previous, shown = None, None  # shown: the latest picture before `since`
@@ -240,13 +244,17 @@ def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterato
     With a log the packets of all streams are noted in it.
     """
     decoder = _decoder(stream)
+    order = InOrder() if stamps.is_avi(container) and stream.type == "video" else None
     try:
-        for packet in container.demux(*([stream] if log is None else container.streams)):
+        for packet in stamps.packets(container, *([stream] if log is None else container.streams)):
             if log is not None:
                 log.note(packet)
             if packet.stream is stream:  # packets that flush a decoder carry no index
+                if order:
+                    order.sent(packet)
                 try:
-                    yield from decoder.decode(packet)
+                    pictures = decoder.decode(packet)
+                    yield from map(order.timed, pictures) if order else pictures
                 except av.error.FFmpegError:
                     if log is not None:
                         log.damaged += 1

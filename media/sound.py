@@ -12,8 +12,9 @@ from typing import Any
 import av
 import numpy as np
 
-from media.clock import HOLE, TIME_JUMP, Clock, read_clock, zero_of
+from media.clock import HOLE, Clock, read_clock, zero_of
 from media.reader import decode, open_media
+from media.stamps import TIME_JUMP, recordings
 from utils.errors import InputError
 
 # Of FFmpeg's aresample: fill holes, cut overlaps; channels that are mixed are averaged, as librosa does, not added up
@@ -128,7 +129,7 @@ def packets(
     with open_media(path) as source:
         track = sound_stream(source, path, stream_number)
         zero = zero_of(source)
-        if track.codec_context.codec.canonical_name in COPIED[suffix]:
+        if track.codec_context.codec.canonical_name in COPIED[suffix] and recordings(source) == 1:
             made = _copied(container, source, track, zero)
         else:
             made = _encoded(container, source, track, zero, suffix)

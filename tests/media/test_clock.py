@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from demo import showcase
 from dubbing.play import play
 from dubbing.source import FrameTransform, Source
-from footage import number_of, numbered, recording
+from footage import click_track, encode, number_of, numbered, recording
 from media import yuv
 from media.clock import HOLE, LONGEST_STEP, Clock, Span
 from media.reader import VideoReader, at_rate
@@ -304,3 +304,43 @@ def test_pictures_at_a_constant_rate_may_start_before_the_first(tmp_path):
 def test_vorbis_whose_packets_last_longer_than_they_say_has_no_holes():
     path = showcase.PEOPLE[0].speech  # Vorbis with blocks of two lengths
     assert sound_clock(path).findings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.ts", "libx264"), ("a.ts", "mpeg2video"), ("a.mpg", "mpeg1video"), ("a.vob", "mpeg2video")]
+)
+def test_recordings_that_were_joined_follow_each_other(tmp_path, name, codec):
+    sound = click_track(1.0, 0.4)
+    part = encode(tmp_path / f"part.{'ts' if name == 'a.ts' else 'mpg'}", codec, frames=25, sound=sound).read_bytes()
+    (tmp_path / name).write_bytes(3 * part)
+    reader = VideoReader(tmp_path / name)
+    pictures = [(number_of(yuv.to_bgr(picture)), time) for time, picture in reader.pictures()]
+    assert [number for number, _ in pictures] == [*range(25)] * 3
+    assert np.diff([time for _, time in pictures]) == pytest.approx(0.04, abs=1e-3)
+    assert reader.clock.findings[:1] == ["3 recordings joined"]
+    assert reader.frame_estimate == 75
+    wav = np.abs(read_audio(tmp_path / name, RATE, pictures[0][1]))
+    loud = np.flatnonzero(wav > 0.2) / RATE
+    starts = loud[np.diff(loud, prepend=-1) > 0.1]
+    assert starts == pytest.approx([0.4, 1.4, 2.4], abs=0.06)
+    late = next(reader.pictures(since=pictures[60][1]))[1]
+    assert number_of(yuv.to_bgr(late)) == 10
+
+
+@pytest.mark.parametrize("b_frames", ["0", "3"])
+@pytest.mark.parametrize("delay", [0, 1])  # of the pictures, by which FFmpeg puts an empty one after the first
+def test_pictures_in_avi_are_shown_in_order_from_the_start(tmp_path, b_frames, delay):
+    with av.open(str(tmp_path / "a.avi"), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": b_frames})
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        pictures = [av.VideoFrame.from_ndarray(numbered(n), format="bgr24") for n in range(30)]
+        for n, picture in enumerate(pictures):
+            picture.pts, picture.time_base = n, Fraction(1, 25)
+        for n, packet in enumerate([packet for picture in [*pictures, None] for packet in stream.encode(picture)]):
+            packet.pts = packet.dts = n + delay
+            packet.time_base = Fraction(1, 25)
+            out.mux(packet)
+    reader = VideoReader(tmp_path / "a.avi")
+    shown = [(number_of(yuv.to_bgr(picture)), time) for time, picture in reader.pictures()]
+    assert [number for number, _ in shown] == list(range(30))
+    assert [time for _, time in shown] == pytest.approx([n / 25 for n in range(30)], abs=1e-3)
