@@ -7,6 +7,7 @@ thread "sink"      composite: put the face into the picture; encode
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dubbing.occlusion import OcclusionDetector
 from dubbing.options import Options
 from dubbing.pipeline import BackgroundSink, prefetch
 from dubbing.reading import FrameReader, Masks
-from dubbing.record import Progress, Record, StageTimer, StateLog
+from dubbing.record import Progress, Record, StageTimer, StateLog, digest, record_path
 from dubbing.redo import Redo
 from dubbing.references import FrameSampler
 from dubbing.refining import Refine, refine_stage
@@ -35,6 +36,7 @@ from media.sound import sound_clock
 from media.splice import FrameReplacement
 from media.writer import VideoWriter
 from utils.errors import InputError, warn
+from utils.files import atomic_writes, write_json
 from utils.progress import Progress as Bar
 
 OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
@@ -91,12 +93,6 @@ class Dubber:
         reader = FrameReader(source, pix_fmt, seconds, faces, speech, masks, size, hp, options)
         frames = len(redo.frames) if redo else source.frames_in(seconds, whole)
         track, number, until = sound
-        writer: VideoWriter | FrameReplacement
-        if redo:
-            writer = FrameReplacement(outfile, redo.path, redo.index, redo.frames, source.rate, source.opened, encoding)
-        else:
-            writer = VideoWriter(outfile, source.rate, track, source.opened, encoding, number, until, dubbed=True)
-        output = Output(writer, Composite(options.paste), DubReport(frames, source) if options.report else None, timer)
         batch_size = _batch_size(networks, options, source.frame_bytes(pix_fmt))
         queued = batch_size // 2 + 1  # before the stages, and behind them
 
@@ -112,56 +108,69 @@ class Dubber:
             """The tasks, shown by the progress bar, which ends when this is closed."""
             yield from progress(tasks, desc="dubbing", unit="frame", total=frames)
 
-        with (
-            timer("dub"),
-            writer,
-            BackgroundSink[FrameTask](output.add, queued) as sink,
-            closing(prefetch(timer.each("read", reader.tasks(redo.frames if redo else None)), queued)) as waiting,
-            closing(counted(generated(waiting))) as shown,
-        ):
-            for task in shown:
-                sink.put(task)
-        generator, counts = networks.generator, output.states.counts
-        record = Record(
-            face=str(face),
-            audio=str(audio),
-            outfile=str(outfile),
-            generator={"file": str(networks.path), "sha256": networks.sha256},
-            refiner=refine.record() if refine else None,
-            engine=generator.engine,
-            precision=generator.precision,
-            device=generator.device,
-            timing="published" if options.published_timing else "training",
-            paste=options.paste,
-            silence=options.silence,
-            silent_share=round(speech.silent, 3),
-            extend=source.ending(options.extend, speech.seconds),
-            source_fps=round(float(source.reader.rate), 3) if source.reader else None,
-            fps=round(float(source.rate), 3),
-            encoder=encoding.encoder,
-            options=encoding.options,
-            speech_seconds=round(speech.seconds, 3),
-            findings=_findings(source, speech, final, shown_seconds),  # some are noticed as frames are decoded
-            preview_seconds=options.preview,
-            part=list(source.part) if source.part else None,
-            final_audio=str(mixed) if mixed else None,
-            frames=sum(counts.values()),
-            **counts,  # type: ignore[arg-type]
-            occlusion={"covered": occlusion.has_evidence, "turned": faces.landmarks} if occlusion else None,
-            occluded=masks.occluded,
-            turned=masks.turned,
-            ranges=output.states.ranges(),
-            faces={"detector": faces.detector, "cached": faces.cached},
-            damaged_packets=source.reader.damaged_packets if source.reader else 0,
-            batch_halved=generator.halved,
-            sync=monitor.result() if monitor else None,
-            busy=timer.rounded(),
-            settings=options.as_json(),
-        )
-        record = redo.merged(record) if redo else record
-        record.write()
-        if output.report:
-            output.report.write(record)
+        with atomic_writes(outfile, record_path(outfile)) as (video, beside):
+            writer: VideoWriter | FrameReplacement
+            if redo:
+                writer = FrameReplacement(
+                    video, redo.path, redo.index, redo.frames, source.rate, source.opened, encoding
+                )
+            else:
+                writer = VideoWriter(
+                    outfile, source.rate, track, source.opened, encoding, number, until, dubbed=True, part=video
+                )
+            report = DubReport(frames, source) if options.report else None
+            output = Output(writer, Composite(options.paste), report, timer)
+            with (
+                timer("dub"),
+                writer,
+                BackgroundSink[FrameTask](output.add, queued) as sink,
+                closing(prefetch(timer.each("read", reader.tasks(redo.frames if redo else None)), queued)) as waiting,
+                closing(counted(generated(waiting))) as shown,
+            ):
+                for task in shown:
+                    sink.put(task)
+            generator, counts = networks.generator, output.states.counts
+            record = Record(
+                face=str(face),
+                audio=str(audio),
+                outfile=str(outfile),
+                generator={"file": str(networks.path), "sha256": networks.sha256},
+                refiner=refine.record() if refine else None,
+                engine=generator.engine,
+                precision=generator.precision,
+                device=generator.device,
+                timing="published" if options.published_timing else "training",
+                paste=options.paste,
+                silence=options.silence,
+                silent_share=round(speech.silent, 3),
+                extend=source.ending(options.extend, speech.seconds),
+                source_fps=round(float(source.reader.rate), 3) if source.reader else None,
+                fps=round(float(source.rate), 3),
+                encoder=encoding.encoder,
+                options=encoding.options,
+                speech_seconds=round(speech.seconds, 3),
+                findings=_findings(source, speech, final, shown_seconds),  # some are noticed as frames are decoded
+                preview_seconds=options.preview,
+                part=list(source.part) if source.part else None,
+                final_audio=str(mixed) if mixed else None,
+                frames=sum(counts.values()),
+                **counts,  # type: ignore[arg-type]
+                occlusion={"covered": occlusion.has_evidence, "turned": faces.landmarks} if occlusion else None,
+                occluded=masks.occluded,
+                turned=masks.turned,
+                ranges=output.states.ranges(),
+                faces={"detector": faces.detector, "cached": faces.cached},
+                damaged_packets=source.reader.damaged_packets if source.reader else 0,
+                batch_halved=generator.halved,
+                sync=monitor.result() if monitor else None,
+                busy=timer.rounded(),
+                settings=options.as_json(),
+            )
+            record = redo.merged(record) if redo else record
+            record = replace(record, video_sha256=digest(video))
+            write_json(beside, asdict(record))
+        if report:
+            report.write(record)
         return record
 
     def _look(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dubbing.options import Options
-from dubbing.record import is_record, record_path
+from dubbing.record import is_record, page_path, record_path
 from media import codecs
 from media.dub_tag import is_dub, is_tagged_png
 from utils.errors import InputError
-from utils.files import writable_folder
+from utils.files import creatable, writable_folder
 from utils.options import changed
 from utils.tables import read_table
 
@@ -72,6 +72,8 @@ def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Pat
         outfile = outfile / f"{face.stem}_{audio.stem}{codecs.usual_suffix(options.codec)}"
     codecs.choose(options.codec, outfile.suffix, crf=options.crf, preset=options.preset)
     writable_folder(outfile.parent, "--outfile")
+    for path in (outfile, record_path(outfile), *([page_path(outfile)] if options.report else [])):
+        creatable(path, "--outfile")
     for flag, given in (("--face", face), ("--audio", audio), ("--final_audio", options.final_audio)):
         if given and given.exists() and outfile.exists() and outfile.samefile(given):
             raise InputError(f"--outfile {outfile}: is the file given as {flag}; choose another name")

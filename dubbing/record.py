@@ -1,15 +1,14 @@
 """What a dub leaves beside its video: <outfile>.json, which says what was done."""
 
+import hashlib
 import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-
-from utils.files import write_json
 
 Item = TypeVar("Item")
 Progress = Callable[..., Iterable[Any]]  # called like tqdm: progress(items, desc=..., unit=..., total=...)
@@ -30,8 +29,8 @@ class Record:
     the files and changed for the dub, in words; ranges: the times of each state in seconds; sync: as evaluate.py gives
     it (docs/scoring.md), None where nothing could be scored; busy: seconds that each stage worked, which overlap;
     settings: the options that are not as by default; part: seconds of the video that were used, None for all;
-    final_audio: what is heard in place of `audio`; redone: seconds that were made again since, how, and their score,
-    of which `sync` and `busy` know nothing (dubbing/redo.py).
+    final_audio: what is heard in place of `audio`; video_sha256: of the video that this is the record of; redone:
+    seconds that were made again since, how, and their score, of which `sync` and `busy` know nothing (dubbing/redo.py).
     """
 
     face: str
@@ -70,11 +69,14 @@ class Record:
     settings: dict[str, Any]
     part: list[float] | None = None
     final_audio: str | None = None
+    video_sha256: str | None = None
     redone: list[dict[str, Any]] = field(default_factory=list)
 
-    def write(self) -> None:
-        """Write <outfile>.json."""
-        write_json(record_path(self.outfile), asdict(self))
+
+def digest(video: Path) -> str:
+    """SHA-256 of a video, by which its record is told from another one's."""
+    with video.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_path(outfile: str | Path) -> Path:
@@ -90,7 +92,7 @@ def is_record(path: Path) -> bool:
     """Whether a file is a record, of this version or an earlier one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.keys() >= {"face", "audio", "outfile"}
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dubbing.options import Options
-from dubbing.record import STATES, Record, StateLog, record_path
+from dubbing.record import STATES, Record, StateLog, digest, record_path
 from media.splice import PacketIndex
 from utils.errors import InputError
 from utils.options import changed
@@ -57,8 +57,6 @@ class Redo:
         index = PacketIndex.of(path)
         if outfile.suffix.lower() != path.suffix.lower():
             raise InputError(f"--outfile {outfile}: has to end in {path.suffix}, as the dub does")
-        if len(index.pts) != record.frames:
-            raise InputError(f"{path}: is not the video that {record_path(path).name} tells of; dub anew")
         first, last = parse_seconds(seconds)
         times = index.times
         numbers = np.flatnonzero((times >= first - TOLERANCE) & (times < last - TOLERANCE))
@@ -108,9 +106,12 @@ def read_record(path: Path) -> Record:
             raise InputError(f"--redo: {file}: {what}; give the dub as --outfile")
     try:
         content = json.loads(beside.read_text(encoding="utf-8"))
-        return Record(**{field.name: content[field.name] for field in fields(Record)})
+        record = Record(**{field.name: content[field.name] for field in fields(Record)})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"--redo: {beside}: is no record of a dub that can be redone; dub anew") from error
+    if record.video_sha256 != digest(path):
+        raise InputError(f"{path}: is not the video that {beside.name} tells of; dub anew")
+    return record
 
 
 def parse_seconds(text: str) -> tuple[float, float]:

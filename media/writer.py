@@ -29,8 +29,9 @@ class VideoWriter:
 
     rate: frames a second, a hint for the encoder; sound: any media file whose sound goes in, from time 0, its track
     sound_stream (None: the best one) up to sound_seconds (None: whole); like: a source whose pixel shape, levels of
-    light and metadata the result shall have; encoding: by default H.264; dubbed: tag it as a dub. Odd widths and
-    heights grow by one pixel, since 4:2:0 has even ones only.
+    light and metadata the result shall have; encoding: by default H.264; dubbed: tag it as a dub; part: where
+    to write instead, for a caller that renames it. Odd widths and heights grow by one pixel, since 4:2:0 has even ones
+    only.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class VideoWriter:
         sound_stream: int | None = None,
         sound_seconds: float | None = None,
         dubbed: bool = False,
+        part: Path | None = None,
     ) -> None:
         self.encoding = encoding or codecs.choose("auto", path.suffix)
-        self.path, self.rate, self.like, self.dubbed = path, rate, like, dubbed
+        self.path, self.rate, self.like, self.dubbed, self.part = path, rate, like, dubbed, part
         self._sound, self._sound_settings = sound, (path.suffix.lower(), sound_stream, sound_seconds)
         self._resources = ExitStack()
         self._container: Any = None
@@ -58,7 +60,7 @@ class VideoWriter:
         silence_ffmpeg()
         os.environ.setdefault("SVT_LOG", "1")  # errors only; that encoder asks nobody else
         with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_write(self.path))
+            temporary = self.part or stack.enter_context(atomic_write(self.path))
             try:
                 to = av.open(str(temporary.absolute()), "w", options=container_flags(self.path))
                 self._container = stack.enter_context(to)

@@ -1,14 +1,15 @@
 """How the scripts talk to people: flags, the one line that an error is, the exit codes.
 
-Exit codes: 0 done, 1 done but something was skipped, 2 bad input, 130 interrupted, by Ctrl-C or SIGTERM.
+Exit codes: 0 done, 1 done but something was skipped, 2 bad input, 130 interrupted, by Ctrl-C,
+SIGTERM or a terminal that is closed.
 """
 
 import argparse
+import errno
 import io
 import os
-import signal
+import re
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
@@ -16,8 +17,11 @@ from typing import Any, NoReturn
 
 from utils import progress
 from utils.errors import InputError, nearest
+from utils.files import delete_unfinished
+from utils.interrupts import INTERRUPTED, Interrupts
 from utils.options import Options, add_flags, grouped
 
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # of what names of files may hold
 ROOT = Path(__file__).resolve().parent.parent
 PIP_NAMES = {  # by what is imported, where pip calls it otherwise
     "cv2": "opencv-python", "face_alignment": "face-alignment", "PIL": "pillow", "skimage": "scikit-image",
@@ -75,29 +79,34 @@ def run(
 ) -> NoReturn:
     """Call main with the parsed arguments (None: those of the command line) and leave with its exit code.
 
-    InputError, OSError and a package that is not installed become one line on stderr and code 2, with --debug a
-    traceback. What is slow to import is best imported in main: Ctrl-C ends it quietly there, and --help does not wait
-    for it. SIGTERM, as service managers and batch schedulers send it, does what Ctrl-C does.
+    InputError, errors of the system and of FFmpeg, and a package that is not installed become one line on stderr and
+    code 2, with --debug a traceback. What is slow to import is best imported in main: Ctrl-C ends it quietly there, and
+    --help does not wait for it. SIGTERM, as service managers and batch schedulers send it, and SIGHUP do what Ctrl-C
+    does (utils/interrupts.py).
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that a redirected stream cannot encode must not end a run
-            stream.reconfigure(errors="backslashreplace")
+    stdout = _forgiving_streams()
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    interrupts = Interrupts()
+    interrupts.install()
     try:
-        with _terminated_as_interrupted():
-            args = parse_args(arguments)
-            with _printing(args):
-                code = main(args) or 0
-    except (InputError, OSError, ModuleNotFoundError) as error:  # OSError: a full disk, no permission; names the file
-        if debug or _is_ours(error):
+        args = parse_args(arguments)
+        with _printing(args):
+            code = main(args) or 0
+        if stdout and (error := stdout.lost) and error.errno != errno.EPIPE:  # which a reader like `head` causes
+            print(f"error: stdout: {error.strerror}; not all results were printed", file=sys.stderr)
+            code = code or 1
+    except (Exception, KeyboardInterrupt) as error:
+        interrupted = interrupts.asked or isinstance(error, KeyboardInterrupt)
+        if debug or not (interrupted or is_expected(error)):
+            interrupts.restore()
             raise
-        print(f"error: {_said(error)}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print("interrupted", file=sys.stderr)
-        code = 130
+        delete_unfinished()  # a signal may have come in the middle of that
+        print("interrupted" if interrupted else f"error: {said(error)}", file=sys.stderr)
+        code = INTERRUPTED if interrupted else 2
+    finally:
+        if arguments is not None:  # not those of this process, which goes on
+            interrupts.restore()
+    interrupts.code = code
     sys.exit(code)
 
 
@@ -116,19 +125,61 @@ def _printing(args: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether a module of this project is what cannot be found: no mistake in the installation."""
-    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    return bool(package) and ((ROOT / package).is_dir() or (ROOT / f"{package}.py").exists())
+class _Forgiving(io.FileIO):
+    """A standard stream. What cannot be written, on a full disk or to a terminal that is gone, is lost."""
+
+    lost: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or len(data)
+        except OSError as error:
+            self.lost = error
+            return len(data)
 
 
-def _said(error: Exception) -> str:
+def _forgiving_streams() -> _Forgiving | None:
+    """Have stdout and stderr take whatever is printed, also where they are closed, full, or cannot encode it: that must
+    not end a run. Returns what is below stdout."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # the number would be given to the next file that is opened, and written to
+            try:
+                os.fstat(number)
+            except OSError:
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, progress.nowhere())
+    below = {}
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        stream.reconfigure(errors="backslashreplace")
+        if stream is getattr(sys, f"__{name}__") and not (os.name == "nt" and stream.isatty()):
+            below[name] = _Forgiving(stream.fileno(), "w", closefd=False)
+            settings = {"encoding": stream.encoding, "errors": stream.errors, "line_buffering": True}
+            setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(below[name]), **settings))
+    return below.get("stdout")
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether it tells of what was given, or of the machine, rather than of a mistake in this program."""
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        return not (package and ((ROOT / package).is_dir() or (ROOT / f"{package}.py").exists()))
+    return isinstance(error, (InputError, OSError, MemoryError)) or type(error).__module__ == "av.error"
+
+
+def said(error: BaseException) -> str:
     """The error in one line."""
     if isinstance(error, ModuleNotFoundError):
-        return _missing(error)
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
+        text = _missing(error)
+    elif not is_expected(error):
+        text = f"{type(error).__name__}: {error}"
+    elif reason := getattr(error, "strerror", None):
+        text = f"{error.filename}: {reason}" if error.filename else reason
+    else:
+        text = str(error) or "not enough memory"
+    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _missing(error: ModuleNotFoundError) -> str:
@@ -143,16 +194,3 @@ def _missing(error: ModuleNotFoundError) -> str:
     else:
         advice = "`python -m pip install -r requirements.txt` in an active environment (README.md, Install)"
     return f"{pip_name} is not installed in this Python ({sys.executable}): {advice}"
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Within the block SIGTERM raises KeyboardInterrupt; a thread other than the main one cannot see to that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

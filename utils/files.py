@@ -4,12 +4,18 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import secrets
+import shutil
+import sys
 import tempfile
+import time
+import zlib
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +25,10 @@ from utils.progress import Progress
 WEB_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)", re.IGNORECASE)  # as a path; a drive has one letter
 BLOCK = 1 << 20  # bytes
 LOCK = ".lock"  # in a folder that one process works in
+PART = re.compile(r"\.wav2lip-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.part(\..*)?")  # temporary names
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # errors of writing that may name no file
+LONGEST_SUFFIX, DAY = 16, 24 * 3600  # characters, seconds
+_UNFINISHED: set[Path] = set()  # what delete_unfinished() deletes
 
 
 @contextmanager
@@ -29,21 +39,113 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Where `path` cannot be replaced because another program has it open (Windows), the finished file stays under a
     second name and InputError says so.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    with atomic_writes(path) as (temporary,):
+        yield temporary
+
+
+@contextmanager
+def atomic_writes(*paths: Path) -> Iterator[list[Path]]:
+    """atomic_write() of files that belong together: they get their names one right after the other, once all are on
+    disk."""
+    with ExitStack() as held:
+        temporaries: list[Path] = []
+        try:
+            for path in paths:
+                temporaries.append(held.enter_context(_temporary_file(path)))
+            modes = [path.stat().st_mode for path in temporaries]  # as the umask says; safetensors writes 600
+            yield temporaries
+            for temporary, mode in zip(temporaries, modes, strict=True):
+                temporary.chmod(mode)
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+            for temporary, path in zip(temporaries, paths, strict=True):
+                _replace(temporary, path)
+        except OSError as error:  # of a temporary file, or of none that it names
+            names = [str(temporary) for temporary in temporaries]
+            if error.filename in names:
+                path = paths[names.index(error.filename)]
+            elif len(names) < len(paths):
+                path = paths[len(names)]
+            elif error.filename or error.errno not in FULL:
+                raise
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A new folder below `parent`, which is deleted with all in it when the block ends; one that has been renamed
+    stays."""
+    folder = _temporary_path(parent)
+    folder.mkdir()
+    _UNFINISHED.add(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # on Windows a file may be in use; the next start deletes it
+        _UNFINISHED.discard(folder)
+
+
+def delete_unfinished() -> None:
+    """Delete what this process has not finished writing, as its last act."""
+    for path in list(_UNFINISHED):
+        _delete(path)
+
+
+@cache
+def delete_leftovers(folder: Path) -> None:
+    """Delete what processes that were killed have left in a folder: of this machine at once, of others after a day."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for match in filter(None, (PART.fullmatch(entry.name) for entry in entries)):
+            path = folder / match[0]
+            here = match["machine"] == _machine() and os.name == "posix"
+            if not _runs(int(match["process"])) if here else time.time() - path.stat().st_mtime > DAY:
+                _delete(path)
+
+
+@contextmanager
+def _temporary_file(path: Path) -> Iterator[Path]:
+    temporary = _temporary_path(path.parent, path.suffix[:LONGEST_SUFFIX])
+    _UNFINISHED.add(temporary)
     try:
         temporary.touch()
-        mode = temporary.stat().st_mode  # as the umask says, which some libraries do not go by (safetensors: 600)
         yield temporary
-        temporary.chmod(mode)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        _replace(temporary, path)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error  # else it names no file, or the temporary one
     finally:
         temporary.unlink(missing_ok=True)
+        _UNFINISHED.discard(temporary)
+
+
+def _temporary_path(folder: Path, suffix: str = "") -> Path:
+    """A new name in a folder, however long the name will be under which the file is kept. What was left there is
+    deleted first."""
+    delete_leftovers(folder)
+    return folder / f".wav2lip-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part{suffix}"
+
+
+@cache
+def _machine() -> str:
+    """What processes have in common among which a process number means one of them, until the machine restarts."""
+    words = [platform.node()]
+    with suppress(OSError):  # Linux
+        words += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return f"{zlib.crc32(repr(words).encode()):08x}"
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
+def _delete(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -61,11 +163,24 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
+    """In UTF-8; names of files that are none come out as the bytes that they are."""
+    write_bytes(path, text.encode(errors=sys.getfilesystemencodeerrors()))
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    if not is_text(text):
+        text = json.dumps(content, indent=1)  # escapes what UTF-8 does not have
+    write_text(path, text + "\n")
+
+
+def is_text(name: str) -> bool:
+    """Whether UTF-8 can hold it; names of files are any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def existing_file(path: Path, flag: str = "") -> Path:
@@ -74,10 +189,25 @@ def existing_file(path: Path, flag: str = "") -> Path:
     if address := WEB_ADDRESS.match(path.as_posix()):
         shown = f"{flag} {address[1]}://{address[2]}".strip()
         raise InputError(f"{shown}: is a web address; download the file first and give its path")
-    if path.is_dir():
-        raise InputError(f"{name}: is a folder, not a file")
-    if not path.is_file():
-        raise InputError(f"{name}: no such file")
+    try:
+        if path.is_dir():
+            raise InputError(f"{name}: is a folder, not a file")
+        if not path.is_file():
+            raise InputError(f"{name}: no such file")
+    except (OSError, ValueError) as error:  # a name that the system does not take
+        raise InputError(f"{name}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+    return path
+
+
+def creatable(path: Path, flag: str) -> Path:
+    """The path, under which a file could be written. Raises InputError for a name that the system does not take."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{flag} {path}: cannot be written ({reason}); give another name") from error
     return path
 
 
@@ -87,8 +217,10 @@ def writable_folder(folder: Path, flag: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        raise InputError(f"{flag} {folder}: cannot write there ({error.strerror}); give another folder") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{flag} {folder}: cannot write there ({reason}); give another folder") from error
+    delete_leftovers(folder)
     return folder
 
 

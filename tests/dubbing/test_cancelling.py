@@ -107,5 +107,5 @@ def test_an_interrupt_leaves_nothing_behind(dub, tmp_path, monkeypatch):
     monkeypatch.setattr(VideoWriter, "write_picture", interrupted)
     assert dub("--box", *BOX).code == 130
     assert len(written) == 20
-    assert len(written[-1]) == 1  # the file that was being written
+    assert len(written[-1]) == 2  # the video that was being written, and its record
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """Dubs carry a tag; what is there and carries none is not replaced unasked."""
 
+import errno
+import hashlib
 import json
 import os
 import stat
@@ -9,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from dubbing import dubber, networks
 from footage import encode, numbered
 from media import codecs
 from media.dub_tag import TAG, is_dub
@@ -98,3 +101,29 @@ def test_a_redone_dub_keeps_its_tag(dub, script, tmp_path):
     assert is_dub(tmp_path / "out.mp4")
     assert len(json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))["redone"]) == 1
     assert np.isfinite(VideoReader(tmp_path / "out.mp4").duration)
+
+
+def test_without_room_for_its_record_no_video_is_left_and_the_earlier_dub_stays(dub, tmp_path, monkeypatch):
+    assert dub(*BOX).code == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    record = json.loads(before["out.mp4.json"])
+    assert record["video_sha256"] == hashlib.sha256(before["out.mp4"]).hexdigest()
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(dubber, "write_json", full)
+    result = dub(*BOX)
+    assert (result.code, result.error) == (2, f"error: {tmp_path / 'out.mp4.json'}: No space left on device")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("length", [243, 250, 251, 255])
+def test_a_long_name_is_written_or_refused_at_once(dub, tmp_path, monkeypatch, length):
+    path = tmp_path / f"{'a' * (length - 4)}.mp4"
+    if length > 250:  # its record could not be written
+        monkeypatch.setattr(networks, "load_networks", None)
+    result = dub(*BOX, "--outfile", path, "--overwrite")
+    assert result.code == (0 if length <= 250 else 2), result.err
+    assert path.exists() == (length <= 250)
+    assert (f"--outfile {path}.json: cannot be written" in result.error) == (length > 250)

@@ -15,6 +15,7 @@ from dubbing import networks
 from dubbing.options import Options, Request
 from training.options import GeneratorOptions
 from utils import cli
+from utils.interrupts import STOP_SIGNALS
 from utils.options import grouped
 
 ROOT = Path(__file__).parent.parent.parent
@@ -42,20 +43,21 @@ def test_names_that_the_terminal_cannot_encode_do_not_end_a_run():
     assert result.stdout == "Zo\\xeb \\u4e2d done\n"
 
 
-def test_sigterm_ends_a_script_as_ctrl_c_does(capsys):
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_every_stop_signal_ends_a_script_as_ctrl_c_does(capsys, number):
     undone = []
 
     def main(_) -> None:
         try:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
         finally:
             undone.append(True)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with pytest.raises(SystemExit) as end:
-        cli.run(main, no_arguments)
+        cli.run(main, no_arguments, [])
     assert (end.value.code, undone, capsys.readouterr().err) == (130, [True], "interrupted\n")
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
 
 
 def test_scripts_and_their_options_import_nothing_that_has_to_be_installed():
@@ -97,14 +99,14 @@ def test_pip_calls_opencv_by_another_name(capsys):
         raise ModuleNotFoundError("No module named 'cv2'", name="cv2")
 
     with pytest.raises(SystemExit) as end:
-        cli.run(main, no_arguments)
+        cli.run(main, no_arguments, [])
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith("error: opencv-python is not installed in this Python")
 
 
 def test_a_module_of_our_own_that_is_missing_is_a_traceback():
     with pytest.raises(ModuleNotFoundError):
-        cli.run(lambda _: __import__("utils.nowhere"), no_arguments)
+        cli.run(lambda _: __import__("utils.nowhere"), no_arguments, [])
 
 
 def test_a_wrong_argument_is_one_line(script):

@@ -4,13 +4,26 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
 from utils.errors import InputError
-from utils.files import atomic_write, only_user, write_json, write_text
+from utils.files import (
+    atomic_write,
+    atomic_writes,
+    delete_leftovers,
+    only_user,
+    writable_folder,
+    write_json,
+    write_text,
+)
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -26,9 +39,9 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_a_full_disk_is_told_of_the_file_that_was_to_be_written(tmp_path):
-    for unnamed in (OSError(errno.ENOSPC, "full"), OSError(errno.ENOSPC, "full", ".a.part.png")):
-        with pytest.raises(OSError, match="full") as raised, atomic_write(tmp_path / "a.png"):
-            raise unnamed
+    for named in (False, True):
+        with pytest.raises(OSError, match="full") as raised, atomic_write(tmp_path / "a.png") as temporary:
+            raise OSError(errno.ENOSPC, "full", *([str(temporary)] if named else []))
         assert raised.value.filename == str(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
 
@@ -72,3 +85,43 @@ def test_a_folder_is_claimed_by_one_at_a_time(tmp_path):
             only_user(tmp_path, "--root"),
         ):
             pass
+
+
+def test_names_may_be_as_long_as_the_system_takes_them_and_of_any_bytes(tmp_path):
+    bytes_alone = ["\udcff\udc80.json", "a\n\x85\u2028 .json"] if sys.platform == "linux" else []
+    names = ["a" * 250 + ".json", *bytes_alone]
+    for name in names:
+        write_json(tmp_path / name, {"file": name})
+        assert json.loads((tmp_path / name).read_text(encoding="utf-8")) == {"file": name}
+    assert len(list(tmp_path.iterdir())) == len(names)
+
+
+def test_files_that_belong_together_appear_together_or_not_at_all(tmp_path):
+    paths = [tmp_path / "a.mp4", tmp_path / "a.mp4.json"]
+    for path in paths:
+        path.write_text("old")
+    with pytest.raises(OSError, match="full") as raised, atomic_writes(*paths) as temporaries:
+        temporaries[0].write_text("new")
+        raise OSError(errno.ENOSPC, "full", str(temporaries[1]))
+    assert raised.value.filename == str(paths[1])
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.mp4": "old", "a.mp4.json": "old"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill")
+def test_what_a_killed_process_left_is_deleted_at_the_next_start_and_what_a_living_one_writes_is_not(tmp_path):
+    program = (
+        "import os, signal, sys; from pathlib import Path; from utils.files import atomic_write, temporary_folder\n"
+        "with temporary_folder(Path(sys.argv[1])) as folder, atomic_write(folder.parent / 'a.mp4'):\n"
+        "    (folder / 'file').touch(); print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        delete_leftovers.cache_clear()
+        writable_folder(tmp_path, "--outfile")
+        assert len(list(tmp_path.iterdir())) == 2
+        process.kill()
+    assert len(list(tmp_path.iterdir())) == 2
+    delete_leftovers.cache_clear()
+    writable_folder(tmp_path, "--outfile")
+    assert list(tmp_path.iterdir()) == []

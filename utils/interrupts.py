@@ -1,0 +1,75 @@
+"""Signals that end a script: Ctrl-C, SIGTERM, and SIGHUP, which a terminal sends when it is closed."""
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import Any, NoReturn
+
+from utils.files import delete_unfinished
+
+INTERRUPTED = 130  # exit code
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Interrupts:
+    """From install() to restore() the first stop signal raises KeyboardInterrupt in the main thread. The next one ends
+    the process at once, and so does the first while a module is imported, where libraries make other errors of
+    KeyboardInterrupt, or print it. What was being written is deleted. Signals that are ignored, as by nohup, stay so.
+
+    asked: whether a signal has come; code: with which the process ends from now on, once that is known.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.code: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        if threading.current_thread() is not threading.main_thread():  # which alone can
+            return
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._stop)
+        self._hooks = sys.excepthook, sys.unraisablehook
+        sys.excepthook, sys.unraisablehook = self._uncaught, self._unraisable
+
+    def restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._before:
+            sys.excepthook, sys.unraisablehook = self._hooks
+
+    def end(self) -> NoReturn:
+        """Leave without any further Python code."""
+        delete_unfinished()
+        if self.code is None:
+            with suppress(OSError):
+                os.write(2, b"interrupted\n")
+        os._exit(INTERRUPTED if self.code is None else self.code)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.asked or self.code is not None or _importing(frame):
+            self.end()
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def _uncaught(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt) and self.asked:  # C code prints errors by this hook, too
+            self.end()
+        self._hooks[0](kind, error, trace)
+
+    def _unraisable(self, about: Any) -> None:
+        if issubclass(about.exc_type, KeyboardInterrupt) and self.asked:  # it came where nothing can be raised
+            self.end()
+        self._hooks[1](about)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
