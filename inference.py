@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -64,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
         redo(request, args.given, tell)
         return 0
     if request.jobs:
-        return dub_list(request.jobs, options, request.outfile or OUTFILE.parent, tell)
+        return dub_list(request.jobs, options, request.outfile or OUTFILE.parent, tell, args.debug)
     if request.check:
         return check_footage(request, options, args.stdout)
     if not (request.face and request.audio):
@@ -114,7 +115,7 @@ def draw_still(face: Path, audio: Path, request: Request, options: Options, stdo
         print(json.dumps(shown, ensure_ascii=False), file=stdout, flush=True)
 
 
-def dub_list(path: Path, options: Options, folder: Path, tell: Tell) -> int:
+def dub_list(path: Path, options: Options, folder: Path, tell: Tell, debug: bool) -> int:
     """The dubs of a list: each fails alone; networks are loaded anew only where a job asks for others. Processes that
     torchrun started share them; the exit code is the first one's."""
     from dubbing.jobs import read_jobs
@@ -125,18 +126,22 @@ def dub_list(path: Path, options: Options, folder: Path, tell: Tell) -> int:
     jobs = distributed.from_main(lambda: read_jobs(path, options, folder))
     share = range(distributed.rank(), len(jobs), distributed.world_size())
     networks, failed = None, 0
-    for number in share:
+    for number in sorted(share, key=lambda number: not isinstance(jobs[number], Exception)):  # these at once
         job = jobs[number]
-        print(f"job {number + 1} of {len(jobs)}: {job.face}", file=stdout, flush=True)
         try:
+            if isinstance(job, Exception):
+                raise job
+            print(f"job {number + 1} of {len(jobs)}: {job.face}", file=stdout, flush=True)
             here = device if job.options.device == options.device else job.options.device
             dubber = dubbing.Dubber(replace(job.options, device=here), networks)
             networks = dubber.networks
             bar = partial(Progress, disable=not distributed.is_main())
             tell(dubber.dub(job.face, job.audio, job.outfile, bar))
-        except (InputError, OSError) as error:
+        except Exception as error:  # whatever it is, the next one may do well
             failed += 1
-            print(f"error: job {number + 1}: {error}", file=sys.stderr, flush=True)
+            print(f"error: job {number + 1}: {cli.said(error)}", file=sys.stderr, flush=True)
+            if debug:
+                traceback.print_exception(error)
     failed = distributed.total(failed)
     distributed.destroy_processes()
     if failed and distributed.is_main():

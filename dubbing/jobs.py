@@ -5,7 +5,7 @@ talk.mp4,speech.wav,one.mp4,0 20 0 0
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dubbing.options import Options
 from dubbing.record import is_record, page_path, record_path
@@ -30,37 +30,47 @@ class Job(NamedTuple):
     options: Options
 
 
-def read_jobs(path: Path, options: Options, folder: Path) -> list[Job]:
-    """The jobs of a list; paths in it are relative to it; what a row does not name is as `options` say, and goes into
-    `folder`.
+def read_jobs(path: Path, options: Options, folder: Path) -> list[Job | Exception]:
+    """The jobs of a list, in place of one that cannot be done why not; paths in it are relative to it; what a row does
+    not name is as `options` say, and goes into `folder`.
 
-    Raises InputError for a row that lacks face or audio, names an unknown setting, or writes a file that another row
-    reads or writes.
+    A job cannot be done whose row lacks face or audio, names an unknown setting, or writes a file that another row
+    reads or writes. Raises InputError where none can be done.
     """
     if folder.suffix and not folder.is_dir():
         raise InputError(f"--outfile {folder}: names a file; with --jobs give a folder, without a dot in its name")
-    jobs = []
-    for number, row in enumerate(read_table(path, "--jobs", ("face", "audio")), 1):
-        given = {name: value for name, value in row.items() if value is not None and str(value).strip() != ""}
-        if not given.get("face") or not given.get("audio"):
-            raise InputError(f"--jobs {path}: job {number} lacks face or audio")
-        for name in PATHS & given.keys():
-            written = str(given[name]).strip()
-            given[name] = written if written in NO_PATHS else path.parent / written
-        face, audio, to = given.pop("face"), given.pop("audio"), given.pop("outfile", folder)
+    jobs: list[Job | Exception] = []
+    for row in read_table(path, "--jobs", ("face", "audio")):
         try:
-            job_options = changed(options, given)
-        except InputError as error:
-            raise InputError(f"--jobs {path}: job {number}: {error}") from error
-        jobs.append(Job(face, audio, output_path(face, audio, to, job_options), job_options))
-    files = (file for job in jobs for file in (job.face, job.audio, job.options.final_audio) if file)
+            jobs.append(_job(row, path.parent, options, folder))
+        except Exception as error:  # names may be such as no system takes
+            jobs.append(error)
+    done = [job for job in jobs if isinstance(job, Job)]
+    files = (file for job in done for file in (job.face, job.audio, job.options.final_audio) if file)
     used = {file.resolve(): "reads" for file in files}
-    for job in jobs:
-        place = job.outfile.resolve()
-        if place in used:
-            raise InputError(f"--jobs {path}: another job {used[place]} {job.outfile}; give each an outfile of its own")
-        used[place] = "writes"
+    for number, job in enumerate(jobs):
+        if isinstance(job, Job):
+            place = job.outfile.resolve()
+            if place in used:
+                jobs[number] = InputError(f"another job {used[place]} {job.outfile}; give each an outfile of its own")
+            used.setdefault(place, "writes")
+    if not any(isinstance(job, Job) for job in jobs):
+        raise InputError(f"--jobs {path}: job 1: {jobs[0]}") from jobs[0]  # type: ignore[misc]
     return jobs
+
+
+def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> Job:
+    given = {name: value for name, value in row.items() if value is not None and str(value).strip() != ""}
+    if not given.get("face") or not given.get("audio"):
+        raise InputError("lacks face or audio")
+    for name in PATHS & given.keys():
+        written = str(given[name])
+        given[name] = written if written in NO_PATHS else beside / written
+    face, audio, to = given.pop("face"), given.pop("audio"), given.pop("outfile", folder)
+    job_options = changed(options, given)
+    for file in (face, audio):
+        file.resolve()  # raises for what no system takes as a name
+    return Job(face, audio, output_path(face, audio, to, job_options), job_options)
 
 
 def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from conftest import NARROW, save_network
-from dubbing import Options, networks
+from dubbing import Dubber, Options, networks
 from dubbing.jobs import read_jobs
 from models import Wav2Lip
 from utils.errors import InputError
@@ -47,8 +47,9 @@ def test_no_job_writes_what_another_reads_or_writes(tmp_path):
         ({"face": "f.mp4", "audio": "a.wav", "outfile": "./sub/../o.mp4"}, "another job writes"),
     ):
         (tmp_path / "sub").mkdir(exist_ok=True)
-        with pytest.raises(InputError, match=said):
-            read_jobs(write_list(tmp_path / "jobs.json", one, other), Options(), tmp_path)
+        jobs = read_jobs(write_list(tmp_path / "jobs.json", one, other), Options(), tmp_path)
+        (wrong,) = (str(job) for job in jobs if isinstance(job, InputError))
+        assert said in wrong
 
 
 def test_a_list_goes_into_a_folder_and_not_into_one_file(tmp_path):
@@ -159,3 +160,25 @@ def test_a_final_audio_in_a_list_is_a_file_beside_it(tmp_path):
     row = {"face": "f.mp4", "audio": "a.wav", "outfile": "o.mp4", "final_audio": "mix.wav"}
     (job,) = read_jobs(write_list(tmp_path / "jobs.json", row), Options(), tmp_path)
     assert job.options.final_audio == tmp_path / "mix.wav"
+
+
+def test_every_job_fails_alone_whatever_it_raises(tmp_path, script, generator, talking, speech, monkeypatch):
+    def dub(self, face, audio, outfile, progress):
+        if face == speech:
+            raise ZeroDivisionError("of a library")
+        outfile.touch()
+
+    monkeypatch.setattr(Dubber, "dub", dub)
+    monkeypatch.setattr("inference.say", lambda record, file: None)
+    good = {"face": str(talking), "audio": str(speech)}
+    rows = [
+        good | {"face": str(speech), "outfile": "0.mp4"}, good | {"outfile": "1.mp4"}, {"face": "f.mp4"},
+        good | {"crf": "x"}, good | {"face": "nul\0.mp4"}, good | {"outfile": f"{'a' * 300}.mp4"},
+        good | {"outfile": "6\n\u2028.mp4"}, good | {"outfile": "1.mp4"},
+    ]  # fmt: skip
+    jobs = write_list(tmp_path / "jobs.json", *rows)
+    result = script("inference", "--jobs", jobs, "--checkpoint_path", generator, "--no_score")
+    assert result.code == 1
+    assert [line.split()[2] for line in result.error.splitlines()] == ["3:", "4:", "5:", "6:", "8:", "1:"]
+    assert "ZeroDivisionError: of a library" in result.error
+    assert {path.name for path in tmp_path.glob("*.mp4")} == {"1.mp4", "6\n\u2028.mp4"}
