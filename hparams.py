@@ -74,7 +74,9 @@ class HParams:
     sync_batch_norm: bool = False  # batch norms over the windows of all processes; slower
 
     # What is drawn, and how it is changed (data/sampling.py, data/augment.py)
-    sampling: str = one_of("windows", "people")  # every window once an epoch, or people evenly; a group is a person
+    sampling: str = one_of(
+        "windows", "people"
+    )  # every window once an epoch, or people evenly: a group's first folder is a person
     people_weights: str = ""  # with sampling=people how much each counts, such as "anna:1.6 ben:0.5"; else 1
     augment: bool = True  # training pictures mirrored, moved, in other light and colour
     augment_shape: float = may_be_zero(0.0)  # strength of other face shapes and poses; 0: moved by some pixels alone

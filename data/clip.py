@@ -1,12 +1,15 @@
 """A preprocessed clip as arrays: faces decoded once at training size, mel computed once, both memory-mapped.
 
-The caches lie beside the frames as faces.npy, mel.npy and cache.json, which says what they were made from; when that
-has changed they are made again. Folders written by the published preprocessing serve as they are.
+The caches lie beside the frames as faces.npy, mel.npy and cache.json, which says what they were made from and what
+their bytes are; when either is not so they are made again. Folders written by the published preprocessing serve as they
+are.
 """
 
+import io
 import json
 import os
 import zlib
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,9 @@ from media.reader import read_image
 from utils.errors import InputError
 from utils.files import atomic_write, write_text
 
-FORMAT = 2  # of the caches
+FORMAT = 3  # of the caches
+ARRAYS = ("mel.npy", "faces.npy")
+BLOCK = 1 << 20  # bytes
 RECORD_TYPES: dict[str, Any] = {  # of what clip.json holds
     "problem": (str, type(None)), "frames": (int,), "seconds": (int, float), "faces": (int,), "face_height": (int,),
     "sound_offset": (int,), "cuts": (list,), "origin": (dict,), "speech_share": (int, float), "fps_in": (int, float),
@@ -32,10 +37,11 @@ RECORD_TYPES: dict[str, Any] = {  # of what clip.json holds
 class Clip:
     """faces: uint8 [N, S, S, 3] BGR, one row per frame with a face; mel: float32 [columns, num_mels] of
     the sound, quiet speech raised; frames: int64 [N], the frame numbers of the rows, ascending; times: int64 [N], the
-    same in the sound's time, where the sound is early or late; cuts: frame numbers that begin a new shot."""
+    same in the sound's time, where the sound is early or late; shots: int64 [N], the number of each row's shot; person:
+    whose clip it is, by default the folder's that it lies in."""
 
-    def __init__(self, folder: Path, hp: HParams) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, hp: HParams, person: str = "") -> None:
+        self.folder, self.person = folder, person or folder.parent.name
         pictures = _numbered_pictures(folder)
         if not pictures:
             raise InputError(f"{folder}: holds no frames (0.jpg, 1.jpg, ...); run preprocess.py again")
@@ -46,13 +52,13 @@ class Clip:
         self.names = [entry.name for _, entry in pictures]
         record = read_record(folder)
         self.times = self.frames + record.get("sound_offset", 0)
-        self.cuts = record.get("cuts", [])
+        self.shots = np.searchsorted(record.get("cuts", []), self.frames, side="right")
         origin = _made_from(pictures, sound, hp)
         if not _is_current(folder, origin):
             _make(folder, pictures, sound, origin, hp)
 
     def __getstate__(self) -> dict[str, Any]:  # loader processes open the arrays themselves
-        return {name: self.__dict__[name] for name in ("folder", "frames", "names", "times", "cuts")}
+        return {name: self.__dict__[name] for name in ("folder", "person", "frames", "names", "times", "shots")}
 
     @cached_property
     def faces(self) -> np.ndarray:
@@ -82,9 +88,9 @@ class Clip:
 
     def run_starts(self, count: int) -> np.ndarray:
         """Rows at which `count` frames start that have no gap and lie in one shot."""
-        first, last = self.frames[: max(0, len(self.frames) - count + 1)], self.frames[count - 1 :]
-        shot_of_first, shot_of_last = (np.searchsorted(self.cuts, frames, side="right") for frames in (first, last))
-        return np.flatnonzero((last - first == count - 1) & (shot_of_first == shot_of_last))
+        first, last = slice(0, max(0, len(self.frames) - count + 1)), slice(count - 1, None)
+        in_a_row = self.frames[last] - self.frames[first] == count - 1
+        return np.flatnonzero(in_a_row & (self.shots[first] == self.shots[last]))
 
     def mel_window(self, start: int, hp: HParams) -> np.ndarray:
         """float32 [1, num_mels, mel_window], the columns from `start` on."""
@@ -129,12 +135,20 @@ def _made_from(pictures: list[tuple[int, os.DirEntry]], sound: Path, hp: HParams
 
 
 def _is_current(folder: Path, origin: dict) -> bool:
-    if not all((folder / name).exists() for name in ("cache.json", "faces.npy", "mel.npy")):
-        return False
+    """Whether the caches were made from this, and nothing has become of them since."""
     try:
-        return json.loads((folder / "cache.json").read_text(encoding="utf-8")) == origin
-    except ValueError:  # damaged
+        record = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+        return record == origin | {name: _size_and_digest(folder / name) for name in ARRAYS}
+    except (OSError, ValueError, RecursionError):  # not there, or damaged
         return False
+
+
+def _size_and_digest(path: Path) -> list[int]:
+    size = digest = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            size, digest = size + len(block), zlib.crc32(block, digest)
+    return [size, digest]
 
 
 def _make(folder: Path, pictures: list[tuple[int, os.DirEntry]], sound: Path, origin: dict, hp: HParams) -> None:
@@ -142,12 +156,12 @@ def _make(folder: Path, pictures: list[tuple[int, os.DirEntry]], sound: Path, or
     if len(wav) < hp.n_fft:
         raise InputError(f"{sound}: lasts {len(wav) / hp.sample_rate:.2f} s, too short to train on")
     wav = audio.amplified(wav, audio.speech_gain(audio.frame_powers([wav], hp), [wav], hp))
+    mel = io.BytesIO()
+    np.save(mel, audio.melspectrogram(wav, hp).T)
+    parts = dict(zip(ARRAYS, ([mel.getvalue()], _face_bytes(pictures, hp.img_size)), strict=True))
     try:
-        with atomic_write(folder / "mel.npy") as temporary:
-            np.save(temporary, audio.melspectrogram(wav, hp).T)
-        with atomic_write(folder / "faces.npy") as temporary:
-            _write_faces(temporary, pictures, hp.img_size)
-        write_text(folder / "cache.json", json.dumps(origin))
+        made = {name: _write_in_order(folder / name, each) for name, each in parts.items()}
+        write_text(folder / "cache.json", json.dumps(origin | made))
     except OSError as error:
         raise InputError(f"{folder}: the training cache cannot be written there ({error.strerror})") from error
 
@@ -163,8 +177,20 @@ def _samples(path: Path, sample_rate: int) -> np.ndarray:
     return audio.load_wav(path, sample_rate)
 
 
-def _write_faces(path: Path, pictures: list[tuple[int, os.DirEntry]], size: int) -> None:
-    faces = np.lib.format.open_memmap(path, "w+", np.uint8, (len(pictures), size, size, 3))
-    for row, (_, entry) in enumerate(pictures):
-        faces[row] = to_network_size(read_image(entry.path), size)
-    faces.flush()
+def _face_bytes(pictures: list[tuple[int, os.DirEntry]], size: int) -> Iterator[bytes]:
+    """What faces.npy consists of, picture by picture."""
+    header = io.BytesIO()
+    about = {"descr": "|u1", "fortran_order": False, "shape": (len(pictures), size, size, 3)}
+    np.lib.format.write_array_header_1_0(header, about)
+    yield header.getvalue()
+    for _, entry in pictures:
+        yield to_network_size(read_image(entry.path), size).tobytes()
+
+
+def _write_in_order(path: Path, parts: Iterable[bytes]) -> list[int]:
+    """Write a file from its beginning to its end, so that a full disk is an error here, and no hole in what is later
+    mapped into memory; returns its size and digest."""
+    with atomic_write(path) as temporary:
+        with temporary.open("wb") as file:
+            file.writelines(parts)
+        return _size_and_digest(temporary)

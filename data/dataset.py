@@ -68,7 +68,7 @@ class Windows(Dataset):
 
     def drawing(self, seed: int) -> Drawing:
         """How windows are drawn in training."""
-        persons = [clip.folder.parent.name for clip in self.clips]
+        persons = [clip.person for clip in self.clips]
         return drawing(self.hp, persons, [len(starts) for starts in self.rows], self.lone_clip_wt, seed)
 
     @property

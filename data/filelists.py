@@ -1,17 +1,20 @@
 """Which clip is for training and which for evaluation: filelists/train.txt and filelists/eval.txt.
 
-A list has one clip per line, `<group>/<clip>` below the preprocessed root. Lists only grow: a clip keeps the list it
-is in, a line that was moved or taken out by hand stays so, and lists that were written by hand are left alone.
-known_clips.json beside them remembers which clips have been put into lists, so that one taken out is not put back.
+A list has one clip per line, `<group>/<clip>` below the preprocessed root; a name that a plain line cannot hold is a
+JSON string. Lists only grow: a clip keeps the list it is in, a line that was moved or taken out by hand stays so, and
+lists that were written by hand are left alone; but neither list is left empty, and a clip that was alone, and so in
+both, stays in one when others come. known_clips.json beside them remembers which clips have been put into lists, so
+that one taken out is not put back.
 """
 
 import json
+import re
 import zlib
 from collections.abc import Collection
 from pathlib import Path
 
 from utils.errors import InputError
-from utils.files import write_json, write_text
+from utils.files import is_text, write_json, write_text
 
 EVAL_SHARE = 0.1
 RECORD = "known_clips.json"
@@ -41,25 +44,40 @@ def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Coll
     lists = {path: [line for line in lines if line not in removed] for path, lines in lists.items()}
     remembered -= set(left_out)
     new = sorted(set(clips) - remembered - {*lists[train], *lists[evaluation]})
-    for clip in new:
-        lists[evaluation if _position(clip) < EVAL_SHARE else train].append(clip)
-    if new and not lists[evaluation]:  # few clips: the first by position is kept aside all the same
-        kept_aside = min(new, key=_position)
-        lists[train].remove(kept_aside)
-        lists[evaluation].append(kept_aside)
-    if new and not lists[train]:
-        lists[train] = list(lists[evaluation])
-        messages.append("only one clip: it is both trained on and evaluated on; add more videos")
+    lists[train], lists[evaluation], said = _shared_out(lists[train], lists[evaluation], new)
 
-    for path, lines in lists.items():
-        write_text(path, "".join(f"{line}\n" for line in lines))
-    everything = sorted(remembered | set(clips))
-    write_json(record, {"data_root": str(data_root.resolve()), "clips": everything})
+    root = str(data_root.resolve())
+    write_json(record, {"data_root": root, "clips": sorted(remembered)})  # a kill before the end leaves the rest as new
+    for path in (evaluation, train):
+        write_text(path, "".join(f"{_line(clip)}\n" for clip in lists[path]))
+    write_json(record, {"data_root": root, "clips": sorted(remembered | set(clips))})
+    messages += said
     taken_out = f", {len(removed)} taken out" if removed else ""
     messages.append(
         f"{train}: {len(lists[train])} clips, {evaluation}: {len(lists[evaluation])} clips, {len(new)} new{taken_out}"
     )
     return messages
+
+
+def _shared_out(train: list[str], evaluation: list[str], new: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Both lists with the new clips in one of them, so that none is empty; and what there is to say of it."""
+    everyone, said = {*train, *evaluation, *new}, []
+    if len(everyone) == 1:
+        return [*everyone], [*everyone], ["only one clip: it is both trained on and evaluated on; add more videos"]
+    if len(set(evaluation)) == 1 and set(evaluation) <= set(train):  # it was alone
+        said.append(f"{_line(evaluation[0])}: taken out of the evaluation list, since it is trained on")
+        evaluation = []
+    kept_aside = {clip for clip in new if _position(clip) < EVAL_SHARE}
+    if not evaluation and not kept_aside and everyone:  # the first by position is kept aside all the same
+        kept_aside = {min(new or train, key=_position)}
+        moved = f"{_line(*kept_aside)}: moved to the empty evaluation list; models already trained on it score too well"
+        said += [] if new else [moved]
+    evaluation = [*evaluation, *sorted(kept_aside)]
+    train = [clip for clip in (*train, *new) if clip not in kept_aside]
+    if not train and everyone:
+        evaluation.sort(key=_position)
+        train, evaluation = evaluation[1:], evaluation[:1]
+    return train, evaluation, said
 
 
 def listed_clips(folder: Path, split: str, data_root: Path) -> list[Path]:
@@ -75,13 +93,20 @@ def listed_clips(folder: Path, split: str, data_root: Path) -> list[Path]:
     if not lines:
         raise InputError(f"{path}: is empty; run preprocess.py on more videos")
     folders = [_folder(data_root, line) for line in lines]
-    missing = [line for line, clip in zip(lines, folders, strict=True) if not clip.is_dir()]
+    missing = [_line(name) for name, clip in zip(lines, folders, strict=True) if not clip.is_dir()]
     if missing:
         raise InputError(
             f"{path}: {len(missing)} of its {len(lines)} clips are not below {data_root}, such as {missing[0]}; "
             "give the folder that preprocess.py wrote, or take these lines out"
         )
     return folders
+
+
+def person_of(clip: Path, data_root: Path) -> str:
+    """Who a clip shows: the first folder of its group, below data_root, which is the group itself where there is none
+    between; "" for a clip that lies elsewhere."""
+    inner = clip.relative_to(data_root).parts if clip.is_relative_to(data_root) else ("", "")
+    return inner[0] if len(inner) > 1 else data_root.resolve().name
 
 
 def _folder(data_root: Path, line: str) -> Path:
@@ -96,10 +121,29 @@ def _lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before it
+        return _names(path.read_bytes().decode())
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is no text in UTF-8; save it as that") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _names(text: str) -> list[str]:
+    """The clips that the lines of a list name."""
+    text = text.removeprefix("\ufeff")  # editors on Windows put this mark before it
+    return [_name(line.strip()) for line in re.split(r"[\r\n]", text) if line.strip()]
+
+
+def _name(line: str) -> str:
+    try:
+        name = json.loads(line) if line.startswith('"') else None
+    except ValueError:
+        name = None
+    return name if isinstance(name, str) and name.strip() else line
+
+
+def _line(clip: str) -> str:
+    """The line that names a clip: its name, or where that would be read otherwise, as with a line break in it, that as
+    a JSON string."""
+    return clip if is_text(clip) and _names(clip) == [clip] else json.dumps(clip)
 
 
 def _read_record(path: Path) -> dict:
@@ -111,12 +155,12 @@ def _read_record(path: Path) -> dict:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    return ", ".join(map(_line, names[:5])) + (" ..." if len(names) > 5 else "")
 
 
 def _position(clip: str) -> float:
     """A number in 0..1 that depends on the name alone."""
-    return zlib.crc32(clip.encode()) / 2**32
+    return zlib.crc32(clip.encode(errors="surrogateescape")) / 2**32
 
 
 def _put_aside(lists: list[Path], old_root: str) -> str:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from data.clip import Clip
 from data.dataset import Windows
-from data.filelists import listed_clips
+from data.filelists import listed_clips, person_of
 from data.sampling import SINGLE_SEED, Key, StepPlan, StepSampler
 from hparams import HParams
 from utils import distributed
@@ -28,7 +28,7 @@ def open_clips(data_root: Path, split: str, filelists_dir: Path, hp: HParams) ->
     listed = listed_clips(filelists_dir, split, data_root)
     folders = list(dict.fromkeys(listed))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        opened = pool.map(lambda folder: Clip(folder, hp), folders)
+        opened = pool.map(lambda folder: Clip(folder, hp, person_of(folder, data_root)), folders)
         clips = Progress(opened, f"{split} clips", unit="clip", total=len(folders), leave=False)
         by_folder = dict(zip(folders, clips, strict=True))
     return [by_folder[folder] for folder in listed]

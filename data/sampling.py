@@ -128,7 +128,7 @@ def drawing(hp: HParams, persons: Sequence[str], counts: Sequence[int], lone_cli
 
 
 def named_weights(text: str, persons: Sequence[str]) -> dict[str, float]:
-    """The weights in "anna:1.6 ben:0.5". Raises InputError for other forms and for names that no group has."""
+    """The weights in "anna:1.6 ben:0.5". Raises InputError for other forms and for names that nobody has."""
     weights = {}
     for part in text.split():
         name, _, weight = part.rpartition(":")
@@ -138,7 +138,7 @@ def named_weights(text: str, persons: Sequence[str]) -> dict[str, float]:
             raise InputError(f"--hparams people_weights={text}: write name:weight name:weight ...") from error
         if name not in persons or not weights[name] > 0:
             known = ", ".join(dict.fromkeys(persons))
-            raise InputError(f"--hparams people_weights={text}: {part}: needs one of these groups, above 0: {known}")
+            raise InputError(f"--hparams people_weights={text}: {part}: needs one of these people, above 0: {known}")
     return weights
 
 

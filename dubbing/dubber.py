@@ -81,7 +81,7 @@ class Dubber:
         )
         encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
         pix_fmt, seconds = encoding.pix_fmt, min(speech.seconds, options.preview or speech.seconds)
-        whole = options.keep_length and not options.preview
+        whole = options.plays_whole
         shown_seconds, mixed = source.shown_seconds(seconds, whole), options.final_audio
         sound = (mixed, None, shown_seconds) if mixed else (audio, options.audio_stream, options.preview)
         final = sound_clock(mixed) if mixed else None

@@ -67,7 +67,7 @@ def estimate(
     detecting: seconds a frame; starting: seconds, for reading weights and speech."""
     hp, batch = networks.hp, networks.generator.batch_size
     shown = min(speech.seconds, options.preview or speech.seconds)
-    frames = source.frames_in(shown, options.keep_length)
+    frames = source.frames_in(shown, options.plays_whole)
     faces = FaceRegions([region], [False], None, False)
     masks = Masks(options.paste, hp.img_size, None)
     size = refine.refiner.size if refine else None

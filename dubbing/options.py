@@ -189,6 +189,11 @@ class Options(CommonOptions):
         return None if self.fps == SOURCE_FPS else float(self.fps)
 
     @property
+    def plays_whole(self) -> bool:
+        """Whether the video is played to its end where the speech ends earlier."""
+        return self.keep_length and not self.preview
+
+    @property
     def transform(self) -> "FrameTransform":
         from dubbing.source import FrameTransform  # needs NumPy and PyAV, which the options do without
 

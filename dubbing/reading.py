@@ -67,7 +67,7 @@ class FrameReader:
         """All output frames, or those of these numbers."""
         options, hp, columns = self.options, self.hp, self.speech.mel.shape[1]
         upper_half, last_known = slice(hp.img_size // 2), None
-        whole = options.keep_length and not options.preview
+        whole = options.plays_whole
         extend = self.source.ending(options.extend, self.speech.seconds)
         played = play(self.source, self.pix_fmt, self.seconds, extend, whole)
         for frame in islice(played, frames.start, frames.stop) if frames else played:

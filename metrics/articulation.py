@@ -24,19 +24,19 @@ def region_l1(generated: np.ndarray, true: np.ndarray) -> float:
     return float(np.abs(_levels(generated) - _levels(true)).mean() / 255)
 
 
-def follows(generated: np.ndarray, true: np.ndarray) -> float:
+def follows(generated: np.ndarray, true: np.ndarray, shots: np.ndarray | None = None) -> float:
     """Correlation, over all frames and pixels, of what changes: of the two mouths' differences from their own mean
-    pictures. 1: every pixel changes as in truth; 0: the change has nothing to do with the true one, or there is none;
-    below 0: the opposite. How much a mouth moves does not count."""
-    first, second = _changes(generated), _changes(true)
+    pictures of each shot. 1: every pixel changes as in truth; 0: the change has nothing to do with the true one, or
+    there is none; below 0: the opposite. How much a mouth moves does not count, nor what changes at a hard cut."""
+    first, second = (_changes(faces, shots) for faces in (generated, true))
     length = np.linalg.norm(first) * np.linalg.norm(second)
     return float((first * second).sum() / length) if length else 0.0
 
 
-def motion(generated: np.ndarray, true: np.ndarray) -> float:
-    """How much the mouth moves: mean absolute difference of neighbouring frames, generated over true. 1 is right, 0 is
-    still, flicker is above 1. Two frames or more."""
-    return _step(generated) / max(_step(true), SMALLEST)
+def motion(generated: np.ndarray, true: np.ndarray, shots: np.ndarray | None = None) -> float:
+    """How much the mouth moves: mean absolute difference of neighbouring frames of a shot, generated over true. 1 is
+    right, 0 is still, flicker is above 1."""
+    return _step(generated, shots) / max(_step(true, shots), SMALLEST)
 
 
 def contrast(generated: np.ndarray, true: np.ndarray) -> float:
@@ -45,9 +45,10 @@ def contrast(generated: np.ndarray, true: np.ndarray) -> float:
     return _deviation(generated) / max(_deviation(true), SMALLEST)
 
 
-def articulation(generated: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """The three scores by name, of faces as generated and the true ones."""
-    scores = (follows(generated, true), motion(generated, true), contrast(generated, true))
+def articulation(generated: np.ndarray, true: np.ndarray, shots: np.ndarray | None = None) -> dict[str, float]:
+    """The three scores by name, of faces as generated and the true ones; shots: int [N], the number of each frame's
+    shot, where there are several."""
+    scores = (follows(generated, true, shots), motion(generated, true, shots), contrast(generated, true))
     return dict(zip(ARTICULATION, scores, strict=True))
 
 
@@ -55,13 +56,18 @@ def _levels(faces: np.ndarray) -> np.ndarray:
     return mouth_region(faces).astype(np.float32)
 
 
-def _changes(faces: np.ndarray) -> np.ndarray:
-    levels = _levels(faces)
-    return levels - levels.mean(axis=0)
+def _by_shot(faces: np.ndarray, shots: np.ndarray | None) -> list[np.ndarray]:
+    """The mouths' levels, float32 [n, h, w, 3], of each shot."""
+    return np.split(_levels(faces), [] if shots is None else np.flatnonzero(np.diff(shots)) + 1)
 
 
-def _step(faces: np.ndarray) -> float:
-    return float(np.abs(np.diff(_levels(faces), axis=0)).mean())
+def _changes(faces: np.ndarray, shots: np.ndarray | None) -> np.ndarray:
+    return np.concatenate([levels - levels.mean(axis=0) for levels in _by_shot(faces, shots)])
+
+
+def _step(faces: np.ndarray, shots: np.ndarray | None) -> float:
+    steps = np.concatenate([np.abs(np.diff(levels, axis=0)) for levels in _by_shot(faces, shots)])
+    return float(steps.mean()) if len(steps) else 0.0
 
 
 def _deviation(faces: np.ndarray) -> float:

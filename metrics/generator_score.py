@@ -21,6 +21,7 @@ from metrics.likeness import mouth_likeness
 from metrics.sync_offset import SyncScore, score_distances
 from models.batched_generator import generate_faces
 from utils.devices import Precision
+from utils.errors import InputError
 from utils.progress import Progress
 
 Item = TypeVar("Item")
@@ -110,8 +111,8 @@ def still_frame(clip: Clip, speech: Clip) -> ClipDub:
 
 def mean_likeness(dubs: list[ClipDub]) -> dict[str, float]:
     """Means over clips of the mouths' likeness to the true ones: mouth_l1, mouth_ssim, follows, motion, contrast."""
-    pairs = [(dub.faces, dub.clip.faces[:FRAMES]) for dub in dubs]
-    each = [mouth_likeness(*pair) | articulation(*pair) for pair in pairs]
+    pairs = [(dub.faces, dub.clip.faces[:FRAMES], dub.clip.shots[:FRAMES]) for dub in dubs]
+    each = [mouth_likeness(faces, true) | articulation(faces, true, shots) for faces, true, shots in pairs]
     return {name: float(np.mean([values[name] for values in each])) for name in each[0]}
 
 
@@ -203,6 +204,8 @@ def sync_summary(expert: Expert, dubs: list[ClipDub]) -> dict:
     the offsets of these: how many clips have which."""
     scores = [score_distances(sync_distances(expert, dub)) for dub in dubs]
     known = [score for score in scores if score is not None]
+    if not known:
+        raise InputError("clips of eval.txt: too short to be scored with each other's speech; add longer ones")
     return {
         "clips": len(known),
         "distance": float(np.mean([score.distance for score in known])),

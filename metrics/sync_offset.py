@@ -63,7 +63,8 @@ def window_distances(faces: np.ndarray, times: np.ndarray, sound: np.ndarray, mi
     time; sound: float32 [F, D], embeddings of the sound that belongs to windows starting at frames 0 to F-1; missing:
     the values of an embedding where there is no sound.
     """
-    sound = np.concatenate((sound, np.full((1, faces.shape[1]), missing, np.float32)))  # the last row: no sound
+    silence = np.full((1, faces.shape[1]), missing, np.float32)  # the last row
+    sound = np.concatenate((sound, silence)) if len(faces) and len(sound) else silence  # no embeddings have no width
     wanted = times[:, None] + np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
     last = len(sound) - 1
     rows = np.where((wanted >= 0) & (wanted < last), wanted, last)

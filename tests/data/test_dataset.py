@@ -1,7 +1,7 @@
 """Windows from clips: which there are, what is in them, and that chance is repeatable."""
 
+import errno
 import itertools
-import json
 import os
 import pickle
 import shutil
@@ -18,6 +18,7 @@ from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs, joined, window_frames
 from data.loading import evaluation_batches, training_batches
 from data.sampling import Key
+from face_detection.crop import to_network_size
 from utils.errors import InputError
 
 FRAMES = 40
@@ -198,10 +199,38 @@ def test_sound_that_preprocessing_wrote_is_what_any_reader_makes_of_it(folder):
     np.testing.assert_array_equal(Clip(folder, NARROW).mel, heard)
 
 
-def test_a_cache_cut_off_half_way_is_made_again(folder):
-    Clip(folder, NARROW)
-    (folder / "cache.json").write_text(json.dumps({})[:1])
-    assert len(Clip(folder, NARROW).faces) == FRAMES
+@pytest.mark.parametrize("name", ["faces.npy", "mel.npy", "cache.json"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda whole: b"", lambda whole: whole[: len(whole) // 2], lambda whole: whole[:200].ljust(len(whole), b"\0")],
+)
+def test_a_damaged_cache_is_made_again(folder, name, damage):
+    clip = Clip(folder, NARROW)
+    faces, mel = np.array(clip.faces), np.array(clip.mel)
+    stat = (folder / name).stat()
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
+    os.utime(folder / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    clip = Clip(folder, NARROW)
+    assert np.array_equal(clip.faces, faces) and np.array_equal(clip.mel, mel)
+
+
+def test_a_full_disk_or_a_kill_while_the_cache_is_made_leaves_no_wrong_one(folder, monkeypatch):
+    mel = np.array(Clip(folder, NARROW).mel)
+    for error, raised in ((OSError(errno.ENOSPC, "full"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)):
+        sizes = []
+
+        def resized(picture, size, error=error, sizes=sizes):
+            sizes.extend(path.stat().st_size for path in folder.glob(".*.part.npy"))
+            if len(sizes) == 9:
+                raise error
+            return to_network_size(picture, size)
+
+        with monkeypatch.context() as patch, pytest.raises(raised):
+            patch.setattr("data.clip.to_network_size", resized)
+            Clip(folder, NARROW.override("fmin=100"))
+        assert max(sizes) <= 9 * 96 * 96 * 3 + 128  # no hole that the disk may have no room for
+    assert np.array_equal(Clip(folder, NARROW).mel, mel)
+    assert not list(folder.glob(".*"))
 
 
 def test_broken_clips_are_named(folder, tmp_path):

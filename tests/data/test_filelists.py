@@ -1,7 +1,10 @@
 """Lists that only grow, and what is said when they do not fit."""
 
+import os
+
 import pytest
 
+from data import filelists
 from data.filelists import listed_clips, update_lists
 from utils.errors import InputError
 
@@ -109,6 +112,79 @@ def test_one_clip_is_trained_and_evaluated_on_and_that_is_said(tmp_path):
     said = update_lists(tmp_path, tmp_path / "root", CLIPS[:1])
     assert lines(tmp_path, "train.txt") == lines(tmp_path, "eval.txt") == CLIPS[:1]
     assert "only one clip" in said[0]
+
+
+def listed(folder):
+    return {split: lines(folder, f"{split}.txt") for split in ("train", "eval")}
+
+
+def test_a_lone_clip_is_only_trained_on_once_another_is_there(tmp_path):
+    for clips in (CLIPS[:1], CLIPS[:2], CLIPS):
+        update_lists(tmp_path, tmp_path / "root", clips)
+        lists = listed(tmp_path)
+        assert CLIPS[0] in lists["train"] and lists["eval"]
+        assert not set(lists["train"]) & set(lists["eval"]) or len(clips) == 1
+    for split in ("train", "eval"):  # as they were left by versions that kept it in both
+        (tmp_path / f"{split}.txt").write_text("\n".join(CLIPS[: 2 if split == "train" else 1]), encoding="utf-8")
+    update_lists(tmp_path, tmp_path / "root", CLIPS)
+    assert sorted(lines(tmp_path, "train.txt") + lines(tmp_path, "eval.txt")) == CLIPS[:2]
+
+
+@pytest.mark.parametrize("emptied", ["train", "eval"])
+def test_no_list_is_left_empty_while_there_are_good_clips(tmp_path, emptied):
+    update_lists(tmp_path, tmp_path / "root", CLIPS)
+    bad = listed(tmp_path)[emptied]
+    for left_out in (bad, [clip for clip in CLIPS if clip not in (CLIPS[0], CLIPS[1])], CLIPS[1:]):
+        update_lists(tmp_path, tmp_path / "root", [clip for clip in CLIPS if clip not in left_out], left_out)
+        lists = listed(tmp_path)
+        assert lists["train"] and lists["eval"]
+        assert {*lists["train"], *lists["eval"]} == {*CLIPS} - {*left_out}
+        assert len(left_out) == len(CLIPS) - 1 or not set(lists["train"]) & set(lists["eval"])
+
+
+def test_a_kill_while_lists_are_written_loses_no_clip(tmp_path, monkeypatch):
+    whole, written = filelists.write_text, []
+
+    def killed(path, text):
+        if len(written) == stop:
+            raise KeyboardInterrupt
+        written.append(path)
+        whole(path, text)
+
+    for stop in range(2):
+        folder = tmp_path / str(stop)
+        folder.mkdir()
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(filelists, "write_text", killed)
+            written.clear()
+            update_lists(folder, tmp_path / "root", CLIPS)
+        update_lists(folder, tmp_path / "root", CLIPS)
+        lists = listed(folder)
+        assert sorted(lists["train"] + lists["eval"]) == sorted(CLIPS)
+
+
+AWKWARD = [
+    "g/a ", "g/a\t", "g/a\r", "g/a\nb", "g/a\u2028", "g\u2028/b", "g/a\x85b", "g/a\x0c", "g/\xa0", '"g/a"', "\ufeffg/a",
+    " g/a", "g/a 0", "g/a", os.fsdecode(b"g/\xe9"),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names on Windows")
+def test_every_listed_clip_is_found_again_whatever_its_name(tmp_path):
+    root = tmp_path / "root"
+    for name in AWKWARD:
+        (root / name).mkdir(parents=True)
+    for _ in range(2):
+        update_lists(tmp_path, root, AWKWARD)
+        found = [clip for split in ("train", "eval") for clip in listed_clips(tmp_path, split, root)]
+        assert sorted(found) == sorted(root / name for name in AWKWARD)
+    assert "g/a 0\n" in (tmp_path / "train.txt").read_text(encoding="utf-8")  # as other programs read it
+
+
+@pytest.mark.parametrize(("clip", "person"), [("anna/day 1/talk", "anna"), ("anna/talk", "anna"), ("talk", "root")])
+def test_the_first_folder_of_a_group_is_the_person(tmp_path, clip, person):
+    root = tmp_path / "root"
+    assert filelists.person_of(root / clip, root) == person
 
 
 def test_lists_are_read_as_published_ones_are_written(tmp_path):

@@ -2,7 +2,6 @@
 
 import itertools
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,7 +87,7 @@ class RampClip:
     """A clip whose faces get brighter to the right, so that a mirrored one is seen, and whose sound names its place."""
 
     def __init__(self, person: str) -> None:
-        self.folder = Path(person) / "clip"
+        self.person = person
         self.times = np.arange(60)
         self.faces = np.broadcast_to(np.linspace(40, 200, 96).astype(np.uint8)[:, None], (60, 96, 96, 3))
 

@@ -49,6 +49,17 @@ def test_a_still_mouth_neither_follows_nor_moves():
     assert np.isfinite(articulation.motion(true, still))
 
 
+def test_a_mouth_that_changes_with_the_shot_alone_neither_follows_nor_moves():
+    shots = np.arange(len(SPEECH)) // 20  # 20, 20 and 10 frames
+    true = (talking(SPEECH) * (1 - 0.3 * shots[:, None, None, None])).astype(np.uint8)
+    frozen = true[20 * shots]
+    assert articulation.follows(frozen, true) > 0.6
+    assert articulation.articulation(frozen, true, shots)["follows"] == articulation.motion(frozen, true, shots) == 0
+    expected = {"follows": 1, "motion": 1, "contrast": 1}
+    assert articulation.articulation(true, true, shots) == pytest.approx(expected)
+    assert articulation.motion(true, true, np.arange(len(true))) == 0  # a shot each
+
+
 def test_noise_moves_but_does_not_follow():
     true = talking(SPEECH)
     noise = np.random.default_rng(0).integers(0, 256, true.shape, np.uint8)

@@ -280,8 +280,17 @@ def test_quiet_speech_is_raised_in_what_training_and_scores_hear_and_the_report_
     assert np.array_equal(after, wav // 16)
 
 
-def test_a_clip_too_short_to_tell_has_no_offset(preprocessed, expert):
-    folder = next(path.parent for path in preprocessed.root.rglob("audio.wav"))  # two seconds
+@pytest.mark.parametrize(
+    ("step", "seconds"), [(1, 2.0), (2, 2.0), (11, 2.0), (49, 2.0), (1, 0.19), (1, 0.05), (11, 0.1)]
+)
+def test_a_clip_too_short_to_tell_has_no_offset(preprocessed, expert, tmp_path, step, seconds):
+    """step: every so many frames there is a face."""
+    _, (folder, *_) = copied(preprocessed, tmp_path)
+    for number in range(50):
+        if number % step:
+            (folder / f"{number}.jpg").unlink()
+    wav, rate = soundfile.read(folder / "audio.wav", dtype="int16")
+    soundfile.write(folder / "audio.wav", wav[: round(seconds * rate)], rate)
     loaded = Expert.load(expert, Precision("fp32", torch.device("cpu")))
     measured = survey.measure({"clip": "a/b"}, folder, loaded, NARROW)
     assert measured["offset"] is measured["evidence"] is None
