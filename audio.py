@@ -157,14 +157,16 @@ def loudness_dbfs(powers: np.ndarray) -> float:
     return 10 * float(np.log10(np.mean(powers) + 1e-12)) if len(powers) else -120.0
 
 
-def speech_problem(powers: np.ndarray) -> str | None:
-    """Why sound of these frame_powers cannot be speech, or None: it is silent, or its level is as steady as a hum's."""
-    loudness = loudness_dbfs(powers)
-    if loudness < SILENCE_DBFS:
-        return f"is silent ({loudness:.0f} dBFS)"
-    levels = 10 * np.log10(powers + 1e-12)
-    spread = float(np.subtract(*np.percentile(levels, [95, 5])))
-    return f"keeps one level (within {spread:.1f} dB), as speech never does" if spread < STEADY_DB else None
+def is_silent(powers: np.ndarray) -> bool:
+    """Whether nothing can be heard in sound of these frame_powers."""
+    return loudness_dbfs(powers) < SILENCE_DBFS
+
+
+def speech_doubt(powers: np.ndarray) -> str | None:
+    """Why sound of these frame_powers may be no speech, or None: its level is as steady as a hum's, which that of
+    speech in loud music is too."""
+    spread = float(np.subtract(*np.percentile(10 * np.log10(powers + 1e-12), [95, 5]))) if len(powers) else 0.0
+    return f"sound of one level (within {spread:.1f} dB)" if spread < STEADY_DB else None
 
 
 def speech_gain(powers: np.ndarray, blocks: Iterable[np.ndarray], hp: HParams = hparams) -> float:
@@ -174,7 +176,10 @@ def speech_gain(powers: np.ndarray, blocks: Iterable[np.ndarray], hp: HParams = 
     powers: frame_powers of the sound; blocks: the sound, float32 [n] of any length, read where it is quiet alone.
     A generator moves the mouth less the quieter the speech is; speech louder than SPEECH_DBFS does no harm.
     """
-    if not len(powers) or speech_problem(powers / max(float(powers.mean()), 1e-12)):  # at any level: a hum, or nothing
+    if not len(powers):
+        return 0.0
+    usual = powers / max(float(powers.mean()), 1e-12)  # at any level
+    if is_silent(usual) or speech_doubt(usual):
         return 0.0
     levels = 10 * np.log10(powers + 1e-12)
     loud = levels > np.percentile(levels, 95) - SPEECH_RANGE_DB

@@ -36,6 +36,9 @@ class FinetuneOptions(CommonOptions):
     outdir: Path = option("where everything goes", Path("finetuned"), common=True)
     face: Path | None = option("video to dub at the end, with --audio; else one that is kept aside", None, common=True)
     audio: Path | None = option("speech to dub it with; else that of another of the videos", None, common=True)
+    audio_stream: int | None = option(
+        "sound track of the videos, from 0; else the one marked as default, or the first", None, metavar="N", minimum=0
+    )
     minutes: float = option("of learning, for the generator", 30.0, unit="minutes", minimum=0.01, common=True)
     refiner_minutes: float = option("of learning, for the refiner", 40.0, unit="minutes", minimum=0.01, common=True)
     seconds: float = option("length of the comparison", 10.0, unit="seconds", minimum=0.1)
@@ -75,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
     }
     clips = PreprocessingOptions(
         data_root=options.videos, preprocessed_root=options.outdir / "preprocessed",
-        syncnet_checkpoint_path=options.syncnet_checkpoint_path, **given,
+        syncnet_checkpoint_path=options.syncnet_checkpoint_path, audio_stream=options.audio_stream, **given,
     )  # fmt: skip
     given |= {"data_root": clips.preprocessed_root, "checkpoint_dir": options.outdir, "syncnet_checkpoint_path": expert}
 
@@ -103,7 +106,10 @@ def main(args: argparse.Namespace) -> int:
     person = refiner.folder / PERSON if (refiner.folder / PERSON).exists() else None
 
     face, speech = options.face or found.face, options.audio or found.speech
-    before = DubbingOptions(checkpoint_path=start, refine="off", preview=options.seconds, device=options.device)
+    before = DubbingOptions(
+        checkpoint_path=start, refine="off", preview=options.seconds, device=options.device,
+        audio_stream=None if options.audio else options.audio_stream,  # of one of the videos
+    )  # fmt: skip
     after = replace(before, checkpoint_path=weights, refine=str(person or "off"))
     made_from |= {"refiner": person and sha256(person), "seconds": options.seconds, "files": [str(face), str(speech)]}
     dubs = {"before": before, "after": after} | ({"whole": replace(after, preview=None)} if options.face else {})

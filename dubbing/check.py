@@ -191,7 +191,7 @@ def _hear(path: Path | None, options: Options, hp: HParams) -> tuple[Speech | No
         speech = load_speech(path, options.audio_stream, options.silence == "rest", hp, options.level == "keep")
     except InputError as error:
         return None, [str(error)], []
-    wav = read_audio(path, hp.sample_rate, speech.clock.zero, options.audio_stream)
+    wav = read_audio(path, hp.sample_rate, speech.clock.sound_zero, options.audio_stream)
     remarks = []
     clipped = float((np.abs(wav) > AT_FULL_SCALE * max(1.0, float(np.abs(wav).max()))).mean())
     if clipped > CLIPPED:

@@ -130,7 +130,10 @@ class Options(CommonOptions):
         choices=("auto", "keep"),
     )  # fmt: skip
     audio_stream: int | None = option(
-        "sound track of the speech's file, from 0; else the best", None, metavar="N", minimum=0
+        "sound track of the speech's file, from 0; else the one marked as default, or the first",
+        None,
+        metavar="N",
+        minimum=0,
     )
     codec: str = option(f"auto, {', '.join(CODECS)} or an encoder of FFmpeg's such as h264_nvenc", "auto", common=True)
     crf: int | None = option(

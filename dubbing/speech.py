@@ -10,7 +10,7 @@ import audio
 from hparams import HParams
 from media.clock import Clock
 from media.sound import read_audio, sound_clock
-from utils.errors import InputError
+from utils.errors import InputError, warn
 
 SHORTEST_REST = 0.3  # seconds; shorter pauses are part of speaking
 MARGIN = 0.08  # seconds around speech in which the mouth is on its way
@@ -23,32 +23,36 @@ class Speech(NamedTuple):
     silent: float  # share of the time in which the mouth rests
     clock: Clock  # of its file
     raised: float  # decibels by which it is louder in the mel than in the file
+    found: list[str]  # what is unusual about its sound, in short phrases
 
     @property
     def findings(self) -> list[str]:
         """What was found in the file and changed, in short phrases."""
-        return [*self.clock.findings, *audio.raised_in_words(self.raised)]
+        return [*self.clock.findings, *self.found, *audio.raised_in_words(self.raised)]
 
 
 def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams, keep_level: bool = False) -> Speech:
     """Speech of any media file, from its zero, raised where it is quiet unless keep_level. With `rest` its silence
     becomes that of a quiet room: the lowest mel values."""
     clock = sound_clock(path, stream)
-    wav = read_audio(path, hp.sample_rate, clock.zero, stream)
+    found: list[str] = []
+    wav = read_audio(path, hp.sample_rate, clock.sound_zero, stream, found)
     seconds, least = len(wav) / hp.sample_rate, hp.mel_window / hp.mel_columns_per_second
     if seconds < least:
         raise InputError(f"--audio {path}: lasts {seconds:.2f} s; at least {least:.1f} s of speech are needed")
     powers = audio.frame_powers([wav], hp)
     raised = 0.0 if keep_level else audio.speech_gain(powers, [wav], hp)
     powers = audio.amplified_powers(powers, raised)
-    problem = audio.speech_problem(powers)
-    if problem:
-        raise InputError(f"--audio {path}: {problem}; give a file with speech")
+    if audio.is_silent(powers):
+        raise InputError(f"--audio {path}: is silent ({audio.loudness_dbfs(powers):.0f} dBFS); give a file with speech")
+    if doubt := audio.speech_doubt(powers):
+        found.append(doubt)
+        warn(f"--audio {path}: {doubt}; is there speech in it?")
     mel = audio.melspectrogram(audio.amplified(wav, raised), hp)
     if not rest:
-        return Speech(mel, seconds, 0.0, clock, raised)
+        return Speech(mel, seconds, 0.0, clock, raised, found)
     gate = speech_gate(powers, mel.shape[1], hp)
-    return Speech(fade_silence(mel, gate, hp), seconds, float((gate == 0).mean()), clock, raised)
+    return Speech(fade_silence(mel, gate, hp), seconds, float((gate == 0).mean()), clock, raised, found)
 
 
 def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:

@@ -13,6 +13,8 @@ stamps, so that they keep their relation whichever comes first.
 Sound   A packet is heard when its stamp says. Stamps are compared with the samples so far: where they differ by more
         than HOLE, silence is put in (a hole), or what was heard already is cut (an overlap). So no sample is farther
         than HOLE from its time, and stamps that are rounded or waver by less change nothing.
+        Where sound and picture are stamped so far apart that one starts TIME_JUMP after the other has ended, both start
+        at zero.
 Picture A picture is shown until the next one; the first from zero on, the last until the sound ends, if that is not
         more than END_HELD later. In a dub it is repeated where it would stay longer than LONGEST_STEP, for each
         repetition gets a mouth of its own; where most of the file is that slow (SLOWEST), at the times n/fps.
@@ -34,6 +36,10 @@ SLOWEST = 23.5  # pictures a second; film's 24/1.001 is not slow, however its st
 LONGEST_STEP = 1.2 / 24  # seconds from picture to picture; what a sound encoder puts before the first is less
 END_HELD = 0.5  # seconds by which the sound may outlast the picture that is held for it
 MENTIONED = 0.04  # seconds; smaller differences are no finding
+ASIDE = (
+    av.stream.Disposition.comment | av.stream.Disposition.visual_impaired | av.stream.Disposition.descriptions
+    | av.stream.Disposition.hearing_impaired | av.stream.Disposition.karaoke
+)  # fmt: skip
 ROUNDED = 1.5  # units of a time base by which stamps may be off
 
 TOLERANCE = 1e-6  # seconds
@@ -49,7 +55,8 @@ class Span(NamedTuple):
 @dataclass(frozen=True)
 class Clock:
     """zero: the stamp, in seconds, that counts as time 0; picture, sound: from the first to the end of the last, None
-    where the file has none; holes: what is missing inside the sound; overlaps: seconds of sound that are there twice;
+    where the file has none; misplaced: seconds that are taken off the sound's stamps besides; holes: what is missing
+    inside the sound; overlaps: seconds of sound that are there twice; jumps: how often its stamps jump;
     step: seconds from picture to picture, the median; longer_steps: how many are longer than LONGEST_STEP; fps: how
     many pictures a second are shown at least where those of the file come more slowly, None: as they come; recordings:
     how many were joined, so that the file's own stamps start again."""
@@ -57,8 +64,10 @@ class Clock:
     zero: float
     picture: Span | None = None
     sound: Span | None = None
+    misplaced: float = 0.0
     holes: tuple[Span, ...] = ()
     overlaps: float = 0.0
+    jumps: int = 0
     step: float = 0.04
     longer_steps: int = 0
     fps: float | None = None
@@ -74,6 +83,11 @@ class Clock:
             return replace(self, zero=self.zero + start)
         last = self.picture.end if end is None else min(end, self.picture.end)
         return replace(self, zero=self.zero + start, picture=Span(max(0.0, self.picture.start - start), last - start))
+
+    @property
+    def sound_zero(self) -> float:
+        """The stamp of the sound, in seconds, that counts as time 0."""
+        return self.zero + self.misplaced
 
     @property
     def slow(self) -> bool:
@@ -107,6 +121,10 @@ class Clock:
             found.append(f"{_counted(len(self.holes), 'hole')} in the sound, {sum(b - a for a, b in self.holes):.1f} s")
         if self.overlaps >= MENTIONED:
             found.append(f"overlapping sound, {self.overlaps:.1f} s")
+        if self.jumps:
+            found.append(f"time stamps jump in {_counted(self.jumps, 'place')}")
+        if self.misplaced:
+            found.append(f"sound stamped {abs(self.misplaced):.0f} s off, started at once")
         if self.slow:
             found.append(f"{self.fps:g} fps from {round(1 / self.step, 2):g}")
         elif self.longer_steps and self.fps is not None:
@@ -120,6 +138,25 @@ def picture_stream(container: Any) -> Any:
     return streams[0] if streams else None
 
 
+def sound_track(container: Any) -> Any:
+    """The sound that is heard where none is asked for, None where the file has none. What can be decoded goes first,
+    then what belongs to the picture's program, is no comment or description, is marked as default, comes first."""
+    picture, best = picture_stream(container), container.streams.best
+
+    def rank(stream: Any) -> tuple[bool, ...]:
+        foreign = picture is not None and best("video", related=stream) != best("video", related=picture)
+        marks = stream.disposition
+        return not can_be_decoded(stream), foreign, bool(marks & ASIDE), not marks & av.stream.Disposition.default
+
+    return min(container.streams.audio, key=rank, default=None)
+
+
+def can_be_decoded(stream: Any) -> bool:
+    """Whether there is a decoder for this sound, and the file says what it needs to know."""
+    context = stream.codec_context
+    return context is not None and bool(context.sample_rate and context.layout.nb_channels)
+
+
 def zero_of(container: Any) -> float:
     """The stamp, in seconds, that counts as time 0."""
     return (container.start_time or 0) / av.time_base
@@ -128,6 +165,7 @@ def zero_of(container: Any) -> float:
 def read_clock(container: Any, sound: Any = None) -> Clock:
     """The clock of an open file, whose packets are all read for it; sound: the sound stream in question, if any."""
     video, zero = picture_stream(container), zero_of(container)
+    sound = sound if sound is not None and can_be_decoded(sound) else None
     streams = [stream for stream in (video, sound) if stream is not None]
     packets: dict[int, list[tuple[float | None, float]]] = {stream.index: [] for stream in streams}
     units = {stream.index: stream.time_base.as_integer_ratio() for stream in streams}  # a Fraction is slow to multiply
@@ -148,7 +186,29 @@ def read_clock(container: Any, sound: Any = None) -> Clock:
         clock = _with_sound(clock, heard, rounded, _shortest_hole(sound, heard))
     if video is not None:
         clock = _with_picture(clock, packets[video.index], float(video.average_rate or video.guessed_rate or 25))
-    return clock
+    return _together(clock)
+
+
+def _together(clock: Clock) -> Clock:
+    """The clock, sound and picture starting together where their stamps are too far apart to be true."""
+    picture, sound = clock.picture, clock.sound
+    if sound is None or picture is None:
+        late = sound.start if sound else 0.0  # another of the file's streams starts first
+        apart = late > TIME_JUMP
+    else:
+        late = sound.start - picture.start
+        apart = max(sound.start - picture.end, picture.start - sound.end) > TIME_JUMP
+    if not apart:
+        return clock
+    if picture:
+        clock = replace(clock, zero=clock.zero + picture.start, picture=Span(0.0, picture.end - picture.start))
+    assert sound is not None
+    return replace(
+        clock,
+        misplaced=late,
+        sound=Span(0.0, sound.end - sound.start),
+        holes=tuple(Span(start - sound.start, end - sound.start) for start, end in clock.holes),
+    )
 
 
 def _packet_length(sound: Any, durations: list[float], rounded: float) -> float | None:
@@ -172,13 +232,13 @@ def _with_sound(
     clock: Clock, packets: Iterable[tuple[float | None, float]], rounded: float, hole: float = HOLE
 ) -> Clock:
     start: float | None = None
-    expected, holes, overlaps, shift = 0.0, [], 0.0, 0.0  # shift: of stamps after jumps
+    expected, holes, overlaps, shift, jumps = 0.0, [], 0.0, 0.0, 0  # shift: of stamps after jumps
     for time, seconds in packets:
         if start is None:
             start = expected = time or 0.0
         off = 0.0 if time is None else time + shift - expected
         if abs(off) >= TIME_JUMP:
-            shift, off = shift - off, 0.0
+            shift, off, jumps = shift - off, 0.0, jumps + 1
         if off > hole:
             holes.append(Span(expected, expected + off))
         if off < -HOLE:
@@ -188,7 +248,7 @@ def _with_sound(
         expected += seconds
     if start is None:
         return clock
-    return replace(clock, sound=Span(max(0.0, start), expected), holes=tuple(holes), overlaps=overlaps)
+    return replace(clock, sound=Span(max(0.0, start), expected), holes=tuple(holes), overlaps=overlaps, jumps=jumps)
 
 
 def _with_picture(clock: Clock, packets: Iterable[tuple[float | None, float]], rate: float) -> Clock:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from media import filters, hardware, stamps, yuv
-from media.clock import Clock, Span, picture_stream, read_clock
+from media.clock import Clock, Span, picture_stream, read_clock, sound_track
 from media.findings import note
 from media.hdr import hdr_metadata
 from media.pictures import readable_by_ffmpeg
@@ -91,7 +91,7 @@ class VideoReader:
 
     def _read_clock(self) -> Clock:
         with open_media(self.path) as container:
-            clock = read_clock(container, container.streams.best("audio") if self.has_sound else None)
+            clock = read_clock(container, sound_track(container))
         late = max(0.0, self.start - clock.zero)  # pictures of a cut stream cannot be decoded before its first key
         return replace(clock, picture=Span(late, max(late, clock.picture.end if clock.picture else 0.0)))
 
@@ -252,12 +252,14 @@ def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterato
             if packet.stream is stream:  # packets that flush a decoder carry no index
                 if order:
                     order.sent(packet)
+                damaged = stream.type == "audio" and packet.is_corrupt
                 try:
                     pictures = decoder.decode(packet)
                     yield from map(order.timed, pictures) if order else pictures
                 except av.error.FFmpegError:
-                    if log is not None:
-                        log.damaged += 1
+                    damaged = True
+                if log is not None:
+                    log.damaged += damaged
     except av.error.FFmpegError:  # the container itself is broken from here on; frames() checks the length
         return
 

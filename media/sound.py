@@ -5,6 +5,7 @@ speech = read_audio("talk.mkv", 16000)   # float32 mono
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import av
 import numpy as np
 
-from media.clock import HOLE, Clock, read_clock, zero_of
-from media.reader import decode, open_media
-from media.stamps import TIME_JUMP, recordings
+from media.clock import HOLE, Clock, can_be_decoded, read_clock, sound_track
+from media.findings import note
+from media.reader import PacketLog, decode, open_media
+from media.stamps import TIME_JUMP
 from utils.errors import InputError
 
 # Of FFmpeg's aresample: fill holes, cut overlaps; channels that are mixed are averaged, as librosa does, not added up
@@ -25,6 +27,8 @@ OPUS_RATE = 48_000
 BIT_RATE = 192_000
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by channels; other counts are mixed down to stereo
 PCM = tuple(f"pcm_{kind}" for kind in ("s16le", "s24le", "s32le", "f32le"))
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+CANCELLED = 0.25  # of the power that channels which have nothing in common leave when they are mixed
 COPIED = {  # codecs that players expect in a file of this kind
     ".mp4": ("aac", "mp3", "ac3", "eac3", "alac"),
     ".m4v": ("aac", "mp3", "ac3", "eac3", "alac"),
@@ -35,35 +39,98 @@ COPIED = {  # codecs that players expect in a file of this kind
 
 
 def read_audio(
-    path: str | Path, sample_rate: int, start: float | None = None, stream_number: int | None = None
+    path: str | Path,
+    sample_rate: int,
+    start: float | None = None,
+    stream_number: int | None = None,
+    findings: list[str] | None = None,
 ) -> np.ndarray:
     """The sound of any media file as float32 [samples] in -1..1, mono. See audio_blocks."""
-    blocks = list(audio_blocks(path, sample_rate, start, stream_number))
+    blocks = list(audio_blocks(path, sample_rate, start, stream_number, findings))
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
 def audio_blocks(
-    path: str | Path, sample_rate: int, start: float | None = None, stream_number: int | None = None
+    path: str | Path,
+    sample_rate: int,
+    start: float | None = None,
+    stream_number: int | None = None,
+    findings: list[str] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Sound in blocks of float32 [n], mono, of the stream with this number among the sound streams (None: the best).
+    """Sound in blocks of float32 [n], mono, of the stream with this number among the sound streams (None: the one that
+    is heard, media/clock.py: sound_track).
 
-    start: seconds on the file's clock at which the sound shall begin, such as its zero; silence is put before it, or
-    its beginning left out, to make it so. None begins with the first sample. All that follows is where its time stamps
-    say (media/clock.py).
+    start: the stamp in seconds at which the sound shall begin, such as its clock's sound_zero; silence is put before
+    it, or its beginning left out, to make it so. None begins with the first sample. All that follows is where its time
+    stamps say (media/clock.py). findings: what is unusual about the sound is added to them.
     """
-    path = Path(path)
+    path, findings = Path(path), [] if findings is None else findings
+    channel = _channel(path, stream_number, findings)
     with open_media(path) as container:
-        decoded = decode(container, sound_stream(container, path, stream_number))
+        track, packets = sound_stream(container, path, stream_number, findings), PacketLog()
+        decoded = _of_channel(decode(container, track, packets), channel)
         first = next(decoded, None)
         if first is None:
-            return
+            raise InputError(f"{path}: none of its sound can be decoded; it is damaged or truncated")
         lead = 0 if start is None or first.time is None else round((first.time - start) * sample_rate)
         yield np.zeros(max(0, lead), np.float32)
         skip = max(0, -lead)
-        for frame in continuous(chain([first], decoded), "flt", "mono", sample_rate):
-            block = frame.to_ndarray()[0]
-            yield block[skip:]
-            skip -= min(skip, len(block))
+        try:
+            for frame in continuous(chain([first], decoded), "flt", "mono", sample_rate):
+                block = frame.to_ndarray()[0]
+                yield block[skip:]
+                skip -= min(skip, len(block))
+        finally:  # also where no more is wanted
+            note(findings, *([f"damaged packets in the sound: {packets.damaged}"] if packets.damaged else []))
+
+
+def _channel(path: Path, stream_number: int | None, findings: list[str]) -> int | None:
+    """The channel that stands for the sound where its channels cannot be mixed, or cancel out; else None."""
+    with open_media(path) as container:
+        track = sound_stream(container, path, stream_number)
+        layout = track.codec_context.layout
+        if layout.nb_channels == 1:
+            return None
+        if not _can_be_mixed(layout):
+            note(findings, f"channel 0 of {layout.name} heard")
+            return 0
+        powers, mixed = np.zeros(layout.nb_channels), 0.0
+        for frame in decode(container, track):
+            samples = _samples(frame).astype(np.float32)
+            if len(samples) == len(powers):
+                powers += np.square(samples).sum(axis=1)
+                mixed += float(np.square(samples.mean(axis=0)).sum())
+    if not powers.any() or mixed >= CANCELLED * powers.sum() / len(powers) ** 2:
+        return None
+    note(findings, f"channels cancel out, channel {powers.argmax()} heard")
+    return int(powers.argmax())
+
+
+def _can_be_mixed(layout: av.AudioLayout) -> bool:
+    frame = av.AudioFrame("flt", layout, SOUND_BLOCK)
+    frame.rate = OPUS_RATE
+    try:
+        av.AudioResampler("flt", "mono", OPUS_RATE).resample(frame)
+    except av.error.FFmpegError:
+        return False
+    return True
+
+
+def _of_channel(frames: Iterable[Any], channel: int | None) -> Iterator[Any]:
+    """Decoded frames with one of their channels alone; None: with all."""
+    for frame in frames:
+        if channel is None or frame.layout.nb_channels <= channel:
+            yield frame
+            continue
+        one = av.AudioFrame.from_ndarray(_samples(frame)[channel : channel + 1].copy(), frame.format.name, "mono")
+        one.rate, one.pts, one.time_base = frame.sample_rate, frame.pts, frame.time_base
+        yield one
+
+
+def _samples(frame: Any) -> np.ndarray:
+    """[channels, samples] of the frame's own type."""
+    samples = frame.to_ndarray()
+    return samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T
 
 
 def continuous(frames: Iterable[Any], sample_format: str, layout: str, rate: int) -> Iterator[Any]:
@@ -111,14 +178,23 @@ def sound_clock(path: Path, stream_number: int | None = None) -> Clock:
         return read_clock(container, sound_stream(container, path, stream_number))
 
 
-def sound_stream(container: Any, path: Path, number: int | None = None) -> Any:
-    """The sound stream with this number among the sound streams, or the one that FFmpeg finds best."""
+def sound_stream(container: Any, path: Path, number: int | None = None, findings: list[str] | None = None) -> Any:
+    """The sound stream with this number among the sound streams, or the one that is heard where none is asked for. Of
+    others that there are the findings tell. Raises InputError where it cannot be decoded."""
     streams = container.streams.audio
     if not streams:
         raise InputError(f"{path}: has no sound track; give a file with one")
     if number is not None and not 0 <= number < len(streams):
         raise InputError(f"{path}: has no sound track {number}; it has {len(streams)}, counted from 0")
-    return streams[number] if number is not None else container.streams.best("audio")
+    stream = streams[number] if number is not None else sound_track(container)
+    if not can_be_decoded(stream):
+        form = stream.codec_context.name if stream.codec_context else "unknown"
+        raise InputError(f"{path}: its sound cannot be decoded here (codec: {form}); convert it to WAV")
+    if number is None and len(streams) > 1 and findings is not None:
+        chosen = streams.index(stream)
+        name = f" ({stream.language})" if stream.language not in (None, "und") else ""
+        note(findings, f"sound track {chosen}{name} of {len(streams)} heard (--audio_stream chooses)")
+    return stream
 
 
 def packets(
@@ -126,23 +202,69 @@ def packets(
 ) -> Iterator[av.Packet]:
     """Packets of the sound of `path` for `container`, an output of this suffix (lower case), to which a stream is added
     first; the sound starts as long after time 0 as it starts in its own file. seconds: leave out what is later."""
+    clock = sound_clock(path, stream_number)
+    in_order = clock.recordings == 1 and not clock.jumps
+    copied = in_order and _can_be_copied(path, suffix, stream_number, clock.sound_zero, seconds)
     with open_media(path) as source:
         track = sound_stream(source, path, stream_number)
-        zero = zero_of(source)
-        if track.codec_context.codec.canonical_name in COPIED[suffix] and recordings(source) == 1:
-            made = _copied(container, source, track, zero)
-        else:
-            made = _encoded(container, source, track, zero, suffix)
-        for packet in made:
-            if seconds is not None and packet.pts is not None and float(packet.pts * packet.time_base) >= seconds:
-                return
-            yield packet
+        make = _copied if copied else partial(_encoded, suffix=suffix)
+        yield from _before(seconds, make(container, source, track, clock.sound_zero))
 
 
-def _copied(container: Any, source: Any, track: Any, zero: float) -> Iterator[av.Packet]:
+def _before(seconds: float | None, made: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    for packet in made:
+        if seconds is not None and packet.pts is not None and float(packet.pts * packet.time_base) >= seconds:
+            return
+        yield packet
+
+
+def _can_be_copied(path: Path, suffix: str, stream_number: int | None, zero: float, seconds: float | None) -> bool:
+    """Whether the sound's packets are whole and a file of this suffix takes them: it is tried, and what is written
+    thrown away."""
+    try:
+        with open_media(path) as source, av.open(Discarded(), "w", format=container_format(suffix)) as trial:
+            track = sound_stream(source, path, stream_number)
+            if track.codec_context.codec.canonical_name not in COPIED[suffix]:
+                return False
+            for packet in _before(seconds, _copied(trial, source, track, zero, whole=True)):
+                trial.mux(packet)
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
+
+
+class Discarded:
+    """A file to write to that keeps nothing."""
+
+    def __init__(self) -> None:
+        self._place = 0
+
+    def write(self, data: bytes) -> int:
+        self._place += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._place = offset + (self._place if whence else 0)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+
+def container_format(suffix: str) -> str | None:
+    """FFmpeg's name for files of this suffix, where it would take another than is meant."""
+    return CONTAINERS.get(suffix.lower())
+
+
+def _copied(container: Any, source: Any, track: Any, zero: float, whole: bool = False) -> Iterator[av.Packet]:
+    """whole: raise ValueError, or av.error.FFmpegError, for a packet that is damaged or without a time."""
     out = container.add_stream_from_template(track)
     shift = round(zero / track.time_base)
     for packet in source.demux(track):
+        if whole and packet.size:
+            packet.decode()
+            if packet.is_corrupt or packet.pts is None or packet.dts is None:
+                raise ValueError("damaged")
         if packet.dts is None:  # the empty packet at the end
             continue
         packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
@@ -155,7 +277,7 @@ def _encoded(container: Any, source: Any, track: Any, zero: float, suffix: str) 
     layout = DEFAULT_LAYOUTS.get(track.channels, "stereo")
     out = container.add_stream(encoder, rate=rate, layout=layout)
     out.bit_rate = BIT_RATE
-    decoded = decode(source, track)
+    decoded = _of_channel(decode(source, track), None if _can_be_mixed(track.codec_context.layout) else 0)
     first = next(decoded, None)
     if first is None:
         return

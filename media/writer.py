@@ -14,7 +14,7 @@ from media import codecs, dub_tag, yuv
 from media.findings import note
 from media.pictures import Still
 from media.reader import VideoReader, silence_ffmpeg
-from media.sound import packets
+from media.sound import container_format, packets
 from utils.errors import InputError
 from utils.files import atomic_write
 
@@ -62,7 +62,12 @@ class VideoWriter:
         with ExitStack() as stack:
             temporary = self.part or stack.enter_context(atomic_write(self.path))
             try:
-                to = av.open(str(temporary.absolute()), "w", options=container_flags(self.path))
+                to = av.open(
+                    str(temporary.absolute()),
+                    "w",
+                    container_format(self.path.suffix),
+                    options=container_flags(self.path),
+                )
                 self._container = stack.enter_context(to)
             except (av.error.FFmpegError, OSError) as error:
                 raise InputError(

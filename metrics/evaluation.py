@@ -42,7 +42,9 @@ def evaluate_videos(options: EvaluationOptions) -> tuple[list[dict], int]:
     for video, sound, reference in pairs:
         try:
             batch_size = options.face_det_batch_size
-            results.append(score_video(video, sound or video, reference, scorers, detector, batch_size))
+            results.append(
+                score_video(video, sound or video, reference, scorers, detector, batch_size, options.audio_stream)
+            )
         except InputError as error:
             if len(pairs) == 1:
                 raise

@@ -15,6 +15,9 @@ class EvaluationOptions(CommonOptions):
     video: Path | None = option("a video, or a folder of videos", None, common=True)
     list: Path | None = option("CSV or JSON list of videos with their sounds and references", None, common=True)
     audio: Path | None = option("sound to compare with, from its start on; else the video's own", None, common=True)
+    audio_stream: int | None = option(
+        "sound track of that file, from 0; else the one marked as default, or the first", None, metavar="N", minimum=0
+    )
     reference: Path | None = option("what the video should look like: the original", None, common=True)
     generator: Path | None = option(
         "score these generator weights, on the clips of --data_root", None, common=True, weights=True

@@ -23,7 +23,7 @@ from metrics.experts import Scorer
 from metrics.likeness import likeness
 from metrics.streaming import WindowStream
 from metrics.sync_offset import MAX_SHIFT
-from utils.errors import InputError
+from utils.errors import InputError, warn
 from utils.geometry import Rect
 from utils.progress import Progress
 
@@ -50,11 +50,20 @@ class Likeness(NamedTuple):
 
 
 def score_video(
-    video: Path, sound: Path, reference: Path | None, scorers: list[Scorer], detector: Detector, batch_size: int
+    video: Path,
+    sound: Path,
+    reference: Path | None,
+    scorers: list[Scorer],
+    detector: Detector,
+    batch_size: int,
+    audio_stream: int | None = None,
 ) -> dict:
     """What evaluate.py writes of one video. Raises InputError where it cannot be scored."""
     reader = VideoReader(video)
-    sounds = [_embed_sound(scorer, sound, reader, sound == video) for scorer in scorers]
+    heard: list[str] = []
+    sounds = [_embed_sound(scorer, sound, reader, sound == video, audio_stream, heard) for scorer in scorers]
+    for finding in heard:
+        warn(f"{sound}: {finding}")
     faces = _track_face(reader, detector, batch_size)
     streams = [WindowStream(scorer) for scorer in scorers]
     likenesses = list(_add_frames(reader, faces, streams, reference))
@@ -94,10 +103,18 @@ def likeness_summary(likenesses: list[Likeness]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _embed_sound(scorer: Scorer, sound: Path, reader: VideoReader, own: bool) -> np.ndarray:
+def _embed_sound(
+    scorer: Scorer,
+    sound: Path,
+    reader: VideoReader,
+    own: bool,
+    audio_stream: int | None = None,
+    findings: list[str] | None = None,
+) -> np.ndarray:
     """Sound begins with the video's first picture: the video's own, or that of another file, played along with it."""
-    start = reader.start if own else sound_clock(sound).zero + _late(reader)
-    wav = read_audio(sound, scorer.hp.sample_rate, start)
+    clock = reader.clock if own and audio_stream is None else sound_clock(sound, audio_stream)
+    start = clock.sound_zero + (reader.start - reader.clock.zero if own else _late(reader))
+    wav = read_audio(sound, scorer.hp.sample_rate, start, audio_stream, findings)
     if len(wav) < scorer.hp.win_size * 4:
         raise InputError(f"{sound}: its sound lasts {len(wav) / scorer.hp.sample_rate:.2f} s, too short to score")
     return scorer.embed_audio(wav)

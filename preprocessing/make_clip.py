@@ -20,7 +20,7 @@ from face_detection.track import Track
 from hparams import HParams
 from media.dub_tag import is_tagged
 from media.reader import VideoReader, timed_at_rate
-from media.sound import audio_blocks
+from media.sound import audio_blocks, sound_clock
 from preprocessing.one_pass import FaceFiles, OnePass, correct
 from utils.errors import InputError
 from utils.files import write_json
@@ -40,12 +40,14 @@ class Job:
     batch_size: int
     hp: HParams
     accept_dubs: bool = False
+    audio_stream: int | None = None
 
     def origin(self) -> dict:
         """What the clip is made from; a finished clip with the same origin is left as it is."""
         stat = self.video.stat()
         settings = {"format": FORMAT, "fps": self.hp.fps, "sample_rate": self.hp.sample_rate, "detector": self.detector}
-        return {"source": self.video.name, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, **settings}
+        chosen = {} if self.audio_stream is None else {"audio_stream": self.audio_stream}
+        return {"source": self.video.name, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, **settings, **chosen}
 
 
 class ClipMaker:
@@ -119,10 +121,23 @@ class ClipMaker:
                 files, track, (reader.height, reader.width), self.unless_stopped(whole_pictures(reader, job.hp.fps))
             )
         sizes = [rect.height for rect in files.rects.values()]
-        sound_seconds = write_sound(job, reader.start, len(track.found), part / "audio.wav")
+        heard: list[str] = []
+        clock = reader.clock if job.audio_stream is None else sound_clock(job.video, job.audio_stream)
+        start = reader.start - reader.clock.zero + clock.sound_zero
+        sound_seconds = write_sound(job, start, len(track.found), part / "audio.wav", heard)
         powers, raised = hear(part / "audio.wav", job.hp)
-        record = describe(job, reader, track, sizes, sound_seconds) | {"problem": audio.speech_problem(powers)}
-        record |= {"findings": [*reader.findings, *reader.clock.findings, *audio.raised_in_words(raised)]}
+        silent = f"is silent ({audio.loudness_dbfs(powers):.0f} dBFS)" if audio.is_silent(powers) else None
+        record = describe(job, reader, track, sizes, sound_seconds) | {"problem": silent}
+        doubt = [] if silent else [audio.speech_doubt(powers)]
+        record |= {
+            "findings": [
+                *reader.findings,
+                *clock.findings,
+                *heard,
+                *filter(None, doubt),
+                *audio.raised_in_words(raised),
+            ]
+        }
         shares = {"on_side": lying_faces(faces.detections), "several_people": several_people(faces.detections)}
         record |= {"damaged_packets": damaged, "cuts": faces.cuts}
         return record | {name: round(share, 3) for name, share in shares.items()}
@@ -160,12 +175,13 @@ def remove_clip(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def write_sound(job: Job, start: float, frames: int, path: Path) -> float:
-    """Write the sound from time `start` for as long as the frames last; returns its own length in seconds."""
+def write_sound(job: Job, start: float, frames: int, path: Path, findings: list[str]) -> float:
+    """Write the sound from the stamp `start` on for as long as the frames last; returns its own length in seconds.
+    findings: what is unusual about it is added to them."""
     wanted = round(frames / job.hp.fps * job.hp.sample_rate)
     written = 0
     with soundfile.SoundFile(path, "w", job.hp.sample_rate, channels=1, subtype="PCM_16", format="WAV") as wav:
-        for block in audio_blocks(job.video, job.hp.sample_rate, start):
+        for block in audio_blocks(job.video, job.hp.sample_rate, start, job.audio_stream, findings):
             block = block[: wanted - written]
             wav.write(np.clip(block, -1.0, 1.0))
             written += len(block)

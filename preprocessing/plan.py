@@ -32,9 +32,12 @@ def plan_jobs(options: PreprocessingOptions, hp: HParams) -> list[Job]:
     detector = choose_detector(options.face_detector)  # what "auto" comes to belongs to a clip's origin
     videos = find_videos(options.data_root)
     return [
-        Job(video, clip, options.preprocessed_root / clip, detector, options.batch_size, hp, options.accept_dubs)
+        Job(
+            video, clip, options.preprocessed_root / clip, detector, options.batch_size, hp, options.accept_dubs,
+            options.audio_stream,
+        )
         for video, clip in zip(videos, clip_names(videos, options.data_root), strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def clip_names(videos: list[Path], data_root: Path) -> list[str]:

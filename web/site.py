@@ -60,14 +60,14 @@ class Site:
 
     def check_length(self, path: Path) -> None:
         """Raises InputError for a video or sound that lasts longer than --max_seconds, or that cannot be read."""
-        from media.clock import read_clock
+        from media.clock import read_clock, sound_track
         from media.pictures import open_still
         from media.reader import open_media
 
         if open_still(path):
             return
         with open_media(path) as container:
-            clock = read_clock(container, container.streams.best("audio"))
+            clock = read_clock(container, sound_track(container))
         seconds = max((span.end for span in (clock.picture, clock.sound) if span), default=0.0)
         most = self.options.max_seconds
         if seconds > most:

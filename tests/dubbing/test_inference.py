@@ -203,7 +203,6 @@ def test_bad_input_gets_one_line_and_leaves_nothing(dub, generator, talking, tmp
         (["--audio", mute], "mute.mp4: has no sound track"),
         (["--audio", wav("short.wav", noise[:1600])], "short.wav: lasts 0.10 s"),
         (["--audio", wav("silent.wav", noise * 0)], "silent.wav: is silent"),
-        (["--audio", wav("noise.wav", noise)], "noise.wav: keeps one level"),
         (["--audio", file("text.wav", b"a text\n" * 99)], "text.wav: is no video or sound"),
         (["--checkpoint_path", file("html.pth", b"<html>")], "html.pth: is a web page"),
         (["--checkpoint_path", file("cut.pth", generator.read_bytes()[:9999])], "cut.pth: is truncated"),

@@ -44,8 +44,8 @@ def test_report_and_lists_are_written(preprocessed):
 def test_the_sound_of_a_clip_has_no_drift_where_packets_were_lost(tmp_path):
     wav = click_track(6.0, 5.5, 48000)
     video = recording(tmp_path / "call.mkv", "libopus", 48000, wav, lambda number: number % 9 == 4)
-    job = SimpleNamespace(video=video, hp=hparams)
-    seconds = write_sound(job, VideoReader(video).start, 150, tmp_path / "audio.wav")
+    job = SimpleNamespace(video=video, hp=hparams, audio_stream=None)
+    seconds = write_sound(job, VideoReader(video).start, 150, tmp_path / "audio.wav", [])
     written, rate = soundfile.read(tmp_path / "audio.wav")
     assert (len(written), rate) == (96_000, 16_000)
     assert seconds == pytest.approx(6.0, abs=0.05)

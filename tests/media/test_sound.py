@@ -1,0 +1,180 @@
+"""Sound of files as they come: which track and channel is heard, what is copied into a video, what is too damaged."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from media import codecs
+from media.reader import VideoReader
+from media.sound import read_audio, sound_clock
+from media.writer import VideoWriter
+from portrait import SPEECH
+from utils.errors import InputError
+
+RATE = 16_000
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def wav() -> np.ndarray:
+    """Two seconds of speech."""
+    return read_audio(SPEECH, RATE)[RATE : 3 * RATE]
+
+
+def tone(seconds: float, pitch: float, rate: int = 48_000) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def pitch_of(sound: np.ndarray) -> float:
+    middle = sound[len(sound) // 4 : len(sound) // 4 + RATE // 2]
+    return float(np.abs(np.fft.rfft(middle)).argmax()) * RATE / len(middle)
+
+
+def mux_tracks(path, tracks, late=0.0, pictures=25, codec="aac", marks=()):
+    """A file with a second of pictures and tracks of sound, which start at `late` seconds. marks: of the tracks."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        streams = [out.add_stream(codec, rate=48_000, layout="mono") for _ in tracks]
+        for stream, mark in zip(streams, marks, strict=False):
+            stream.disposition = mark
+        for n in range(pictures):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        for stream, samples in zip(streams, tracks, strict=True):
+            block = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+            block.rate, block.pts, block.time_base = 48_000, round(late * 48_000), Fraction(1, 48_000)
+            out.mux([*stream.encode(block), *stream.encode(None)])
+        out.mux(video.encode(None))
+    return path
+
+
+def dubbed_with(source, path) -> np.ndarray:
+    """The sound of a video that is written with the sound of `source`."""
+    with VideoWriter(path, Fraction(25), source) as writer:
+        for n in range(25):
+            writer.write(np.zeros((64, 64, 3), np.uint8), n / 25)
+    return read_audio(path, RATE, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("source", "suffix"),
+    [
+        ("a8000.mp3", ".mp4"),
+        ("a11025.mp3", ".mp4"),
+        ("a44100.mp3", ".m4v"),
+        ("eac3.mkv", ".m4v"),
+        ("9 channels.wav", ".mp4"),
+    ],
+)
+def test_sound_that_the_container_does_not_take_as_it_is_is_encoded(tmp_path, wav, source, suffix):
+    if source.endswith(".mp3"):
+        rate = int(source[1:-4])
+        soundfile.write(tmp_path / source, np.interp(np.arange(2 * rate) / rate, np.arange(2 * RATE) / RATE, wav), rate)
+    elif source.endswith(".wav"):
+        soundfile.write(tmp_path / source, np.stack([wav] * 9, 1), RATE)
+    else:
+        mux_tracks(tmp_path / source, [tone(2.0, 440)], codec="eac3")
+    sound = dubbed_with(tmp_path / source, tmp_path / f"out{suffix}")
+    assert len(sound) / RATE == pytest.approx(2.0, abs=0.15)
+    assert np.square(sound).mean() > 1e-4
+
+
+def test_hevc_goes_into_m4v(tmp_path):
+    encoding = codecs.choose("hevc", ".m4v")
+    with VideoWriter(tmp_path / "a.m4v", Fraction(25), encoding=encoding) as writer:
+        for n in range(3):
+            writer.write(np.zeros((64, 64, 3), np.uint8), n / 25)
+    assert VideoReader(tmp_path / "a.m4v").height == 64
+
+
+def test_damaged_packets_are_counted_and_not_copied(tmp_path):
+    for name in ("a.ts", "a.mp4"):
+        path = mux_tracks(tmp_path / name, [tone(4.0, 440)])
+        with av.open(str(path)) as whole:
+            places = [packet.pos for packet in whole.demux(audio=0) if packet.size]
+        content = bytearray(path.read_bytes())
+        if name == "a.ts":  # in every packet of the transport stream from the middle on
+            for at in range(len(content) // 2, len(content) - 188, 188 * 3):
+                content[at + 8 : at + 180] = b"\xff" * 172
+        else:
+            for at in places[20:40]:
+                content[at : at + 60] = b"\xff" * 60
+        path.write_bytes(content)
+        findings: list[str] = []
+        clock = sound_clock(path)
+        heard = read_audio(path, RATE, clock.zero, None, findings)
+        assert any("damaged" in finding for finding in findings)
+        result = dubbed_with(path, tmp_path / "out.mp4")
+        assert len(result) == pytest.approx(len(heard), abs=0.15 * RATE)
+        again: list[str] = []
+        read_audio(tmp_path / "out.mp4", RATE, 0.0, None, again)
+        assert again == []
+
+
+def test_channels_that_cancel_out_or_cannot_be_mixed_are_heard_as_one(tmp_path, wav):
+    noise = 0.02 * np.random.default_rng(0).standard_normal(len(wav)).astype(np.float32)
+    for name, channels, said in (
+        ("opposite", [wav, -wav], "cancel"),
+        ("nearly", [0.8 * wav + noise, -wav], "cancel"),
+        ("many", [wav, *[0 * wav] * 8], "channel 0"),
+        ("stereo", [wav, 0.5 * wav], ""),
+        ("one side", [wav, 0 * wav], ""),
+        ("apart", [wav, np.roll(wav, 9000)], ""),
+        ("surround", [0 * wav, 0 * wav, wav, *[0 * wav] * 3], ""),
+    ):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack(channels, 1), RATE, subtype="FLOAT")
+        findings: list[str] = []
+        heard = read_audio(tmp_path / f"{name}.wav", RATE, None, None, findings)
+        assert (said in " ".join(findings)) if said else findings == [], name
+        if said:
+            assert np.abs(heard).max() == pytest.approx(np.abs(wav).max(), rel=0.05)
+
+
+def test_the_first_track_is_heard_unless_another_is_marked_or_asked_for(tmp_path):
+    default, commentary = av.stream.Disposition.default, av.stream.Disposition.comment
+    low, high = tone(2.0, 300), tone(2.0, 1000) + tone(2.0, 3000)
+    for name, marks, wanted in (
+        ("a.ts", (), 300),
+        ("b.mkv", (0, default), 1000),
+        ("c.mkv", (commentary | default, 0), 1000),
+    ):
+        path, findings = mux_tracks(tmp_path / name, [low, high], marks=marks), list[str]()
+        heard = pitch_of(read_audio(path, RATE, None, None, findings))
+        assert heard == pytest.approx(wanted, abs=5) or (wanted == 1000 and heard == pytest.approx(3000, abs=5)), name
+        assert "--audio_stream" in findings[0]
+        chosen: list[str] = []
+        assert pitch_of(read_audio(path, RATE, None, 0, chosen)) == pytest.approx(300, abs=5)
+        assert chosen == []
+
+
+@pytest.mark.parametrize("late", [100.0, DAY, 365 * DAY])
+def test_sound_stamped_long_after_the_picture_has_ended_starts_with_it(tmp_path, late):
+    path = mux_tracks(tmp_path / "late.mkv", [tone(2.0, 440)], late)
+    clock = sound_clock(path)
+    assert clock.misplaced == pytest.approx(late, abs=0.1)
+    assert any("stamped" in finding for finding in clock.findings)
+    assert len(read_audio(path, RATE, clock.sound_zero)) / RATE == pytest.approx(2.0, abs=0.1)
+    assert len(dubbed_with(path, tmp_path / "out.mp4")) / RATE == pytest.approx(2.0, abs=0.15)
+
+
+def test_sound_whose_stamps_start_again_goes_on(tmp_path):
+    parts = [mux_tracks(tmp_path / f"{n}.ts", [tone(2.0, 440)], pictures=50).read_bytes() for n in range(3)]
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    clock = sound_clock(tmp_path / "joined.ts")
+    assert clock.recordings == 3
+    assert clock.sound.end == pytest.approx(6.0, abs=0.15)
+    assert len(read_audio(tmp_path / "joined.ts", RATE, clock.sound_zero)) / RATE == pytest.approx(6.0, abs=0.15)
+    assert len(dubbed_with(tmp_path / "joined.ts", tmp_path / "out.mp4")) / RATE == pytest.approx(6.0, abs=0.2)
+
+
+def test_sound_without_a_decoder_is_refused_in_one_line_and_does_not_disturb_the_picture(tmp_path):
+    path = mux_tracks(tmp_path / "a.mkv", [tone(1.0, 440)])
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    assert VideoReader(path).clock.sound is None
+    with pytest.raises(InputError, match=r"a\.mkv: its sound cannot be decoded"):
+        read_audio(path, RATE)
