@@ -115,7 +115,7 @@ def paste_face(
     number: int = 0,
 ) -> None:
     """Put a face, uint8 BGR [S, S, 3], into the picture, which changes only where the mask, float32 of any size, is
-    above 0.
+    above 0, and in brightness alone where it is black and white.
 
     refined: how much of the face comes from the refiner, 0..1; it is given so much of the grain that it lacks, which
     follows from the frame's number. What the generator made alone is resized as the published code does in "box", and
@@ -134,7 +134,8 @@ def paste_face(
         around = _turned(cv2.resize(mask_slope(len(mask)), size), region, outer, cv2.BORDER_CONSTANT) > SLOPE
         image = match_grain(image, yuv.luma(picture, outer), around, refined, number)
     top = rect.height // 2 - 1 if style == "soft" and not region.tilt else 0  # above there is no mask
-    yuv.blend_bgr(picture, outer._replace(y1=outer.y1 + top), image[top:], weight[top:])
+    colour = yuv.colourfulness(picture, outer)
+    yuv.blend_bgr(picture, outer._replace(y1=outer.y1 + top), image[top:], weight[top:], colour)
 
 
 def _turned(upright: np.ndarray, region: FaceRegion, outer: Rect, border: int) -> np.ndarray:

@@ -13,14 +13,15 @@ EIGHT_BITS = 8
 
 @dataclass(frozen=True)
 class Encoding:
-    """encoder: its name in FFmpeg; pix_fmt: planar YUV that it is handed; options: for FFmpeg; limited: full range is
-    no choice."""
+    """encoder: its name in FFmpeg; pix_fmt: planar YUV of the pictures, whose planes may have to lie in memory as in
+    `layout` for it; options: for FFmpeg; limited: full range is no choice."""
 
     encoder: str
     pix_fmt: str
     options: dict = field(default_factory=dict)
     tag: str | None = None  # of the stream, where players look for one
     limited: bool = False
+    layout: str | None = None
 
 
 def choose(
@@ -89,4 +90,5 @@ def _other(name: str, crf: int | None, preset: str | None) -> Encoding:
     if in_hardware and crf is None:
         crf = HARDWARE_CRF
     options = {} if crf is None else {in_hardware or "crf": str(crf)}
-    return Encoding(name, "yuv420p", options | ({} if preset is None else {"preset": preset}))
+    options |= {} if preset is None else {"preset": preset}
+    return Encoding(name, "yuv420p", options, layout=None if "yuv420p" in formats or not formats else "nv12")

@@ -13,11 +13,12 @@ from typing import Any
 import av
 import numpy as np
 
+from media import yuv
 from media.choices import DEINTERLACE
 from media.findings import note
 
 UPRIGHT = {  # by a > 0, d > 0
-    (True, True): (), (False, True): ("hflip",), (True, False): ("vflip",), (False, False): ("hflip", "vflip"),
+    (True, True): (), (False, True): ("hflip",), (True, False): ("vflip",), (False, False): ("vflip", "hflip"),
 }  # fmt: skip
 LYING = {  # by b > 0, c > 0
     (True, False): ("transpose=clock",), (False, True): ("transpose=cclock",),
@@ -25,13 +26,21 @@ LYING = {  # by b > 0, c > 0
 }  # fmt: skip
 FIELDS_WATCHED = 50  # frames; from then on telecine can be told
 MOST_CYCLES = 8  # pictures that are kept so
+BOTTOM_UP = "copy"  # brings rows that are stored, or by vflip are read, from the last to the first, into usual order
+FITTED = "scale={0}:{1}:force_original_aspect_ratio=decrease:flags=bilinear+accurate_rnd+full_chroma_int"
+BARS = "pad={0}:{1}:-1:-1"  # black, on both sides
+YCGCO = "colorspace=ispace=ycgco:iall=bt709:all=bt709:fast=1"  # which nothing else here converts
 REPEATED = 0.3  # share of frames with a repeated field; 0.4 in film at 24 frames a second shown in 60 fields
 
 
-def prepared(pictures: Iterable[Any], deinterlace: str, findings: list[str]) -> Iterator[Any]:
-    """The pictures upright, and from the first interlaced one on without combs; what needs neither passes unchanged.
+def prepared(
+    pictures: Iterable[Any], deinterlace: str, findings: list[str], size: tuple[int, int] | None = None
+) -> Iterator[Any]:
+    """The pictures upright, of one size, and from the first interlaced one on without combs; what needs none of it
+    passes unchanged.
 
-    deinterlace: a key of DEINTERLACE; "field" makes two pictures of an interlaced one, with times of their own.
+    deinterlace: a key of DEINTERLACE; "field" makes two pictures of an interlaced one, with times of their own; size:
+    width and height, by default of the first; others are fitted into it.
     """
     graph, built_for, interlaced = None, None, False
     upright: tuple[str, ...] = ()
@@ -49,6 +58,15 @@ def prepared(pictures: Iterable[Any], deinterlace: str, findings: list[str]) -> 
         interlaced = interlaced or (picture.interlaced_frame and deinterlace != "off")
         filters = _bwdif(deinterlace) if interlaced else ()
         filters += upright
+        filters += (YCGCO,) if picture.colorspace == yuv.YCGCO else ()
+        shown = picture.width, picture.height
+        shown = shown[::-1] if any(name.startswith("transpose") for name in upright) else shown
+        size = size or shown
+        if shown != size:
+            note(findings, f"size changes to {shown[0]}x{shown[1]} on the way")
+            filters += FITTED.format(*size), BARS.format(*size)
+        elif filters[-1:] == ("vflip",) or picture.planes[0].line_size < 0:
+            filters += (BOTTOM_UP,)
         kind = (filters, picture.format.name, picture.width, picture.height)
         if kind != built_for:
             yield from _pulled(graph, None)

@@ -70,6 +70,11 @@ class VideoReader:
             first = next(map(yuv.described, decode(container, stream)), None)
             if first is None:
                 raise InputError(f"{self.path}: none of its pictures can be decoded; it is damaged or truncated")
+            if first.colorspace in yuv.UNKNOWN:
+                raise InputError(
+                    f"{self.path}: has colours in {yuv.UNKNOWN[first.colorspace]}, which cannot be read here; "
+                    "convert it to BT.709 first"
+                )
             note(self.findings, *filters.orientation(first))
             self.hdr = hdr_metadata(first, self.findings)
             self.pix_fmt, self.metadata = first.format.name, dict(container.metadata)
@@ -102,7 +107,7 @@ class VideoReader:
         Raises InputError when the file turns out to end early.
         """
         for time, picture in self.pictures():
-            yield Frame(time, self._upright(picture, exact))
+            yield Frame(time, yuv.to_bgr(whole(picture), exact))
 
     def pictures(
         self, since: float | None = None, seek: bool = True, entry: float | None = None
@@ -121,7 +126,7 @@ class VideoReader:
             packets = PacketLog()
             previous, shown = None, None  # shown: the latest picture before `since`
             decoded = (yuv.described(hardware.planar(picture)) for picture in decode(container, stream, packets))
-            for picture in filters.prepared(decoded, self.deinterlace, self.findings):
+            for picture in filters.prepared(decoded, self.deinterlace, self.findings, (self.width, self.height)):
                 step = 1 / float(self.rate)
                 time = picture.time if picture.time is not None else self.start if previous is None else previous + step
                 if since is not None and time <= since + EARLIER:
@@ -148,15 +153,10 @@ class VideoReader:
                     f"{self.path}: is truncated: {packets.end:.1f} s of {declared:.1f} s are there; copy it again"
                 )
 
-    def whole(self, picture: av.VideoFrame) -> av.VideoFrame:
-        """A picture as frames() shows it: over black where it is transparent, and of the size of the first."""
-        return yuv.scaled(yuv.over(picture, BLACK), self.width, self.height)
 
-    def _upright(self, picture: av.VideoFrame, exact: bool) -> np.ndarray:
-        image = yuv.to_bgr(yuv.over(picture, BLACK), exact)
-        if image.shape[:2] != (self.height, self.width):  # streams may change their size on the way
-            image = cv2.resize(image, (self.width, self.height))
-        return image
+def whole(picture: av.VideoFrame) -> av.VideoFrame:
+    """A picture as VideoReader.frames() shows it: over black where it is transparent."""
+    return yuv.over(picture, BLACK)
 
 
 def at_rate(frames: Iterable[Frame], fps: float, start: float | None = None) -> Iterator[Frame]:

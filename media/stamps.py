@@ -87,7 +87,9 @@ def _empty_second_picture(path: Path, modified: int) -> tuple[Joint, ...]:
     """FFmpeg writes the first picture of an AVI as if it were shown at 0, then an empty one where it is shown later."""
     with av.open(str(path), metadata_errors="replace") as container:
         stream = next(iter(container.streams.video), None)
-        first = [packet for packet in islice(container.demux(stream), 2) if packet.dts is not None] if stream else []
+        first: list[Any] = (
+            [packet for packet in islice(container.demux(stream), 2) if packet.dts is not None] if stream else []
+        )
         if stream is None or len(first) < 2 or first[1].dts - first[0].dts != 2:
             return ()
         return (Joint(first[1].pos, -float(stream.time_base), stream.index),)
@@ -132,7 +134,7 @@ def _recordings(path: Path, modified: int) -> tuple[Joint, ...]:
     return tuple(result)
 
 
-def _add(runs: list[_Run], packet: av.Packet) -> None:
+def _add(runs: list[_Run], packet: Any) -> None:
     position = packet.pos if packet.pos is not None else runs[-1].last if runs else 0
     unit = float(packet.time_base)
     decoded, shown = packet.dts * unit, (packet.dts if packet.pts is None else packet.pts) * unit

@@ -113,7 +113,7 @@ class VideoWriter:
                 options[name] = f"{options[name]}:{text}" if name in options else text
         self._video = self._container.add_stream(self.encoding.encoder, rate=self.rate, options=options)
         self._video.height, self._video.width = picture.height, picture.width
-        self._video.pix_fmt = self.encoding.pix_fmt
+        self._video.pix_fmt = self.encoding.layout or self.encoding.pix_fmt
         context = self._video.codec_context
         context.time_base = TIME_BASE
         context.color_range, context.colorspace = picture.color_range, picture.colorspace

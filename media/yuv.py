@@ -21,10 +21,16 @@ EXACT_COLOUR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolati
 FULL_RANGE, LIMITED_RANGE = 2, 1  # colour ranges of FFmpeg
 UNSPECIFIED = 2  # as a matrix, primaries or transfer of ITU-T H.273
 BT709, BT601, BT2020 = 1, 6, 9  # matrices; 1 and 9 also primaries
+RESERVED, YCGCO, BY_PRIMARIES = 3, 8, 12  # matrices that FFmpeg's scaler does not know
+UNKNOWN = {
+    10: "BT.2020 of constant luminance", 11: "SMPTE ST 2085", 13: "constant luminance", 14: "ICtCp", 15: "IPT-C2",
+    16: "YCgCo-Re", 17: "YCgCo-Ro",
+}  # fmt: skip
 SRGB = 13  # transfer
 HD_LINES = 720  # from here on players take an untagged picture for BT.709, below for BT.601
 _PLANAR = re.compile(r"yuvj?a?4(20|22|44)p")
 ONE_THREAD = 1  # for small pictures, whose conversion takes less time than to start threads
+COLOURLESS = 1.0  # levels of 255 by which colour varies at most in black-and-white footage; in colour it is 3 and more
 ALIGNMENT = 2  # pixels; parts begin and end at whole samples of colour
 
 
@@ -43,7 +49,8 @@ def has_alpha(pix_fmt: str) -> bool:
 
 
 def described(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame itself, its range and, of RGB, its primaries and transfer tagged as what players take them for."""
+    """The frame itself, its range and matrix and, of RGB, its primaries and transfer tagged as what players take them
+    for."""
     if is_rgb(frame):
         unspecified = frame.color_primaries == UNSPECIFIED, frame.color_trc == UNSPECIFIED
         frame.color_primaries = BT709 if unspecified[0] else frame.color_primaries
@@ -51,6 +58,10 @@ def described(frame: av.VideoFrame) -> av.VideoFrame:
         return frame
     if frame.color_range not in (FULL_RANGE, LIMITED_RANGE):
         frame.color_range = FULL_RANGE if frame.format.name.startswith("yuvj") else LIMITED_RANGE
+    if frame.colorspace == RESERVED:
+        frame.colorspace = UNSPECIFIED
+    if frame.colorspace == BY_PRIMARIES:
+        frame.colorspace = frame.color_primaries if frame.color_primaries in (BT601, BT2020) else BT709
     return frame
 
 
@@ -90,7 +101,8 @@ def over(frame: av.VideoFrame, background: tuple[int, int, int]) -> av.VideoFram
     is opaque. Its alpha, which is straight, is to be ignored then."""
     if not has_alpha(frame.format.name):
         return frame
-    result = to_format(frame, "yuva444p" if bit_depth(frame) == 8 else "yuva444p16le") if is_rgb(frame) else frame
+    planar = frame.format.name.startswith("yuva")
+    result = frame if planar else to_format(frame, "yuva444p" if bit_depth(frame) == 8 else "yuva444p16le")
     alpha = planes(result)[3] / np.float32(2 ** bit_depth(result) - 1)
     if alpha.min() == 1:
         return frame
@@ -183,8 +195,16 @@ def luma(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
     return part if frame.color_range == FULL_RANGE else (part - 16) * np.float32(255 / 219)
 
 
-def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndarray) -> None:
+def colourfulness(frame: av.VideoFrame, rect: Rect) -> float:
+    """0 where the picture inside rect is black and white, with the noise of a lossy codec; 1 where it has colours."""
+    chroma = _parts(frame, _aligned(rect))[1:3]
+    varies = max((float(part.std()) for part in chroma), default=0.0) / 2 ** (bit_depth(frame) - 8)
+    return min(1.0, max(0.0, varies / COLOURLESS - 1))
+
+
+def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndarray, colour: float = 1.0) -> None:
     """Put BGR uint8 [h, w, 3] into rect where mask, float32 [h, w], is 1; where it is 0 nothing changes. Alpha stays.
+    colour: how much of the image's colour is taken, beside its brightness.
 
     The frame must be writable.
     """
@@ -196,9 +216,9 @@ def blend_bgr(frame: av.VideoFrame, rect: Rect, image: np.ndarray, mask: np.ndar
         format=frame.format.name, dst_colorspace=frame.colorspace, interpolation=EXACT_COLOUR, threads=ONE_THREAD,
         dst_color_range=FULL_RANGE if frame.color_range == FULL_RANGE else LIMITED_RANGE,
     )  # fmt: skip
-    for target, source in zip(_parts(frame, outer)[:3], planes(new), strict=False):
+    for target, source, share in zip(_parts(frame, outer)[:3], planes(new), (1.0, colour, colour), strict=False):
         height, width = target.shape
-        weight = cv2.resize(mask, source.shape[::-1], interpolation=cv2.INTER_AREA)[:height, :width]
+        weight = cv2.resize(mask * np.float32(share), source.shape[::-1], interpolation=cv2.INTER_AREA)[:height, :width]
         old = target.astype(np.float32)
         target[:] = np.rint(old + weight * (source[:height, :width] - old))
 

@@ -19,7 +19,7 @@ from face_detection.find import lying_faces, several_people
 from face_detection.track import Track
 from hparams import HParams
 from media.dub_tag import is_tagged
-from media.reader import VideoReader, timed_at_rate
+from media.reader import VideoReader, timed_at_rate, whole
 from media.sound import audio_blocks, sound_clock
 from preprocessing.one_pass import FaceFiles, OnePass, correct
 from utils.errors import InputError
@@ -145,7 +145,7 @@ class ClipMaker:
 
 def whole_pictures(reader: VideoReader, fps: int) -> Iterator[av.VideoFrame]:
     """The video's pictures at a constant rate."""
-    return (reader.whole(picture) for _, picture in timed_at_rate(reader.pictures(), fps))
+    return (whole(picture) for _, picture in timed_at_rate(reader.pictures(), fps))
 
 
 def check_place(job: Job) -> None:

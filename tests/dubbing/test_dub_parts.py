@@ -1,5 +1,7 @@
 """The parts of a dub: what is shown when, and how the mouth goes back into the picture."""
 
+from fractions import Fraction
+
 import av
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ from face_detection.crop import to_network_size
 from footage import encode, number_of
 from media import codecs, yuv
 from media.reader import VideoReader
+from media.writer import VideoWriter
 from portrait import portrait
 from utils.geometry import Rect
 
@@ -149,6 +152,19 @@ def test_a_face_that_goes_back_unchanged_leaves_the_picture_as_it_was(tilt):
     assert np.array_equal(blend(seen, seen, soft_mask(96)), seen)
 
 
+@pytest.mark.parametrize("noise", [0, 1])  # levels of colour that a codec left
+def test_a_mouth_in_black_and_white_stays_so(noise):
+    grey = np.repeat(cv2.cvtColor(portrait(), cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
+    picture = yuv.from_bgr(grey, "yuv420p")
+    for plane in yuv.planes(picture)[1:]:
+        plane[:] += np.random.default_rng(0).integers(-noise, noise + 1, plane.shape).astype(np.uint8)
+    before = yuv.copied(picture)
+    pink = np.full((96, 96, 3), (120, 130, 220), np.uint8)
+    paste_face(picture, FaceRegion(Rect(178, 57, 274, 177)), pink, soft_mask(96), "soft")
+    changed = [not np.array_equal(*both) for both in zip(yuv.planes(picture), yuv.planes(before), strict=True)]
+    assert changed == [True, False, False]
+
+
 def test_a_tilted_head_is_seen_upright():
     height, width = portrait().shape[:2]
     middle = (226.0, 117.0)  # of the face
@@ -171,4 +187,15 @@ def test_a_face_whose_mouth_lies_outside_the_frame_is_told():
 @pytest.mark.skipif("h264_nvenc" not in av.codecs_available, reason="this build of FFmpeg has no such encoder")
 def test_encoders_in_hardware_are_told_the_quality_in_their_own_way():
     assert codecs.choose("h264_nvenc", ".mp4").options == {"cq": "20"}
+    assert codecs.choose("h264_nvenc", ".mp4").layout is None
     assert codecs.choose("h264_nvenc", ".mov", crf=25, preset="p4").options == {"cq": "25", "preset": "p4"}
+
+
+@pytest.mark.skipif("h264_qsv" not in av.codecs_available, reason="this build of FFmpeg has no such encoder")
+def test_an_encoder_that_takes_nv12_alone_is_handed_it(tmp_path):
+    assert (codecs.choose("h264_qsv", ".mp4").pix_fmt, codecs.choose("h264_qsv", ".mp4").layout) == ("yuv420p", "nv12")
+    encoding = codecs.Encoding("libx264", "yuv420p", {"crf": "1"}, layout="nv12")
+    with VideoWriter(tmp_path / "a.mp4", Fraction(25), encoding=encoding) as writer:
+        writer.write(portrait(), 0.0)
+    (frame,) = VideoReader(tmp_path / "a.mp4").frames()
+    assert np.abs(frame.image.astype(int) - portrait()).mean() < 3

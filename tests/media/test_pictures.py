@@ -2,11 +2,12 @@
 
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from footage import film, number_of, numbered
+from footage import encode, film, number_of, numbered
 from media import yuv
 from media.hdr import hdr_metadata
 from media.pictures import open_still
@@ -40,6 +41,8 @@ def test_pictures_are_shown_as_the_display_matrix_says(tmp_path, name, a, b, c, 
     for x, y in ((-0.9, -0.9), (0.9, -0.9), (-0.9, 0.9), (0.9, 0.9)):
         expected = seen_at(numbered(3), x, y)
         assert np.abs(seen_at(image, a * x + c * y, b * x + d * y) - expected).max() < 12
+    shapes = [plane.shape for plane in yuv.planes(next(reader.pictures())[1])]  # in memory from top to bottom
+    assert shapes == [image.shape[:2]] + 2 * [(image.shape[0] // 2, image.shape[1] // 2)]
     assert ("mirrored" in reader.findings) == (a * d - b * c < 0)
     assert ("rotated" in reader.findings) == (b != 0 or (a, d) == (-1, -1))
 
@@ -100,6 +103,59 @@ def test_progressive_footage_passes_to_the_bit(tmp_path):
     for (_, ours), (_, stored) in zip(plain.pictures(), other.pictures(), strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(yuv.planes(ours), yuv.planes(stored), strict=True))
     assert plain.findings == []
+
+
+def test_pictures_whose_size_changes_keep_their_proportions(tmp_path):
+    parts = [encode(tmp_path / f"{n}.ts", "libx264", 10, size=size) for n, size in enumerate([(160, 120), (60, 120)])]
+    (tmp_path / "a.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    reader = VideoReader(tmp_path / "a.ts")
+    *_, last = reader.frames()
+    bars, face = np.split(last.image, [48], axis=1)
+    assert last.image.shape == (120, 160, 3)
+    assert bars[:, :45].max() <= 2
+    assert face[:20, 4:20].mean() > 240  # the white corner, 24 pixels wide as it was
+    assert face[:20, 28:].max() < 200
+    assert "size changes to 60x120 on the way" in reader.findings
+
+
+GREEN_BLUE = np.full((96, 96, 3), (200, 160, 40), np.uint8)  # BGR
+
+
+def of_values(path, pix_fmt: str, values, **tags):
+    """A lossless video of one colour, whose planes have these values."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width = stream.height = 96
+        stream.pix_fmt = pix_fmt
+        picture = av.VideoFrame(96, 96, pix_fmt)
+        for plane, value in zip(yuv.planes(picture), values, strict=True):
+            plane[:] = value
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
+            setattr(picture, name, value)
+        out.mux([*stream.encode(picture), *stream.encode(None)])
+    return path
+
+
+def test_colours_in_other_matrices_are_converted_or_refused(tmp_path):
+    ycgco = 140, 128 + 20, 128 - 80  # of red 40, green 160, blue 200
+    path = of_values(tmp_path / "a.mkv", "yuv444p", ycgco, colorspace=yuv.YCGCO, color_range=yuv.FULL_RANGE)
+    assert np.abs(next(VideoReader(path).frames()).image.astype(int) - GREEN_BLUE).max() <= 2
+    usual = yuv.planes(yuv.from_bgr(GREEN_BLUE, "yuv444p"))
+    for matrix in (yuv.RESERVED, yuv.BY_PRIMARIES):
+        path = of_values(tmp_path / "a.mkv", "yuv444p", [plane[0, 0] for plane in usual], colorspace=matrix)
+        assert np.abs(next(VideoReader(path).frames()).image.astype(int) - GREEN_BLUE).max() < 12
+    path = of_values(tmp_path / "a.mkv", "yuv444p", (100, 110, 120), colorspace=14)
+    with pytest.raises(InputError, match=r"a\.mkv: has colours in ICtCp"):
+        VideoReader(path)
+
+
+def test_grey_with_alpha_is_composited(tmp_path):
+    image = np.full((96, 96, 4), 200, np.uint8)
+    image[:48, :, 3], image[48:, :, 3] = 0, 255
+    path = film(tmp_path / "a.mov", "png", [image] * 2, "ya8")
+    shown = next(VideoReader(path).frames()).image
+    assert (shown[10, 10].tolist(), shown[80, 80].tolist()) == ([0] * 3, [200] * 3)
 
 
 def test_telecined_film_is_noted(tmp_path):
