@@ -22,7 +22,7 @@ def main(args: argparse.Namespace) -> int:
     from training.expert import ExpertTraining
     from training.trainer import train
 
-    return train(ExpertTraining(options))
+    return train(ExpertTraining, options)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -58,6 +58,14 @@ class FinetuneOptions(CommonOptions):
 
 def main(args: argparse.Namespace) -> int:
     options = with_weights(from_args(FinetuneOptions, args), args.yes)
+    from utils.files import only_user
+
+    with only_user(options.outdir, "--outdir"):
+        return finetune_and_compare(options)
+
+
+def finetune_and_compare(options: FinetuneOptions) -> int:
+    """All stages, one after the other; returns the exit code."""
     from demo import finetuned
     from models.face_refiner import PERSON
     from models.published import default_expert, default_generator
@@ -126,11 +134,12 @@ def learn(training_class: "type[Training]", options: TrainingOptions, folder: Pa
     from training import run_directory, summary
     from training.trainer import Trainer
 
-    if run_directory.newest_checkpoint(folder):
-        options = replace(options, checkpoint_path=None, reset_optimizer=False)
-    training = training_class(replace(options, checkpoint_dir=folder))
-    if not training.finished:
-        Trainer(training, "to go on give the same command").run()
+    with run_directory.claimed(folder, "--outdir"):
+        if run_directory.newest_checkpoint(folder):
+            options = replace(options, checkpoint_path=None, reset_optimizer=False)
+        training = training_class(replace(options, checkpoint_dir=folder))
+        if not training.finished:
+            Trainer(training, "to go on give the same command").run()
     return summary.read(folder)
 
 

@@ -25,7 +25,7 @@ def main(args: argparse.Namespace) -> int:
     from training.refiner import RefinerTraining
     from training.trainer import train
 
-    return train(RefinerTraining(options))
+    return train(RefinerTraining, options)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

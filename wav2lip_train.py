@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
     from training.generator import GeneratorTraining
     from training.trainer import train
 
-    return train(GeneratorTraining(options))
+    return train(GeneratorTraining, options)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

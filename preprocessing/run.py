@@ -21,7 +21,6 @@ def preprocess(options: PreprocessingOptions) -> int:
     writable_folder(options.filelists_dir, "--filelists_dir")
     folders = clip_folders(root)[share] if options.report_only else []
     jobs = [] if options.report_only else plan_jobs(options, hp)[share]
-    writable_folder(root, "--preprocessed_root")
     with ExitStack() as held:
         with distributed.main_first():
             if distributed.is_main():

@@ -10,6 +10,7 @@ from dubbing import Dubber
 from metrics import generator_score
 from training.trainer import Trainer
 from utils.errors import InputError
+from utils.files import only_user
 from utils.stages import run_stage
 
 VALUES = (
@@ -73,6 +74,8 @@ def test_what_cannot_be_dubbed_at_the_end_is_noticed_at_the_start(finetune, prep
     assert "--face and --audio: give both" in finetune("--face", preprocessed.raw).error
     assert "none.mp4: no such file" in finetune("--face", "none.mp4", "--audio", "none.wav").error
     assert "lies in --videos" in finetune("--outdir", preprocessed.raw / "out").error
+    with only_user(tmp_path / "my person", "--outdir"):
+        assert "in use by" in finetune().error
     assert not (tmp_path / "my person" / "generator").exists()
 
 

@@ -16,7 +16,6 @@ from training.run_directory import History, starting_point
 from training.schedule import Clock, Schedule
 from utils import distributed, weight_files
 from utils.devices import Precision, keep_freed_memory, pick_device
-from utils.files import writable_folder
 
 
 class Training(ABC):
@@ -35,7 +34,6 @@ class Training(ABC):
         """Open data, device and the checkpoint to start from. What is wrong with them raises InputError."""
         self.options, self.folder = options, options.checkpoint_dir
         self.device = pick_device(distributed.init_processes(options.device))
-        writable_folder(self.folder, "--checkpoint_dir")
         self.record = {"network": self.network_name, **self.record_of_run()}
         run_directory.check(self.folder, self.record)
         self.record |= {"data_root": str(options.data_root), "filelists_dir": str(options.filelists_dir)}

@@ -10,12 +10,13 @@ logs/, samples/             TensorBoard, pictures
 import json
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from training.options import TrainingOptions
 from utils import weight_files
 from utils.errors import InputError
-from utils.files import write_json
+from utils.files import only_user, write_json
 
 NUMBERED = "checkpoint_step{:09d}.pth"
 PATTERN = "checkpoint_step" + "[0-9]" * 9 + ".pth"
@@ -42,6 +43,11 @@ def check(folder: Path, record: dict[str, str]) -> None:
                 f"--checkpoint_dir {folder}: holds a run of another {name} ({there[name]}, here {value}); go on with "
                 "that one's, or give another folder"
             )
+
+
+def claimed(folder: Path, flag: str) -> AbstractContextManager:
+    """Within the block no other training can write into the folder; of several processes the main one claims it."""
+    return only_user(folder, flag) if os.environ.get("RANK", "0") == "0" else nullcontext()
 
 
 def read_record(folder: Path) -> dict[str, str]:

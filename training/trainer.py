@@ -11,6 +11,7 @@ from metrics.generator_score import evenly_spaced
 from training import run_directory, summary
 from training.base import Training
 from training.metric_logger import MetricLogger
+from training.options import TrainingOptions
 from training.run_directory import BEST, NUMBERED, write_checkpoints
 from training.run_log import RunLog
 from training.schedule import EVALUATION_SHARE
@@ -207,15 +208,17 @@ class Trainer:
         return {"global_step": step, "global_epoch": epoch, "hparams": self.training.hp.to_dict()}
 
 
-def train(training: Training) -> int:
+def train(training_class: type[Training], options: TrainingOptions) -> int:
     """Run a training in all processes to its end, and say what came of it; returns the exit code."""
-    step, code = Trainer(training).run(), 0
-    if distributed.is_main():
-        if training.options.max_minutes and step < FEW_STEPS:
-            print(f"steps in these minutes: {step}, in which hardly anything is learnt; raise --max_minutes")
-        lines = [summary.best_in_words(training.folder, training.history), *training.conclusion()]
-        print("\n".join(lines), flush=True)
-        code = training.exit_code()
+    with run_directory.claimed(options.checkpoint_dir, "--checkpoint_dir"):
+        training = training_class(options)
+        step, code = Trainer(training).run(), 0
+        if distributed.is_main():
+            if training.options.max_minutes and step < FEW_STEPS:
+                print(f"steps in these minutes: {step}, in which hardly anything is learnt; raise --max_minutes")
+            lines = [summary.best_in_words(training.folder, training.history), *training.conclusion()]
+            print("\n".join(lines), flush=True)
+            code = training.exit_code()
     code = distributed.broadcast(code)
     distributed.destroy_processes()
     return code

@@ -24,7 +24,7 @@ from utils.progress import Progress
 
 WEB_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)", re.IGNORECASE)  # as a path; a drive has one letter
 BLOCK = 1 << 20  # bytes
-LOCK = ".lock"  # in a folder that one process works in
+LOCK, LOCK_OWNER = ".lock", ".lock_owner"  # in a folder that one process works in, and which process that is
 PART = re.compile(r"\.wav2lip-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.part(\..*)?")  # temporary names
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # errors of writing that may name no file
 LONGEST_SUFFIX, DAY = 16, 24 * 3600  # characters, seconds
@@ -226,20 +226,25 @@ def writable_folder(folder: Path, flag: str) -> Path:
 
 @contextmanager
 def only_user(folder: Path, flag: str) -> Iterator[None]:
-    """Within the block no other process can enter one for this folder: it gets InputError. The system ends the claim
-    with the process, however that ends. flag: what the folder was given by."""
+    """Within the block no other process can enter one for this folder: it gets InputError that names this one. The
+    system ends the claim with the process, however that ends. flag: what the folder was given by."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK, timeout=0)
+    writable_folder(folder, flag)
+    lock, owner = FileLock(folder / LOCK, timeout=0), folder / LOCK_OWNER
     try:
         lock.acquire()
     except Timeout as error:
-        raise InputError(f"{flag} {folder}: another process works there; wait till it ends, or give another") from error
+        other = owner.read_text(encoding="utf-8", errors="replace") if owner.exists() else "another process"
+        raise InputError(f"{flag} {folder}: in use by {other}; wait until it ends, or give another folder") from error
     except NotImplementedError:  # some network file systems
         warn(f"{flag} {folder}: cannot be locked on this file system; let no second process work there")
     try:
+        claim = f"{Path(sys.argv[0]).name}, process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M')}"
+        owner.write_text(claim, encoding="utf-8")
         yield
     finally:
+        owner.unlink(missing_ok=True)
         lock.release()
 
 

@@ -13,6 +13,7 @@ from models import SyncNet_color, Wav2Lip_disc_qual
 from models.checkpoint import hparams_of
 from runs import EXPERT, GENERATOR, where
 from training import losses
+from training.expert import ExpertTraining
 from training.network import TrainableNetwork
 from utils import weight_files
 from utils.devices import Precision
@@ -138,7 +139,16 @@ def test_nothing_that_a_run_did_not_write_is_overwritten(preprocessed, expert, g
     )
     assert "would be overwritten" in refined.error
     assert (tmp_path / "best.pth").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["best.pth"]
+    assert {path.name for path in tmp_path.iterdir()} - {".lock"} == {"best.pth"}
+
+
+def test_a_second_run_in_a_folder_is_refused_while_the_first_one_runs(preprocessed, tmp_path, script, monkeypatch):
+    def meanwhile(training, *_):
+        assert "in use by" in script(EXPERT, *where(preprocessed, tmp_path), "--hparams", NARROW_TEXT).error
+        return {"loss": 0.5}
+
+    monkeypatch.setattr(ExpertTraining, "evaluate", meanwhile)
+    assert script(EXPERT, *where(preprocessed, tmp_path), "--hparams", NARROW_TEXT, "--max_steps", 1).code == 0
 
 
 def test_a_folder_with_a_run_of_another_network_is_refused(preprocessed, expert, tmp_path, script):

@@ -77,11 +77,11 @@ def test_a_target_that_is_open_elsewhere_leaves_the_finished_file_under_a_second
     assert second.read_text() == "new"
 
 
-def test_a_folder_is_claimed_by_one_at_a_time(tmp_path):
+def test_a_folder_is_claimed_by_one_at_a_time_and_the_second_is_told_by_whom(tmp_path):
     for _ in range(2):
         with (
             only_user(tmp_path, "--root"),
-            pytest.raises(InputError, match=r"--root .*: another process works there"),
+            pytest.raises(InputError, match=rf"--root .*: in use by .*process {os.getpid()} on "),
             only_user(tmp_path, "--root"),
         ):
             pass
