@@ -24,7 +24,7 @@ from benchmarks.results import Row
 from benchmarks.trainings import expert_steps, generator_steps
 from data.clip import Clip
 from data.dataset import GeneratorWindows, generator_inputs
-from data.loading import training_batches
+from data.loading import training_loader
 from dubbing import Dubber, Options
 from hparams import HParams, hparams
 from media import hardware
@@ -196,7 +196,7 @@ def loss_rows(device: torch.device, hp: HParams, clip: Clip) -> list[Row]:
 def two_losses(device: torch.device, hp: HParams, clip: Clip) -> tuple[float, float]:
     """L1 of two steps of generator training in single precision, without TF32."""
     hp = hp.override("num_workers=0,batch_size=2")
-    batches = training_batches(GeneratorWindows([clip], hp, training=True), hp.batch_size, 0)
+    batches = iter(training_loader(GeneratorWindows([clip], hp, training=True), hp.batch_size, 0))
     torch.manual_seed(0)
     trained = TrainableNetwork(Wav2Lip(hp.width), hp, Precision("fp32", device), 1e-4)
     found = []

@@ -14,7 +14,7 @@ from benchmarks.measuring import CPU
 from benchmarks.results import Row
 from benchmarks.trainings import HP
 from data.dataset import GeneratorWindows, generator_inputs, window_frames
-from data.loading import training_batches
+from data.loading import training_loader
 from models import SyncNet_color, Wav2Lip
 from training import adversaries, losses
 from training.network import TrainableNetwork
@@ -51,7 +51,7 @@ def measure() -> list[Row]:
 
     with tempfile.TemporaryDirectory() as folder:
         clip = make_clip(Path(folder), HP)
-        batches = training_batches(GeneratorWindows([clip], HP, training=True), BATCH, 0)
+        batches = iter(training_loader(GeneratorWindows([clip], HP, training=True), BATCH, 0))
         for step in range(1, STEPS + 2):
             batch = timed("data", next, batches)
             faces, target = timed("pictures to floats", generator_inputs, batch)

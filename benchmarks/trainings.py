@@ -18,7 +18,7 @@ from benchmarks.measuring import CPU, rate
 from benchmarks.results import Row
 from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs
-from data.loading import training_batches
+from data.loading import training_loader
 from face_detection.boxes import best_boxes, grid_anchors
 from face_detection.crop import to_network_size
 from face_detection.s3fd import ANCHOR_PER_STRIDE, CANDIDATE_SCORE, KEEP_SCORE, NMS_OVERLAP, STRIDES
@@ -101,7 +101,7 @@ def plain_windows(
 
 
 def loading(clip: Clip) -> Row:
-    batches = training_batches(GeneratorWindows([clip], HP, training=True), HP.batch_size, 0)
+    batches = iter(training_loader(GeneratorWindows([clip], HP, training=True), HP.batch_size, 0))
     rng = np.random.default_rng(0)
     plain = rate(lambda: plain_window(clip, rng, True), 1)
     ours = rate(lambda: next(batches), HP.batch_size)
@@ -147,7 +147,7 @@ def boxes() -> Row:
 
 def generator_steps(clip: Clip, device: torch.device, size: int, hp: HParams = HP, loaded: bool = False) -> Steps:
     """Of `size` windows; loaded: as of plain_windows."""
-    batches = training_batches(GeneratorWindows([clip], hp, training=True), size, 0)
+    batches = iter(training_loader(GeneratorWindows([clip], hp, training=True), size, 0))
     trained = TrainableNetwork(Wav2Lip(hp.width), hp, Precision("auto", device), 1e-4)
 
     def ours():
@@ -171,7 +171,7 @@ def generator_steps(clip: Clip, device: torch.device, size: int, hp: HParams = H
 
 def expert_steps(clip: Clip, device: torch.device, size: int, hp: HParams = HP, loaded: bool = False) -> Steps:
     """As generator_steps."""
-    batches = training_batches(ExpertWindows([clip], hp, training=True), size, 0)
+    batches = iter(training_loader(ExpertWindows([clip], hp, training=True), size, 0))
     trained = TrainableNetwork(SyncNet_color(hp.width), hp, Precision("auto", device), 1e-4, ema=0.998)
 
     def ours():

@@ -1,10 +1,12 @@
 """Clips of the file lists opened, and batches of their windows for training and evaluation."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import torch
@@ -53,9 +55,9 @@ def open_windows(
     return opened[0], opened[1]
 
 
-def training_batches(windows: Windows, step_size: int, first_step: int) -> Iterator[dict]:
-    """Batches without end, from the first that step `first_step` trains on: `step_size` windows make a step, of which
-    each process gets its share, in hp.accumulate batches."""
+def training_loader(windows: Windows, step_size: int, first_step: int) -> DataLoader:
+    """What loads batches without end, from the first that step `first_step` trains on: `step_size` windows make a step,
+    of which each process gets its share, in hp.accumulate batches."""
     hp, world, workers = windows.hp, distributed.world_size(), windows.hp.num_workers
     plan = windows.plan(step_size)
     _check_shares(plan, world * hp.accumulate, windows.batch_setting, f"{world} processes, accumulate={hp.accumulate}")
@@ -63,7 +65,7 @@ def training_batches(windows: Windows, step_size: int, first_step: int) -> Itera
         plan, windows.drawing(hp.seed), windows.drawing(hp.seed + SINGLE_SEED), first_step, hp.accumulate,
         distributed.rank(), world,
     )  # fmt: skip
-    loader = DataLoader(
+    return DataLoader(
         windows,
         batch_sampler=sampler,
         collate_fn=windows.collate,
@@ -73,8 +75,38 @@ def training_batches(windows: Windows, step_size: int, first_step: int) -> Itera
         multiprocessing_context="spawn" if workers else None,  # the same on every system; fork and threads do not mix
         worker_init_fn=_leave_process_group,
     )
-    with _stop_signals_ignored():  # loader processes inherit this till _leave_process_group runs in them
+
+
+@contextmanager
+def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
+    """Within the block, its batches, from processes that end with it at once, whatever they do."""
+    before = multiprocessing.active_children()
+    batches = _start(loader)
+    workers = [process for process in multiprocessing.active_children() if process not in before]
+    try:
+        yield batches
+    finally:  # a worker that is only starting could but print a traceback later on
+        child_ends = getattr(signal, "SIGCHLD", None)
+        handler = signal.signal(child_ends, signal.SIG_DFL) if child_ends else None  # PyTorch's would raise
+        for process in workers:
+            process.kill()
+        for process in workers:
+            process.join()
+        if child_ends:
+            signal.signal(child_ends, handler)
+
+
+def _start(loader: DataLoader) -> Iterator[dict]:
+    """Till _leave_process_group runs in the workers stop signals wait: these would end them with a traceback. Not on
+    Windows, where signals cannot be blocked."""
+    if not hasattr(signal, "pthread_sigmask"):
         return iter(loader)
+    resource_tracker.ensure_running()  # which lets signals through where it starts with the first process
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _check_shares(plan: StepPlan, shares: int, batch_setting: str, what: str) -> None:
@@ -86,19 +118,12 @@ def _check_shares(plan: StepPlan, shares: int, batch_setting: str, what: str) ->
 def _leave_process_group(worker: int) -> None:
     """Leave the process group, whose Ctrl-C or SIGTERM is meant for the main process: it needs its workers for the step
     that it is in. SIGTERM to a worker alone ends it, and PyTorch ends those whose main process is gone."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # forgets those that wait
     if hasattr(os, "setsid"):
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@contextmanager
-def _stop_signals_ignored() -> Iterator[None]:
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def evaluation_batches(windows: Windows, batch_size: int) -> list[dict]:

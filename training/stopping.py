@@ -1,18 +1,22 @@
 """A training ends on a signal, after the step that it is in."""
 
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from utils import distributed
 
-class StopRequest(Exception):
+
+class StopRequest(KeyboardInterrupt):
     """Raised by a stop signal in what may be cut off."""
 
 
 class StopSignal:
-    """Within its block, turns the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+    """Within its block, turns the first Ctrl-C or SIGTERM into a request and says so; a second Ctrl-C interrupts at
+    once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -41,6 +45,11 @@ class StopSignal:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if distributed.is_main():
+            said = "stopping: the evaluation is cut off" if self._raises else "stopping after this step"
+            bar = "\n" if sys.stderr.isatty() else ""
+            with suppress(RuntimeError, OSError):  # the stream is in use, or gone
+                print(f"{bar}{said}", file=sys.stderr, flush=True)
         if self._raises:
             self._raises = False
             raise StopRequest

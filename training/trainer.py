@@ -6,7 +6,7 @@ from math import ceil, inf, isfinite
 
 import torch
 
-from data.loading import evaluation_batches, training_batches
+from data.loading import evaluation_batches, started, training_loader
 from metrics.generator_score import evenly_spaced
 from training import run_directory, summary
 from training.base import Training
@@ -43,12 +43,12 @@ class Trainer:
     def run(self) -> int:
         """Train to the last step, which is returned. Ctrl-C or SIGTERM ends the run after the current step, with a
         checkpoint. Losses that are no numbers any more are an InputError."""
-        training, clock = self.training, self.clock
-        first, last, schedule = training.first_step, training.last_step, training.schedule
+        training, schedule = self.training, self.training.schedule
+        first, last = training.first_step, training.last_step
         limit, cut_off = training.limit_reached(), training.cut_off()
         if limit and not cut_off:
             raise InputError(f"nothing to do: the checkpoint is at step {first}, {limit}; raise the limit")
-        batches = training_batches(training.windows, schedule.step_size, first)
+        loader = training_loader(training.windows, schedule.step_size, first)
         held_out = self._held_out()
         log = RunLog(training.folder, first, last)
         if distributed.is_main():
@@ -60,32 +60,38 @@ class Trainer:
             self.networks[""].train()
             if first == 0 or cut_off:  # by a stop during the evaluation
                 if first == 0:
-                    held_out = self._fitted(held_out, log)
+                    held_out = self._fitted(held_out, log, stop)
                 self._evaluate(first, held_out, log, stop)
                 if distributed.any_process(stop.asked):
                     raise KeyboardInterrupt
             if limit:
                 return first
-            for step in range(first + 1, last + 1):
-                with clock.learning():
-                    self._train_step(step, clock.progress(step - 1), batches)
-                    if step % LOG_EVERY == 0:
-                        self._read_losses(step, log)
-                log.step_done()
-                ends = step == last or clock.progress(step) >= 1
+            with started(loader) as batches:
+                return self._train(batches, held_out, log, stop)
+
+    def _train(self, batches: Iterator[Batch], held_out: list[Batch], log: RunLog, stop: StopSignal) -> int:
+        training, clock, schedule = self.training, self.clock, self.training.schedule
+        last = training.last_step
+        for step in range(training.first_step + 1, last + 1):
+            with clock.learning():
+                self._train_step(step, clock.progress(step - 1), batches)
+                if step % LOG_EVERY == 0:
+                    self._read_losses(step, log)
+            log.step_done()
+            ends = step == last or clock.progress(step) >= 1
+            stopped = distributed.any_process(stop.asked)
+            due = schedule.evaluates(step) and clock.affords_evaluation()
+            if (due or ends) and not stopped:
+                self._evaluate(step, held_out, log, stop)
+                ends = ends or self._out_of_patience(log)
                 stopped = distributed.any_process(stop.asked)
-                due = schedule.evaluates(step) and clock.affords_evaluation()
-                if (due or ends) and not stopped:
-                    self._evaluate(step, held_out, log, stop)
-                    ends = ends or self._out_of_patience(log)
-                    stopped = distributed.any_process(stop.asked)
-                if step == 1 or schedule.saves(step) or ends or stopped:  # at 1, as published: can it be written?
-                    self._save(step)
-                if stopped:
-                    log.line(f"stopped at step {step}; {self.goes_on}")
-                    raise KeyboardInterrupt
-                if ends:
-                    return step
+            if step == 1 or schedule.saves(step) or ends or stopped:  # at 1, as published: can it be written?
+                self._save(step)
+            if stopped:
+                log.line(f"stopped at step {step}; {self.goes_on}")
+                raise KeyboardInterrupt
+            if ends:
+                return step
         raise AssertionError("a run has at least one step")
 
     def _held_out(self) -> list[Batch]:
@@ -98,12 +104,16 @@ class Trainer:
         self.training.evaluate_share(self.evaluated_share)
         return evenly_spaced(batches, ceil(len(batches) * self.evaluated_share))
 
-    def _fitted(self, batches: list[Batch], log: RunLog) -> list[Batch]:
+    def _fitted(self, batches: list[Batch], log: RunLog, stop: StopSignal) -> list[Batch]:
         """The batches, or fewer of them where with --max_minutes evaluating them all would take too long."""
         allowed = self.clock.evaluation_seconds / FEWEST_EVALUATIONS
         if allowed == inf:
             return batches
-        needed = distributed.broadcast(self.training.seconds_of_evaluation(batches) if distributed.is_main() else 0.0)
+        needed = 0.0
+        if distributed.is_main():
+            with suppress(StopRequest), stop.interrupts():
+                needed = self.training.seconds_of_evaluation(batches)
+        needed = distributed.broadcast(needed)
         self.networks[""].train()
         if needed <= allowed:
             return batches

@@ -240,8 +240,8 @@ def only_user(folder: Path, flag: str) -> Iterator[None]:
     except NotImplementedError:  # some network file systems
         warn(f"{flag} {folder}: cannot be locked on this file system; let no second process work there")
     try:
-        claim = f"{Path(sys.argv[0]).name}, process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M')}"
-        owner.write_text(claim, encoding="utf-8")
+        process = f"process {os.getpid()} on {platform.node()}"
+        owner.write_text(f"{Path(sys.argv[0]).name}, {process}, since {time.strftime('%d %b %H:%M')}", encoding="utf-8")
         yield
     finally:
         owner.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import audio
 from conftest import NARROW
 from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs, joined, window_frames
-from data.loading import evaluation_batches, training_batches
+from data.loading import evaluation_batches, training_loader
 from data.sampling import Key
 from face_detection.crop import to_network_size
 from utils.errors import InputError
@@ -148,8 +148,8 @@ def same(a: dict, b: dict) -> bool:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_do_not_depend_on_loader_processes_and_go_on_in_the_middle(folder, workers):
     hp = NARROW.override(f"num_workers={workers}")
-    whole = list(itertools.islice(training_batches(GeneratorWindows([Clip(folder, NARROW)], NARROW), 4, 0), 12))
-    later = training_batches(GeneratorWindows([Clip(folder, hp)], hp), 4, 7)
+    whole = list(itertools.islice(training_loader(GeneratorWindows([Clip(folder, NARROW)], NARROW), 4, 0), 12))
+    later = iter(training_loader(GeneratorWindows([Clip(folder, hp)], hp), 4, 7))
     for batch in whole[7:]:
         assert same(batch, next(later))
 

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import NARROW
 from data.dataset import ExpertClips, ExpertWindows
-from data.loading import training_batches
+from data.loading import training_loader
 from data.sampling import Key, People, Shuffled, StepPlan, StepSampler, named_weights
 from utils.errors import InputError
 
@@ -80,7 +80,7 @@ def test_steps_that_cannot_be_shared_are_refused():
             return StepPlan(step_size, frames=3)
 
     with pytest.raises(InputError, match="single_frames=3: is not a multiple of 2"):
-        training_batches(Eleven(), 4, 0)
+        training_loader(Eleven(), 4, 0)
 
 
 class RampClip:

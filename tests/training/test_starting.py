@@ -7,7 +7,7 @@ import torch
 
 from conftest import NARROW, NARROW_TEXT
 from data.dataset import ExpertWindows
-from data.loading import open_clips, training_batches
+from data.loading import open_clips, training_loader
 from hparams import HParams, hparams
 from models import SyncNet_color, Wav2Lip_disc_qual
 from models.checkpoint import hparams_of
@@ -123,7 +123,7 @@ def test_a_clip_that_is_listed_twice_counts_twice_and_is_opened_once(preprocesse
     windows = ExpertWindows(clips, NARROW)
     assert len(windows) > 8 * len(ExpertWindows(clips[:1], NARROW))
     with pytest.raises(InputError, match="syncnet_batch_size=7"):
-        training_batches(ExpertWindows(clips, NARROW.override("accumulate=2")), 7, 0)
+        training_loader(ExpertWindows(clips, NARROW.override("accumulate=2")), 7, 0)
 
 
 def test_nothing_that_a_run_did_not_write_is_overwritten(preprocessed, expert, generator, tmp_path, script):
