@@ -1,22 +1,20 @@
-"""What can be chosen for reading and writing: which files are videos, the ways to decode and to deinterlace, and the
-encoders, how each is told the quality, what it takes, where it fits. Needs no PyAV, so that options can be made from
-it."""
+"""What can be chosen for reading and writing: how files of videos are called, the ways to decode and to deinterlace,
+and the encoders, how each is told the quality, what it takes, where it fits. Needs no PyAV, so that options can be
+made from it."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 VIDEO_SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".3gp",
     ".ogv", ".mxf", ".vob",
 }  # fmt: skip
+NO_VIDEO_SUFFIXES = {  # of what lies about in folders of videos; files of all other names are looked into
+    ".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".wav", ".mp3", ".m4a", ".aac",
+    ".flac", ".ogg", ".opus", ".txt", ".md", ".json", ".csv", ".html", ".xml", ".pdf", ".srt", ".vtt", ".ass", ".log",
+    ".ini", ".db", ".py", ".npy", ".npz", ".pth", ".pt", ".safetensors", ".zip", ".gz", ".tar", ".thm", ".part",
+}  # fmt: skip
 DECODERS = ("software", "cuda")
 DEINTERLACE = {"frame": "send_frame", "field": "send_field", "off": None}  # modes of FFmpeg's filter bwdif
-
-
-def has_video_name(path: Path) -> bool:
-    """Whether a file is called as videos are; hidden ones, such as the ._x.mp4 that macOS leaves on other disks, are
-    none."""
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
 @dataclass(frozen=True)

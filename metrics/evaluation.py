@@ -8,7 +8,7 @@ import numpy as np
 
 from data.loading import open_clips
 from face_detection import build_detector
-from media.choices import VIDEO_SUFFIXES, has_video_name
+from media.kinds import videos_among
 from metrics import generator_score
 from metrics.experts import Expert
 from metrics.options import EvaluationOptions
@@ -66,9 +66,9 @@ def find_pairs(options: EvaluationOptions) -> list[Pair]:
         raise InputError(
             f"--video {options.video}: is a folder; give sounds and references of several videos by --list"
         )
-    videos = sorted(filter(has_video_name, options.video.iterdir()))
+    videos = videos_among(options.video.iterdir())
     if not videos:
-        raise InputError(f"--video {options.video}: holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
+        raise InputError(f"--video {options.video}: holds no videos")
     return [Pair(path, None, None) for path in videos]
 
 

@@ -6,23 +6,21 @@ from pathlib import Path
 from data.clip import read_record
 from face_detection import choose_detector
 from hparams import HParams
-from media.choices import VIDEO_SUFFIXES, has_video_name
+from media.kinds import videos_among
 from preprocessing.make_clip import Job
 from preprocessing.options import PreprocessingOptions
 from utils.errors import InputError
 from utils.files import folders_below
 
 
-def find_videos(data_root: Path) -> list[Path]:
-    """All videos below the folder, behind symbolic links too, but hidden ones."""
+def find_videos(data_root: Path, tell: bool = False) -> list[Path]:
+    """All videos below the folder, behind symbolic links too, but hidden ones; tell: name files that may have been
+    meant as videos."""
     if not data_root.is_dir():
         raise InputError(f"--data_root {data_root}: no such folder")
-    videos = sorted(
-        path for folder in folders_below(data_root) for path in folder.iterdir()
-        if has_video_name(path) and path.is_file()
-    )  # fmt: skip
+    videos = videos_among((path for folder in folders_below(data_root) for path in folder.iterdir()), tell)
     if not videos:
-        raise InputError(f"--data_root {data_root}: no videos there ({' '.join(sorted(VIDEO_SUFFIXES))})")
+        raise InputError(f"--data_root {data_root}: no videos there")
     return videos
 
 
@@ -30,7 +28,7 @@ def plan_jobs(options: PreprocessingOptions, hp: HParams) -> list[Job]:
     """One job per video."""
     assert options.data_root is not None
     detector = choose_detector(options.face_detector)  # what "auto" comes to belongs to a clip's origin
-    videos = find_videos(options.data_root)
+    videos = find_videos(options.data_root, tell=True)
     return [
         Job(
             video, clip, options.preprocessed_root / clip, detector, options.batch_size, hp, options.accept_dubs,

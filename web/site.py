@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from media.choices import has_video_name
 from utils.errors import InputError
 from web.files import SessionFiles
 from web.jobs import Control, Job, JobQueue, Work
@@ -48,9 +47,11 @@ class Site:
 
     def video_folders(self) -> dict[str, Path]:
         """The folders in --train_root that hold videos, by their names."""
+        from media.kinds import is_video
+
         root = self.options.train_root
         inner = sorted(path for path in root.iterdir() if path.is_dir()) if root else []
-        return {path.name: path for path in inner if any(map(has_video_name, path.rglob("*")))}
+        return {path.name: path for path in inner if any(map(is_video, path.rglob("*")))}
 
     def clean(self) -> None:
         """Delete what is older than --keep_hours."""

@@ -5,6 +5,7 @@ import shutil
 from fractions import Fraction
 from html.parser import HTMLParser
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -163,12 +164,21 @@ def test_one_bad_video_of_a_folder_is_named_and_the_others_are_scored(talking, e
     assert "mean of 2" in result.out
 
 
-@pytest.mark.slow
-def test_hidden_files_of_a_folder_are_no_videos(tmp_path):
-    for name in ("b.mp4", "a.MOV", "._a.MOV", "a.txt"):
+def test_files_of_a_folder_are_videos_by_name_or_by_content_and_what_is_unknown_is_named(tmp_path, capsys):
+    for name in ("b.mp4", "a.MOV", "._a.MOV", "a.txt", "notes.abc"):
         (tmp_path / name).touch()
+    for name, form in (("c.MOD", "mpeg"), ("d.f4v", "mp4"), ("e", "matroska")):
+        encode(tmp_path / "x.mkv", "mpeg2video" if form == "mpeg" else "mpeg4", frames=5)
+        with av.open(str(tmp_path / "x.mkv")) as source, av.open(str(tmp_path / name), "w", form) as out:
+            stream = out.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    out.mux(packet)
+        (tmp_path / "x.mkv").unlink()
     pairs = find_pairs(EvaluationOptions(video=tmp_path))
-    assert [pair.video.name for pair in pairs] == ["a.MOV", "b.mp4"]
+    assert [pair.video.name for pair in pairs] == ["a.MOV", "b.mp4", "c.MOD", "d.f4v", "e"]
+    assert "notes.abc" in capsys.readouterr().out
 
 
 def test_a_list_names_videos_sounds_and_references_relative_to_itself(talking, expert, tmp_path, script):
