@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from training.base import Training
 
 
+OWN_FLAGS = {  # what a stage calls its flag, and what it is called here
+    "--data_root": "--outdir", "--preprocessed_root": "--outdir", "--checkpoint_dir": "--outdir",
+    "--max_minutes": "--minutes or --refiner_minutes",
+}  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinetuneOptions(CommonOptions):
     """What to learn from, for how long, and what to dub with it."""
@@ -60,8 +66,14 @@ def main(args: argparse.Namespace) -> int:
     options = with_weights(from_args(FinetuneOptions, args), args.yes)
     from utils.files import only_user
 
-    with only_user(options.outdir, "--outdir"):
-        return finetune_and_compare(options)
+    try:
+        with only_user(options.outdir, "--outdir"):
+            return finetune_and_compare(options)
+    except InputError as error:  # of a stage, which has flags of its own
+        said = str(error).replace(f"--data_root {options.videos}:", f"--videos {options.videos}:")
+        for flag, own in OWN_FLAGS.items():
+            said = said.replace(flag, own)
+        raise InputError(said) from error
 
 
 def finetune_and_compare(options: FinetuneOptions) -> int:

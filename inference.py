@@ -166,9 +166,11 @@ def demonstrate(options: Options, tell: Tell) -> None:
     from demo import showcase  # the scorers, which no other dub waits for
 
     dubber = dubbing.Dubber(options)
+    records = []
     for person in showcase.PEOPLE:
-        tell(dubber.dub(person.face, person.speech, person.dubbed))
-    print(f"open {showcase.present(options.device)} in a browser")
+        records.append(dubber.dub(person.face, person.speech, person.dubbed))
+        tell(records[-1])
+    print(f"open {showcase.present(options.device, records)} in a browser")
 
 
 def say(record: "dubbing.Record", file: TextIO) -> None:

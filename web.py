@@ -12,13 +12,15 @@ import argparse
 
 from utils import cli
 from utils.options import from_args
+from utils.progress import WAITS, doing
 from web.options import WebOptions
 
 
 def main(args: argparse.Namespace) -> None:
     from web.app import serve
 
-    serve(from_args(WebOptions, args))
+    with doing(WAITS):
+        serve(from_args(WebOptions, args))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

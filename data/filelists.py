@@ -31,7 +31,7 @@ def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Coll
         doubtful = sorted(set(left_out) & {*_lines(train), *_lines(evaluation)})
         note = f"; not in them: {_few(missing)}" if missing else ""
         note += f"; in them, but better left out: {_few(doubtful)}" if doubtful else ""
-        return [f"{folder}: lists written by hand are there and stay as they are{note}"]
+        return [f"{folder}: lists written by hand exist and stay as they are{note}"]
     if known is not None and known["data_root"] != str(data_root.resolve()):
         messages.append(_put_aside([train, evaluation], known["data_root"]))
         known = None

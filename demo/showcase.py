@@ -4,6 +4,7 @@ python -m demo.showcase           # draws docs/demo.webp, which opens the README
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from demo import comparison
+from dubbing.record import Record
 from face_detection import build_detector
 from metrics.report import as_text
 from metrics.scorers import load_scorer
@@ -74,18 +76,23 @@ PEOPLE = (
 )
 
 
-def present(device: str) -> Path:
-    """Score what was dubbed, and show it: side-by-side videos, scores.json and the page, which is returned."""
+def present(device: str, records: Sequence[Record]) -> Path:
+    """Score what was dubbed, and show it: side-by-side videos, scores.json and the page, which is returned.
+
+    records: of the PEOPLE's dubs; a score that one has stands for the dub.
+    """
     where = pick_device(device)
     detector = build_detector("auto", str(where))
     scorers = [load_scorer(path, where) for path in default_scorers()]
     parts: list[page.Part] = [page.Text(NOTE)]
     scores = []
-    for person in PEOPLE:
+    for person, record in zip(PEOPLE, records, strict=True):
         box = comparison.usual_box(person.face, detector)
         comparison.write_video(person.beside, person.videos, box)
         videos = (person.face, person.dubbed)
         results = [score_video(video, video, None, scorers, detector, DETECTION_BATCH) for video in videos]
+        scored = {record.sync["scorer"]: record.sync} if record.sync else {}
+        results[1]["sync"] = [scored.get(sync["scorer"], sync) for sync in results[1]["sync"]]
         rows = [HEAD, *(row for result in results for row in _rows(result))]
         print(as_text(rows))
         scores += results

@@ -81,7 +81,7 @@ class CheckReport:
     faces: list[FoundFace]
     faces_time: float
     faces_picture: str | None
-    weights: list[str]
+    weights: str
     mouths: str | None
     estimate: Estimate | None
     seconds: float
@@ -98,7 +98,7 @@ class CheckReport:
                 for face in self.faces
             ]
             lines.append(f"faces at {self.faces_time:.2f} s: {', '.join(places)}; see {self.faces_picture}")
-        lines += self.weights
+        lines.append(self.weights)
         lines += [f"mouths: see {self.mouths}"] if self.mouths else []
         lines += [estimate_in_words(self.estimate)] if self.estimate else []
         return "\n".join([*lines, *([self.command] if self.usable else [])])

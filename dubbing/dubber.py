@@ -35,7 +35,7 @@ from media.clock import END_HELD, Clock
 from media.sound import sound_clock
 from media.splice import FrameReplacement
 from media.writer import VideoWriter
-from utils.errors import InputError, warn
+from utils.errors import InputError, flag_named, warn
 from utils.files import atomic_writes, write_json
 from utils.progress import Progress as Bar
 
@@ -51,7 +51,7 @@ class Dubber:
         self.options = options
         self.networks = networks if networks and networks.fit(options) else load_networks(options)
         if self.networks is not networks:
-            print("\n".join(self.networks.in_words()), flush=True)
+            print(self.networks.in_words(), flush=True)
 
     def dub(
         self,
@@ -84,7 +84,8 @@ class Dubber:
         whole = options.plays_whole
         shown_seconds, mixed = source.shown_seconds(seconds, whole), options.final_audio
         sound = (mixed, None, shown_seconds) if mixed else (audio, options.audio_stream, options.preview)
-        final = sound_clock(mixed) if mixed else None
+        with flag_named("--final_audio"):
+            final = sound_clock(mixed) if mixed else None
         faces, refine, occlusion = self._look(source, pix_fmt, seconds, timer, progress, outfile)
         masks = Masks(options.paste, hp.img_size, occlusion)
 

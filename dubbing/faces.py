@@ -155,7 +155,9 @@ def mouth_inside(box: np.ndarray, height: int, width: int) -> bool:
 
 def no_face(source: Source, pix_fmt: str, seconds: float, options: Options) -> str:
     """That there is none, and what to do."""
-    advice = turning(source, pix_fmt, seconds, options) or "show one larger, or give its --box"
+    advice = (
+        turning(source, pix_fmt, seconds, options) or "use footage that shows it larger, or give its place with --box"
+    )
     return f"--face {source.path}: no face found in any frame; {advice}"
 
 

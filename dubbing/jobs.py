@@ -76,7 +76,7 @@ def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> J
 def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:
     """The file to write: outfile itself, or <face>_<audio>.mp4 in it where it is a folder, which is made.
 
-    Raises InputError where it cannot be written, is one of the files read, or is there and no dub.
+    Raises InputError where it cannot be written, is one of the files read, or exists and is no dub.
     """
     if outfile.is_dir() or not outfile.suffix:
         outfile = outfile / f"{face.stem}_{audio.stem}{codecs.usual_suffix(options.codec)}"
@@ -97,10 +97,10 @@ def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Pat
 def refuse_to_replace(outfile: Path) -> None:
     """Raises InputError where something is in the place of a dub, or of its record, that is neither."""
     beside = record_path(outfile)
-    for path, what, known in ((outfile, "dub", is_dub), (beside, "record of a dub", is_record)):
+    for path, what, known in ((outfile, "a dub", is_dub), (beside, "the record of a dub", is_record)):
         if path.exists() and path.stat().st_size and not known(path):
             raise InputError(
-                f"--outfile {path}: is there and no {what} of this program; choose another name, or --overwrite"
+                f"--outfile {path}: exists and is not {what} by this program; choose another name, or give --overwrite"
             )
 
 
@@ -113,7 +113,9 @@ def picture_path(face: Path, audio: Path, outfile: Path, options: Options) -> Pa
         return Path(f"{output_path(face, audio, outfile, options)}.still.png")
     writable_folder(outfile.parent, "--outfile")
     if outfile.exists() and not options.overwrite and not is_tagged_png(outfile):
-        raise InputError(f"--outfile {outfile}: is there and not of this program; choose another name, or --overwrite")
+        raise InputError(
+            f"--outfile {outfile}: exists and is not by this program; choose another name, or give --overwrite"
+        )
     if outfile.exists() and outfile.samefile(face):
         raise InputError(f"--outfile {outfile}: is the file given as --face; choose another name")
     return outfile

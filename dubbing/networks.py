@@ -8,18 +8,16 @@ from dubbing.paste import first_row
 from hparams import HParams, hparams
 from metrics.experts import Expert, load_expert
 from models import face_refiner
-from models.engines.choice import NAMES, Choice, choose
+from models.engines.choice import Choice, choose
 from models.engines.generator import GeneratorEngine, load_generator
 from models.face_refiner import PERSON, FaceRefiner
 from models.missing import check_weights
 from models.published import BUNDLED_GENERATOR, EXPERTS, default_generator
 from utils.errors import InputError, warn
 from utils.files import existing_file, sha256
+from utils.progress import doing
 
-BUNDLED = (
-    "this generator comes with the project: small, for trying things and as a start to finetune from; mouths of people "
-    "it does not know are soft. Better: python weights.py fetch wav2lip_gan (research only)"
-)
+BUNDLED = "bundled: for trying out, not for delivery; better ones: docs/weights.md"
 RUN = "run.json"  # in the folder of a training run
 SETTINGS = (
     "checkpoint_path", "hparams", "device", "engine", "precision", "wav2lip_batch_size", "paste", "no_score", "refine",
@@ -39,13 +37,12 @@ class Networks:
     refiner: FaceRefiner | None
     options: Options
 
-    def in_words(self) -> list[str]:
-        """Which weights these are; of bundled ones, what they are good for and how to get better ones."""
-        refiner = f"refiner: {self.refiner.path}" if self.refiner else "no refiner"
-        expert = f"expert: {self.expert.name}" if self.expert else "no expert"
-        run_by = f"{NAMES[self.generator.engine]}, {self.generator.precision}"
-        said = f"generator: {self.path} ({run_by}), {refiner}, {expert}"
-        return [said, *([BUNDLED] if self.path == BUNDLED_GENERATOR else [])]
+    def in_words(self) -> str:
+        """Which weights these are, in a line; of bundled ones, what they are good for."""
+        refiner = f"; refiner: {self.refiner.path}" if self.refiner else ""
+        if self.path == BUNDLED_GENERATOR:
+            return f"weights: {self.path.name} ({BUNDLED}){refiner}"
+        return f"weights: {self.path}{refiner}"
 
     def fit(self, options: Options) -> bool:
         """Whether dubs with these options use the same networks."""
@@ -55,6 +52,11 @@ class Networks:
 def load_networks(options: Options) -> Networks:
     """The generator, and the expert that is there. Raises InputError for files that hold something else."""
     check_weights(options)
+    with doing("reading the weights"):
+        return _load(options)
+
+
+def _load(options: Options) -> Networks:
     choice = choose(options.engine, options.precision, options.device)
     path = options.checkpoint_path or default_generator()
     digest, top = sha256(path), first_row(options.paste, hparams.img_size)

@@ -13,7 +13,7 @@ from dubbing.record import Record, page_path
 from dubbing.source import TOLERANCE, Source
 from dubbing.stages import FrameTask
 from metrics.plots import by_second
-from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
+from metrics.terms import KINDS, MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
 from reports import page
 from utils import sheet
 from utils.geometry import Rect
@@ -75,6 +75,7 @@ class DubReport:
             dub=dub, source=face, still=self._source.reader is None,
             names=(outfile.name, Path(record.face).name), sheet=page.address(png.name) if self._columns else None,
             links=links, data=self._data(), seconds=_seconds(record.sync, record.frames / record.fps), note=WHY_NOT,
+            kinds=KINDS,
         )  # fmt: skip
 
     def _data(self) -> dict[str, Any]:

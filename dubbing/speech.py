@@ -10,7 +10,7 @@ import audio
 from hparams import HParams
 from media.clock import Clock
 from media.sound import read_audio, sound_clock
-from utils.errors import InputError, warn
+from utils.errors import InputError, flag_named, warn
 
 SHORTEST_REST = 0.3  # seconds; shorter pauses are part of speaking
 MARGIN = 0.08  # seconds around speech in which the mouth is on its way
@@ -34,7 +34,8 @@ class Speech(NamedTuple):
 def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams, keep_level: bool = False) -> Speech:
     """Speech of any media file, from its zero, raised where it is quiet unless keep_level. With `rest` its silence
     becomes that of a quiet room: the lowest mel values."""
-    clock = sound_clock(path, stream)
+    with flag_named("--audio"):
+        clock = sound_clock(path, stream)
     found: list[str] = []
     wav = read_audio(path, hp.sample_rate, clock.sound_zero, stream, found)
     seconds, least = len(wav) / hp.sample_rate, hp.mel_window / hp.mel_columns_per_second

@@ -51,7 +51,7 @@ def choose_detector(name: str) -> str:
     if name not in DETECTORS:
         raise InputError(f"face detector {name}: choose {', '.join(DETECTORS)}")
     if name == "sfd" and not S3FD_WEIGHTS.exists():
-        raise InputError(f"{S3FD_WEIGHTS}: not there; run `python weights.py fetch s3fd` or use retinaface")
+        raise InputError(f"{S3FD_WEIGHTS}: not found; run `python weights.py fetch s3fd` or use retinaface")
     if name == "auto":
         return "sfd" if S3FD_WEIGHTS.exists() else "retinaface"
     return name

@@ -17,7 +17,6 @@ def over_shift(sync: dict[str, Any]) -> "Figure":
 
 
 def by_second(sync: dict[str, Any]) -> "Figure":
-    """The confidence of every second as a bar, coloured by what it says: in sync, two frames off or unsure, out of
-    sync, not measurable."""
+    """The confidence of every second as a bar, coloured by what it says (metrics/terms.py: KINDS)."""
     bars = [(second["second"], second["lse_c"], sync_kind(second, sync["scorer"])) for second in sync["seconds"]]
     return plots.bars(bars, "second", "confidence")

@@ -7,7 +7,7 @@ from typing import Any
 from metrics import plots
 from metrics.articulation import ARTICULATION
 from metrics.evaluation import means
-from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
+from metrics.terms import KINDS, MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
 from reports import page
 
 LIKENESS = ("mouth L1", "PSNR", "SSIM", "sharpness", "gradient distance")
@@ -80,8 +80,9 @@ def video_parts(results: list[dict]) -> list[page.Part]:
                 alt = "confidence by second: " + ", ".join(f"{s['second']}: {s['lse_c']:.2f}" for s in sync["seconds"])
                 drawn.append(page.Plot(plots.by_second(sync), alt, f"{of}confidence by second"))
         parts.append(page.Plots(drawn))
-    key = "green: in sync; yellow: two frames off, or unsure; red: out of sync; grey: not measurable"
-    return [*parts, page.Text(f"Colours of the seconds: {key}.")]
+    signs = {"good": "green", "remark": "yellow", "bad": "red", "unknown": "grey"}
+    key = ". ".join(f"{colour.capitalize()}: {KINDS[kind]}" for kind, colour in signs.items())
+    return [*parts, page.Text(f"Colours of the seconds. {key}.")]
 
 
 def generator_text(result: dict) -> str:

@@ -16,6 +16,10 @@ WHY_NOT = (
 )
 NEAR, FAR = 1, 2  # frames of offset up to which lips and speech are in sync, and nearly
 GOOD_CONFIDENCE = {True: 6.0, False: 0.5}  # by whether the scorer is a published one: what real footage reaches
+KINDS = {  # of sync_kind, in words
+    "good": "in time; says nothing about how it looks", "remark": "two frames off", "bad": "out of time",
+    "unknown": "too unsure to tell",
+}  # fmt: skip
 
 MEANINGS = {
     "offset": "Frames of 40 ms by which the sound is late; below zero it is early. Good: -1 to +1. Given only where "
@@ -52,14 +56,21 @@ MEANINGS = {
 
 
 def sync_kind(score: dict[str, Any] | None, scorer: str) -> str:
-    """good, remark (two frames off, or half the confidence of real footage), bad or unknown (not measurable).
-    score: of a video or one of its seconds, None where there is none; scorer: its name."""
-    if score is None or not score["measurable"]:
+    """good, remark (two frames off), bad (more) or unknown: not measurable as a whole or in most of its seconds, or
+    with less confidence than real footage has. score: of a video or one of its seconds, None where there is none;
+    scorer: its name."""
+    if score is None or not score["measurable"] or _measurable_seconds(score) < 0.5:
         return "unknown"
-    if abs(score["offset"]) > FAR:
-        return "bad"
-    sure = score["lse_c"] >= GOOD_CONFIDENCE[scorer.startswith(PUBLISHED)] / 2
-    return "good" if sure and abs(score["offset"]) <= NEAR else "remark"
+    if score["lse_c"] < GOOD_CONFIDENCE[scorer.startswith(PUBLISHED)]:
+        return "unknown"
+    distance = abs(score["offset"])
+    return "good" if distance <= NEAR else "remark" if distance <= FAR else "bad"
+
+
+def _measurable_seconds(score: dict[str, Any]) -> float:
+    """Share of the seconds of a video that are measurable; 1 for a single second."""
+    seconds = score.get("seconds")
+    return sum(second["measurable"] for second in seconds) / len(seconds) if seconds else 1.0
 
 
 def offset_in_words(sync: dict) -> str:
@@ -72,7 +83,8 @@ def sync_in_words(sync: dict) -> str:
     if not sync["measurable"]:
         return f"lips and speech: {WITH_THIS_EXPERT} ({sync['scorer']})"
     good = GOOD_CONFIDENCE[sync["scorer"].startswith(PUBLISHED)]
+    few = f", measurable in {share:.0%} of the seconds" if (share := _measurable_seconds(sync)) < 0.5 else ""
     return (
-        f"lips and speech: offset {sync['offset']:+d} frames, confidence {sync['lse_c']:.2f} "
-        f"(real footage: {good:g} and more; {sync['scorer']})"
+        f"lips and speech: {KINDS[sync_kind(sync, sync['scorer'])]} (offset {sync['offset']:+d} frames, "
+        f"confidence {sync['lse_c']:.2f}; real footage: {good:g} and more{few}; {sync['scorer']})"
     )

@@ -112,6 +112,8 @@ def _embed_sound(
     findings: list[str] | None = None,
 ) -> np.ndarray:
     """Sound begins with the video's first picture: the video's own, or that of another file, played along with it."""
+    if own and not reader.has_sound:
+        raise InputError(f"--video {sound}: has no sound track; give the speech with --audio")
     clock = reader.clock if own and audio_stream is None else sound_clock(sound, audio_stream)
     start = clock.sound_zero + (reader.start - reader.clock.zero if own else _late(reader))
     wav = read_audio(sound, scorer.hp.sample_rate, start, audio_stream, findings)

@@ -19,7 +19,7 @@ TIMEOUT = 30  # seconds without an answer
 def fetch(published: PublishedFile) -> None:
     """Download to the file's place from the first mirror that has it; nothing unverified gets the final name."""
     if (found := state(published)) == "there":
-        print(f"{published.name}: {published.file} is there already")
+        print(f"{published.name}: {published.file} exists already")
         return
     if found != "missing":
         raise InputError(f"{published.name}: {published.file} is {found}; delete it, then fetch again")

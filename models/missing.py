@@ -12,6 +12,7 @@ from typing import TypeVar
 from models.published import BUNDLED_EXPERT, ROOT, PublishedFile, all_files, published
 from utils.errors import InputError
 from utils.options import Options
+from utils.progress import WAITS, doing
 
 OptionsType = TypeVar("OptionsType", bound=Options)
 
@@ -57,7 +58,7 @@ def _detector_there(yes: bool) -> None:
     if file.path.exists():
         return
     if not _may_fetch(file, "--face_detector sfd", yes):
-        raise InputError(f"--face_detector sfd: its weights are not there; {_by_fetching(file)}, or use retinaface")
+        raise InputError(f"--face_detector sfd: its weights are missing; {_by_fetching(file)}, or use retinaface")
     _fetch(file)
 
 
@@ -79,8 +80,10 @@ def _may_fetch(file: PublishedFile, missing: str, yes: bool) -> bool:
     if yes or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return yes
     what = f"{file.size / 1e6:.0f} MB; {file.licence}"
-    print(f"{missing}: not there. Fetch {file.name} now ({what})? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    print(f"{missing}: missing. Fetch {file.name} now ({what})? [y/N] ", end="", file=sys.stderr, flush=True)
+    with doing(WAITS):
+        answer = sys.stdin.readline()
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _advice(path: Path, setting: Field) -> str:

@@ -132,5 +132,5 @@ def _existing(paths: list[Path], flag: str) -> list[Path]:
     found = [path for path in paths if path.exists()]
     if not found:
         names = ", ".join(path.relative_to(ROOT).as_posix() for path in paths)
-        raise InputError(f"{flag}: not given, and none of {names} is there; `python weights.py list` says more")
+        raise InputError(f"{flag}: not given, and none of {names} exists; `python weights.py list` says more")
     return found

@@ -20,7 +20,7 @@ def find_videos(data_root: Path, tell: bool = False) -> list[Path]:
         raise InputError(f"--data_root {data_root}: no such folder")
     videos = videos_among((path for folder in folders_below(data_root) for path in folder.iterdir()), tell)
     if not videos:
-        raise InputError(f"--data_root {data_root}: no videos there")
+        raise InputError(f"--data_root {data_root}: no videos found")
     return videos
 
 

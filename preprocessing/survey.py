@@ -34,8 +34,8 @@ PICTURES = 8  # of a clip, whose sharpness is measured
 def load_expert(path: Path | None, precision: Precision) -> Expert | None:
     """The expert at `path`, or the published one in its place, or None."""
     if path is None and not PUBLISHED_EXPERT.exists():
-        print(f"no lip-sync expert, so the sound's offset is not measured: fetch one with `python weights.py fetch "
-              f"{PUBLISHED_EXPERT.stem}`, or give one with --syncnet_checkpoint_path", flush=True)  # fmt: skip
+        print(f"the sound's offset is not measured, since the bundled expert knows too few faces: `python weights.py "
+              f"fetch {PUBLISHED_EXPERT.stem}`, or --syncnet_checkpoint_path with an expert", flush=True)  # fmt: skip
         return None
     return Expert.load(path or PUBLISHED_EXPERT, precision)
 
@@ -49,7 +49,7 @@ def clip_folders(root: Path) -> list[Path]:
         if not folder.name.startswith(".") and (folder / "audio.wav").exists() and any(folder.glob("*.jpg"))
     )  # fmt: skip
     if not clips:
-        raise InputError(f"--preprocessed_root {root}: no clips there (folders of 0.jpg, ... and audio.wav)")
+        raise InputError(f"--preprocessed_root {root}: no clips found (folders of 0.jpg, ... and audio.wav)")
     return clips
 
 

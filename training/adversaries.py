@@ -134,7 +134,10 @@ def open_adversary(
     if goes_on or (given is None and not weights_only):
         path = saved_beside(start) or given
     if path is None and start and not weights_only:
-        print(f"{start.with_name(f'disc_{start.name}')}: not there; the discriminator starts anew", flush=True)
+        print(
+            f"{start.with_name(f'disc_{start.name}')}: not found; the discriminator starts from random weights",
+            flush=True,
+        )
     adversary = ADVERSARIES[hp.disc](hp, precision)
     adversary.restore(weight_files.read(path) if path else {}, path, weights_only)
     return adversary

@@ -84,7 +84,7 @@ def explain_plateau(report: Path) -> str:
     """Why the expert may be guessing still, by what preprocessing found in the data."""
     guess, command = f"the expert still guesses (loss above {PLATEAU_LOSS}): ", "python preprocess.py --report_only"
     if not report.exists():
-        return guess + f"{report} is not there; run `{command}` to see what the data is like"
+        return guess + f"{report} not found; run `{command}` to see what the data is like"
     content = json.loads(report.read_text(encoding="utf-8"))
     total, clips = content["total"], [clip for clip in content["clips"] if clip["usable"]]
     reasons = []

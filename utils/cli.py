@@ -122,6 +122,7 @@ def _printing(args: argparse.Namespace) -> Iterator[None]:
             held.enter_context(progress.hidden())
         elif getattr(args, "json", False):
             held.enter_context(redirect_stdout(sys.stderr))
+        held.enter_context(progress.signs_of_life(f"{Path(sys.argv[0]).name} at work"))
         yield
 
 

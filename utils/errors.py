@@ -2,11 +2,21 @@
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(Exception):
     """Something the user gave cannot be used. The message is one line that names it and says what to do."""
+
+
+@contextmanager
+def flag_named(flag: str) -> Iterator[None]:
+    """Within the block an InputError that begins with a file begins with the flag that gave the file."""
+    try:
+        yield
+    except InputError as error:
+        raise (error if str(error).startswith("--") else InputError(f"{flag} {error}")) from error
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:

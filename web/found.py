@@ -6,7 +6,7 @@ from models.published import BUNDLED, PUBLISHED, ROOT
 from web.site import Site
 
 CHECKPOINTS = ROOT / "checkpoints"
-BEST = "the best that is there"
+BEST = "the best available"
 GENERATOR = "best.pth"
 
 

@@ -136,5 +136,5 @@ def test_the_score_that_is_told_is_that_of_what_was_made_again():
     told = io.StringIO()
     common = {"outfile": "out.mp4", "frames": 25, "unchanged": 0, "findings": []}
     inference.say(SimpleNamespace(**common, sync=score(7), redone=[{"sync": score(2)}]), told)
-    assert "of what was made again: lips and speech: offset +2 frames" in told.getvalue()
+    assert "of what was made again: lips and speech: two frames off (offset +2 frames" in told.getvalue()
     assert "+7" not in told.getvalue()

@@ -80,13 +80,17 @@ def test_an_offset_that_can_be_measured_is_printed_with_what_real_footage_has():
 
 @pytest.mark.parametrize(
     ("offset", "confidence", "measurable", "kind"),
-    [(0, 0.6, True, "good"), (-1, 0.3, True, "good"), (0, 0.2, True, "remark"), (2, 0.6, True, "remark"),
-     (-3, 0.6, True, "bad"), (0, 0.6, False, "unknown")],
+    [(0, 0.6, True, "good"), (-1, 0.5, True, "good"), (0, 0.45, True, "unknown"), (2, 0.6, True, "remark"),
+     (-3, 0.6, True, "bad"), (-3, 0.3, True, "unknown"), (0, 0.6, False, "unknown")],
 )  # fmt: skip
 def test_a_score_is_in_sync_nearly_or_not_where_it_can_be_measured(offset, confidence, measurable, kind):
     score = {"offset": offset, "lse_c": confidence, "measurable": measurable}
     assert terms.sync_kind(score, SCORER) == kind
-    assert terms.sync_kind(score | {"lse_c": 14 * confidence}, "published SyncNet syncnet_v2.model") == kind
+    assert terms.sync_kind(score | {"lse_c": 12 * confidence}, "published SyncNet syncnet_v2.model") == kind
+    if kind == "good":
+        mostly_not = score | {"scorer": SCORER, "seconds": [{"measurable": n < 2} for n in range(5)]}
+        assert terms.sync_kind(mostly_not, SCORER) == "unknown"
+        assert "in time" not in terms.sync_in_words(mostly_not)
     assert terms.sync_kind(None, SCORER) == "unknown"
 
 

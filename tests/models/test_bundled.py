@@ -22,7 +22,7 @@ def test_the_demonstration_dubs_two_people_in_sync_and_says_what_to_open(tmp_pat
     monkeypatch.setattr(showcase, "default_scorers", lambda: [published.BUNDLED_EXPERT])
     inference.demonstrate(Options(), print)
     said = capsys.readouterr().out
-    assert f"generator: {published.BUNDLED_GENERATOR}" in said
+    assert f"weights: {published.BUNDLED_GENERATOR.name}" in said
     assert said.splitlines()[-1] == f"open {tmp_path / 'index.html'} in a browser"
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))

@@ -116,7 +116,7 @@ def test_wrong_folders_are_refused_before_any_work(tmp_path, script, monkeypatch
     (tmp_path / "file").touch()
     there = ["--filelists_dir", tmp_path / "lists", "--preprocessed_root"]
     assert "no such folder" in script("preprocess", "--data_root", tmp_path / "nowhere", *there, tmp_path / "o").error
-    assert "no videos there" in script("preprocess", "--data_root", tmp_path / "empty", *there, tmp_path / "o").error
+    assert "no videos found" in script("preprocess", "--data_root", tmp_path / "empty", *there, tmp_path / "o").error
     (tmp_path / "empty" / "a.mp4").touch()
     blocked = script("preprocess", "--data_root", tmp_path / "empty", *there, tmp_path / "file" / "o")
     assert blocked.code == 2

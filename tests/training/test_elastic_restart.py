@@ -140,7 +140,7 @@ def test_without_a_given_discriminator_the_one_saved_with_the_generator_is_taken
     (tmp_path / "disc_mine.pth").unlink()
     capsys.readouterr()
     anew = discriminator_at_start(checkpoint_path=generator)
-    assert f"{tmp_path / 'disc_mine.pth'}: not there" in capsys.readouterr().out
+    assert f"{tmp_path / 'disc_mine.pth'}: not found" in capsys.readouterr().out
     assert not same(anew, beside)
     assert not same(anew, given)
 

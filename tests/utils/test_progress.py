@@ -32,14 +32,14 @@ def test_a_log_gets_few_lines_without_carriage_returns(clock, capsys):
     assert "\r" not in err
     lines = err.splitlines()
     assert 10 < len(lines) < 30
-    assert lines[0].startswith("dubbing: 10 of 3600 frames, 0%, 59:50 left, 1 a second")
+    assert lines[0].startswith("dubbing: 5 of 3600 frames, 0%, 59:55 left, 1 a second")
     assert lines[-1] == "dubbing: 3600 frames in 1:00:00"
 
 
 def test_a_stage_of_seconds_is_one_line_or_none(clock, capsys):
-    for leave, said in ((True, "faces: 5 frames in 0:05\n"), (False, "")):
+    for leave, said in ((True, "faces: 5 frames in 0:04\n"), (False, "")):
         for _ in Progress(iter(range(5)), "faces", unit="frame", total=7, leave=leave):
-            clock(1.0)
+            clock(0.9)
         assert capsys.readouterr().err == said
 
 
@@ -72,12 +72,38 @@ def test_the_bar_in_a_terminal_ends_full_whatever_was_estimated():
     import struct
     import termios
 
-    program = "from utils.progress import Progress; list(Progress(iter(range(7)), 'dubbing', unit='frame', total=9))"
+    program = (
+        "import time; from utils import progress; progress.SHOWN_FROM = 0.1\n"
+        "list(progress.Progress(range(7), 'soon over'))\n"
+        "for _ in progress.Progress(iter(range(7)), 'dubbing', unit='frame', total=9): time.sleep(0.05)"
+    )
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     subprocess.run([sys.executable, "-c", program], stderr=theirs, cwd=ROOT, check=True)
     shown = os.read(ours, 10_000).decode()
     os.close(ours)
     os.close(theirs)
+    assert "soon over" not in shown
     assert "100%" in shown.rstrip().split("\r")[-1]
     assert "7/7" in shown
+
+
+@pytest.mark.parametrize("work", ["Progress(range(3), 'clips')", "doing('clips')"])
+def test_long_silence_is_broken_and_a_script_that_waits_for_somebody_says_nothing(work):
+    program = f"""
+import sys, time
+from types import SimpleNamespace
+from utils import cli, progress
+progress.SHOWN_FROM, progress.FIRST_LINE = 0.05, 0.3
+def main(_):
+    with progress.{work}:
+        time.sleep(1)
+    print("asked", file=sys.stderr)
+    with progress.doing(progress.WAITS):
+        time.sleep(1)
+cli.run(main, lambda _: SimpleNamespace())
+"""
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+    before, after = said.split("asked\n")
+    assert 1 <= before.count("clips") == len(before.splitlines()) <= 4
+    assert after == ""
