@@ -37,11 +37,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(RUN) -m benchmarks
-	$(RUN) -m docs.generate_benchmarks
 
 docs: $(INSTALLED)
 	$(RUN) -m docs.generate_cli
-	$(RUN) -m docs.generate_benchmarks
 
 $(INSTALLED): requirements.txt requirements-dev.txt requirements-web.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

@@ -1,4 +1,3 @@
-# PYTHON_ARGCOMPLETE_OK
 """Train the lip-sync expert.
 
     python color_syncnet_train.py --data_root preprocessed --checkpoint_dir checkpoints/expert

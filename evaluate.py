@@ -1,4 +1,3 @@
-# PYTHON_ARGCOMPLETE_OK
 """How good a dub is, or a generator: sync offset, LSE-D and LSE-C, and the mouth's likeness to a reference.
 
     python evaluate.py --video dubbed.mp4

@@ -106,7 +106,6 @@ class HParams:
     disc: str = one_of("published", "patch")
     disc_wt: float = may_be_zero(0.07)  # published: the adversarial loss's weight
     disc_initial_learning_rate: float = 1e-4
-    disc_every: int = 1  # it learns from every so many-th frame of a step; published: from all
     disc_share: float = 0.3  # patch: its gradient at the generator's last layer, as a part of the picture loss's
     disc_features_wt: float = may_be_zero(2.0)  # patch: of the difference of its features, against its loss
     disc_r1: float = may_be_zero(0.01)  # patch: gradient penalty on real pictures
@@ -120,7 +119,6 @@ class HParams:
     syncnet_pairs: str = one_of("random", "clip")  # one sound a face, or all sounds of the clip's windows in the batch
     syncnet_clip_windows: int = 8  # clip: windows of each clip in a batch
     syncnet_softmax_wt: float = may_be_zero(0.2)  # clip: of the cross-entropy over a face's sounds, against the BCE
-    syncnet_lone_clip_wt: float = 1.0  # with sampling=people, how much a person with a single clip counts
     syncnet_eval_interval: int = 10000  # steps
     syncnet_checkpoint_interval: int = 10000  # steps
 

@@ -1,4 +1,3 @@
-# PYTHON_ARGCOMPLETE_OK
 """Dub any video, or a picture, with any speech.
 
     python inference.py --demo                                # two bundled clips with other speech, to look at
@@ -9,7 +8,6 @@
     python inference.py --still --face talk.mp4 --audio speech.wav --outfile one.png  # one frame, to try settings on
     python inference.py --jobs jobs.csv --outfile results/    # columns face, audio, and any flag's name
     torchrun --nproc_per_node 2 inference.py --jobs jobs.csv --outfile results/       # shared among processes
-    python inference.py --outfile talk.mp4 --redo 12.0-15.5 --pads 0 20 0 0           # these seconds of a dub, again
 
 Writes the video and, beside it, <outfile>.json: what was done. However long the video is, it takes the same memory.
 Frames without a face stay unchanged. Exit code 1: some of several jobs failed.
@@ -21,7 +19,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -43,7 +41,6 @@ See what is wrong with the footage, and how long a dub will take:
 Dub two people who come with the project:
     python inference.py --demo
 All flags: python inference.py --help"""
-NOT_GIVEN = object()
 
 Tell = Callable[["dubbing.Record"], None]  # what to do with the record of a dub
 
@@ -60,9 +57,6 @@ def main(args: argparse.Namespace) -> int:
     tell = partial(print_json, file=args.stdout) if request.json else partial(say, file=sys.stdout)
     if request.demo:
         demonstrate(options, tell)
-        return 0
-    if request.redo:
-        redo(request, args.given, tell)
         return 0
     if request.jobs:
         return dub_list(request.jobs, options, request.outfile or OUTFILE.parent, tell, args.debug)
@@ -149,19 +143,6 @@ def dub_list(path: Path, options: Options, folder: Path, tell: Tell, debug: bool
     return 0
 
 
-def redo(request: Request, given: dict, tell: Tell) -> None:
-    """Make some seconds of an earlier dub again, with the settings that are given now."""
-    from dubbing.redo import Redo
-
-    if request.audio:
-        raise InputError("--redo: takes a dub, as --outfile or --face, and no --audio")
-    earlier = request.face or request.outfile or OUTFILE
-    again = Redo.of(earlier, request.outfile or earlier, request.redo or "", given)
-    tell(dubbing.Dubber(again.options).dub(again.record.face, again.record.audio, again.outfile, redo=again))
-    print("made again: {:.2f} to {:.2f} s; encoded again: {:.2f} to {:.2f} s; all else is copied".format(
-        *again.seconds, *again.encoded_seconds))  # fmt: skip
-
-
 def demonstrate(options: Options, tell: Tell) -> None:
     from demo import showcase  # the scorers, which no other dub waits for
 
@@ -179,8 +160,7 @@ def say(record: "dubbing.Record", file: TextIO) -> None:
 
     unchanged = f", {record.unchanged} left unchanged" if record.unchanged else ""
     lines = [f"{record.outfile}: {record.frames} frames{unchanged}"]
-    sync = record.redone[-1]["sync"] if record.redone else record.sync
-    lines += [f"{'of what was made again: ' if record.redone else ''}{sync_in_words(sync)}"] if sync else []
+    lines += [sync_in_words(record.sync)] if record.sync else []
     lines += [f"found: {', '.join(record.findings)}"] if record.findings else []
     print("\n".join(lines), file=file, flush=True)
 
@@ -190,12 +170,7 @@ def print_json(record: "dubbing.Record", file: TextIO) -> None:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = cli.parser_for(__doc__, Request, Options)
-    args = parser.parse_args(argv)
-    names = [setting.name for setting in fields(Options)]
-    typed = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(names, NOT_GIVEN)))  # takes no defaults for them
-    args.given = {name: getattr(typed, name) for name in names if getattr(typed, name) is not NOT_GIVEN}
-    return args
+    return cli.parser_for(__doc__, Request, Options).parse_args(argv)
 
 
 if __name__ == "__main__":

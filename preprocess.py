@@ -1,4 +1,3 @@
-# PYTHON_ARGCOMPLETE_OK
 """Raw videos -> face crops at 25 fps, sound at 16 kHz, file lists, and a report.
 
     python preprocess.py --data_root my_videos --preprocessed_root preprocessed

@@ -1,4 +1,3 @@
-# PYTHON_ARGCOMPLETE_OK
 """Train the refiner of one person on five or more of that person's videos: sharp mouths at the footage's resolution.
 
     python refiner_train.py --data_root preprocessed --checkpoint_dir checkpoints/anna --max_minutes 40

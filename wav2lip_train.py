@@ -1,4 +1,3 @@
-# PYTHON_ARGCOMPLETE_OK
 """Train or finetune the generator, with or without the visual-quality discriminator.
 
     python wav2lip_train.py --data_root preprocessed --checkpoint_dir checkpoints/mine \\

@@ -1,4 +1,3 @@
-# PYTHON_ARGCOMPLETE_OK
 """The published and bundled weight files: what they are, where they belong, and getting them there.
 
 python weights.py list                          # every file, its place, licence and SHA-256, whether it is there

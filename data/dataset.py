@@ -44,6 +44,7 @@ class Windows(Dataset):
 
     per_frame_mels = False
     batch_setting = "batch_size"  # in hparams
+    lone_clip_wt = 1.0  # how much a person with a single clip counts where people are drawn
     needed = 2  # windows of a clip: one for the item, one for its reference or its off-sync sound
     collate: Callable[[list], dict] = staticmethod(default_collate)
 
@@ -71,11 +72,6 @@ class Windows(Dataset):
         persons = [clip.person for clip in self.clips]
         return drawing(self.hp, persons, [len(starts) for starts in self.rows], self.lone_clip_wt, seed)
 
-    @property
-    def lone_clip_wt(self) -> float:
-        """How much a person with a single clip counts where people are drawn."""
-        return 1.0
-
     def _draw(self, key: Key) -> Drawn:
         k = int(np.searchsorted(self.ends, key.window, side="right"))
         starts = self.rows[k]
@@ -101,11 +97,8 @@ class ExpertWindows(Windows):
     and half."""
 
     batch_setting = "syncnet_batch_size"
+    lone_clip_wt = 0.3
     collate = staticmethod(joined)
-
-    @property
-    def lone_clip_wt(self) -> float:
-        return self.hp.syncnet_lone_clip_wt
 
     def __getitem__(self, key: Key) -> dict:
         drawn = self._draw(key)

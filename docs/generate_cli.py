@@ -39,9 +39,6 @@ be fetched at once: a script that runs in a terminal asks, with its size and lic
 
 **In a log file** progress is a line now and then instead of a bar; `--quiet` prints neither.
 
-**Completion.** `pip install argcomplete`, then `activate-global-python-argcomplete` once: bash and zsh complete the
-flags of `python inference.py` and the other scripts.
-
 Exit codes: 0 done; 1 done, but something was skipped; 2 bad input; 130 interrupted.
 """
 WEIGHTS = """\

@@ -21,7 +21,6 @@ from dubbing.options import Options
 from dubbing.pipeline import BackgroundSink, prefetch
 from dubbing.reading import FrameReader, Masks
 from dubbing.record import Progress, Record, StageTimer, StateLog, digest, record_path
-from dubbing.redo import Redo
 from dubbing.references import FrameSampler
 from dubbing.refining import Refine, refine_stage
 from dubbing.report import DubReport
@@ -33,7 +32,6 @@ from face_detection.crop import to_network_size
 from media import codecs, yuv
 from media.clock import END_HELD, Clock
 from media.sound import sound_clock
-from media.splice import FrameReplacement
 from media.writer import VideoWriter
 from utils.errors import InputError, flag_named, warn
 from utils.files import atomic_writes, write_json
@@ -53,20 +51,13 @@ class Dubber:
         if self.networks is not networks:
             print(self.networks.in_words(), flush=True)
 
-    def dub(
-        self,
-        face: str | Path,
-        audio: str | Path,
-        outfile: str | Path,
-        progress: Progress = Bar,
-        redo: Redo | None = None,
-    ) -> Record:
+    def dub(self, face: str | Path, audio: str | Path, outfile: str | Path, progress: Progress = Bar) -> Record:
         """Write the dubbed video, <outfile>.json and what else the options ask for.
 
         face: a video or a picture; audio: any file with sound; outfile: a video, or a folder for it; progress: called
         like tqdm, for bars of another kind; an exception that it raises from one frame to the next, such as a user's
-        wish to stop, ends the dub; redo: frames of an earlier dub of the same files that alone are made. Raises
-        InputError for what cannot be used. Whatever is raised, no video is written then.
+        wish to stop, ends the dub. Raises InputError for what cannot be used. Whatever is raised, no video is written
+        then.
         """
         options, networks, hp, timer = self.options, self.networks, self.networks.hp, StageTimer()
         if options.preview == 0:
@@ -76,9 +67,7 @@ class Dubber:
         with timer("speech"):
             speech = load_speech(audio, options.audio_stream, options.silence == "rest", hp, options.level == "keep")
             monitor = SyncMonitor(networks.expert, speech.mel) if networks.expert else None
-        source = Source(
-            face, options.transform, options.static, options.frame_rate, options.start, options.end, options.decoder
-        )
+        source = Source(face, options.transform, options.static, options.frame_rate, options.start, options.end)
         encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
         pix_fmt, seconds = encoding.pix_fmt, min(speech.seconds, options.preview or speech.seconds)
         whole = options.plays_whole
@@ -92,7 +81,7 @@ class Dubber:
         stages = dub_stages(Generate(networks.generator, speech.mel, hp.mel_window), refine, options.paste)
         size = refine.refiner.size if refine else None
         reader = FrameReader(source, pix_fmt, seconds, faces, speech, masks, size, hp, options)
-        frames = len(redo.frames) if redo else source.frames_in(seconds, whole)
+        frames = source.frames_in(seconds, whole)
         track, number, until = sound
         batch_size = _batch_size(networks, options, source.frame_bytes(pix_fmt))
         queued = batch_size // 2 + 1  # before the stages, and behind them
@@ -110,22 +99,16 @@ class Dubber:
             yield from progress(tasks, desc="dubbing", unit="frame", total=frames)
 
         with atomic_writes(outfile, record_path(outfile)) as (video, beside):
-            writer: VideoWriter | FrameReplacement
-            if redo:
-                writer = FrameReplacement(
-                    video, redo.path, redo.index, redo.frames, source.rate, source.opened, encoding
-                )
-            else:
-                writer = VideoWriter(
-                    outfile, source.rate, track, source.opened, encoding, number, until, dubbed=True, part=video
-                )
+            writer = VideoWriter(
+                outfile, source.rate, track, source.opened, encoding, number, until, dubbed=True, part=video
+            )
             report = DubReport(frames, source) if options.report else None
             output = Output(writer, Composite(options.paste), report, timer)
             with (
                 timer("dub"),
                 writer,
                 BackgroundSink[FrameTask](output.add, queued) as sink,
-                closing(prefetch(timer.each("read", reader.tasks(redo.frames if redo else None)), queued)) as waiting,
+                closing(prefetch(timer.each("read", reader.tasks()), queued)) as waiting,
                 closing(counted(generated(waiting))) as shown,
             ):
                 for task in shown:
@@ -167,7 +150,6 @@ class Dubber:
                 busy=timer.rounded(),
                 settings=options.as_json(),
             )
-            record = redo.merged(record) if redo else record
             record = replace(record, video_sha256=digest(video))
             write_json(beside, asdict(record))
         if report:
@@ -202,9 +184,7 @@ class Output:
     report: what --report shows, where it is wanted; states: of the frames so far.
     """
 
-    def __init__(
-        self, writer: VideoWriter | FrameReplacement, composite: Composite, report: DubReport | None, timer: StageTimer
-    ) -> None:
+    def __init__(self, writer: VideoWriter, composite: Composite, report: DubReport | None, timer: StageTimer) -> None:
         self.writer, self.composite, self.report, self.timer = writer, composite, report, timer
         self.states = StateLog()
 

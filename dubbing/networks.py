@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dubbing.options import Options
-from dubbing.paste import first_row
-from hparams import HParams, hparams
+from hparams import HParams
 from metrics.experts import Expert, load_expert
 from models import face_refiner
 from models.engines.choice import Choice, choose
@@ -20,7 +19,7 @@ from utils.progress import doing
 BUNDLED = "bundled: for trying out, not for delivery; better ones: docs/weights.md"
 RUN = "run.json"  # in the folder of a training run
 SETTINGS = (
-    "checkpoint_path", "hparams", "device", "engine", "precision", "wav2lip_batch_size", "paste", "no_score", "refine",
+    "checkpoint_path", "hparams", "device", "engine", "precision", "wav2lip_batch_size", "no_score", "refine",
 )  # fmt: skip
 
 
@@ -59,8 +58,8 @@ def load_networks(options: Options) -> Networks:
 def _load(options: Options) -> Networks:
     choice = choose(options.engine, options.precision, options.device)
     path = options.checkpoint_path or default_generator()
-    digest, top = sha256(path), first_row(options.paste, hparams.img_size)
-    generator, hp = load_generator(path, digest, choice, options.wav2lip_batch_size, top, options.hparams)
+    digest = sha256(path)
+    generator, hp = load_generator(path, digest, choice, options.wav2lip_batch_size, options.hparams)
     number_format = "auto" if generator.precision == "int8" else generator.precision
     beside = Choice(generator.engine, number_format, generator.device)
     refiner = load_refiner(options.refine, path, generator, beside)

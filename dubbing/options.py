@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from face_detection import DETECTORS
-from media.choices import CODECS, DECODERS, DEINTERLACE
+from media.choices import CODECS, DEINTERLACE
 from models.engines.choice import ENGINES
 from utils.errors import InputError
 from utils.options import PRECISIONS, CommonOptions, option, parse_scalar
@@ -44,15 +44,12 @@ class Request(BaseOptions):
     still: bool = option(
         "no dub: one frame of it beside its source, as PNG, the fastest way to try settings", False, common=True
     )
-    redo: str | None = option(
-        "make these seconds of an earlier dub, --outfile, again with other settings", None, metavar="FROM-TO"
-    )
     demo: bool = option("dub two bundled clips, score them and make a page that shows them", False, common=True)
     json: bool = option("print what was done as JSON, a line per dub, and all else on stderr", False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        asked = [name for name in ("demo", "redo", "jobs", "check", "still") if getattr(self, name)]
+        asked = [name for name in ("demo", "jobs", "check", "still") if getattr(self, name)]
         if len(asked) > 1:
             raise InputError(f"--{asked[0]} and --{asked[1]}: give one of them")
         if self.jobs and (self.face or self.audio):
@@ -93,7 +90,6 @@ class Options(CommonOptions):
         "scale a still picture whose longer side is longer down to this, first of all; 0: keep its size", 1920,
         unit="pixels", minimum=0,
     )  # fmt: skip
-    decoder: str = option("what decodes the video: the CPU, or an NVIDIA GPU", "software", choices=DECODERS)
     deinterlace: str = option(
         "interlaced video: a picture per frame, a picture per field, or combs kept", "frame",
         choices=tuple(DEINTERLACE),

@@ -20,9 +20,6 @@ from utils.geometry import Rect
 CENTRE_X, CENTRE_Y = 0.5, 0.75
 REACH_X, REACH_Y = 0.44, 0.25  # where it has faded out: the lower half, up to its edges
 INNER = 0.62  # part of the reach inside which the mask is 1
-MASK_MARGIN = (
-    4  # rows above the mask of which pixels in it are made: by cubic resizing two, twice where it is done twice
-)
 SLOPE = 0.1  # of mask_slope, from which on grain is compared
 SMOOTHNESS = 0.12  # of the colour match, standard deviation in parts of the crop
 LARGEST_CHANGE = 30.0  # levels that the colour match may move
@@ -49,12 +46,6 @@ def soft_mask(size: int) -> np.ndarray:
 def style_mask(style: str, size: int) -> np.ndarray:
     """What a style shows of a face that nothing covers: float32 [size, size], 0..1."""
     return soft_mask(size) if style == "soft" else np.ones((size, size), np.float32)
-
-
-def first_row(style: str, size: int) -> int:
-    """The row of a generated face from which on a style uses it; of those above nothing is seen."""
-    shown = style_mask(style, size).any(axis=1)
-    return max(0, int(shown.argmax()) - MASK_MARGIN)
 
 
 @lru_cache

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
@@ -63,14 +62,13 @@ class FrameReader:
     hp: HParams
     options: Options
 
-    def tasks(self, frames: range | None = None) -> Generator[FrameTask, None, None]:
-        """All output frames, or those of these numbers."""
+    def tasks(self) -> Generator[FrameTask, None, None]:
+        """All output frames."""
         options, hp, columns = self.options, self.hp, self.speech.mel.shape[1]
         upper_half, last_known = slice(hp.img_size // 2), None
         whole = options.plays_whole
         extend = self.source.ending(options.extend, self.speech.seconds)
-        played = play(self.source, self.pix_fmt, self.seconds, extend, whole)
-        for frame in islice(played, frames.start, frames.stop) if frames else played:
+        for frame in play(self.source, self.pix_fmt, self.seconds, extend, whole):
             region, state = self.faces.at(frame.number) if frame.time < self.speech.seconds else (None, UNCHANGED)
             face: FaceTask | None = None
             if region is not None:

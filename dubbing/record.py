@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,8 +29,7 @@ class Record:
     the files and changed for the dub, in words; ranges: the times of each state in seconds; sync: as evaluate.py gives
     it (docs/scoring.md), None where nothing could be scored; busy: seconds that each stage worked, which overlap;
     settings: the options that are not as by default; part: seconds of the video that were used, None for all;
-    final_audio: what is heard in place of `audio`; video_sha256: of the video that this is the record of; redone:
-    seconds that were made again since, how, and their score, of which `sync` and `busy` know nothing (dubbing/redo.py).
+    final_audio: what is heard in place of `audio`; video_sha256: of the video that this is the record of.
     """
 
     face: str
@@ -70,7 +69,6 @@ class Record:
     part: list[float] | None = None
     final_audio: str | None = None
     video_sha256: str | None = None
-    redone: list[dict[str, Any]] = field(default_factory=list)
 
 
 def digest(video: Path) -> str:

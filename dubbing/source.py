@@ -62,8 +62,7 @@ class Source:
 
     fps: frames a second of a picture, and of a video with fewer; None: as many as the video has. start, end: seconds of
     the video between which it is used, as if there were no more of it; part: the same, start being where the frame
-    begins that is shown then, None for the whole video; length: seconds of that part, infinite without an end; decoder:
-    as of a VideoReader.
+    begins that is shown then, None for the whole video; length: seconds of that part, infinite without an end.
     """
 
     def __init__(
@@ -74,12 +73,9 @@ class Source:
         fps: float | None,
         start: float = 0.0,
         end: float | None = None,
-        decoder: str = "software",
     ) -> None:
         self.path, self.transform = path, transform
-        self.opened: Still | VideoReader = open_still(path) or VideoReader(
-            path, deinterlace=transform.deinterlace, decoder=decoder
-        )
+        self.opened: Still | VideoReader = open_still(path) or VideoReader(path, deinterlace=transform.deinterlace)
         self.reader = self.opened if isinstance(self.opened, VideoReader) else None
         self.part = self._part(start, end) if start or end is not None else None
         self.length = self.part[1] - self.part[0] if self.part and end is not None else inf

@@ -13,7 +13,6 @@ NO_VIDEO_SUFFIXES = {  # of what lies about in folders of videos; files of all o
     ".flac", ".ogg", ".opus", ".txt", ".md", ".json", ".csv", ".html", ".xml", ".pdf", ".srt", ".vtt", ".ass", ".log",
     ".ini", ".db", ".py", ".npy", ".npz", ".pth", ".pt", ".safetensors", ".zip", ".gz", ".tar", ".thm", ".part",
 }  # fmt: skip
-DECODERS = ("software", "cuda")
 DEINTERLACE = {"frame": "send_frame", "field": "send_field", "off": None}  # modes of FFmpeg's filter bwdif
 
 

@@ -16,7 +16,7 @@ import av
 import cv2
 import numpy as np
 
-from media import filters, hardware, stamps, yuv
+from media import filters, stamps, yuv
 from media.clock import Clock, Span, picture_stream, read_clock, sound_track
 from media.findings import note
 from media.hdr import hdr_metadata
@@ -44,8 +44,7 @@ class Frame:
 
 class VideoReader:
     """One video file. threads: decoding threads, 0 for as many as there are cores; deinterlace: "frame" or "field" for
-    as many pictures as there are frames or fields, "off" for pictures as they are stored; decoder: of media.choices,
-    for pictures() and frames().
+    as many pictures as there are frames or fields, "off" for pictures as they are stored.
 
     rate: frames a second on average; height, width: of the upright picture; start: time of the first frame in
     seconds; clock: of the file; duration: of the file in seconds, None if it does not say; metadata: title and the
@@ -55,11 +54,8 @@ class VideoReader:
     Raises InputError when the file is missing, no video, or none of its pictures can be decoded.
     """
 
-    def __init__(
-        self, path: str | Path, threads: int = 0, deinterlace: str = "frame", decoder: str = "software"
-    ) -> None:
+    def __init__(self, path: str | Path, threads: int = 0, deinterlace: str = "frame") -> None:
         self.path, self.threads, self.deinterlace = Path(path), threads, deinterlace
-        self.accelerator = hardware.accelerator(decoder)
         self.findings: list[str] = []
         with open_media(self.path) as container:
             stream = _video_stream(container, self.path)
@@ -118,14 +114,14 @@ class VideoReader:
         all before, though in some files seeking leads to a later picture, or raises FFmpegError; entry: begin with the
         last key frame before this time, if it is not before `since`, which saves decoding what lies between.
         """
-        with open_media(self.path, self.accelerator) as container:
+        with open_media(self.path) as container:
             stream = _video_stream(container, self.path)
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
             if since is not None and seek and self.clock.recordings == 1:
                 container.seek(int(((since if entry is None else entry) - EARLIER) * av.time_base))
             packets = PacketLog()
             previous, shown = None, None  # shown: the latest picture before `since`
-            decoded = (yuv.described(hardware.planar(picture)) for picture in decode(container, stream, packets))
+            decoded = (yuv.described(picture) for picture in decode(container, stream, packets))
             for picture in filters.prepared(decoded, self.deinterlace, self.findings, (self.width, self.height)):
                 step = 1 / float(self.rate)
                 time = picture.time if picture.time is not None else self.start if previous is None else previous + step
@@ -199,18 +195,17 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 @contextmanager
-def open_media(path: Path, accelerator: Any = None) -> Iterator[Any]:
-    """An input container of PyAV; what cannot be opened raises InputError with the reason. accelerator: of
-    media/hardware.py."""
+def open_media(path: Path) -> Iterator[Any]:
+    """An input container of PyAV; what cannot be opened raises InputError with the reason."""
     if existing_file(path).stat().st_size == 0:
         raise InputError(f"{path}: is empty")
     silence_ffmpeg()
     file = readable_by_ffmpeg(path)
     try:
         try:
-            container = av.open(file, hwaccel=accelerator)
+            container = av.open(file)
         except UnicodeDecodeError:  # tags in another encoding; PyAV 19 passes over them by itself
-            container = av.open(file, metadata_errors="replace", hwaccel=accelerator)
+            container = av.open(file, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(f"{path}: is no video or sound file that can be read, or a truncated one") from error
     with container:

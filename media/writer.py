@@ -20,7 +20,7 @@ from utils.files import atomic_write
 
 TIME_BASE = Fraction(1, 90_000)  # holds 24, 25, 30, 50, 60 fps exactly and any phone's time stamps closely
 
-KEY_SECONDS = 5  # from key frame to key frame at most; fewer cost less, more make a part easier to replace (splice.py)
+KEY_SECONDS = 5  # from key frame to key frame at most; fewer cost less
 OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}  # not of what it shows
 
 

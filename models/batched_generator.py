@@ -24,30 +24,23 @@ def fold_batch_norms(generator: nn.Module, precision: Precision) -> nn.Module:
 
 @torch.inference_mode()
 def generate_faces(
-    generator: nn.Module,
-    faces: np.ndarray,
-    references: np.ndarray,
-    mels: np.ndarray,
-    precision: Precision,
-    first_row: int = 0,
+    generator: nn.Module, faces: np.ndarray, references: np.ndarray, mels: np.ndarray, precision: Precision
 ) -> np.ndarray:
-    """faces, references: uint8 BGR [B, S, S, 3]; mels: float32 [B, 1, 80, 16] -> uint8 BGR [B, S - first_row, S, 3].
+    """faces, references: uint8 BGR [B, S, S, 3]; mels: float32 [B, 1, 80, 16] -> uint8 BGR [B, S, S, 3].
 
-    generator: in eval mode on precision's device; first_row: from which row on the result is wanted.
+    generator: in eval mode on precision's device.
     """
     shown = torch.tensor(faces).to(precision.device)
     other = shown if references is faces else torch.tensor(references).to(precision.device)
     with precision.autocast():
         heard = torch.from_numpy(mels).to(precision.device)
-        return draw_faces(generator, shown, other, heard, first_row).cpu().numpy()
+        return draw_faces(generator, shown, other, heard).cpu().numpy()
 
 
-def draw_faces(
-    generator: nn.Module, faces: torch.Tensor, references: torch.Tensor, mels: torch.Tensor, first_row: int = 0
-) -> torch.Tensor:
+def draw_faces(generator: nn.Module, faces: torch.Tensor, references: torch.Tensor, mels: torch.Tensor) -> torch.Tensor:
     """generate_faces on the generator's device, tensors of the same shapes and kinds."""
     dtype = next(generator.parameters()).dtype
     frame = faces.permute(0, 3, 1, 2).to(dtype) / 255
     reference = frame if references is faces else references.permute(0, 3, 1, 2).to(dtype) / 255
-    generated = generator(mels.to(dtype), generator_faces(frame, reference), first_row)
+    generated = generator(mels.to(dtype), generator_faces(frame, reference))
     return (generated.float() * 255).round().byte().permute(0, 2, 3, 1)

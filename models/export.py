@@ -107,6 +107,6 @@ def _generator(source: Path) -> tuple[Any, HParams, dict[str, str]]:
     """The generator of a checkpoint as a PictureGenerator, its values, and what the metadata say."""
     from models.engines.conversion import picture_generator
 
-    pictures, content = picture_generator(source, "", 0)
+    pictures, content = picture_generator(source, "")
     hp = HParams.from_dict(content["hparams"])
     return pictures, hp, RULES | {"hparams": json.dumps(hp.network_values())}

@@ -5,7 +5,6 @@ from torch import nn
 
 from models.conv import Conv2d, Conv2dTranspose, PlainConv2d, Size, scaled, stage
 from models.inputs import lower_half
-from models.rows import first_output, needed_rows
 
 
 class Wav2Lip(nn.Module):
@@ -56,35 +55,29 @@ class Wav2Lip(nn.Module):
             Conv2d(c64 + c16, c32, 3, 1, 1), nn.Conv2d(c32, 3, kernel_size=1, stride=1, padding=0), nn.Sigmoid()
         )
 
-    def forward(self, mel: torch.Tensor, faces: torch.Tensor, first_row: int = 0) -> torch.Tensor:
+    def forward(self, mel: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
         """mel [B, 1, 80, 16] in -4..4 with faces [B, 6, 96, 96] in 0..1 -> [B, 3, 96, 96] in 0..1; or, for windows,
         mel [B, T, 1, 80, 16] with faces [B, 6, T, 96, 96] -> [B, 3, T, 96, 96].
 
-        faces are BGR: channels 0-2 the frame with its lower half zeroed, 3-5 the reference frame. first_row: from
-        which row on the result is wanted, for frames: what is above is neither computed nor returned.
+        faces are BGR: channels 0-2 the frame with its lower half zeroed, 3-5 the reference frame.
         """
         if faces.dim() == 4:
-            return self._frames(mel, faces, first_row)
+            return self._frames(mel, faces)
         B, C, T, H, W = faces.shape
         flat_faces = faces.transpose(1, 2).reshape(B * T, C, H, W)
         flat_mel = mel.reshape(B * T, *mel.shape[2:])  # [B·T, 1, 80, 16]
         out = self._frames(flat_mel, flat_faces)
         return out.reshape(B, T, 3, H, W).transpose(1, 2)  # [B, 3, T, H, W]
 
-    def _frames(self, mel: torch.Tensor, faces: torch.Tensor, first_row: int = 0) -> torch.Tensor:
+    def _frames(self, mel: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
         skips = []
         for block in self.face_encoder_blocks:
             faces = block(faces)
             skips.append(faces)
         x = self.audio_encoder(mel)  # [B, 512, 1, 1]
-        begins = 0  # the row of the whole that x begins with
-        for block, wanted in zip(
-            self.face_decoder_blocks, needed_rows(self.face_decoder_blocks, self.output_block, first_row), strict=True
-        ):
-            above = wanted - first_output(block, begins)
-            x = torch.cat((block(x)[:, :, above:], skips.pop()[:, :, wanted:]), dim=1)
-            begins = wanted
-        return self.output_block(x)[:, :, first_row - begins :]
+        for block in self.face_decoder_blocks:
+            x = torch.cat((block(x), skips.pop()), dim=1)
+        return self.output_block(x)
 
 
 class Wav2Lip_disc_qual(nn.Module):

@@ -1,5 +1,8 @@
 """Tests on a GPU: marked `cuda`, left out where there is none. What can run on a CPU too is parametrized over both."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -15,3 +18,14 @@ def needs_gpus(count: int = 1) -> list[pytest.MarkDecorator]:
 ON_CPU_AND_GPU = pytest.mark.parametrize(
     "device", [CPU, pytest.param(torch.device("cuda"), marks=needs_gpus())], ids=["cpu", "cuda"]
 )
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """On a GPU single precision is not rounded to TF32."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

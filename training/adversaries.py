@@ -41,12 +41,7 @@ class Adversary(TrainableNetwork, ABC):
 
     @abstractmethod
     def train_on(self, generated: torch.Tensor, target: torch.Tensor, step: int) -> torch.Tensor:
-        """Backward pass on real and generated frames, those of learnt_from; returns the loss."""
-
-    def learnt_from(self, frames: torch.Tensor, step: int) -> torch.Tensor:
-        """Of a step's frames [F, ...] every disc_every-th, from another one on in the next step."""
-        every = min(self.hp.disc_every, len(frames))
-        return frames[step % every :: every]
+        """Backward pass on real and generated frames; returns the loss."""
 
 
 class VisualQuality(Adversary):
@@ -64,8 +59,7 @@ class VisualQuality(Adversary):
         return self.hp.disc_wt * losses.real_fake_bce(logits, real=True)
 
     def train_on(self, generated: torch.Tensor, target: torch.Tensor, step: int) -> torch.Tensor:
-        pairs = (self.learnt_from(frames, step) for frames in (target, generated.detach()))
-        frames = torch.cat(tuple(pairs)).unsqueeze(2)  # [2F, 3, 1, S, S]
+        frames = torch.cat((target, generated.detach())).unsqueeze(2)  # [2F, 3, 1, S, S]
         real, fake = self(frames, logits=True).chunk(2)
         loss = losses.real_fake_bce(real, real=True) + losses.real_fake_bce(fake, real=False)
         self.backward(loss)
@@ -98,7 +92,7 @@ class Patches(Adversary):
 
     def train_on(self, generated: torch.Tensor, target: torch.Tensor, step: int) -> torch.Tensor:
         penalised = bool(self.hp.disc_r1) and step % R1_EVERY == 0
-        target, generated = (self.learnt_from(frames, step) for frames in (target, generated.detach().float()))
+        generated = generated.detach().float()
         real = lower_half(target).clone().requires_grad_(penalised)
         logits, _ = self(torch.cat((real, lower_half(generated))))
         of_real, of_fake = logits.chunk(2)

@@ -26,7 +26,7 @@ STRANGERS = _OWN | {
     "augment_shape": "1", "augment_colour": "1", "augment_sound": "1", "disc_alone": "250",
     "eval_interval": "500", "checkpoint_interval": "500",
     "syncnet_pairs": "clip", "syncnet_batch_size": "80", "syncnet_lr": "3e-4", "syncnet_weight_decay": "0.01",
-    "syncnet_lone_clip_wt": "0.3", "syncnet_eval_interval": "500", "syncnet_checkpoint_interval": "500",
+    "syncnet_eval_interval": "500", "syncnet_checkpoint_interval": "500",
 }  # fmt: skip
 FINETUNE = _OWN | {
     "freeze_batch_norm": "True", "batch_size": "2", "single_frames": "22", "frames_first": "100", "max_steps": "300",

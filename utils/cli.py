@@ -30,14 +30,9 @@ PIP_NAMES = {  # by what is imported, where pip calls it otherwise
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse's, but that a wrong argument is an error as any other, one line without the usage, and that a shell
-    can complete flags where argcomplete is installed."""
+    """argparse's, but that a wrong argument is an error as any other, one line without the usage."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if "_ARGCOMPLETE" in os.environ:  # a shell asks
-            import argcomplete
-
-            argcomplete.autocomplete(self)
         parsed, rest = self.parse_known_args(args, namespace)
         if rest and rest[0].startswith("-"):
             advice = nearest(rest[0].partition("=")[0], self._option_string_actions, "--help lists all")

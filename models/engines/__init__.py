@@ -4,7 +4,6 @@ generator.py         the interface of the generator: faces and mels in, faces ou
 networks.py          the same of expert and refiner: arrays in, arrays out
 choice.py            which engine is taken, decided without importing any
 torch_engine.py      the generator by PyTorch, on any device
-fixed_batches.py     the same on a GPU: buffers that stay, a CUDA graph
 torch_networks.py    expert and refiner by PyTorch
 openvino_engine.py   all of them by OpenVINO, on the CPU, without PyTorch
 store.py             what OpenVINO needs of weights, kept in the user's cache folder

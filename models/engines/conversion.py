@@ -27,10 +27,10 @@ from utils.progress import nowhere
 Prepared = tuple[dict[str, Any], dict]
 
 
-def generator(path: Path, overrides: str, first_row: int, int8: bool) -> Prepared:
+def generator(path: Path, overrides: str, int8: bool) -> Prepared:
     """Known of it: whether it is `int8`, and if that was wanted the `worst_psnr`, which parts are `kept` in floating
     point, and whether it is `faster` than all of it; the weights' `fingerprint`."""
-    pictures, content = picture_generator(path, overrides, first_row)
+    pictures, content = picture_generator(path, overrides)
     saved = content["hparams"]
     model = convert_generator(pictures, HParams.from_dict(saved).override(overrides))
     about = {
@@ -70,7 +70,7 @@ def refiner(path: Path) -> Prepared:
 PREPARE: dict[str, Callable[..., Prepared]] = {"generator": generator, "encoders": encoders, "refiner": refiner}
 
 
-def picture_generator(path: Path, overrides: str, first_row: int) -> tuple[PictureGenerator, dict]:
+def picture_generator(path: Path, overrides: str) -> tuple[PictureGenerator, dict]:
     """The generator of a weight file, in single precision on the CPU, and what the file holds; its hparams are {} where
     it has none."""
     content = weight_files.read(path, mapped=True)
@@ -78,7 +78,7 @@ def picture_generator(path: Path, overrides: str, first_row: int) -> tuple[Pictu
     content["hparams"] = saved if isinstance(saved, dict) else {}
     network, _ = build_network(Wav2Lip, content, path, overrides)
     folded = fold_batch_norms(network, Precision("fp32", torch.device("cpu")))
-    return PictureGenerator(folded, first_row).eval(), content
+    return PictureGenerator(folded).eval(), content
 
 
 def convert_generator(pictures: PictureGenerator, hp: HParams) -> Any:

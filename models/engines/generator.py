@@ -25,7 +25,7 @@ class GeneratorEngine(Protocol):
 
     def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
         """faces: uint8 BGR [N, S, S, 3], each its own reference; mels: float32 [N, 1, 80, 16] -> uint8 BGR
-        [N, S, S, 3]; the rows above the first that was asked for are those of `faces`."""
+        [N, S, S, 3]."""
         ...
 
     def fingerprint(self) -> str:
@@ -34,24 +34,17 @@ class GeneratorEngine(Protocol):
 
 
 def load_generator(
-    path: Path, sha256: str, choice: Choice, batch_size: int | None, first_row: int, overrides: str
+    path: Path, sha256: str, choice: Choice, batch_size: int | None, overrides: str
 ) -> tuple[GeneratorEngine, HParams]:
     """The generator whose weights are in the file, and the values it was trained with.
 
-    sha256: of the file; choice: of `choose`; batch_size: frames at once, None for what suits the device; first_row:
-    from which row on faces are wanted; overrides: --hparams.
+    sha256: of the file; choice: of `choose`; batch_size: frames at once, None for what suits the device;
+    overrides: --hparams.
     """
     if choice.engine == "openvino":
         from models.engines import openvino_engine
 
-        return openvino_engine.load(path, sha256, choice.precision, batch_size, first_row, overrides)
+        return openvino_engine.load(path, sha256, choice.precision, batch_size, overrides)
     from models.engines import torch_engine
 
-    return torch_engine.load(path, choice.precision, choice.device, batch_size, first_row, overrides)
-
-
-def with_upper_rows(generated: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """The lower rows of faces, uint8 [N, rows, S, 3], below the upper ones of others, [N, S, S, 3]."""
-    if generated.shape == faces.shape:
-        return generated
-    return np.concatenate((faces[:, : faces.shape[1] - generated.shape[1]], generated), axis=1)
+    return torch_engine.load(path, choice.precision, choice.device, batch_size, overrides)

@@ -11,7 +11,6 @@ import numpy as np
 from hparams import HParams
 from models.engines import store
 from models.engines.choice import is_installed
-from models.engines.generator import with_upper_rows
 from models.engines.networks import Encoders, RefinerNetwork
 from utils.errors import InputError, warn
 from utils.files import sha256
@@ -69,7 +68,7 @@ class OpenVINOGenerator:
 
     def __call__(self, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
         """As a GeneratorEngine."""
-        return with_upper_rows(self.network(faces, mels), faces)
+        return self.network(faces, mels)
 
     def fingerprint(self) -> str:
         """As a GeneratorEngine."""
@@ -77,16 +76,16 @@ class OpenVINOGenerator:
 
 
 def load(
-    path: Path, digest: str, precision: str, batch_size: int | None, first_row: int, overrides: str
+    path: Path, digest: str, precision: str, batch_size: int | None, overrides: str
 ) -> tuple[OpenVINOGenerator, HParams]:
     """Arguments as of load_generator."""
     int8 = _is_here("int8") and is_installed("nncf") if precision == "auto" else precision == "int8"
     if precision != "auto":
         _check(precision)
-    settings = {"first_row": first_row, "overrides": overrides, "int8": int8}
+    settings = {"overrides": overrides, "int8": int8}
     models, about = store.prepared("generator", path, digest, **settings)
     if precision == "auto" and about["int8"] and not about["faster"]:
-        return load(path, digest, about["fastest"], batch_size, first_row, overrides)
+        return load(path, digest, about["fastest"], batch_size, overrides)
     number_format = precision if precision in HINTS else about["fastest"]
     precision = "int8" if about["int8"] else number_format
     if int8 and precision != "int8":

@@ -9,17 +9,17 @@ INPUTS, OUTPUT = ("faces", "mels"), "generated"
 
 
 class PictureGenerator(nn.Module):
-    """generator: from fold_batch_norms, in single precision; first_row: from which row on faces are drawn."""
+    """generator: from fold_batch_norms, in single precision."""
 
-    def __init__(self, generator: nn.Module, first_row: int = 0) -> None:
+    def __init__(self, generator: nn.Module) -> None:
         super().__init__()
-        self.generator, self.first_row = generator, first_row
+        self.generator = generator
 
     def forward(self, faces: torch.Tensor, mels: torch.Tensor) -> torch.Tensor:
         """faces: uint8 BGR [B, S, S, 3], each its own reference; mels: float32 [B, 1, 80, 16] -> uint8 BGR
-        [B, S - first_row, S, 3]."""
+        [B, S, S, 3]."""
         pictures = faces.permute(0, 3, 1, 2).float() / 255
-        generated = self.generator(mels, generator_faces(pictures, pictures), self.first_row)
+        generated = self.generator(mels, generator_faces(pictures, pictures))
         return (generated * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
     def example(self, size: int, mel_shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:

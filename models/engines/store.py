@@ -15,7 +15,7 @@ from utils.cache import cache_folder
 from utils.errors import InputError, warn
 from utils.files import sha256
 
-FORMAT = 3  # of the folders and of what is in the models; a change forgets the old ones
+FORMAT = 4  # of the folders and of what is in the models; a change forgets the old ones
 PREPARING = threading.Lock()  # nothing is prepared twice at once
 ROOT = Path(__file__).resolve().parents[2]
 ABOUT, SUFFIXES = "about.json", (".xml", ".bin")

@@ -5,9 +5,8 @@ import copy
 import pytest
 import torch
 
-from benchmarks.measuring import exact_products
 from conftest import NARROW, NARROW_TEXT
-from gpus import CPU, ON_CPU_AND_GPU, needs_gpus
+from gpus import CPU, ON_CPU_AND_GPU, exact_products, needs_gpus
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
 from runs import EXPERT, GENERATOR, where

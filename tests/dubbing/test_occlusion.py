@@ -7,12 +7,10 @@ import pytest
 import audio
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.paste import soft_mask
-from portrait import SPEECH, SPEECH_RATE, portrait, talking_frames
-from training import occluders
+from portrait import SPEECH, SPEECH_RATE, talking_frames
 
 BOX = (slice(66, 182), slice(168, 272))  # the face in the portrait
 REFERENCES = 32
-SEED = 1  # of the microphone
 
 
 def tiny(frame: np.ndarray) -> np.ndarray:
@@ -32,13 +30,19 @@ def evenly(crops: np.ndarray, count: int = REFERENCES) -> np.ndarray:
     return crops[np.linspace(0, len(crops) - 1, count).astype(int)]
 
 
-def drawn(kind, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A thing over the mouth of the portrait: picture, premultiplied, and coverage; float32 [96, 96, 3], [96, 96]."""
-    rng = np.random.default_rng(seed)
-    while True:
-        picture, coverage = kind(rng, tiny(portrait())).drawn(96)
-        if 0.2 < hidden_share(1 - coverage) < 0.8:
-            return picture, coverage
+def drawn(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """A thing over part of the mouth: picture, premultiplied, and coverage; float32 [96, 96, 3], [96, 96]."""
+    picture, coverage = np.zeros((96, 96, 3), np.float32), np.zeros((96, 96), np.uint8)
+    if kind == "microphone":
+        cv2.line(coverage, (58, 80), (74, 110), 255, 9, cv2.LINE_AA)
+        cv2.circle(coverage, (56, 76), 13, 255, -1, cv2.LINE_AA)
+        picture[:] = 35
+        cv2.circle(picture, (52, 72), 6, (70, 70, 70), -1, cv2.LINE_AA)
+    else:
+        cv2.fillPoly(coverage, [np.array([(30, 68), (66, 68), (62, 110), (34, 110)])], 255, cv2.LINE_AA)
+        picture[:] = np.linspace(120, 230, 96, dtype=np.float32)[None, :, None]
+    alpha = cv2.GaussianBlur(coverage.astype(np.float32) / 255, (0, 0), 0.7)
+    return picture * alpha[..., None], alpha
 
 
 def covered(crops: np.ndarray, thing, frames: range) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +62,7 @@ def hidden(detector: OcclusionDetector, crops: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def microphone() -> tuple[np.ndarray, np.ndarray]:
-    return drawn(occluders.microphone, SEED)
+    return drawn("microphone")
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +81,13 @@ def test_a_talking_and_swaying_face_hides_nothing(talking_crops, detector):
     assert max(hidden_share(detector.visible(crop)) for crop in talking_crops) < 0.003
 
 
-@pytest.mark.parametrize("kind", [occluders.hand, occluders.microphone, occluders.cup])
+@pytest.mark.parametrize("kind", ["microphone", "cup"])
 def test_things_are_found_though_they_are_in_a_quarter_of_the_references(talking_crops, kind):
-    shares, frames = [], []
-    for seed in range(6):
-        crops, coverage = covered(talking_crops, drawn(kind, seed), range(30, 50))
-        found = hidden(OcclusionDetector(evenly(crops)), crops)
-        shares.append(found_share(found[32:50], coverage[32:50]))  # it appears over two frames
-        frames.append(np.mean([hidden_share(1 - each) >= OCCLUDED for each in found[32:50]]))
-        assert found[:30].max() == 0 and found[54:].max() == 0
-    assert np.mean(shares) > 0.7
-    assert np.mean(frames) > 0.85
+    crops, coverage = covered(talking_crops, drawn(kind), range(30, 50))
+    found = hidden(OcclusionDetector(evenly(crops)), crops)
+    assert found_share(found[32:50], coverage[32:50]) > 0.7  # it appears over two frames
+    assert np.mean([hidden_share(1 - each) >= OCCLUDED for each in found[32:50]]) > 0.85
+    assert found[:30].max() == 0 and found[54:].max() == 0
 
 
 def test_one_reference_is_enough(talking_crops, microphone):
@@ -160,10 +160,9 @@ def test_a_cut_and_a_reset_forget_the_frames_before(talking_crops, detector, mic
 def test_crops_of_another_size_work_alike(talking_crops, microphone):
     crops, coverage = covered(talking_crops, microphone, range(30, 50))
     large = np.stack([cv2.resize(crop, (192, 192)) for crop in crops])
-    visible = hidden(OcclusionDetector(evenly(large)), large[30:45])[-1]
-    assert visible.shape == (192, 192)
-    inside = cv2.resize(coverage[44], (192, 192)) > 0.9
-    assert visible[96:][inside[96:]].mean() > 0.7
+    found = hidden(OcclusionDetector(evenly(large)), large[30:45])[-1:]
+    assert found.shape == (1, 192, 192)
+    assert found_share(found, cv2.resize(coverage[44], (192, 192))[None]) > 0.7
 
 
 def test_the_hidden_share_is_weighted_with_the_mask_of_the_mouth():

@@ -8,7 +8,6 @@ import stat
 from fractions import Fraction
 
 import av
-import numpy as np
 import pytest
 
 from dubbing import dubber, networks
@@ -92,14 +91,6 @@ def test_results_have_the_mode_that_the_user_s_mask_gives(dub, tmp_path):
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert set(modes) >= {"out.mp4", "out.mp4.json"}
     assert set(modes.values()) == {0o640}
-
-
-def test_a_redone_dub_keeps_its_tag(dub, script, tmp_path):
-    assert dub(*BOX).code == 0
-    assert script("inference", "--redo", "0-0.08", "--outfile", tmp_path / "out.mp4").code == 0
-    assert is_dub(tmp_path / "out.mp4")
-    assert len(json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))["redone"]) == 1
-    assert np.isfinite(VideoReader(tmp_path / "out.mp4").duration)
 
 
 def test_without_room_for_its_record_no_video_is_left_and_the_earlier_dub_stays(dub, tmp_path, monkeypatch):

@@ -1,0 +1,75 @@
+"""The work of a dub and of a training step in the way of the published code, to compare with.
+
+    python -m benchmarks.plain WEIGHTS VIDEO SOUND OUT TOP BOTTOM LEFT RIGHT
+
+dubs a video so: all frames in memory, float32, the whole box pasted, an intermediate file that is encoded again. In
+training, every window decodes its JPEGs and computes the mel spectrogram of the whole clip.
+"""
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+
+import audio
+from hparams import hparams
+from media.writer import VideoWriter
+from models import Wav2Lip
+from models.checkpoint import load_network
+
+BATCH, SIZE, FPS = 128, 96, 25
+LAST_START = 60  # of a window in the clip that is trained on
+
+
+def dub(weights: Path, video: Path, sound: Path, out: Path, box: list[int]) -> None:
+    top, bottom, left, right = box
+    reader, frames = cv2.VideoCapture(str(video)), []
+    while (read := reader.read())[0]:
+        frames.append(read[1])
+    mel = audio.melspectrogram(audio.load_wav(sound, hparams.sample_rate))
+    starts = [int(n * 80 / FPS) for n in range(len(frames))]
+    mels = [mel[:, start : start + 16] for start in starts if start + 16 <= mel.shape[1]]
+    network, _ = load_network(weights, Wav2Lip)
+    middle = out.with_name("middle.avi")
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(middle), cv2.VideoWriter_fourcc(*"DIVX"), FPS, (width, height))
+    for first in range(0, len(mels), BATCH):
+        copies = [frame.copy() for frame in frames[first : first + BATCH]][: len(mels) - first]
+        faces = np.stack([cv2.resize(frame[top:bottom, left:right], (SIZE, SIZE)) for frame in copies])
+        masked = faces.copy()
+        masked[:, SIZE // 2 :] = 0
+        inputs = torch.FloatTensor(np.concatenate((masked, faces), axis=3).transpose(0, 3, 1, 2) / 255.0)
+        with torch.no_grad():
+            generated = network(torch.FloatTensor(np.stack(mels[first : first + BATCH])[:, None]), inputs)
+        for frame, face in zip(copies, generated.numpy().transpose(0, 2, 3, 1) * 255.0, strict=True):
+            frame[top:bottom, left:right] = cv2.resize(face.astype(np.uint8), (right - left, bottom - top))
+            writer.write(frame)
+    writer.release()
+    with av.open(str(middle)) as source, VideoWriter(out, Fraction(FPS), sound) as final:
+        for n, frame in enumerate(source.decode(video=0)):
+            final.write(frame.to_ndarray(format="bgr24"), n / FPS)
+
+
+def window(folder: Path, rng: np.random.Generator, per_frame_mels: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A random window of a preprocessed clip: pictures float32 [10, 96, 96, 3] in 0..1, its five frames and five
+    reference frames, with per_frame_mels; else its five frames. Mels float32 [5 or 1, 1, 80, 16]."""
+    first, other = (int(n) for n in rng.integers(1, LAST_START, 2))
+    numbers = [n for start in ((first, other) if per_frame_mels else (first,)) for n in range(start, start + 5)]
+    pictures = [cv2.resize(cv2.imread(str(folder / f"{n}.jpg")), (SIZE, SIZE)) for n in numbers]
+    mel = audio.melspectrogram(audio.load_wav(folder / "audio.wav", hparams.sample_rate))
+    starts = audio.frame_mel_starts(first) if per_frame_mels else [audio.window_mel_start(first)]
+    return np.stack(pictures).astype(np.float32) / 255, np.stack([mel[None, :, s : s + 16] for s in starts])
+
+
+def windows(folder: Path, rng: np.random.Generator, count: int, per_frame_mels: bool) -> tuple[torch.Tensor, ...]:
+    """A batch of such windows: pictures [B, 10 or 5, 96, 96, 3], mels [B, 5 or 1, 1, 80, 16]."""
+    parts = zip(*(window(folder, rng, per_frame_mels) for _ in range(count)), strict=True)
+    return tuple(torch.from_numpy(np.stack(part)) for part in parts)
+
+
+if __name__ == "__main__":
+    dub(*map(Path, sys.argv[1:5]), [int(value) for value in sys.argv[5:9]])
