@@ -101,7 +101,7 @@ def test_pads_are_added_to_what_the_network_is_given(changed, face_in_box, tmp_p
     given = []
     real = Wav2Lip.forward
     monkeypatch.setattr(
-        Wav2Lip, "forward", lambda self, mel, faces, row: given.append(faces) or real(self, mel, faces, row)
+        Wav2Lip, "forward", lambda self, mel, faces: given.append(faces) or real(self, mel, faces)
     )
     source = video(tmp_path / "a.mkv", [PORTRAIT] * FRAMES)
     changed(source, "--no_cache", *arguments)

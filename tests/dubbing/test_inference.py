@@ -49,9 +49,9 @@ def test_the_network_is_given_crop_mask_and_mel_as_in_training(generator, talkin
     seen = []
     real = Wav2Lip.forward
 
-    def forward(self, mel, faces, row):
+    def forward(self, mel, faces):
         seen.append((mel, faces))
-        return real(self, mel, faces, row)
+        return real(self, mel, faces)
 
     monkeypatch.setattr(Wav2Lip, "forward", forward)
     assert dub(*BOX, *PLAIN, "--wav2lip_batch_size", 10).code == 0
@@ -73,7 +73,7 @@ def test_published_timing_starts_the_mel_a_frame_later_and_ends_with_its_last_wi
     starts = []
     real = Wav2Lip.forward
     monkeypatch.setattr(
-        Wav2Lip, "forward", lambda self, mel, faces, row: starts.append(mel) or real(self, mel, faces, row)
+        Wav2Lip, "forward", lambda self, mel, faces: starts.append(mel) or real(self, mel, faces)
     )
     assert dub(*BOX, *PLAIN, "--published_timing").code == 0
     mel = audio.melspectrogram(audio.load_wav(speech, RATE))
