@@ -100,9 +100,7 @@ def face_in_box(monkeypatch) -> None:
 def test_pads_are_added_to_what_the_network_is_given(changed, face_in_box, tmp_path, monkeypatch, arguments, pads):
     given = []
     real = Wav2Lip.forward
-    monkeypatch.setattr(
-        Wav2Lip, "forward", lambda self, mel, faces: given.append(faces) or real(self, mel, faces)
-    )
+    monkeypatch.setattr(Wav2Lip, "forward", lambda self, mel, faces: given.append(faces) or real(self, mel, faces))
     source = video(tmp_path / "a.mkv", [PORTRAIT] * FRAMES)
     changed(source, "--no_cache", *arguments)
     (x1, y1, x2, y2), (top, bottom, left, right) = BOX, pads

@@ -72,9 +72,7 @@ def test_published_timing_starts_the_mel_a_frame_later_and_ends_with_its_last_wi
 ):
     starts = []
     real = Wav2Lip.forward
-    monkeypatch.setattr(
-        Wav2Lip, "forward", lambda self, mel, faces: starts.append(mel) or real(self, mel, faces)
-    )
+    monkeypatch.setattr(Wav2Lip, "forward", lambda self, mel, faces: starts.append(mel) or real(self, mel, faces))
     assert dub(*BOX, *PLAIN, "--published_timing").code == 0
     mel = audio.melspectrogram(audio.load_wav(speech, RATE))
     expected = []
