@@ -23,7 +23,7 @@ from media.reader import VideoReader, timed_at_rate, whole
 from media.sound import audio_blocks, sound_clock
 from preprocessing.one_pass import FaceFiles, OnePass, correct
 from utils.errors import InputError
-from utils.files import write_json
+from utils.files import temporary_path, write_json
 
 Item = TypeVar("Item")
 
@@ -93,8 +93,7 @@ class ClipMaker:
             raise InputError("has no sound track")
         if is_tagged(reader.metadata) and not job.accept_dubs:
             raise InputError("is a dub, whose lips are no example; --accept_dubs takes it all the same")
-        part = job.folder.with_name(f".{job.folder.name}.part")
-        remove_clip(part)  # of an interrupted run
+        part = temporary_path(job.folder.parent)
         self.part = part
         try:
             record = self._fill(job, reader, part)

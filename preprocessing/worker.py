@@ -12,8 +12,7 @@ import cv2
 
 from preprocessing.make_clip import ClipMaker, Job
 from utils.errors import InputError
-
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+from utils.interrupts import STOP_SIGNALS
 
 # One per worker process: a pool hands its functions nothing else to keep state in
 _maker: ClipMaker | None = None
@@ -22,7 +21,8 @@ _failure = ""  # why there is none
 
 def start(detector: str, devices: Any, threads: int, counter: Any, stop: Any) -> None:
     global _maker, _failure
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process gets Ctrl-C and sets `stop`
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # the main process gets Ctrl-C and sets `stop`
     signal.signal(signal.SIGTERM, _leave)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

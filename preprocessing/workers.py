@@ -18,6 +18,7 @@ from preprocessing.options import PreprocessingOptions
 from preprocessing.plan import finished
 from utils import distributed
 from utils.errors import InputError
+from utils.interrupts import STOP_SIGNALS
 from utils.progress import Progress
 
 
@@ -71,7 +72,7 @@ def _interrupts_held() -> Iterator[None]:
     """Stop signals come after the block, and to the processes that are started in it when they have imported: till then
     these could only print a traceback. Not on Windows, where signals cannot be blocked."""
     mask = getattr(signal, "pthread_sigmask", None)
-    before = mask(signal.SIG_BLOCK, worker.STOP_SIGNALS) if mask else None
+    before = mask(signal.SIG_BLOCK, STOP_SIGNALS) if mask else None
     try:
         yield
     finally:

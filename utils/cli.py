@@ -101,7 +101,8 @@ def run(
     finally:
         if arguments is not None:  # not those of this process, which goes on
             interrupts.restore()
-    interrupts.code = code
+    if arguments is None:
+        interrupts.finish(code)
     sys.exit(code)
 
 

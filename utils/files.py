@@ -75,7 +75,7 @@ def atomic_writes(*paths: Path) -> Iterator[list[Path]]:
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """A new folder below `parent`, which is deleted with all in it when the block ends; one that has been renamed
     stays."""
-    folder = _temporary_path(parent)
+    folder = temporary_path(parent)
     folder.mkdir()
     _UNFINISHED.add(folder)
     try:
@@ -104,7 +104,7 @@ def delete_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
-    temporary = _temporary_path(path.parent, path.suffix[:LONGEST_SUFFIX])
+    temporary = temporary_path(path.parent, path.suffix[:LONGEST_SUFFIX])
     _UNFINISHED.add(temporary)
     try:
         temporary.touch()
@@ -114,7 +114,7 @@ def _temporary_file(path: Path) -> Iterator[Path]:
         _UNFINISHED.discard(temporary)
 
 
-def _temporary_path(folder: Path, suffix: str = "") -> Path:
+def temporary_path(folder: Path, suffix: str = "") -> Path:
     """A new name in a folder, however long the name will be under which the file is kept. What was left there is
     deleted first."""
     delete_leftovers(folder)

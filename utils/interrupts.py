@@ -1,5 +1,6 @@
 """Signals that end a script: Ctrl-C, SIGTERM, and SIGHUP, which a terminal sends when it is closed."""
 
+import atexit
 import os
 import signal
 import sys
@@ -41,6 +42,15 @@ class Interrupts:
             signal.signal(number, handler)
         if self._before:
             sys.excepthook, sys.unraisablehook = self._hooks
+
+    def finish(self, code: int) -> None:
+        """All is done: nothing that comes now changes the exit code."""
+        self.code = code
+        atexit.register(self._ignore)  # when the last threads have ended Python has no more use for handlers
+
+    def _ignore(self) -> None:
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
 
     def end(self) -> NoReturn:
         """Leave without any further Python code."""

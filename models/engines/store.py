@@ -6,14 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from utils.cache import cache_folder
 from utils.errors import InputError, warn
-from utils.files import sha256
+from utils.files import delete_leftovers, sha256, temporary_folder
 
 FORMAT = 4  # of the folders and of what is in the models; a change forgets the old ones
 PREPARING = threading.Lock()  # nothing is prepared twice at once
@@ -34,6 +36,7 @@ def prepared(network: str, path: Path, digest: str, **settings: Any) -> tuple[di
     processor = core().get_property("CPU", "FULL_DEVICE_NAME")
     name = json.dumps([FORMAT, openvino().get_version(), processor, network, digest, settings], sort_keys=True)
     folder = cache_folder("engines") / hashlib.sha256(name.encode()).hexdigest()
+    delete_leftovers(folder.parent)
     with PREPARING:
         about = _read(folder)
         if about is not None:
@@ -43,14 +46,14 @@ def prepared(network: str, path: Path, digest: str, **settings: Any) -> tuple[di
             file=sys.stderr, flush=True,
         )  # fmt: skip
         with _beside(folder, path) as temporary:
-            made = Path(temporary, "made")
+            made = temporary / "made"
             prepare({"network": network, "path": str(path.resolve()), **settings}, made)
             about = _read(made)
             if about is None:
                 raise InputError(f"{path}: what OpenVINO made of it cannot be read; --engine torch does without")
             if "error" in about:
                 raise InputError(about["error"])
-            if Path(temporary).parent == folder.parent:
+            if temporary.parent == folder.parent:
                 made, about = _kept(made, folder, about)
             return _models(made, about), about
 
@@ -58,7 +61,12 @@ def prepared(network: str, path: Path, digest: str, **settings: Any) -> tuple[di
 def prepare(wanted: dict, folder: Path) -> None:
     """Have another process write a folder (prepare.py). Raises InputError where it does not come to its end."""
     command = [sys.executable, "-m", "models.engines.prepare", str(folder), json.dumps(wanted)]
-    code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
+    reading, writing = os.pipe()  # is closed with this process, however that ends, and then the other one ends, too
+    try:
+        code = subprocess.run(command, cwd=ROOT, stdin=reading, stdout=subprocess.DEVNULL).returncode
+    finally:
+        os.close(reading)
+        os.close(writing)
     if code:
         raise InputError(f"{wanted['path']}: preparing it for OpenVINO failed ({code}); --engine torch does without")
 
@@ -74,14 +82,17 @@ def write(folder: Path, models: dict[str, Any], about: dict) -> None:
     (folder / ABOUT).write_text(text, encoding="utf-8")
 
 
-def _beside(folder: Path, path: Path) -> TemporaryDirectory:
+@contextmanager
+def _beside(folder: Path, path: Path) -> Iterator[Path]:
     """A temporary folder beside the one to be made, or with a warning elsewhere, where nothing can be written there."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        warn(f"{folder.parent}: cannot keep the prepared weights ({error.strerror}); {path.name} is prepared anew")
-        return TemporaryDirectory(ignore_cleanup_errors=True)  # files that a model maps stay there on Windows
+    with ExitStack() as held:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary = held.enter_context(temporary_folder(folder.parent))
+        except OSError as error:
+            warn(f"{folder.parent}: cannot keep the prepared weights ({error.strerror}); {path.name} is prepared anew")
+            temporary = held.enter_context(temporary_folder(Path(tempfile.gettempdir())))
+        yield temporary
 
 
 def _kept(made: Path, folder: Path, about: dict) -> tuple[Path, dict]:

@@ -213,7 +213,7 @@ def test_sound_that_changes_its_format_on_the_way_is_read_through(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
 def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(files.secrets, "token_hex", lambda count: "f" * 8)
-    files._temporary_path(tmp_path, ".mp4").symlink_to("/dev/full")
+    files.temporary_path(tmp_path, ".mp4").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path / "a.mp4", [0.0, 0.04])
     assert list(tmp_path.iterdir()) == []

@@ -121,6 +121,17 @@ def test_a_process_that_dies_is_an_error_in_one_line(generator, tmp_path, monkey
         load(generator, "openvino", "fp32")
 
 
+def test_a_process_that_prepares_weights_ends_with_the_one_that_started_it(generator, tmp_path):
+    command = [sys.executable, "-m", "models.engines.prepare", tmp_path / "made"]
+    wanted = {"network": "generator", "path": str(generator), "overrides": "", "first_row": 0, "int8": False}
+    with subprocess.Popen(
+        [*command, json.dumps(wanted)], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        _, err = process.communicate(timeout=60)  # closes stdin, as the system does when a process ends
+    assert (process.returncode, err) == (1, b"")
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize(("bf16", "fastest"), [(0.5, "bf16"), (0.9, "fp32"), (2.0, "fp32")])
 def test_bf16_is_the_format_only_where_it_is_much_faster(prepared, monkeypatch, bf16, fastest):
     from models.engines import openvino_engine as engine

@@ -179,8 +179,8 @@ def test_ctrl_c_while_the_worker_imports_is_one_line(raw, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(
     ("send", "number"),
-    [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)],
-    ids=["ctrl-c, which reaches the workers too", "kill"],
+    [(os.killpg, signal.SIGINT), (os.killpg, signal.SIGHUP), (os.kill, signal.SIGTERM)],
+    ids=["ctrl-c, which reaches the workers too", "a closed terminal", "kill"],
 )
 def test_a_stop_leaves_whole_clips_only(raw, tmp_path, send, number):
     with start(raw, tmp_path) as process:
