@@ -18,7 +18,7 @@ from preprocessing.options import PreprocessingOptions
 from preprocessing.plan import finished
 from utils import distributed
 from utils.errors import InputError
-from utils.interrupts import STOP_SIGNALS
+from utils.interrupts import STOP_SIGNALS, start_resource_tracker
 from utils.progress import Progress
 
 
@@ -38,6 +38,7 @@ def make_clips(jobs: list[Job], options: PreprocessingOptions) -> list[dict]:
 def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[dict]:
     """Records as the clips are finished, in worker processes, one per entry of devices."""
     began, fps = time.monotonic(), jobs[0].hp.fps
+    start_resource_tracker()
     context = multiprocessing.get_context("spawn")
     counter, stop, queue = context.Value("q", 0), context.RawValue("b", 0), context.Queue()
     for device in devices:

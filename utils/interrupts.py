@@ -15,6 +15,19 @@ INTERRUPTED = 130  # exit code
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+def start_resource_tracker() -> None:
+    """Start the helper process of multiprocessing so that it ignores SIGHUP, as it does SIGINT and SIGTERM by itself:
+    one that is started in its place knows nothing, and prints tracebacks."""
+    if hasattr(signal, "SIGHUP"):
+        from multiprocessing import resource_tracker
+
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a process inherits
+        try:
+            resource_tracker.ensure_running()
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+
 class Interrupts:
     """From install() to restore() the first stop signal raises KeyboardInterrupt in the main thread. The next one ends
     the process at once, and so does the first while a module is imported, where libraries make other errors of

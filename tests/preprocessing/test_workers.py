@@ -107,8 +107,9 @@ def start(raw: Path, folder: Path) -> subprocess.Popen:
 
 
 def wait_till_b_is_written(process: subprocess.Popen, folder: Path) -> None:
-    """Wait until some faces of clip b are there, under whatever name."""
-    while not any((folder / "clips").glob("raw/*b*/5.jpg")):
+    """Wait until some faces of clip b, the one after a, are there."""
+    clips = folder / "clips" / "raw"
+    while not ((clips / "a").exists() and any(clips.glob(".*/5.jpg"))):
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
 
