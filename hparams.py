@@ -10,6 +10,7 @@ trained with are saved in its checkpoints.
 """
 
 import os
+import sys
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ REFINER_SIZES = (192, 256, 384, 512)
 
 def may_be_zero(default: Any) -> Any:
     """A value that 0 is allowed for; all other numbers must lie above it."""
-    return field(default=default, metadata={"zero": True})
+    return field(default=default, metadata={"least": 0})
 
 
 def one_of(default: Any, *others: Any) -> Any:
@@ -29,32 +30,32 @@ def one_of(default: Any, *others: Any) -> Any:
     return field(default=default, metadata={"choices": (default, *others)})
 
 
-def network_value(default: Any, metadata: dict | None = None) -> Any:
+def network_value(default: Any, **metadata: Any) -> Any:
     """A value that describes the network or what it is given: it stays with the weights, whatever trains them next."""
-    return field(default=default, metadata={"network": True, **(metadata or {})})
+    return field(default=default, metadata={"network": True, **metadata})
 
 
 @dataclass(frozen=True)
 class HParams:
     # Speech
-    sample_rate: int = network_value(16000)  # samples a second
+    sample_rate: int = network_value(16000, most=192_000)  # samples a second
     n_fft: int = network_value(800)  # samples
     win_size: int = network_value(800)  # samples (50 ms)
     hop_size: int = network_value(200)  # samples (12.5 ms)
     num_mels: int = network_value(80)
-    fmin: int = network_value(55, {"zero": True})  # Hz
+    fmin: int = network_value(55, least=0)  # Hz
     fmax: int = network_value(7600)  # Hz
-    preemphasis: float = network_value(0.97, {"zero": True})
-    ref_level_db: int = network_value(20)  # dB taken off, so that loud speech comes to lie near 0 dB
-    min_level_db: int = network_value(-100, {"signed": True})  # dB that becomes -max_abs_value
-    max_abs_value: float = network_value(4.0)  # the normalised mel lies in -max_abs_value..max_abs_value
+    preemphasis: float = network_value(0.97, least=0, most=1)
+    ref_level_db: int = network_value(20, most=200)  # dB taken off, so that loud speech comes to lie near 0 dB
+    min_level_db: int = network_value(-100, least=-300, most=-1)  # dB that becomes -max_abs_value
+    max_abs_value: float = network_value(4.0, most=100)  # the normalised mel lies in -max_abs_value..max_abs_value
 
     # Pictures
     img_size: int = network_value(96)  # pixels, both sides of the face that the networks see
-    fps: int = network_value(25)  # frames a second in training
-    window_frames: int = network_value(5)  # frames in one training window
+    fps: int = network_value(25, most=240)  # frames a second in training
+    window_frames: int = network_value(5, most=100)  # frames in one training window
     mel_window: int = network_value(16)  # mel columns in one window (0.2 s)
-    width: float = network_value(1.0)  # factor on every channel count; 1.0 is the published size
+    width: float = network_value(1.0, most=8)  # factor on every channel count; 1.0 is the published size
 
     # All trainings
     seed: int = may_be_zero(0)
@@ -123,9 +124,9 @@ class HParams:
     syncnet_checkpoint_interval: int = 10000  # steps
 
     # Refiner training
-    refiner_size: int = network_value(256, {"choices": REFINER_SIZES})  # pixels, both sides of a refined face
-    refiner_width: float = network_value(1.0)  # factor on its channel counts
-    refiner_references: int = network_value(4)  # sharp crops that a frame is refined with
+    refiner_size: int = network_value(256, choices=REFINER_SIZES)  # pixels, both sides of a refined face
+    refiner_width: float = network_value(1.0, most=8)  # factor on its channel counts
+    refiner_references: int = network_value(4, most=64)  # sharp crops that a frame is refined with
     refiner_bank: int = 384  # sharp crops that are kept of a person, or with --bank clip of each clip
     refiner_batch_size: int = 8  # frames in one step, over all processes
     refiner_lr: float = 1.5e-3
@@ -150,20 +151,32 @@ class HParams:
             if not equals:
                 raise InputError(f"--hparams {item}: write {name}=VALUE")
             changes[name] = parse_scalar(types[name], value, f"--hparams {name}")
-        return replace(self, **changes)._checked()
+        return replace(self, **changes)._checked("--hparams")
 
-    def _checked(self) -> "HParams":
+    def _checked(self, given_by: str) -> "HParams":
         for value_of in fields(self):
             name, value, rules = value_of.name, getattr(self, value_of.name), value_of.metadata
             choices = rules.get("choices")
             if choices and value not in choices:
                 given = ", ".join(map(str, choices))
-                raise InputError(f"--hparams {name}={value}: choose from {given}")
-            if isinstance(value, str) or rules.get("signed"):
+                raise InputError(f"{given_by} {name}={value}: choose from {given}")
+            if isinstance(value, str | bool):
                 continue
-            allowed = value >= 0 if rules.get("zero") or isinstance(value, bool) else value > 0
-            if not allowed:
-                raise InputError(f"--hparams {name}={value}: give a number above zero")
+            least, most = rules.get("least"), rules.get("most", sys.float_info.max)
+            if not (value > 0 if least is None else value >= least):  # nor is NaN
+                wanted = "above zero" if least is None else f"of at least {least}"
+                raise InputError(f"{given_by} {name}={value}: give a number {wanted}")
+            if value > most:
+                raise InputError(f"{given_by} {name}={value}: give at most {most:g}")
+        for lower, upper, most in (
+            ("hop_size", "win_size", self.win_size),
+            ("win_size", "n_fft", self.n_fft),
+            ("n_fft", "mel_window times hop_size", self.mel_window * self.hop_size),  # the shortest speech
+            ("fmin", "fmax", self.fmax),
+            ("fmax", "half of sample_rate", self.sample_rate / 2),
+        ):
+            if getattr(self, lower) > most:
+                raise InputError(f"{given_by} {lower}={getattr(self, lower)}: is more than {upper} ({most:g})")
         return self
 
     @classmethod
@@ -178,7 +191,7 @@ class HParams:
             for name, value in (saved or {}).items()
             if name in types
         }
-        return cls(**values)._checked()
+        return cls(**values)._checked("saved hparams")
 
     def of_network(self) -> "HParams":
         """The published values, but those that describe the network and its inputs taken from here: what a training

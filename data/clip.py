@@ -22,7 +22,7 @@ from face_detection.crop import to_network_size
 from hparams import MEL_NAMES, HParams
 from media.reader import read_image
 from utils.errors import InputError
-from utils.files import atomic_write, write_text
+from utils.files import atomic_write, read_json, write_text
 
 FORMAT = 3  # of the caches
 ARRAYS = ("mel.npy", "faces.npy")
@@ -103,12 +103,9 @@ def read_record(folder: Path) -> dict:
     path = folder / "clip.json"
     if not path.exists():
         return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: is damaged; delete it, then run preprocess.py --report_only") from error
+    record = read_json(path, "delete it, then run preprocess.py --report_only")
     kinds = RECORD_TYPES.items()
-    if not isinstance(record, dict) or any(not isinstance(record.get(name, kind[0]()), kind) for name, kind in kinds):
+    if any(not isinstance(record.get(name, kind[0]()), kind) for name, kind in kinds):
         raise InputError(f"{path}: was not written by preprocess.py; move it elsewhere")
     return record
 
@@ -137,9 +134,9 @@ def _made_from(pictures: list[tuple[int, os.DirEntry]], sound: Path, hp: HParams
 def _is_current(folder: Path, origin: dict) -> bool:
     """Whether the caches were made from this, and nothing has become of them since."""
     try:
-        record = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+        record = read_json(folder / "cache.json")
         return record == origin | {name: _size_and_digest(folder / name) for name in ARRAYS}
-    except (OSError, ValueError, RecursionError):  # not there, or damaged
+    except (OSError, InputError):  # not there, or damaged
         return False
 
 

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from utils.errors import InputError
-from utils.files import is_text, write_json, write_text
+from utils.files import is_text, read_json, write_json, write_text
 
 EVAL_SHARE = 0.1
 RECORD = "known_clips.json"
@@ -148,9 +148,9 @@ def _line(clip: str) -> str:
 
 def _read_record(path: Path) -> dict:
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path)
         return {"data_root": str(known["data_root"]), "clips": [str(clip) for clip in known["clips"]]}
-    except (ValueError, KeyError, TypeError) as error:
+    except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged; delete it and the lists beside it, and they are made anew") from error
 
 

@@ -1,7 +1,6 @@
 """What a dub leaves beside its video: <outfile>.json, which says what was done."""
 
 import hashlib
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -9,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from utils.errors import InputError
+from utils.files import read_json
 
 Item = TypeVar("Item")
 Progress = Callable[..., Iterable[Any]]  # called like tqdm: progress(items, desc=..., unit=..., total=...)
@@ -89,10 +91,10 @@ def page_path(outfile: str | Path) -> Path:
 def is_record(path: Path) -> bool:
     """Whether a file is a record, of this version or an earlier one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path)
+    except (OSError, InputError):
         return False
-    return isinstance(content, dict) and content.keys() >= {"face", "audio", "outfile"}
+    return content.keys() >= {"face", "audio", "outfile"}
 
 
 class StageTimer:

@@ -58,7 +58,7 @@ class Expert:
         """By PyTorch. Raises InputError where the file does not hold an expert."""
         from utils import weight_files
 
-        return cls.from_content(path, weight_files.read(path, mapped=True), precision)
+        return cls.from_content(path, weight_files.read(path), precision)
 
     @classmethod
     def from_content(cls, path: Path, content: dict, precision: "Precision") -> "Expert":

@@ -15,17 +15,23 @@ def hparams_of(content: dict, overrides: str = "", of_network: bool = False) -> 
     """The values a checkpoint's network was trained with, changed by `--hparams`. of_network: only what describes the
     network and its inputs, for another training."""
     saved = content.get("hparams")
-    hp = HParams.from_dict(saved if isinstance(saved, dict) else None)
-    hp = (hp.of_network() if of_network else hp).override(overrides)
+    try:
+        hp = _fitting(HParams.from_dict(saved if isinstance(saved, dict) else None), "saved hparams")
+    except InputError as error:
+        raise InputError(f"{content['source']}: cannot be used: {error}") from error
+    return _fitting((hp.of_network() if of_network else hp).override(overrides), "--hparams")
+
+
+def _fitting(hp: HParams, given_by: str) -> HParams:
     for name in FIXED:
         if getattr(hp, name) != getattr(hparams, name):
-            raise InputError(f"--hparams {name}={getattr(hp, name)}: the networks take {getattr(hparams, name)} alone")
+            raise InputError(f"{given_by} {name}={getattr(hp, name)}: the networks take {getattr(hparams, name)} alone")
     return hp
 
 
 def load_network(path: str | Path, network_class: type, overrides: str = "") -> tuple[torch.nn.Module, HParams]:
     """A network for use, in eval mode on the CPU, built to the values in its checkpoint, and those values."""
-    content = weight_files.read(path, mapped=True)
+    content = weight_files.read(path)
     return build_network(network_class, content, path, overrides)
 
 

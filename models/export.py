@@ -56,7 +56,10 @@ def _safetensors(source: Path, target: Path) -> str:
     }
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise InputError(f"{source}: has values that half precision cannot hold; share the file itself")
-    weight_files.write_safetensors(target, state, {"hparams": json.dumps(hparams_of(content).network_values())})
+    metadata = {"hparams": json.dumps(hparams_of(content).network_values())}
+    if isinstance(content.get("generator"), str):  # a refiner belongs to one
+        metadata["generator"] = content["generator"]
+    weight_files.write_safetensors(target, state, metadata)
     return weight_files.identify(state)
 
 

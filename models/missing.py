@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from models.published import BUNDLED_EXPERT, ROOT, PublishedFile, all_files, published
 from utils.errors import InputError
+from utils.files import existing_file
 from utils.options import Options
 from utils.progress import WAITS, doing
 
@@ -37,15 +38,17 @@ def check_weights(options: Options) -> None:
     """Raise InputError where a weight file that the options name is not there; nobody is asked."""
     for setting in fields(options):
         value = getattr(options, setting.name)
-        if setting.metadata["weights"] and isinstance(value, Path) and not value.exists():
-            raise InputError(_advice(value, setting))
+        if setting.metadata["weights"] and isinstance(value, Path):
+            if not value.exists():
+                raise InputError(_advice(value, setting))
+            existing_file(value, f"--{setting.name}")
 
 
 def _there(path: Path, setting: Field, yes: bool) -> Path:
     if path.is_dir():
         raise InputError(f"--{setting.name} {path}: is a folder; give a weight file in it")
     if path.exists():
-        return path
+        return existing_file(path, f"--{setting.name}")
     file = _known(path)
     if file and (file.path.exists() or _may_fetch(file, f"--{setting.name} {path}", yes)):
         _fetch(file)

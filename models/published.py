@@ -129,7 +129,7 @@ def default_scorers() -> list[Path]:
 
 
 def _existing(paths: list[Path], flag: str) -> list[Path]:
-    found = [path for path in paths if path.exists()]
+    found = [path for path in paths if path.is_file()]
     if not found:
         names = ", ".join(path.relative_to(ROOT).as_posix() for path in paths)
         raise InputError(f"{flag}: not given, and none of {names} exists; `python weights.py list` says more")

@@ -10,6 +10,7 @@ from data.filelists import listed_clips
 from preprocessing.options import PreprocessingOptions
 from preprocessing.plan import clip_names, find_videos
 from preprocessing.verdicts import amount
+from utils.files import read_json
 
 
 class Footage(NamedTuple):
@@ -27,7 +28,7 @@ def look_at(options: PreprocessingOptions) -> Footage:
     """What preprocessing with these options has left."""
     root, videos = options.preprocessed_root, find_videos(options.data_root or Path())
     by_clip = dict(zip(clip_names(videos, options.data_root or Path()), videos, strict=True))
-    report = json.loads((root / "report.json").read_text(encoding="utf-8"))
+    report = read_json(root / "report.json", "run preprocess.py --report_only")
     trained, kept = (listed_clips(options.filelists_dir, split, root) for split in ("train", "eval"))
     origins = [(folder.name, read_record(folder).get("origin")) for folder in (*trained, *kept)]
     digest = hashlib.sha256(json.dumps(origins).encode()).hexdigest()

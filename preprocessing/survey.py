@@ -3,7 +3,6 @@
 clip.json of every clip is brought up to date; training reads the sound's offset from it.
 """
 
-import json
 from pathlib import Path
 
 import audio
@@ -23,7 +22,7 @@ from preprocessing.verdicts import amount, judge_all
 from utils import distributed
 from utils.devices import Precision
 from utils.errors import InputError
-from utils.files import folders_below, write_json
+from utils.files import folders_below, read_json, write_json
 from utils.progress import Progress
 
 FEWEST_WINDOWS = 20  # compared at every shift; fewer give wrong offsets now and then
@@ -138,5 +137,5 @@ def _offset(clip: Clip, expert: Expert, hp: HParams) -> dict:
 
 
 def _write_record(path: Path, record: dict) -> None:
-    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != record:
+    if not path.exists() or read_json(path) != record:
         write_json(path, record)

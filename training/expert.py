@@ -1,6 +1,5 @@
 """Training of the lip-sync expert (Wav2Lip, ACM MM 2020, section 3.1)."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from training.base import Training
 from training.network import TrainableNetwork
 from training.options import TrainingOptions
 from training.schedule import Schedule
+from utils.files import read_json
 
 PLATEAU_STEPS = 1000
 PLATEAU_LOSS = 0.68  # guessing gives ln 2 = 0.693
@@ -85,7 +85,7 @@ def explain_plateau(report: Path) -> str:
     guess, command = f"the expert still guesses (loss above {PLATEAU_LOSS}): ", "python preprocess.py --report_only"
     if not report.exists():
         return guess + f"{report} not found; run `{command}` to see what the data is like"
-    content = json.loads(report.read_text(encoding="utf-8"))
+    content = read_json(report, f"run `{command}`")
     total, clips = content["total"], [clip for clip in content["clips"] if clip["usable"]]
     reasons = []
     if total["usable_minutes"] < LITTLE_FOOTAGE:

@@ -58,7 +58,7 @@ class RefinerTraining(Training):
     def __init__(self, options: RefinerOptions) -> None:
         recorded = run_directory.read_record(options.checkpoint_dir).get("generator_path")
         path = self.generator_path = options.generator_path or (Path(recorded) if recorded else default_generator())
-        self.generator_content = weight_files.read(path, mapped=True)
+        self.generator_content = weight_files.read(path)
         generator, _ = build_network(Wav2Lip, self.generator_content, path)
         expert = Expert.load(
             options.syncnet_checkpoint_path or default_expert(), Precision("fp32", torch.device("cpu"))

@@ -7,7 +7,6 @@ run.json                    what is trained there
 logs/, samples/             TensorBoard, pictures
 """
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +15,7 @@ from pathlib import Path
 from training.options import TrainingOptions
 from utils import weight_files
 from utils.errors import InputError
-from utils.files import only_user, write_json
+from utils.files import only_user, read_json, write_json
 
 NUMBERED = "checkpoint_step{:09d}.pth"
 PATTERN = "checkpoint_step" + "[0-9]" * 9 + ".pth"
@@ -53,13 +52,7 @@ def claimed(folder: Path, flag: str) -> AbstractContextManager:
 def read_record(folder: Path) -> dict[str, str]:
     """The record of the run in a folder, {} where there is none."""
     path = folder / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise InputError(f"{path}: is damaged; delete it to go on with the run") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: is damaged; delete it to go on with the run")
-    return record
+    return read_json(path, "delete it to go on with the run") if path.exists() else {}
 
 
 def write_record(folder: Path, record: dict[str, str]) -> None:

@@ -1,6 +1,5 @@
 """Is the finetuned generator better than the one it started from? summary.json and summary.html of a run."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from reports import page, plots
 from training import verdict
 from training.run_directory import BEST, History
 from utils import sheet
-from utils.files import write_json
+from utils.files import read_json, write_json
 
 PAGE = "summary.html"
 
@@ -30,7 +29,7 @@ def write(folder: Path, history: History, truth: dict[str, float]) -> None:
 
 def read(folder: Path) -> dict:
     """What `write` has last found: `better`, `verdict`, `start`, `best` and the others."""
-    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return read_json(folder / "summary.json")
 
 
 def best_in_words(folder: Path, history: History) -> str:

@@ -183,6 +183,25 @@ def is_text(name: str) -> bool:
     return True
 
 
+def parse_json(text: str | bytes) -> Any:
+    """json.loads for a file that anybody may have written: whatever is wrong with it is a ValueError."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("brackets are nested too deeply") from error
+
+
+def read_json(path: Path, advice: str = "delete it", kind: type = dict) -> Any:
+    """What a JSON file of this project holds. Raises InputError with the advice where it holds anything else."""
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged ({error}); {advice}") from error
+    if not isinstance(content, kind):
+        raise InputError(f"{path}: is damaged (holds a {type(content).__name__}); {advice}")
+    return content
+
+
 def existing_file(path: Path, flag: str = "") -> Path:
     """The path, where a file is. Raises InputError for what is none, naming the flag that it was given by."""
     name = f"{flag} {path}".strip()
@@ -192,8 +211,8 @@ def existing_file(path: Path, flag: str = "") -> Path:
     try:
         if path.is_dir():
             raise InputError(f"{name}: is a folder, not a file")
-        if not path.is_file():
-            raise InputError(f"{name}: no such file")
+        if not path.is_file():  # one that is there is a device or a pipe, which may have no end
+            raise InputError(f"{name}: {'is no regular file' if path.exists() else 'no such file'}")
     except (OSError, ValueError) as error:  # a name that the system does not take
         raise InputError(f"{name}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
     return path

@@ -1,14 +1,12 @@
 """Work in stages of which each has a folder: what is finished is not done again, what is not goes on there."""
 
-import json
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
-from utils.errors import InputError
-from utils.files import write_json
+from utils.files import read_json, write_json
 
 NOTE = "stage.json"  # in the folder of a stage: what it is made from, how long it took, what came of it
 
@@ -55,10 +53,7 @@ def _folder(outdir: Path, name: str, inputs: dict[str, Any]) -> tuple[Path, dict
             note = {"inputs": inputs, "seconds": 0.0}
             write_json(path, note)
             return folder, note
-        try:
-            note = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path}: is damaged; delete the folder {folder} to do it again") from error
+        note = read_json(path, f"delete the folder {folder} to do it again")
         if note["inputs"] == inputs:
             return folder, note
     raise AssertionError("folders are counted without end")

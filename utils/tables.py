@@ -7,11 +7,11 @@ face;audio;outfile
 import codecs
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 from utils.errors import InputError
+from utils.files import parse_json
 
 SEPARATORS = ",;\t|"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -29,8 +29,8 @@ def read_table(path: Path, flag: str, needed: tuple[str, ...]) -> list[dict[str,
     try:
         content = path.read_bytes()
         text = content.decode("utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig")
-        rows = json.loads(text) if path.suffix.lower() == ".json" else _csv_rows(text, f"{flag} {path}", needed)
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+        rows = parse_json(text) if path.suffix.lower() == ".json" else _csv_rows(text, f"{flag} {path}", needed)
+    except (ValueError, csv.Error) as error:
         raise InputError(
             f"{flag} {path}: is no CSV or JSON file in UTF-8 that can be read ({error}); save it as that"
         ) from error

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from utils.files import BLOCK
+
 DTYPES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -29,14 +31,19 @@ DTYPES = {
 def is_archive(path: Path) -> bool:
     """Whether this zip file of weights is a TorchScript archive.
 
-    Raises zipfile.BadZipFile when it is truncated, UnpicklingError when it would grow in memory: PyTorch compresses
-    nothing but programs, which are not read, so that all other members together are no larger than the file.
+    Raises zipfile.BadZipFile when it is truncated or a member is damaged (PyTorch does not check their CRC-32),
+    UnpicklingError when it would grow in memory: PyTorch compresses nothing but programs, which are not read, so that
+    all other members together are no larger than the file.
     """
     with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        read = sum(member.file_size for member in members if "/code/" not in member.filename)
-        if read > path.stat().st_size:
+        members = [member for member in archive.infolist() if "/code/" not in member.filename]
+        if sum(member.file_size for member in members) > path.stat().st_size:
             raise pickle.UnpicklingError("weights_only: members are larger than the file")
+        for member in members:
+            if member.CRC:  # 0 where PyTorch was told to compute none
+                with archive.open(member) as file:
+                    while file.read(BLOCK):
+                        pass
         return any(member.filename.endswith("/constants.pkl") for member in members)
 
 

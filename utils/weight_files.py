@@ -5,8 +5,10 @@ either with `module.` before its names, safetensors, and TorchScript archives.
 """
 
 import hashlib
-import json
+import math
 import pickle
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 
 from utils import torchscript
 from utils.errors import InputError
-from utils.files import atomic_write
+from utils.files import atomic_write, existing_file, parse_json, write_bytes
 from utils.weight_kinds import HEAD, LFS_POINTER, REFINER, WEB_PAGE, identify, no_weights, unwrapped
 
 NO_WEIGHTS = {  # what is no weight file -> what to do about it
@@ -24,27 +26,49 @@ NO_WEIGHTS = {  # what is no weight file -> what to do about it
     LFS_POINTER: ", not the weights; fetch the file itself with `git lfs pull`",
     WEB_PAGE: ", not weights; download the file itself",
 }
+DAMAGED = "is truncated, damaged or no weight file; get it again"
+STATE_DICTS = ("state_dict", "trained_state_dict")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8)
+CHECKSUM = re.compile(rb'"file_crc32":"([0-9a-f]{8})"')  # in the metadata of safetensors
+BLANK = b"0" * 8  # in its place while it is computed
+BUNDLED = {  # bytes of the files that come with the project -> CRC-32; they are older than the checksum in the metadata
+    18_230_566: 0xcb7c8a4e, 8_276_808: 0x4603456c, 457_440: 0xb64cc74f,
+}  # fmt: skip
 
 
-def read(path: str | Path, mapped: bool = False) -> dict:
+def read(path: str | Path) -> dict:
     """A weight file of any known form as the published dict, tensors on the CPU: `state_dict` without wrapper
-    prefixes, `optimizer` (None if absent), `global_step`, `global_epoch`, and whatever else the file has.
-
-    mapped: leave tensors in the file till they are used, where it allows that; it must not be changed meanwhile.
+    prefixes, `optimizer` (None if absent), `global_step`, `global_epoch`, the file as `source`, and whatever else it
+    has. All of it is in memory: a file that is mapped ends the process when something else cuts it off.
 
     Raises InputError that says what is wrong with the file.
     """
-    path = Path(path)
-    content = _load(path, mapped)
+    path = existing_file(Path(path))
+    content = _load(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not weights")
     if "state_dict" not in content:
         content = {"state_dict": content}
-    state = content["state_dict"] if isinstance(content["state_dict"], dict) else {}
-    state = {unwrapped(name): tensor for name, tensor in state.items()}
-    if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    weights = {name: _checked(content[name], path) for name in STATE_DICTS if name in content}
+    content = {"optimizer": None, "global_step": 0, "global_epoch": 0, **content, **weights, "source": path}
+    if not all(isinstance(content[name], int) for name in ("global_step", "global_epoch")):
+        raise InputError(f"{path}: is no checkpoint: global_step or global_epoch is no whole number")
+    return content
+
+
+def _checked(state: Any, path: Path) -> dict[str, torch.Tensor]:
+    """Weights by their names without wrapper prefixes. Raises InputError for anything but plain, finite numbers."""
+    tensors = state.values() if isinstance(state, dict) else ()
+    if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
         raise InputError(f"{path}: holds no network weights")
-    return {"optimizer": None, "global_step": 0, "global_epoch": 0, **content, "state_dict": state}
+    for name, tensor in state.items():
+        plain = tensor.layout is torch.strided and tensor.dtype in DTYPES and tensor.device.type == "cpu"
+        if not plain or tensor.nbytes > tensor.untyped_storage().nbytes():  # as with strides of zero
+            kind = ", ".join(str(part).removeprefix("torch.") for part in (tensor.dtype, tensor.layout))
+            raise InputError(f"{path}: {name} is no plain tensor of weights ({kind}); save them as float32")
+        if tensor.is_floating_point() and not math.isfinite(tensor.sum(dtype=torch.float64)):
+            raise InputError(f"{path}: {name} holds NaN or infinite values; take an earlier checkpoint or another file")
+    return {unwrapped(str(name)): tensor.detach() for name, tensor in state.items()}
 
 
 def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) -> None:
@@ -57,6 +81,8 @@ def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) ->
         reason = f"is {kind}" if kind != needed else "lacks some of the weights or has others besides"
         raise InputError(f"{source}: {reason}; {needed} is needed here")
     for name, tensor in wanted.items():
+        if tensor.is_floating_point() != state_dict[name].is_floating_point():
+            raise InputError(f"{source}: {name} is {state_dict[name].dtype}, expected {tensor.dtype}; save it as that")
         if tensor.shape != state_dict[name].shape:
             shapes = f"{name} is {tuple(state_dict[name].shape)}, expected {tuple(tensor.shape)}"
             flag = "refiner_size=...,refiner_width=..." if identify(wanted) == REFINER else "width=..."
@@ -84,19 +110,21 @@ def write(path: Path, content: dict) -> None:
     try:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    except (OSError, RuntimeError) as error:  # PyTorch has words of its own for a full disk
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise InputError(f"{path}: cannot be written ({cause.strerror})") from error
 
 
 def write_safetensors(path: Path, state_dict: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Save weights alone, with texts beside them."""
-    with atomic_write(path) as temporary:
-        safetensors.torch.save_file(state_dict, temporary, metadata)
+    """Save weights alone, with texts beside them and a checksum of the whole file."""
+    content = safetensors.torch.save(state_dict, metadata | {"file_crc32": BLANK.decode()})
+    checksum = f"{zlib.crc32(content):08x}".encode()
+    write_bytes(path, content.replace(b'"file_crc32":"' + BLANK, b'"file_crc32":"' + checksum, 1))
 
 
-def _load(path: Path, mapped: bool) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+def _load(path: Path) -> Any:
     if kind := no_weights(path):
         raise InputError(f"{path}: is {kind}{NO_WEIGHTS[kind]}")
     with path.open("rb") as file:
@@ -106,19 +134,29 @@ def _load(path: Path, mapped: bool) -> Any:
             return _load_safetensors(path)
         if head.startswith(b"PK") and torchscript.is_archive(path):
             return torchscript.read_tensors(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and head.startswith(b"PK"))
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
             raise InputError(f"{path}: holds more than weights, or is no weight file; refused for safety") from error
-        raise InputError(f"{path}: is truncated or no weight file; download it again") from error
+        raise InputError(f"{path}: {DAMAGED}") from error
     except Exception as error:  # bytes that only look like weights can raise anything in the unpickler
-        raise InputError(f"{path}: is truncated or no weight file; download it again") from error
+        raise InputError(f"{path}: {DAMAGED}") from error
 
 
 def _load_safetensors(path: Path) -> dict:
-    with safetensors.safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    content = {**metadata, "state_dict": safetensors.torch.load_file(path)}
-    if "hparams" in metadata:
-        content["hparams"] = json.loads(metadata["hparams"])
-    return content
+    raw = path.read_bytes()
+    state_dict = safetensors.torch.load(raw)
+    header = raw[8 : 8 + int.from_bytes(raw[:8], "little")]
+    if noted := CHECKSUM.search(header):
+        first, after = 8 + noted.start(1), 8 + noted.end(1)
+        wanted, found = int(noted[1], 16), zlib.crc32(memoryview(raw)[after:], zlib.crc32(raw[:first] + BLANK))
+    else:
+        found = zlib.crc32(raw)
+        wanted = BUNDLED.get(len(raw), found)
+    if wanted != found:
+        raise ValueError("the checksum is another")
+    metadata = parse_json(header).get("__metadata__", {})
+    content = {name: metadata[name] for name in ("hparams", "generator") if name in metadata}
+    if "hparams" in content:
+        content["hparams"] = parse_json(content["hparams"])
+    return {**content, "state_dict": state_dict}

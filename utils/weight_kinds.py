@@ -1,13 +1,14 @@
 """What a file that should hold weights is, found without PyTorch and without running anything in it."""
 
 import io
-import json
 import pickletools
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from utils.files import parse_json
 
 REFINER = "a refiner (Refiner)"
 # A name that only this network has -> what to call the network
@@ -75,7 +76,7 @@ def _names(file: BinaryIO) -> Iterator[str]:
     file.seek(0)
     if head[8:9] == b"{":  # safetensors
         (length,) = struct.unpack("<Q", file.read(8))
-        yield from json.loads(file.read(min(length, LONGEST_HEADER)))
+        yield from parse_json(file.read(min(length, LONGEST_HEADER)))
     elif head.startswith(b"PK"):
         with zipfile.ZipFile(file) as archive:
             pickled = [member for member in archive.infolist() if member.filename.endswith("data.pkl")]

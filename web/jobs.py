@@ -1,7 +1,6 @@
 """Jobs of the page: one at a time on a device, the others wait in their order. The list is kept in a file, so that
 a browser that comes back finds its jobs, and a server that was killed knows which had not ended."""
 
-import json
 import os
 import threading
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import InputError, warn
-from utils.files import write_json
+from utils.files import read_json, write_json
 
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 ENDED = (DONE, FAILED, CANCELLED)
@@ -193,8 +192,8 @@ class JobQueue:
 def _read(path: Path) -> list[Job]:
     """The jobs of an earlier server; those that had not ended are failed."""
     try:
-        jobs = [Job(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
-    except (ValueError, TypeError):
+        jobs = [Job(**entry) for entry in read_json(path, kind=list)] if path.exists() else []
+    except (InputError, TypeError):
         warn(f"{path}: is damaged; the list of jobs starts anew")
         jobs = []
     for job in jobs:

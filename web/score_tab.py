@@ -1,6 +1,5 @@
 """The tab that scores a video."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from utils.errors import InputError
-from utils.files import write_json
+from utils.files import read_json, write_json
 from web import view
 from web.files import new_key
 from web.jobs import DONE, Control, Job, Work
@@ -54,7 +53,7 @@ def score(site: Site, files: dict[str, Path]) -> Work:
             site.check_length(path)
         flags = [part for name, path in files.items() for part in (f"--{name}", path)]
         run_script(control, "evaluate.py", *flags, "--device", control.device, "--outfile", control.folder / SCORES)
-        scores = without_paths(json.loads((control.folder / SCORES).read_text(encoding="utf-8")))
+        scores = without_paths(read_json(control.folder / SCORES))
         write_json(control.folder / SCORES, scores)
         return {"scores": scores}
 

@@ -73,7 +73,7 @@ PREPARE: dict[str, Callable[..., Prepared]] = {"generator": generator, "encoders
 def picture_generator(path: Path, overrides: str) -> tuple[PictureGenerator, dict]:
     """The generator of a weight file, in single precision on the CPU, and what the file holds; its hparams are {} where
     it has none."""
-    content = weight_files.read(path, mapped=True)
+    content = weight_files.read(path)
     saved = content.get("hparams")
     content["hparams"] = saved if isinstance(saved, dict) else {}
     network, _ = build_network(Wav2Lip, content, path, overrides)

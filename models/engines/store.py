@@ -15,7 +15,7 @@ from typing import Any
 
 from utils.cache import cache_folder
 from utils.errors import InputError, warn
-from utils.files import delete_leftovers, sha256, temporary_folder
+from utils.files import delete_leftovers, read_json, sha256, temporary_folder
 
 FORMAT = 4  # of the folders and of what is in the models; a change forgets the old ones
 PREPARING = threading.Lock()  # nothing is prepared twice at once
@@ -110,10 +110,10 @@ def _kept(made: Path, folder: Path, about: dict) -> tuple[Path, dict]:
 def _read(folder: Path) -> dict | None:
     """What is known of the models in a folder; None where there are none, or damaged ones."""
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = read_json(folder / ABOUT)
         hashes = about["files"]
         return about if hashes == _hashes(folder, list(hashes)) else None
-    except (OSError, ValueError, KeyError):
+    except (OSError, InputError, KeyError):
         return None
 
 

@@ -49,7 +49,9 @@ class TorchGenerator:
 
     def fingerprint(self) -> str:
         """As a GeneratorEngine; weights that are in no file have none."""
-        return weight_files.fingerprint(weight_files.read(self.path, mapped=True)["state_dict"]) if self.path else ""
+        if self.path is None:
+            return ""
+        return weight_files.fingerprint(weight_files.read(self.path)["state_dict"])
 
 
 def load(
