@@ -22,6 +22,11 @@ def test_overrides_change_a_copy_and_leave_the_global_values():
         ("save_optimizer_state=1", "True or False"),
         ("batch_size=0", "above zero"),
         ("width=-1", "above zero"),
+        ("width=nan", "above zero"),
+        ("width=inf", "at most"),
+        ("min_level_db=0", "at most"),
+        ("n_fft=1", "win_size=800: is more than n_fft"),
+        ("sample_rate=8000", "fmax=7600: is more than half"),
     ],
 )
 def test_unknown_names_wrong_types_and_impossible_values_are_refused(text, said):

@@ -120,10 +120,11 @@ def test_a_refiner_of_another_generator_beside_the_weights_is_warned_about(dub, 
 
 
 @pytest.mark.slow
-def test_an_exported_copy_of_the_generator_is_the_same_generator(script, dub, weights, tmp_path):
+def test_exported_copies_of_a_generator_and_its_refiner_belong_together(script, dub, weights, tmp_path):
     exported = tmp_path / "exported" / "small.safetensors"
     assert script("weights", "export", weights, exported).code == 0
-    save_refiner(exported.with_name("person.safetensors"), weights)
+    refiner = save_refiner(tmp_path / "refiner.safetensors", weights)
+    assert script("weights", "export", refiner, exported.with_name("person.safetensors")).code == 0
     result = dub(*BOX, "--checkpoint_path", exported, "--preview", 0.2)
     assert (result.code, "warning" in result.err) == (0, False)
     assert record_of(tmp_path / "out.mp4")["refiner"]["frames"] > 0

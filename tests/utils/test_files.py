@@ -18,6 +18,7 @@ from utils.files import (
     atomic_writes,
     delete_leftovers,
     only_user,
+    read_json,
     writable_folder,
     write_json,
     write_text,
@@ -125,3 +126,13 @@ def test_what_a_killed_process_left_is_deleted_at_the_next_start_and_what_a_livi
     delete_leftovers.cache_clear()
     writable_folder(tmp_path, "--outfile")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{", "3", "\x80", '{"a": ' + "9" * 5000 + "}"], ids=lambda text: text[:9]
+)
+def test_damaged_json_is_one_line_that_names_the_file_and_what_to_do(tmp_path, text):
+    path = tmp_path / "report.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"report\.json: is damaged .*; make it again"):
+        read_json(path, "make it again")

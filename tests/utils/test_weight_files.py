@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import shutil
 import zipfile
 
 import numpy as np
@@ -14,6 +15,7 @@ import golden
 from conftest import NARROW
 from models import SyncNet_color, Wav2Lip
 from models.checkpoint import load_network
+from models.published import BUNDLED
 from runs import save_forms
 from utils import torchscript, weight_files
 from utils.errors import InputError
@@ -105,20 +107,71 @@ def test_a_torchscript_archive_cannot_smuggle_a_program(tmp_path):
         weight_files.read(tmp_path / "a.pt")
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "a.pth"
-    weight_files.write(path, {"state_dict": {"a": torch.ones(1)}})
+WRITERS = {  # by the suffix
+    ".pth": lambda path, state: weight_files.write(path, {"state_dict": state, "hparams": {"width": 0.5}}),
+    ".safetensors": lambda path, state: weight_files.write_safetensors(path, state, {"hparams": '{"width": 0.5}'}),
+}
 
-    def dies(content, file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", dies)
-    with pytest.raises(InputError, match="No space left"):
-        weight_files.write(path, {"state_dict": {"a": torch.zeros(1)}})
-    monkeypatch.undo()
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_failed_write_is_one_line_that_names_the_file_and_leaves_the_old_one(tmp_path, suffix):
+    resource = pytest.importorskip("resource")  # which Windows does not have
+    path, limits = tmp_path / f"a{suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
+    WRITERS[suffix](path, {"a": torch.ones(1)})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # the system's answer as on a full disk
+    try:
+        with pytest.raises((InputError, OSError)) as error:
+            WRITERS[suffix](path, {"a": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(path) in str(error.value)
     assert torch.equal(weight_files.read(path)["state_dict"]["a"], torch.ones(1))
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("source", [*WRITERS, *(file.path for file in BUNDLED)], ids=str)
+def test_a_flipped_bit_is_found(tmp_path, source):
+    path = tmp_path / (f"a{source}" if source in WRITERS else source.name)
+    if source in WRITERS:
+        WRITERS[source](path, {"a": torch.arange(10_000.0)})
+    else:
+        shutil.copy(source, path)
+    assert weight_files.read(path)["state_dict"]
+    whole = path.read_bytes()
+    for place in (whole.find(b"hparams") + 11, len(whole) * 2 // 3, len(whole) * 3 // 4):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 2]) + whole[place + 1 :])
+        with pytest.raises(InputError, match="damaged"):
+            weight_files.read(path)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_weights_stay_when_their_file_is_cut_off(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    WRITERS[suffix](path, {"a": torch.ones(100_000)})
+    state = weight_files.read(path)["state_dict"]
+    path.write_bytes(b"")
+    assert state["a"].sum() == 100_000
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensor: tensor.index_fill(0, torch.tensor(0), torch.nan), "NaN"),
+        (lambda tensor: tensor * torch.inf, "NaN or infinite"),
+        (lambda tensor: tensor.long(), "int64"),
+        (lambda tensor: tensor.bool(), "bool"),
+        (lambda tensor: tensor.to_sparse(), "sparse_coo"),
+        (lambda tensor: tensor.to(torch.complex64), "complex64"),
+        (lambda tensor: tensor.to("meta"), "no plain tensor"),
+        (lambda tensor: torch.zeros(1).expand(tensor.shape), "no plain tensor"),
+    ],
+)
+def test_weights_that_are_no_plain_finite_numbers_are_refused(network, tmp_path, change, said):
+    state = network.state_dict()
+    name = next(iter(state))
+    torch.save({"state_dict": state | {name: change(state[name])}, "hparams": NARROW.to_dict()}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=f"a.pth: {name} .*{said}"):
+        load_network(tmp_path / "a.pth", Wav2Lip)
 
 
 def test_bytes_that_are_no_weights_get_a_line_whatever_they_make_the_reader_do(tmp_path):
@@ -167,8 +220,8 @@ def test_what_one_archive_sets_on_a_function_is_gone_with_it(tmp_path):
         assert not hasattr(unpickler.find_class(*where), "mark")
 
 
-@pytest.mark.parametrize("saved", [{"width": "wide"}, {"width": -1}, {"mel_window": 2.5}])
+@pytest.mark.parametrize("saved", [{"width": "wide"}, {"width": float("inf")}, {"mel_window": 2.5}, {"n_fft": 1}])
 def test_saved_values_of_the_wrong_kind_get_a_line(tmp_path, saved):
     torch.save({"state_dict": Wav2Lip(NARROW.width).state_dict(), "hparams": saved}, tmp_path / "a.pth")
-    with pytest.raises(InputError, match=f"{next(iter(saved))}="):
+    with pytest.raises(InputError, match=rf"a\.pth: .*{next(iter(saved))}"):
         load_network(tmp_path / "a.pth", Wav2Lip)
