@@ -69,13 +69,9 @@ def main(args: argparse.Namespace) -> int:
         draw_still(face, audio, request, options, args.stdout)
         return 0
     from dubbing.jobs import output_path
-    from dubbing.record import page_path
 
     outfile = output_path(face, audio, request.outfile or OUTFILE, options)  # checked before any weights are read
     tell(dubbing.Dubber(options).dub(face, audio, outfile))
-    page = page_path(outfile)
-    if page.exists() and not options.report:
-        print(f"{page}: shows the dub before this one; --report makes it anew", flush=True)
     if request.outfile is None:
         print(f"the next dub replaces {outfile}; --outfile gives another name", flush=True)
     return 0

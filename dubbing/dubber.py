@@ -20,7 +20,7 @@ from dubbing.occlusion import OcclusionDetector
 from dubbing.options import Options
 from dubbing.pipeline import BackgroundSink, prefetch
 from dubbing.reading import FrameReader, Masks
-from dubbing.record import Progress, Record, StageTimer, StateLog, digest, record_path
+from dubbing.record import Progress, Record, StageTimer, StateLog, digest, page_path, record_path
 from dubbing.references import FrameSampler
 from dubbing.refining import Refine, refine_stage
 from dubbing.report import DubReport
@@ -102,7 +102,8 @@ class Dubber:
             writer = VideoWriter(
                 outfile, source.rate, track, source.opened, encoding, number, until, dubbed=True, part=video
             )
-            report = DubReport(frames, source) if options.report else None
+            stale = page_path(outfile).exists()  # a page of an earlier dub is brought up to date
+            report = DubReport(frames, source) if options.report or stale else None
             output = Output(writer, Composite(options.paste), report, timer)
             with (
                 timer("dub"),

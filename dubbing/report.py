@@ -1,8 +1,11 @@
 """What --report leaves beside a dub: <outfile>.png, a contact sheet, and <outfile>.html, where source and dub play in
-step, enlarged at the mouth."""
+step, enlarged at the mouth. Of what browsers do not play, copies in H.264 lie beside it: <outfile>.source.mp4 and
+<outfile>.copy.mp4."""
 
 import os
 import sys
+from itertools import islice
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +13,22 @@ import cv2
 import numpy as np
 
 from dubbing.record import Record, page_path
-from dubbing.source import TOLERANCE, Source
+from dubbing.source import TOLERANCE, FrameTransform, Source
 from dubbing.stages import FrameTask
+from media import browser, codecs, yuv
+from media.writer import VideoWriter
 from metrics.plots import by_second
 from metrics.terms import KINDS, MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
 from reports import page
 from utils import sheet
 from utils.geometry import Rect
+from utils.progress import Progress
 
 COLUMNS, SIDE = 8, 240  # faces side by side in the contact sheet, and how many pixels each measures
 MARGIN = 0.05  # what a face of the sheet shows around it, in parts of its rect's longer side
 DIFFERENCE_GAIN = 4
 BOX_STEP = 0.2  # seconds between the face boxes that the page has
+COPY_SIDE, COPY_CRF, COPY_PRESET = 960, 26, "veryfast"  # of copies for browsers: the longest side, and how encoded
 
 
 class DubReport:
@@ -30,7 +37,8 @@ class DubReport:
     def __init__(self, frames: int, source: Source) -> None:
         self._source = source
         self._wanted = {int((n + 0.5) * frames / COLUMNS) for n in range(COLUMNS)}
-        self._seen, self._start = 0, source.part[0] if source.part else 0.0
+        self._source_plays = source.reader is None or browser.plays(source.path)
+        self._seen, self._start = 0, source.part[0] if source.part and self._source_plays else 0.0
         self._first_times: dict[int, float] = {}  # by number of a frame of the source, when it was first shown
         self._boxes: list[list[float]] = []  # time, time in the source, left, top, width, height in parts of the frame
         self._columns: list[str] = []
@@ -67,9 +75,17 @@ class DubReport:
             sheet.write_png(png, drawn)
         else:
             print(f"{png}: is not written, no face is shown at its times", file=sys.stderr, flush=True)
-        face = _from(outfile.parent, Path(record.face))
-        dub, record_file = page.address(outfile.name), page.address(f"{outfile.name}.json")
-        links = {"the dub": dub, "the source": face, "what was done, and the scores (JSON)": record_file}
+        face = self._source_for_browsers(outfile)
+        dub_file = outfile
+        if outfile.exists() and not browser.plays(outfile):
+            dub_file = Path(f"{outfile}.copy.mp4")
+            _copy(_small(outfile, False), dub_file, with_sound=True)
+        dub, record_file = page.address(dub_file.name), page.address(f"{outfile.name}.json")
+        links = {
+            "the dub": page.address(outfile.name),
+            "the source": _from(outfile.parent, Path(record.face)),
+            "what was done, and the scores (JSON)": record_file,
+        }
         page.write(
             page_path(outfile), outfile.name, _parts(record), "dub.html",
             dub=dub, source=face, still=self._source.reader is None,
@@ -78,6 +94,20 @@ class DubReport:
             kinds=KINDS,
         )  # fmt: skip
 
+    def _source_for_browsers(self, outfile: Path) -> str:
+        """The address of the source, or of a copy of what the dub shows of it."""
+        source, still = self._source, self._source.reader is None
+        copy = Path(f"{outfile}.source{'.png' if still else '.mp4'}")
+        if still and source.path.suffix.lower() not in browser.PICTURES:
+            sheet.write_png(copy, yuv.to_bgr(source.opened.picture))
+        elif not still and not self._source_plays:
+            start, end = source.part or (0.0, None)
+            _copy(_small(source.path, source.still, start, end), copy, max(self._first_times, default=0) + 1)
+        else:
+            copy.unlink(missing_ok=True)  # of an earlier dub
+            return _from(outfile.parent, source.path)
+        return page.address(copy.name)
+
     def _data(self) -> dict[str, Any]:
         """What the page's script goes by: the boxes, and which part of the source's picture the dub shows."""
         source = self._source
@@ -85,6 +115,24 @@ class DubReport:
         boxes = self._boxes if self._boxes and len(self._boxes[-1]) > 2 else []
         part = _in_parts(source.cropped, width, height)
         return {"boxes": [box for box in boxes if len(box) > 2], "rotate": source.transform.rotate, "part": part}
+
+
+def _small(path: Path, static: bool, start: float = 0.0, end: float | None = None) -> Source:
+    """A video as it is, but at most COPY_SIDE pixels wide or high."""
+    source = Source(path, FrameTransform(), static, None, start, end)
+    factor = ceil(max(source.width, source.height) / COPY_SIDE)
+    small = FrameTransform(resize_factor=factor)
+    return source if factor == 1 else Source(path, small, static, None, start, end)
+
+
+def _copy(source: Source, path: Path, frames: int | None = None, with_sound: bool = False) -> None:
+    """A small H.264 copy of a video's first frames, which appears under its name when it is whole."""
+    encoding = codecs.choose("h264", ".mp4", "yuv420p", COPY_CRF, COPY_PRESET)
+    sound = source.path if with_sound and source.reader and source.reader.has_sound else None
+    with VideoWriter(path, source.rate, sound, source.opened, encoding) as writer:
+        shown = islice(source.once(encoding.pix_fmt), frames)
+        for frame in Progress(shown, f"{path.name}, which browsers play", unit="frame", total=frames, leave=False):
+            writer.write_picture(frame.picture, frame.time)
 
 
 def in_minutes(seconds: float) -> str:

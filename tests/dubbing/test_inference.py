@@ -164,11 +164,15 @@ def test_the_result_goes_to_a_file_or_into_a_folder_with_any_name(dub, tmp_path)
     assert len(frames_of(odd / "é.mkv")) == 25
 
 
-def test_a_page_that_shows_an_earlier_dub_is_named(dub, tmp_path):
-    page = tmp_path / "out.mp4.html"
-    short = [*BOX, "--preview", "0.2", "--no_score"]
-    assert str(page) not in dub(*short, "--report").out
-    assert f"{page}: shows the dub before this one" in dub(*short).out
+def test_the_page_of_an_earlier_dub_is_brought_up_to_date(dub, tmp_path):
+    page, short = tmp_path / "out.mp4.html", [*BOX, "--no_score"]
+    dub(*short, "--preview", "0.2", "--report")
+    earlier = page.read_text(encoding="utf-8")
+    assert dub(*short, "--preview", "0.4").code == 0
+    assert page.read_text(encoding="utf-8") != earlier
+    page.unlink()
+    assert dub(*short, "--preview", "0.2").code == 0
+    assert not page.exists()  # where nobody asked for one
 
 
 def test_speech_may_come_from_a_video(dub, talking, tmp_path):

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from urllib.parse import unquote
 
+import av
 import numpy as np
 import pytest
 
@@ -16,7 +17,8 @@ from dubbing.record import DUBBED, UNCHANGED, Record
 from dubbing.report import DubReport, in_minutes
 from dubbing.source import FrameTransform, Source
 from dubbing.stages import FaceTask, FrameTask
-from media.reader import read_image
+from media import browser
+from media.reader import VideoReader, read_image
 from media.writer import VideoWriter
 from utils import sheet
 from utils.geometry import Rect
@@ -99,6 +101,32 @@ def test_the_page_knows_the_face_at_every_time_and_where_the_source_begins_anew(
     assert boxes[:, 1] == pytest.approx(np.arange(1, 10) / 5 % 1)  # the source lasts one second
     assert (boxes[:, 2:] == [0.25, 0.25, 0.5, 0.5]).all()
     assert data["part"] == [0, 0, 0.5, 1]  # of the source's picture
+
+
+def test_what_browsers_do_not_play_is_shown_as_a_copy_that_they_do(tmp_path):
+    source, dubbed = tmp_path / "in.mpg", tmp_path / "out.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("mpeg1video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(50):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 5 * number, np.uint8), format="bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with VideoWriter(dubbed, Fraction(25)) as writer:
+        writer.write(np.zeros((64, 96, 3), np.uint8), 0.0)
+    report = DubReport(10, Source(source, FrameTransform(), False, None, start=1.0))
+    region = FaceRegion(Rect(12, 16, 36, 48))
+    for frame in play(report._source, "yuv420p", 0.4):
+        report.note(FrameTask(frame, DUBBED, FaceTask(frame, region, *[None] * 5)))
+    report.write(record(source, dubbed, []))
+    text = Path(f"{dubbed}.html").read_text(encoding="utf-8")
+    files = [tmp_path / unquote(address) for address in re.findall(r'<video id="\w+" src="([^"]*)"', text)]
+    assert [file.name for file in files] == ["out.mkv.source.mp4", "out.mkv.copy.mp4"]
+    assert all(map(browser.plays, files))
+    shown = [frame.image.mean() for frame in VideoReader(files[0]).frames()]
+    assert 10 <= len(shown) <= 12  # not all of the source, but what the dub shows
+    assert shown[0] == pytest.approx(125, abs=8)  # from where the dub begins
+    assert [box[1] for box in data_of(text)["boxes"]] == pytest.approx([0, 0.2], abs=0.05)
 
 
 @pytest.mark.slow
