@@ -23,7 +23,7 @@ from media.reader import VideoReader, timed_at_rate, whole
 from media.sound import audio_blocks, sound_clock
 from preprocessing.one_pass import FaceFiles, OnePass, correct
 from utils.errors import InputError
-from utils.files import temporary_path, write_json
+from utils.files import is_text, temporary_path, write_json
 
 Item = TypeVar("Item")
 
@@ -148,7 +148,10 @@ def whole_pictures(reader: VideoReader, fps: int) -> Iterator[av.VideoFrame]:
 
 
 def check_place(job: Job) -> None:
-    """Raises InputError where the clip's folder would lie inside another clip's, or holds what is not this clip."""
+    """Raises InputError where the clip's folder would lie inside another clip's, holds what is not this clip, or has a
+    name that libraries cannot open."""
+    if not is_text(str(job.folder)):
+        raise InputError("has a name, or is in a folder with one, that is not UTF-8; rename it")
     for folder in list(job.folder.parents)[: job.clip.count("/")]:
         if (folder / "audio.wav").exists():
             raise InputError(f"{job.folder}: would lie inside the clip {folder}; rename that clip's video or folder")
