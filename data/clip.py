@@ -56,9 +56,10 @@ class Clip:
         origin = _made_from(pictures, sound, hp)
         if not _is_current(folder, origin):
             _make(folder, pictures, sound, origin, hp)
+        self.heard = _size_and_digest(folder / "mel.npy")
 
     def __getstate__(self) -> dict[str, Any]:  # loader processes open the arrays themselves
-        return {name: self.__dict__[name] for name in ("folder", "person", "frames", "names", "times", "shots")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("faces", "mel")}
 
     @cached_property
     def faces(self) -> np.ndarray:
@@ -70,6 +71,10 @@ class Clip:
 
     @cached_property
     def mel(self) -> np.ndarray:
+        if _size_and_digest(self.folder / "mel.npy") != self.heard:
+            raise InputError(
+                f"{self.folder}: another process made its mel.npy anew, with other values; run one at a time"
+            )
         return np.load(self.folder / "mel.npy", mmap_mode="r")
 
     def window_rows(self, hp: HParams, per_frame_mels: bool) -> np.ndarray:

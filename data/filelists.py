@@ -4,7 +4,7 @@ A list has one clip per line, `<group>/<clip>` below the preprocessed root; a na
 JSON string. Lists only grow: a clip keeps the list it is in, a line that was moved or taken out by hand stays so, and
 lists that were written by hand are left alone; but neither list is left empty, and a clip that was alone, and so in
 both, stays in one when others come. known_clips.json beside them remembers which clips have been put into lists, so
-that one taken out is not put back.
+that one taken out is not put back, and which have been trained on, so that these are not evaluated on later.
 """
 
 import json
@@ -36,21 +36,22 @@ def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Coll
         messages.append(_put_aside([train, evaluation], known["data_root"]))
         known = None
 
-    remembered = set(known["clips"]) if known else set()
+    remembered, trained = (set(known[name]) if known else set() for name in ("clips", "trained"))
     lists = {train: _lines(train), evaluation: _lines(evaluation)}
     if not (lists[train] or lists[evaluation]):
-        remembered = set()  # the lists were deleted: begin anew
+        remembered, trained = set(), set()  # the lists were deleted: begin anew
     removed = {*left_out} & {*lists[train], *lists[evaluation]}
+    trained |= {*lists[train]}
     lists = {path: [line for line in lines if line not in removed] for path, lines in lists.items()}
     remembered -= set(left_out)
     new = sorted(set(clips) - remembered - {*lists[train], *lists[evaluation]})
-    lists[train], lists[evaluation], said = _shared_out(lists[train], lists[evaluation], new)
+    lists[train], lists[evaluation], said = _shared_out(lists[train], lists[evaluation], new, trained)
 
-    root = str(data_root.resolve())
-    write_json(record, {"data_root": root, "clips": sorted(remembered)})  # a kill before the end leaves the rest as new
+    about = {"data_root": str(data_root.resolve()), "trained": sorted(trained | {*lists[train]})}
+    write_json(record, about | {"clips": sorted(remembered)})  # a kill before the end leaves the rest as new
     for path in (evaluation, train):
         write_text(path, "".join(f"{_line(clip)}\n" for clip in lists[path]))
-    write_json(record, {"data_root": root, "clips": sorted(remembered | set(clips))})
+    write_json(record, about | {"clips": sorted(remembered | set(clips))})
     messages += said
     taken_out = f", {len(removed)} taken out" if removed else ""
     messages.append(
@@ -59,19 +60,23 @@ def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Coll
     return messages
 
 
-def _shared_out(train: list[str], evaluation: list[str], new: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """Both lists with the new clips in one of them, so that none is empty; and what there is to say of it."""
+def _shared_out(
+    train: list[str], evaluation: list[str], new: list[str], trained: set[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """Both lists with the new clips in one of them, so that none is empty and, where it can be, nothing is evaluated on
+    that has been trained on; and what there is to say of it."""
     everyone, said = {*train, *evaluation, *new}, []
     if len(everyone) == 1:
         return [*everyone], [*everyone], ["only one clip: it is both trained on and evaluated on; add more videos"]
     if len(set(evaluation)) == 1 and set(evaluation) <= set(train):  # it was alone
         said.append(f"{_line(evaluation[0])}: taken out of the evaluation list, since it is trained on")
         evaluation = []
-    kept_aside = {clip for clip in new if _position(clip) < EVAL_SHARE}
+    unseen = [clip for clip in new if clip not in trained]
+    kept_aside = {clip for clip in unseen if _position(clip) < EVAL_SHARE}
     if not evaluation and not kept_aside and everyone:  # the first by position is kept aside all the same
-        kept_aside = {min(new or train, key=_position)}
+        kept_aside = {min(unseen or [*train, *new], key=_position)}
         moved = f"{_line(*kept_aside)}: moved to the empty evaluation list; models already trained on it score too well"
-        said += [] if new else [moved]
+        said += [] if unseen else [moved]
     evaluation = [*evaluation, *sorted(kept_aside)]
     train = [clip for clip in (*train, *new) if clip not in kept_aside]
     if not train and everyone:
@@ -149,7 +154,8 @@ def _line(clip: str) -> str:
 def _read_record(path: Path) -> dict:
     try:
         known = read_json(path)
-        return {"data_root": str(known["data_root"]), "clips": [str(clip) for clip in known["clips"]]}
+        clips, trained = ([str(clip) for clip in each] for each in (known["clips"], known.get("trained", [])))
+        return {"data_root": str(known["data_root"]), "clips": clips, "trained": trained}
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged; delete it and the lists beside it, and they are made anew") from error
 

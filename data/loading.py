@@ -85,6 +85,11 @@ def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
     workers = [process for process in multiprocessing.active_children() if process not in before]
     try:
         yield batches
+    except (InputError, OSError) as error:
+        if not str(error).startswith("Caught "):
+            raise
+        said = str(error).strip().splitlines()[-1]  # of a worker; PyTorch puts its traceback before that
+        raise InputError(said.partition(": ")[2]) from error
     finally:  # a worker that is only starting could but print a traceback later on
         child_ends = getattr(signal, "SIGCHLD", None)
         handler = signal.signal(child_ends, signal.SIG_DFL) if child_ends else None  # PyTorch's would raise

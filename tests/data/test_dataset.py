@@ -16,7 +16,7 @@ import audio
 from conftest import NARROW
 from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs, joined, window_frames
-from data.loading import evaluation_batches, training_loader
+from data.loading import evaluation_batches, started, training_loader
 from data.sampling import Key
 from face_detection.crop import to_network_size
 from utils.errors import InputError
@@ -159,6 +159,18 @@ def test_clips_are_handed_to_loader_processes_without_their_pictures(folder):
     assert len(windows.clips[0].faces) == FRAMES  # opened here already
     assert len(pickle.dumps(windows)) < 5000
     assert same_item(pickle.loads(pickle.dumps(windows))[Key(1, 5, 5)], windows[Key(1, 5, 5)])
+
+
+@pytest.mark.slow
+def test_sound_made_anew_under_a_training_ends_it_in_one_line(folder):
+    windows = GeneratorWindows([Clip(folder, NARROW)], NARROW.override("num_workers=1"))
+    Clip(folder, NARROW.override("fmin=100"))
+    with (
+        pytest.raises(InputError, match=r"clip: .* mel\.npy anew") as raised,
+        started(training_loader(windows, 4, 0)) as batches,
+    ):
+        next(batches)
+    assert "\n" not in str(raised.value)
 
 
 def same_item(a: dict, b: dict) -> bool:

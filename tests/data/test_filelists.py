@@ -130,6 +130,15 @@ def test_a_lone_clip_is_only_trained_on_once_another_is_there(tmp_path):
     assert sorted(lines(tmp_path, "train.txt") + lines(tmp_path, "eval.txt")) == CLIPS[:2]
 
 
+def test_a_clip_that_was_trained_on_and_comes_back_is_trained_on_again(tmp_path):
+    evaluated = min(CLIPS, key=filelists._position)  # where it is not the only one
+    update_lists(tmp_path, tmp_path / "root", [evaluated])
+    update_lists(tmp_path, tmp_path / "root", CLIPS[:20], [evaluated])
+    update_lists(tmp_path, tmp_path / "root", [*CLIPS[:20], evaluated])
+    assert evaluated in listed(tmp_path)["train"]
+    assert evaluated not in listed(tmp_path)["eval"]
+
+
 @pytest.mark.parametrize("emptied", ["train", "eval"])
 def test_no_list_is_left_empty_while_there_are_good_clips(tmp_path, emptied):
     update_lists(tmp_path, tmp_path / "root", CLIPS)
