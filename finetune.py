@@ -86,6 +86,7 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     from training.generator import GeneratorTraining
     from training.refiner import RefinerTraining
     from training.run_directory import BEST
+    from training.schedule import EVALUATION_SHARE
     from utils.files import sha256
     from utils.stages import run_stage
 
@@ -102,6 +103,11 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     )  # fmt: skip
     given |= {"data_root": clips.preprocessed_root, "checkpoint_dir": options.outdir, "syncnet_checkpoint_path": expert}
 
+    learning = options.minutes + options.refiner_minutes
+    print(
+        f"training: {options.minutes:g} minutes for the generator, {options.refiner_minutes:g} for the refiner, with "
+        f"evaluations at most {learning / (1 - EVALUATION_SHARE):.0f} in all; preprocessing and the dubs come besides"
+    )
     print("== preprocessing", flush=True)
     skipped = preprocess(clips)
     found = footage.look_at(clips)
@@ -117,12 +123,14 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     )
     limits = {"minutes": options.minutes}
     generator = run_stage(options.outdir, "generator", made_from, limits, partial(learn, GeneratorTraining, finetune))
+    print(f"generator: {generator.result['verdict']}", flush=True)
     weights = generator.folder / BEST if generator.result["better"] else start
 
     made_from |= {"generator": sha256(weights)}
     refine = RefinerOptions(generator_path=weights, max_minutes=options.refiner_minutes, **given)
     limits = {"minutes": options.refiner_minutes}
     refiner = run_stage(options.outdir, "refiner", made_from, limits, partial(learn, RefinerTraining, refine))
+    print(f"refiner: {refiner.result['verdict']}", flush=True)
     person = refiner.folder / PERSON if (refiner.folder / PERSON).exists() else None
 
     face, speech = options.face or found.face, options.audio or found.speech

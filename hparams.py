@@ -87,7 +87,7 @@ class HParams:
     # Generator training
     batch_size: int = 16  # windows in one step, over all processes
     single_frames: int = may_be_zero(0)  # frames in one step besides
-    frames_first: int = may_be_zero(0)  # steps, the first ones, that have single frames in place of windows
+    frames_first: float = may_be_zero(0.0)  # the first steps, below 1 that share of the run, have no windows but frames
     other_mouth: float = may_be_zero(0.0)  # share for which, of four references, the one with the other mouth is taken
     initial_learning_rate: float = 1e-4
     checkpoint_interval: int = 3000  # steps

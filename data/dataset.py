@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, default_collate
 import audio
 from data.augment import Augmentation
 from data.clip import Clip
-from data.sampling import Drawing, Key, StepPlan, Stream, drawing
+from data.sampling import UNKNOWN, Drawing, Key, StepPlan, Stream, drawing
 from hparams import HParams
 from models.inputs import generator_faces, lower_half
 from utils.errors import InputError
@@ -146,7 +146,9 @@ class GeneratorWindows(Windows):
     collate = staticmethod(joined)
 
     def plan(self, step_size: int) -> StepPlan:
-        return StepPlan(step_size, self.hp.window_frames, self.hp.single_frames, self.hp.frames_first)
+        first = self.hp.frames_first
+        known = UNKNOWN if 0 < first < 1 else int(first)  # a share of a run is known once it is used up
+        return StepPlan(step_size, self.hp.window_frames, self.hp.single_frames, known)
 
     def __getitem__(self, key: Key) -> dict:
         drawn = self._draw(key)

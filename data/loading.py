@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from math import ceil
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from data.sampling import SINGLE_SEED, Key, StepPlan, StepSampler
 from hparams import HParams
 from utils import distributed
 from utils.errors import InputError
+from utils.interrupts import STOP_SIGNALS
 from utils.progress import Progress
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PREFETCHED = 4  # batches, by each worker
 
 
 def open_clips(data_root: Path, split: str, filelists_dir: Path, hp: HParams) -> list[Clip]:
@@ -71,7 +73,7 @@ def training_loader(windows: Windows, step_size: int, first_step: int) -> DataLo
         collate_fn=windows.collate,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=PREFETCHED if workers else None,
         multiprocessing_context="spawn" if workers else None,  # the same on every system; fork and threads do not mix
         worker_init_fn=_leave_process_group,
     )
@@ -112,6 +114,11 @@ def _start(loader: DataLoader) -> Iterator[dict]:
         return iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def steps_ahead(hp: HParams) -> int:
+    """How many steps beyond those trained have been drawn at most, one batch of them by whoever asks."""
+    return ceil((PREFETCHED * hp.num_workers + 1) / hp.accumulate)
 
 
 def _check_shares(plan: StepPlan, shares: int, batch_setting: str, what: str) -> None:

@@ -22,6 +22,7 @@ from hparams import HParams
 from utils.errors import InputError
 
 SINGLE_SEED = 500_009  # added to the seed where single frames are drawn
+UNKNOWN = 1 << 62  # a step that no run reaches: windows begin at one that is not known yet
 
 
 class Stream(IntEnum):

@@ -36,10 +36,14 @@ class TrainingOptions(CommonOptions):
 
     @property
     def hparams_overrides(self) -> str:
-        """The changes to hparams.py: the preset's, then --hparams, then those that have a flag of their own."""
+        """The changes to hparams.py: the preset's, then --hparams, then those that have a flag of their own. Where
+        minutes are given the preset's steps do not end the run."""
+        preset = dict(PRESETS[self.preset].values) if self.preset else {}
+        if preset and self.max_minutes:
+            preset["max_steps"] = "0"
         flags = {name: getattr(self, name) for name in ("max_steps", "patience", "num_workers")}
         own = [f"{name}={value}" for name, value in flags.items() if value is not None]
-        return ",".join([PRESETS[self.preset].text() if self.preset else "", self.hparams, *own])
+        return ",".join([*(f"{name}={value}" for name, value in preset.items()), self.hparams, *own])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,14 +22,14 @@ _OWN = {
     "sync_if_known": "True",
 }  # fmt: skip
 STRANGERS = _OWN | {
-    "frames_first": "4000", "max_steps": "6000", "initial_learning_rate": "4e-4", "warmup_steps": "100",
+    "frames_first": "0.6667", "max_steps": "6000", "initial_learning_rate": "4e-4", "warmup_steps": "100",
     "augment_shape": "1", "augment_colour": "1", "augment_sound": "1", "disc_alone": "250",
     "eval_interval": "500", "checkpoint_interval": "500",
     "syncnet_pairs": "clip", "syncnet_batch_size": "80", "syncnet_lr": "3e-4", "syncnet_weight_decay": "0.01",
     "syncnet_eval_interval": "500", "syncnet_checkpoint_interval": "500",
 }  # fmt: skip
 FINETUNE = _OWN | {
-    "freeze_batch_norm": "True", "batch_size": "2", "single_frames": "22", "frames_first": "100", "max_steps": "300",
+    "freeze_batch_norm": "True", "batch_size": "2", "single_frames": "22", "frames_first": "0.3333", "max_steps": "300",
     "initial_learning_rate": "1.5e-4", "warmup_steps": "10", "ema": "0.98", "augment_shape": "0.4",
     "augment_colour": "0.3", "augment_sound": "0.5", "eval_interval": "400", "eval_early": "True",
     "checkpoint_interval": "100", "patience": "3",

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from training.schedule import Clock
 from utils import distributed
 from utils.progress import Progress
 
@@ -12,12 +13,18 @@ ENDLESS = 100_000_000  # steps; a run that would take more is stopped by hand, a
 
 
 class RunLog:
-    """A context manager; silent in all processes but the main one. tensorboard: None in the others."""
+    """A context manager; silent in all processes but the main one. The bar counts minutes where these end the run.
+    tensorboard: None in the others. paused: a context whose time is not counted to the pace."""
 
-    def __init__(self, folder: Path, first_step: int, last_step: int) -> None:
-        main, total = distributed.is_main(), last_step if last_step < ENDLESS else None
+    def __init__(self, folder: Path, first_step: int, last_step: int, clock: Clock) -> None:
+        main, self.clock = distributed.is_main(), clock
         self.tensorboard = SummaryWriter(folder / "logs", purge_step=first_step + 1) if main else None
-        self._bar = Progress(desc="training", unit="step", total=total, initial=first_step, disable=not main)
+        if clock.minutes:
+            unit, total, initial = "minute", clock.minutes, clock.seconds / 60
+        else:
+            unit, total, initial = "step", last_step if last_step < ENDLESS else None, first_step
+        self._bar = Progress(desc="training", unit=unit, total=total, initial=initial, disable=not main)
+        self.paused = self._bar.paused
 
     def __enter__(self) -> "RunLog":
         return self
@@ -28,12 +35,13 @@ class RunLog:
             self.tensorboard.close()
 
     def step_done(self) -> None:
-        self._bar.update()
+        minutes = self.clock.minutes
+        self._bar.update(min(minutes, self.clock.seconds / 60) - self._bar.done if minutes else 1)
 
     def losses(self, values: dict[str, float], step: int) -> None:
         """Training losses and rates, for TensorBoard and the bar."""
         self._scalars("train", values, step)
-        self._bar.remark = in_words(values)
+        self._bar.remark = (f"step {step}, " if self.clock.minutes else "") + in_words(values)
 
     def scores(self, scores: dict[str, float], losses: dict[str, float], step: int) -> None:
         """Evaluation scores, with the latest training losses."""

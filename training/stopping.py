@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 from utils import distributed
+from utils.interrupts import STOP_SIGNALS
 
 
 class StopRequest(KeyboardInterrupt):
@@ -15,8 +16,7 @@ class StopRequest(KeyboardInterrupt):
 
 
 class StopSignal:
-    """Within its block, turns the first Ctrl-C or SIGTERM into a request and says so; a second Ctrl-C interrupts at
-    once."""
+    """Within its block, turns the first stop signal into a request and says so; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -24,7 +24,8 @@ class StopSignal:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
-        self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self._handlers = {number: signal.signal(number, self._ask) for number in heard}
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -44,7 +45,7 @@ class StopSignal:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, self._handlers.get(signal.SIGINT, signal.default_int_handler))
         if distributed.is_main():
             said = "stopping: the evaluation is cut off" if self._raises else "stopping after this step"
             bar = "\n" if sys.stderr.isatty() else ""

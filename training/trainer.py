@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
+from itertools import chain
 from math import ceil, inf, isfinite
+from typing import Any
 
 import torch
 
-from data.loading import evaluation_batches, started, training_loader
+from data.loading import evaluation_batches, started, steps_ahead, training_loader
+from data.sampling import UNKNOWN
 from metrics.generator_score import evenly_spaced
 from training import run_directory, summary
 from training.base import Training
@@ -24,6 +28,7 @@ LOG_EVERY = 10  # steps between readings of the losses, which make a GPU wait
 EVALUATED_AT_ONCE = 8  # windows at least, which are also those of the sample grid
 FEWEST_EVALUATIONS = 3  # at the start, on the way, at the end: so many there is time for, on fewer clips if need be
 FEW_STEPS = 20  # in which hardly anything is learnt
+PACE_STEPS = 5  # after which it is told how many fit into the minutes
 
 Batch = dict[str, torch.Tensor]
 
@@ -49,8 +54,10 @@ class Trainer:
         if limit and not cut_off:
             raise InputError(f"nothing to do: the checkpoint is at step {first}, {limit}; raise the limit")
         loader = training_loader(training.windows, schedule.step_size, first)
+        self.sampler: Any = loader.batch_sampler
+        self._plan_frames(first)
         held_out = self._held_out()
-        log = RunLog(training.folder, first, last)
+        log = RunLog(training.folder, first, last, self.clock)
         if distributed.is_main():
             run_directory.write_record(training.folder, training.record)
         device, precision = training.device, training.precision.name
@@ -67,18 +74,22 @@ class Trainer:
             if limit:
                 return first
             with started(loader) as batches:
-                return self._train(batches, held_out, log, stop)
+                return self._train(chain([next(batches)], batches), held_out, log, stop)  # what is waited for first
 
     def _train(self, batches: Iterator[Batch], held_out: list[Batch], log: RunLog, stop: StopSignal) -> int:
         training, clock, schedule = self.training, self.clock, self.training.schedule
-        last = training.last_step
+        last, progress = training.last_step, clock.progress(training.first_step)
         for step in range(training.first_step + 1, last + 1):
             with clock.learning():
-                self._train_step(step, clock.progress(step - 1), batches)
+                self._train_step(step, progress, batches)
                 if step % LOG_EVERY == 0:
                     self._read_losses(step, log)
             log.step_done()
-            ends = step == last or clock.progress(step) >= 1
+            progress = clock.progress(step)
+            self._plan_frames(step)
+            ends = step == last or progress >= 1
+            if clock.minutes and (ends or step == training.first_step + PACE_STEPS):
+                self._tell_pace(step, progress, log)
             stopped = distributed.any_process(stop.asked)
             due = schedule.evaluates(step) and clock.affords_evaluation()
             if (due or ends) and not stopped:
@@ -93,6 +104,28 @@ class Trainer:
             if ends:
                 return step
         raise AssertionError("a run has at least one step")
+
+    def _plan_frames(self, step: int) -> None:
+        """Where hp.frames_first is a share of the run, see that windows begin when it is used up. Of a run of some
+        minutes that is foreseen by the pace: loaders draw ahead. Begun, windows stay, however far the run is to go."""
+        share, plan, resumed = self.training.hp.frames_first, self.sampler.plan, self.training.resumed
+        if plan.frames_first != UNKNOWN:
+            return
+        next_drawn = step + steps_ahead(self.training.hp)
+        if "frames_first" in resumed:
+            first = resumed["frames_first"]
+        elif not self.clock.minutes:
+            first = max(1, round(share * self.training.last_step))
+        elif step and self.clock.progress(step) * next_drawn >= share * step:
+            first = next_drawn
+        else:
+            return
+        self.sampler.plan = replace(plan, frames_first=first)
+
+    def _tell_pace(self, step: int, progress: float, log: RunLog) -> None:
+        steps = round(step / progress)
+        little = "; hardly anything is learnt in so few: give more minutes" if steps < FEW_STEPS else ""
+        log.line(f"about {steps} steps fit into {self.clock.minutes:g} minutes at this pace{little}")
 
     def _held_out(self) -> list[Batch]:
         """The batches to evaluate on, of the main process alone."""
@@ -173,7 +206,7 @@ class Trainer:
         training, losses, scores = self.training, self.metrics.last, None
         self._refuse_divergence(step)
         if log.tensorboard:
-            with self.clock.evaluating(), suppress(StopRequest), stop.interrupts():
+            with log.paused(), self.clock.evaluating(), suppress(StopRequest), stop.interrupts():
                 scores = training.evaluate(step, held_out, log.tensorboard)
             self.networks[""].train()
         scores = distributed.broadcast(scores)
@@ -209,6 +242,9 @@ class Trainer:
         parts = {prefix: {**network.state(), **self._progress(step)} for prefix, network in self.networks.items()}
         parts[""] |= {**training.state(), "history": history.entries, "saved": history.saved}
         parts[""] |= {"metrics": self.metrics.state(), "seconds": self.clock.seconds}
+        frames_first = self.sampler.plan.frames_first
+        if 0 < training.hp.frames_first < 1 and frames_first <= step + steps_ahead(training.hp):
+            parts[""]["frames_first"] = frames_first
         parts[""] |= {"evaluation_seconds": self.clock.evaluations, "evaluated_share": self.evaluated_share}
         write_checkpoints(training.folder, NUMBERED.format(step), parts)
         history.delete_old(training.folder, training.options.keep)
@@ -222,10 +258,9 @@ def train(training_class: type[Training], options: TrainingOptions) -> int:
     """Run a training in all processes to its end, and say what came of it; returns the exit code."""
     with run_directory.claimed(options.checkpoint_dir, "--checkpoint_dir"):
         training = training_class(options)
-        step, code = Trainer(training).run(), 0
+        Trainer(training).run()
+        code = 0
         if distributed.is_main():
-            if training.options.max_minutes and step < FEW_STEPS:
-                print(f"steps in these minutes: {step}, in which hardly anything is learnt; raise --max_minutes")
             lines = [summary.best_in_words(training.folder, training.history), *training.conclusion()]
             print("\n".join(lines), flush=True)
             code = training.exit_code()

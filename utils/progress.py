@@ -114,8 +114,8 @@ class _Work:
 class Progress:
     """Called like tqdm: an iterable whose items are counted, or a context manager in which update() counts.
 
-    unit: "B" is shown in megabytes; total: else as many as items has, where it says; initial: what was done before;
-    leave: whether the bar stays when all is done, or a line says so.
+    unit: "B" is shown in megabytes, "minute" without a pace; total: else as many as items has, where it says; initial:
+    what was done before; leave: whether the bar stays when all is done, or a line says so.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class Progress:
         items: Iterable[Any] = (),
         desc: str = "",
         unit: str = "it",
-        total: int | None = None,
-        initial: int = 0,
+        total: float | None = None,
+        initial: float = 0,
         leave: bool = True,
         disable: bool = False,
     ) -> None:
@@ -146,6 +146,10 @@ class Progress:
         from tqdm import tqdm
 
         names = {"desc": self.desc or None, "unit": self.unit, "unit_scale": self.unit == "B", "leave": self.leave}
+        if self.unit == "minute":
+            names["bar_format"] = (
+                "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} minutes [{remaining} left{postfix}]"
+            )
         return tqdm(total=self.total, initial=self.initial, smoothing=0.05, delay=SHOWN_FROM, **names)
 
     def __iter__(self) -> Iterator[Any]:
@@ -162,7 +166,18 @@ class Progress:
             self.total = self.done  # which may have been an estimate
         self.close()
 
-    def update(self, count: int = 1) -> None:
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within the block other work is done, whose time does not count."""
+        since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._began += time.monotonic() - since
+            if self._bar is not None:
+                self._bar.unpause()
+
+    def update(self, count: float = 1) -> None:
         self.done += count
         if self._bar is not None:  # a bar without a total has no truth value
             if self.remark != (self._bar.postfix or ""):
@@ -211,7 +226,7 @@ class Progress:
         if not rate:
             return f"{amount} in {_clock(seconds)}"
         pace = f"{self._amount(rate)} a second" if rate >= 1 else f"{1 / rate:.1f} s each"
-        ending = [pace, *filter(None, [self.remark])]
+        ending = [*filter(None, [pace if self.unit != "minute" else "", self.remark])]
         if not self.total:
             return ", ".join([amount, *ending])
         amount = f"{self._amount(self.done)} of {self._amount(self.total)} {self._units}"
@@ -220,7 +235,7 @@ class Progress:
 
     @property
     def _units(self) -> str:
-        return "MB" if self.unit == "B" else f"{self.unit}s"
+        return "MB" if self.unit == "B" else f"{self.unit}es" if self.unit.endswith("ch") else f"{self.unit}s"
 
     def _amount(self, count: float) -> str:
         return f"{count / 1e6:.1f}" if self.unit == "B" else f"{count:.1f}".removesuffix(".0")

@@ -1,11 +1,14 @@
 """Whole sets of hparams by name, and what they make of a training."""
 
+import itertools
+
 import pytest
 import torch
 
 from conftest import NARROW_TEXT
 from hparams import hparams
 from runs import EXPERT, GENERATOR, scalars, where
+from training import schedule
 from training.options import TrainingOptions
 from training.presets import PRESETS
 from training.schedule import Schedule
@@ -29,6 +32,32 @@ def test_hparams_and_flags_go_before_the_preset():
     hp = hparams.override(given.hparams_overrides)
     assert (hp.max_steps, hp.ema, hp.num_workers, hp.patience) == (9, 0.5, 0, 7)
     assert hp.freeze_batch_norm
+
+
+def test_minutes_take_the_place_of_a_presets_steps():
+    steps = [
+        hparams.override(options(preset="finetune", **budget).hparams_overrides).max_steps
+        for budget in ({}, {"max_minutes": 6.0}, {"max_minutes": 6.0, "max_steps": 40})
+    ]
+    assert steps == [300, 0, 40]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("budget", "again"), [("--max_minutes", 1.2), ("--max_steps", 12)])
+def test_windows_begin_after_a_share_of_the_budget_and_stay_when_it_is_raised(
+    preprocessed, expert, tmp_path, script, monkeypatch, budget, again
+):
+    now = itertools.count(step=6)
+    monkeypatch.setattr(schedule, "monotonic", lambda: next(now))  # a step takes six seconds
+    values = f"{TINY},frames_first=0.5,syncnet_wt=0.03,checkpoint_interval=6"
+    run = [*where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert, "--hparams", values]
+    result = script(GENERATOR, *run, budget, 1 if budget == "--max_minutes" else 10)
+    assert result.code == 0, result.err
+    contents = [torch.load(tmp_path / f"checkpoint_step{step:09d}.pth", weights_only=True) for step in (1, 6, 10)]
+    assert [content.get("frames_first") for content in contents] == [None, 5, 5]
+    assert "sync" in contents[1]["metrics"]["sums"]  # of step 6
+    assert script(GENERATOR, *run, budget, again).code == 0
+    assert torch.load(tmp_path / "checkpoint_step000000012.pth", weights_only=True)["frames_first"] == 5
 
 
 def test_early_evaluations_come_at_an_eighth_a_quarter_and_half_of_the_first_interval():
