@@ -45,6 +45,10 @@ class FinetuneOptions(CommonOptions):
     audio_stream: int | None = option(
         "sound track of the videos, from 0; else the one marked as default, or the first", None, metavar="N", minimum=0
     )
+    video_stream: int | None = option(
+        "which of several videos in one file, from 0; else the one marked as default, or the first", None, metavar="N",
+        minimum=0,
+    )  # fmt: skip
     minutes: float = option("of learning, for the generator", 30.0, unit="minutes", minimum=0.01, common=True)
     refiner_minutes: float = option("of learning, for the refiner", 40.0, unit="minutes", minimum=0.01, common=True)
     seconds: float = option("length of the comparison", 10.0, unit="seconds", minimum=0.1)
@@ -99,7 +103,8 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     }
     clips = PreprocessingOptions(
         data_root=options.videos, preprocessed_root=options.outdir / "preprocessed",
-        syncnet_checkpoint_path=options.syncnet_checkpoint_path, audio_stream=options.audio_stream, **given,
+        syncnet_checkpoint_path=options.syncnet_checkpoint_path, audio_stream=options.audio_stream,
+        video_stream=options.video_stream, **given,
     )  # fmt: skip
     given |= {"data_root": clips.preprocessed_root, "checkpoint_dir": options.outdir, "syncnet_checkpoint_path": expert}
 
@@ -137,6 +142,7 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     before = DubbingOptions(
         checkpoint_path=start, refine="off", preview=options.seconds, device=options.device,
         audio_stream=None if options.audio else options.audio_stream,  # of one of the videos
+        video_stream=None if options.face else options.video_stream,
     )  # fmt: skip
     after = replace(before, checkpoint_path=weights, refine=str(person or "off"))
     made_from |= {"refiner": person and sha256(person), "seconds": options.seconds, "files": [str(face), str(speech)]}

@@ -158,6 +158,8 @@ def no_face(source: Source, pix_fmt: str, seconds: float, options: Options) -> s
     advice = (
         turning(source, pix_fmt, seconds, options) or "use footage that shows it larger, or give its place with --box"
     )
+    if source.reader and source.reader.videos > 1:
+        advice = f"the file has {source.reader.videos} videos; choose another by --video_stream"
     return f"--face {source.path}: no face found in any frame; {advice}"
 
 

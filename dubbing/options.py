@@ -90,6 +90,10 @@ class Options(CommonOptions):
         "scale a still picture whose longer side is longer down to this, first of all; 0: keep its size", 1920,
         unit="pixels", minimum=0,
     )  # fmt: skip
+    video_stream: int | None = option(
+        "which of several videos in one file, from 0; else the one marked as default, or the first", None, metavar="N",
+        minimum=0,
+    )  # fmt: skip
     deinterlace: str = option(
         "interlaced video: a picture per frame, a picture per field, or combs kept", "frame",
         choices=tuple(DEINTERLACE),
@@ -197,5 +201,11 @@ class Options(CommonOptions):
         from dubbing.source import FrameTransform  # needs NumPy and PyAV, which the options do without
 
         return FrameTransform(
-            self.deinterlace, self.background, self.picture_size, self.resize_factor, self.rotate, self.crop
+            self.deinterlace,
+            self.video_stream,
+            self.background,
+            self.picture_size,
+            self.resize_factor,
+            self.rotate,
+            self.crop,
         )

@@ -42,12 +42,14 @@ class TimedFrame(NamedTuple):
 class FrameTransform:
     """What is done to every frame, in this order.
 
-    deinterlace: as of a VideoReader; background: red, green, blue behind what is transparent, where the result cannot
-    be; picture_size: most pixels of a still picture's longer side, 0 for as many as it has; resize_factor: the sides
-    are divided by it; rotate: a quarter turn clockwise; crop: top, bottom, left, right in pixels, -1 for the far edge.
+    deinterlace, video_stream: as of a VideoReader; background: red, green, blue behind what is transparent, where the
+    result cannot be; picture_size: most pixels of a still picture's longer side, 0 for as many as it has;
+    resize_factor: the sides are divided by it; rotate: a quarter turn clockwise; crop: top, bottom, left, right in
+    pixels, -1 for the far edge.
     """
 
     deinterlace: str = "frame"
+    video_stream: int | None = None
     background: tuple[int, int, int] = (0, 0, 0)
     picture_size: int = 0
     resize_factor: int = 1
@@ -75,7 +77,9 @@ class Source:
         end: float | None = None,
     ) -> None:
         self.path, self.transform = path, transform
-        self.opened: Still | VideoReader = open_still(path) or VideoReader(path, deinterlace=transform.deinterlace)
+        self.opened: Still | VideoReader = open_still(path) or VideoReader(
+            path, deinterlace=transform.deinterlace, video_stream=transform.video_stream
+        )
         self.reader = self.opened if isinstance(self.opened, VideoReader) else None
         self.part = self._part(start, end) if start or end is not None else None
         self.length = self.part[1] - self.part[0] if self.part and end is not None else inf

@@ -40,6 +40,7 @@ ASIDE = (
     av.stream.Disposition.comment | av.stream.Disposition.visual_impaired | av.stream.Disposition.descriptions
     | av.stream.Disposition.hearing_impaired | av.stream.Disposition.karaoke
 )  # fmt: skip
+NO_VIDEO = av.stream.Disposition.attached_pic | av.stream.Disposition.dependent
 ROUNDED = 1.5  # units of a time base by which stamps may be off
 
 TOLERANCE = 1e-6  # seconds
@@ -132,16 +133,24 @@ class Clock:
         return found
 
 
-def picture_stream(container: Any) -> Any:
-    """The video of a file, None where it has none; the picture of a record's cover is no video."""
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    return streams[0] if streams else None
+def picture_streams(container: Any) -> list[Any]:
+    """The videos of a file; the picture of a record's cover is none, nor is a part of a picture."""
+    return [stream for stream in container.streams.video if not stream.disposition & NO_VIDEO]
 
 
-def sound_track(container: Any) -> Any:
+def picture_stream(container: Any, number: int | None = None) -> Any:
+    """The one with this number, by default the first that is marked as default, or the first; None where there is no
+    such."""
+    streams = picture_streams(container)
+    if number is not None:
+        return streams[number] if number < len(streams) else None
+    return min(streams, key=lambda stream: not stream.disposition & av.stream.Disposition.default, default=None)
+
+
+def sound_track(container: Any, video_number: int | None = None) -> Any:
     """The sound that is heard where none is asked for, None where the file has none. What can be decoded goes first,
     then what belongs to the picture's program, is no comment or description, is marked as default, comes first."""
-    picture, best = picture_stream(container), container.streams.best
+    picture, best = picture_stream(container, video_number), container.streams.best
 
     def rank(stream: Any) -> tuple[bool, ...]:
         foreign = picture is not None and best("video", related=stream) != best("video", related=picture)
@@ -162,9 +171,9 @@ def zero_of(container: Any) -> float:
     return (container.start_time or 0) / av.time_base
 
 
-def read_clock(container: Any, sound: Any = None) -> Clock:
+def read_clock(container: Any, sound: Any = None, video_number: int | None = None) -> Clock:
     """The clock of an open file, whose packets are all read for it; sound: the sound stream in question, if any."""
-    video, zero = picture_stream(container), zero_of(container)
+    video, zero = picture_stream(container, video_number), zero_of(container)
     sound = sound if sound is not None and can_be_decoded(sound) else None
     streams = [stream for stream in (video, sound) if stream is not None]
     packets: dict[int, list[tuple[float | None, float]]] = {stream.index: [] for stream in streams}

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from media import filters, stamps, yuv
-from media.clock import Clock, Span, picture_stream, read_clock, sound_track
+from media.clock import Clock, Span, picture_stream, picture_streams, read_clock, sound_track
 from media.findings import note
 from media.hdr import hdr_metadata
 from media.pictures import readable_by_ffmpeg
@@ -44,21 +44,28 @@ class Frame:
 
 class VideoReader:
     """One video file. threads: decoding threads, 0 for as many as there are cores; deinterlace: "frame" or "field" for
-    as many pictures as there are frames or fields, "off" for pictures as they are stored.
+    as many pictures as there are frames or fields, "off" for pictures as they are stored; video_stream: which of
+    several videos in the file, from 0, None as players do.
 
-    rate: frames a second on average; height, width: of the upright picture; start: time of the first frame in
-    seconds; clock: of the file; duration: of the file in seconds, None if it does not say; metadata: title and the
-    like, hdr: levels of light, both to be handed on; pix_fmt: how pixels are stored; matrix: of colours that are not
-    tagged; findings: what of the pictures had to be changed or is lost; damaged_packets: how many the latest pictures()
-    could not decode and skipped.
+    videos: how many the file has; rate: frames a second on average; height, width: of the upright picture; start: time
+    of the first frame in seconds; clock: of the file; duration: of the file in seconds, None if it does not say;
+    metadata: title and the like, hdr: levels of light, both to be handed on; pix_fmt: how pixels are stored; matrix: of
+    colours that are not tagged; findings: what of the pictures had to be changed or is lost; damaged_packets: how many
+    the latest pictures() could not decode and skipped.
     Raises InputError when the file is missing, no video, or none of its pictures can be decoded.
     """
 
-    def __init__(self, path: str | Path, threads: int = 0, deinterlace: str = "frame") -> None:
-        self.path, self.threads, self.deinterlace = Path(path), threads, deinterlace
+    def __init__(
+        self, path: str | Path, threads: int = 0, deinterlace: str = "frame", video_stream: int | None = None
+    ) -> None:
+        self.path, self.threads, self.deinterlace, self.video_stream = Path(path), threads, deinterlace, video_stream
         self.findings: list[str] = []
         with open_media(self.path) as container:
-            stream = _video_stream(container, self.path)
+            stream = self._stream(container)
+            self.videos = len(picture_streams(container))
+            if self.videos > 1 and video_stream is None:
+                shown = picture_streams(container).index(stream)
+                note(self.findings, f"video stream {shown} of {self.videos} shown (--video_stream chooses)")
             self.has_sound = bool(container.streams.audio)
             self.duration = container.duration / av.time_base if container.duration else None
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
@@ -90,9 +97,23 @@ class VideoReader:
             self.duration = self.clock.picture.end
             self.frame_estimate = round((self.duration - self.clock.picture.start) * self.rate)
 
+    def _stream(self, container: Any) -> Any:
+        stream = picture_stream(container, self.video_stream)
+        if stream is not None:
+            return stream
+        if videos := picture_streams(container):
+            raise InputError(
+                f"{self.path}: has no video stream {self.video_stream}; it has {len(videos)}, counted from 0"
+            )
+        if tiles := len(container.streams.video):
+            raise InputError(
+                f"{self.path}: is a picture in {tiles} parts, as in HEIC; save it as JPEG, or pip install pillow-heif"
+            )
+        raise InputError(f"{self.path}: has no pictures, or is truncated; give a whole video")
+
     def _read_clock(self) -> Clock:
         with open_media(self.path) as container:
-            clock = read_clock(container, sound_track(container))
+            clock = read_clock(container, sound_track(container, self.video_stream), self.video_stream)
         late = max(0.0, self.start - clock.zero)  # pictures of a cut stream cannot be decoded before its first key
         return replace(clock, picture=Span(late, max(late, clock.picture.end if clock.picture else 0.0)))
 
@@ -115,7 +136,7 @@ class VideoReader:
         last key frame before this time, if it is not before `since`, which saves decoding what lies between.
         """
         with open_media(self.path) as container:
-            stream = _video_stream(container, self.path)
+            stream = self._stream(container)
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
             if since is not None and seek and self.clock.recordings == 1:
                 container.seek(int(((since if entry is None else entry) - EARLIER) * av.time_base))
@@ -266,10 +287,3 @@ def _decoder(stream: Any) -> Any:
     decoder = av.CodecContext.create(WITH_ALPHA[usual.name], "r")
     decoder.thread_count = usual.thread_count
     return decoder
-
-
-def _video_stream(container: Any, path: Path) -> Any:
-    stream = picture_stream(container)
-    if stream is None:
-        raise InputError(f"{path}: has no pictures, or is truncated; give a whole video")
-    return stream

@@ -92,7 +92,7 @@ def _empty_second_picture(path: Path, modified: int) -> tuple[Joint, ...]:
         )
         if stream is None or len(first) < 2 or first[1].dts - first[0].dts != 2:
             return ()
-        return (Joint(first[1].pos, -float(stream.time_base), stream.index),)
+        return (Joint(first[1].pos, -float(stream.time_base or 0), stream.index),)
 
 
 @dataclass

@@ -41,12 +41,14 @@ class Job:
     hp: HParams
     accept_dubs: bool = False
     audio_stream: int | None = None
+    video_stream: int | None = None
 
     def origin(self) -> dict:
         """What the clip is made from; a finished clip with the same origin is left as it is."""
         stat = self.video.stat()
         settings = {"format": FORMAT, "fps": self.hp.fps, "sample_rate": self.hp.sample_rate, "detector": self.detector}
-        chosen = {} if self.audio_stream is None else {"audio_stream": self.audio_stream}
+        given = {"audio_stream": self.audio_stream, "video_stream": self.video_stream}
+        chosen = {name: number for name, number in given.items() if number is not None}
         return {"source": self.video.name, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, **settings, **chosen}
 
 
@@ -88,7 +90,7 @@ class ClipMaker:
 
     def _make_clip(self, job: Job) -> dict:
         check_place(job)
-        reader = VideoReader(job.video, self.threads)
+        reader = VideoReader(job.video, self.threads, video_stream=job.video_stream)
         if not reader.has_sound:
             raise InputError("has no sound track")
         if is_tagged(reader.metadata) and not job.accept_dubs:
@@ -114,7 +116,8 @@ class ClipMaker:
         with FaceFiles(part, self.pool) as files:
             track = faces.run(self.counted(whole_pictures(reader, job.hp.fps)), files)
             if not track.found.any():
-                raise InputError("no face found")
+                others = f"; it has {reader.videos} videos (--video_stream)" if reader.videos > 1 else ""
+                raise InputError(f"no face found{others}")
             damaged = reader.damaged_packets  # before the video is decoded again, which ends earlier
             correct(
                 files, track, (reader.height, reader.width), self.unless_stopped(whole_pictures(reader, job.hp.fps))

@@ -21,6 +21,10 @@ class PreprocessingOptions(CommonOptions):
     workers: int | None = option("processes; else one per GPU, without any one per core", None, minimum=1, common=True)
     batch_size: int = option("detected at once", 32, unit="frames", minimum=1)
     face_detector: str = option("what finds the faces", "auto", choices=DETECTORS, common=True)
+    video_stream: int | None = option(
+        "which of several videos in one file, from 0; else the one marked as default, or the first", None, metavar="N",
+        minimum=0,
+    )  # fmt: skip
     audio_stream: int | None = option(
         "sound track of the videos, from 0; else the one marked as default, or the first", None, metavar="N", minimum=0
     )

@@ -32,7 +32,7 @@ def plan_jobs(options: PreprocessingOptions, hp: HParams) -> list[Job]:
     return [
         Job(
             video, clip, options.preprocessed_root / clip, detector, options.batch_size, hp, options.accept_dubs,
-            options.audio_stream,
+            options.audio_stream, options.video_stream,
         )
         for video, clip in zip(videos, clip_names(videos, options.data_root), strict=True)
     ]  # fmt: skip

@@ -1,14 +1,17 @@
 """What the reader makes of display matrices, fields and still pictures."""
 
+import struct
+import zlib
 from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from footage import encode, film, number_of, numbered
-from media import yuv
+from media import pictures, yuv
+from media.clock import picture_streams
 from media.hdr import hdr_metadata
 from media.pictures import open_still
 from media.reader import VideoReader
@@ -209,11 +212,94 @@ def test_what_moves_is_a_video(tmp_path, name):
     assert np.allclose([frame.time for frame in frames], [0, 0.1, 0.2, 0.3], atol=1e-3)
 
 
-def test_a_truncated_picture_is_refused_by_name(tmp_path):
-    Image.fromarray(numbered(3)).save(tmp_path / "whole.png")
-    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:200])
-    with pytest.raises(InputError, match=r"cut\.png: is damaged or truncated"):
-        open_still(tmp_path / "cut.png")
+def with_text_bomb(png: bytes) -> bytes:
+    """A PNG with compressed text of 70 MB before its pixels."""
+    content = b"zTXtComment\0\0" + zlib.compress(bytes(70_000_000))
+    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    place = png.index(b"IDAT") - 4
+    return png[:place] + chunk + png[place:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        ("PNG", lambda data: data[:200]),
+        ("PNG", with_text_bomb),
+        ("JPEG", lambda data: data[:60]),
+        ("WEBP", lambda data: data[:40] + bytes(40)),
+        ("BMP", lambda data: data[:30] + b"\xa9" + data[31:]),
+        ("AVIF", lambda data: data[: data.index(b"mdat") + 4] + bytes(400)),
+    ],
+)
+def test_a_damaged_picture_is_refused_by_name(tmp_path, kind, damage):
+    Image.fromarray(numbered(3)).save(tmp_path / "whole", kind)
+    (tmp_path / "bad.png").write_bytes(damage((tmp_path / "whole").read_bytes()))
+    with pytest.raises(InputError, match=r"bad\.png: is damaged or truncated"):
+        open_still(tmp_path / "bad.png")
+
+
+def test_a_damaged_animation_is_refused_by_name(tmp_path):
+    images = [Image.fromarray(numbered(n)) for n in range(3)]
+    images[0].save(tmp_path / "a.webp", save_all=True, append_images=images[1:], duration=40)
+    (tmp_path / "a.webp").write_bytes((tmp_path / "a.webp").read_bytes()[:-400] + bytes(400))
+    with pytest.raises(InputError, match=r"a\.webp: is damaged or truncated"):
+        list(VideoReader(tmp_path / "a.webp").frames())
+
+
+def profile_with_red_and_blue_exchanged() -> bytes:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"tXYZ").replace(b"bXYZ", b"rXYZ").replace(b"tXYZ", b"bXYZ")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_the_colours_of_a_picture_are_those_of_its_profile(tmp_path, mode):
+    image = Image.new("RGB", (64, 64), (200, 100, 50)).convert(mode)
+    image.save(tmp_path / "a.png", icc_profile=profile_with_red_and_blue_exchanged())
+    image.save(tmp_path / "srgb.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    image.save(tmp_path / "odd.png", icc_profile=b"no profile")
+    as_stored = np.array(image.convert("RGB"))[9, 9]
+    for name, expected, findings in (
+        ("a.png", as_stored[::-1], ["colour profile applied"]),
+        ("srgb.png", as_stored, []),
+        ("odd.png", as_stored, ["colour profile not understood"]),
+    ):
+        still = open_still(tmp_path / name)
+        assert np.abs(still.picture.to_ndarray()[9, 9].astype(int) - expected).max() <= 2
+        assert still.findings == findings
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_huge_picture_is_read_smaller(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(pictures, "LARGE", 8000)
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 2000)
+    Image.fromarray(numbered(3)[..., ::-1]).save(tmp_path / f"a.{suffix}")
+    still = open_still(tmp_path / f"a.{suffix}")
+    assert (still.width, still.height, still.findings) == (40, 30, ["reduced to 40x30"])
+    assert number_of(yuv.to_bgr(still.picture)) == 3
+
+
+def test_one_of_several_videos_in_a_file_is_chosen(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        streams = [out.add_stream("ffv1", rate=25) for _ in range(3)]
+        for number, stream in enumerate(streams):
+            stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+            stream.disposition = av.stream.Disposition.default if number == 1 else av.stream.Disposition(0)
+        for number, stream in enumerate(streams):
+            picture = av.VideoFrame.from_ndarray(numbered(5 * number), format="bgr24")
+            out.mux([*stream.encode(picture), *stream.encode(None)])
+    readers = [VideoReader(tmp_path / "a.mkv", video_stream=number) for number in (None, 0, 2)]
+    assert [number_of(next(reader.frames()).image) for reader in readers] == [5, 0, 10]
+    assert [len(reader.findings) for reader in readers] == [1, 0, 0]
+    with pytest.raises(InputError, match=r"a\.mkv: has no video stream 3; it has 3"):
+        VideoReader(tmp_path / "a.mkv", video_stream=3)
+
+
+def test_a_tile_of_a_picture_is_no_video():
+    tile, cover, video = (
+        SimpleNamespace(disposition=getattr(av.stream.Disposition, name))
+        for name in ("dependent", "attached_pic", "default")
+    )
+    assert picture_streams(SimpleNamespace(streams=SimpleNamespace(video=[tile, cover, video]))) == [video]
 
 
 def test_layers_that_cannot_be_handed_on_are_noted():
