@@ -31,7 +31,7 @@ from utils import cli
 from utils.errors import InputError
 from utils.files import existing_file
 from utils.options import from_args
-from utils.progress import Progress
+from utils.progress import Progress, doing
 
 USUAL = """\
 Dub a video, or a picture (--preview --report: five seconds of it, with pictures of what changes):
@@ -87,7 +87,8 @@ def check_footage(request: Request, options: Options, stdout: TextIO) -> int:
     from dubbing.jobs import output_path
 
     outfile = output_path(face, audio or face, request.outfile or OUTFILE, options)
-    report = check(face, audio, outfile, options)
+    with doing("looking at the footage"):
+        report = check(face, audio, outfile, options)
     print(json.dumps(asdict(report), ensure_ascii=False) if request.json else report.text(), file=stdout, flush=True)
     return 0 if report.usable else 2
 
@@ -98,7 +99,8 @@ def draw_still(face: Path, audio: Path, request: Request, options: Options, stdo
     from dubbing.still import still
 
     picture = picture_path(face, audio, request.outfile or OUTFILE, options)
-    drawn = still(face, audio, picture, options)
+    with doing("drawing a frame"):
+        drawn = still(face, audio, picture, options)
     print(f"{picture}: source and result at {drawn.time:.2f} s", flush=True)
     if request.json:
         shown = {"face": str(face), "audio": str(audio), "outfile": str(picture), "time": round(drawn.time, 3)}
@@ -147,7 +149,9 @@ def demonstrate(options: Options, tell: Tell) -> None:
     for person in showcase.PEOPLE:
         records.append(dubber.dub(person.face, person.speech, person.dubbed))
         tell(records[-1])
-    print(f"open {showcase.present(options.device, records)} in a browser")
+    with doing("scoring the dubs"):
+        page = showcase.present(options.device, records)
+    print(f"open {page} in a browser")
 
 
 def say(record: "dubbing.Record", file: TextIO) -> None:

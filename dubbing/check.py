@@ -14,6 +14,7 @@ import numpy as np
 import audio as mels
 from dubbing.estimate import Estimate, estimate
 from dubbing.faces import no_face, turning
+from dubbing.mouths import limits
 from dubbing.networks import load_networks
 from dubbing.numbered import followed_number, numbered_faces, place_of
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
@@ -34,6 +35,7 @@ from media import codecs, yuv
 from media.shots import CutFinder
 from media.sound import read_audio
 from metrics import footage
+from models.published import BUNDLED_GENERATOR
 from utils.commands import quoted
 from utils.errors import InputError
 from utils.options import written
@@ -66,10 +68,10 @@ class FoundFace:
 @dataclass(frozen=True)
 class CheckReport:
     """face, audio, outfile: as given; usable: whether a dub would be made; problems: why not; remarks: what is less
-    than good, and what to do; findings: what of the files will be changed; faces: of the frame at `faces_time` seconds,
-    which `faces_picture` shows with their numbers; weights: what Networks.in_words says; mouths: a picture of some
-    frames, source above result, None where there is no speech; estimate: None likewise; seconds: that the check took;
-    command: the dub, to be copied."""
+    than good, and what to do; limits: what of the footage the weights draw badly; findings: what of the files will be
+    changed; faces: of the frame at `faces_time` seconds, which `faces_picture` shows with their numbers; weights: what
+    Networks.in_words says; mouths: a picture of some frames, source above result, None where there is no speech;
+    estimate: None likewise; seconds: that the check took; command: the dub, to be copied."""
 
     face: str
     audio: str | None
@@ -77,6 +79,7 @@ class CheckReport:
     usable: bool
     problems: list[str]
     remarks: list[str]
+    limits: list[str]
     findings: list[str]
     faces: list[FoundFace]
     faces_time: float
@@ -99,9 +102,13 @@ class CheckReport:
             ]
             lines.append(f"faces at {self.faces_time:.2f} s: {', '.join(places)}; see {self.faces_picture}")
         lines.append(self.weights)
+        lines += [self.limits_in_words()] if self.limits else []
         lines += [f"mouths: see {self.mouths}"] if self.mouths else []
         lines += [estimate_in_words(self.estimate)] if self.estimate else []
         return "\n".join([*lines, *([self.command] if self.usable else [])])
+
+    def limits_in_words(self) -> str:
+        return f"these weights cannot do well what this footage shows: {', '.join(self.limits)}"
 
 
 def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> CheckReport:
@@ -136,6 +143,12 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     if not problems:  # what lies or is not there cannot be judged
         remarks = [*_of_pictures(samples, regions, watched, networks.hp, options), *remarks]
 
+    hard = []
+    if networks.path == BUNDLED_GENERATOR and not problems:
+        shown = [
+            (frame, face) for frame, face in zip(samples.frames, samples.followed, strict=True) if face is not None
+        ]
+        hard = limits([yuv.to_bgr(frame.picture) for frame, _ in shown], [face for _, face in shown])
     mouths = cost = None
     if speech and any(regions) and not problems:
         drawn = draw(samples.in_times(loud), samples, source, encoding.pix_fmt, speech, networks, options)
@@ -156,6 +169,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
         usable=not problems,
         problems=problems,
         remarks=remarks,
+        limits=hard,
         findings=_findings(source, speech if audio else None),
         faces=faces,
         faces_time=round(samples.frames[number].time, 3),

@@ -49,6 +49,7 @@ def check(site: Site, face: Path, speech: Path | None) -> Work:
         report = check(face, speech, control.folder / TARGET, Options(device=control.device))
         lines = [f"problem: {line}" for line in report.problems] + [f"remark: {line}" for line in report.remarks]
         lines += [f"found: {', '.join(report.findings)}"] if report.findings else []
+        lines += [report.limits_in_words()] if report.limits else []
         cost = [estimate_in_words(report.estimate)] if report.estimate else []
         lines = [plain(line, face) for line in lines or ["nothing is wrong with the footage"]]
         return {"lines": lines + cost, "report": without_paths(asdict(report))}
