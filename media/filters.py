@@ -7,6 +7,7 @@ A display matrix maps the point (x, y) of the stored picture to (a x + c y, b x 
 """
 
 import gc
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -29,18 +30,23 @@ MOST_CYCLES = 8  # pictures that are kept so
 BOTTOM_UP = "copy"  # brings rows that are stored, or by vflip are read, from the last to the first, into usual order
 FITTED = "scale={0}:{1}:force_original_aspect_ratio=decrease:flags=bilinear+accurate_rnd+full_chroma_int"
 BARS = "pad={0}:{1}:-1:-1"  # black, on both sides
+CROPPING_FORMATS = {"mov", "matroska"}  # containers that may say so
 YCGCO = "colorspace=ispace=ycgco:iall=bt709:all=bt709:fast=1"  # which nothing else here converts
 REPEATED = 0.3  # share of frames with a repeated field; 0.4 in film at 24 frames a second shown in 60 fields
 
 
 def prepared(
-    pictures: Iterable[Any], deinterlace: str, findings: list[str], size: tuple[int, int] | None = None
+    pictures: Iterable[Any],
+    deinterlace: str,
+    findings: list[str],
+    size: tuple[int, int] | None = None,
+    cropping: tuple[int, int, int, int] | None = None,
 ) -> Iterator[Any]:
-    """The pictures upright, of one size, and from the first interlaced one on without combs; what needs none of it
-    passes unchanged.
+    """The pictures cropped, upright, of one size, and from the first interlaced one on without combs; what needs none
+    of it passes unchanged.
 
     deinterlace: a key of DEINTERLACE; "field" makes two pictures of an interlaced one, with times of their own; size:
-    width and height, by default of the first; others are fitted into it.
+    width and height, by default of the first; others are fitted into it; cropping: as clean_aperture() gives it.
     """
     graph, built_for, interlaced = None, None, False
     upright: tuple[str, ...] = ()
@@ -57,9 +63,13 @@ def prepared(
             note(findings, "interlaced" if deinterlace == "off" else "deinterlaced")
         interlaced = interlaced or (picture.interlaced_frame and deinterlace != "off")
         filters = _bwdif(deinterlace) if interlaced else ()
+        shown = picture.width, picture.height
+        if cropping and shown[0] > sum(cropping[:2]) and shown[1] > sum(cropping[2:]):
+            left, right, top, bottom = cropping
+            shown = shown[0] - left - right, shown[1] - top - bottom
+            filters += ("crop={}:{}:{}:{}:exact=1".format(*shown, left, top),)
         filters += upright
         filters += (YCGCO,) if picture.colorspace == yuv.YCGCO else ()
-        shown = picture.width, picture.height
         shown = shown[::-1] if any(name.startswith("transpose") for name in upright) else shown
         size = size or shown
         if shown != size:
@@ -73,6 +83,21 @@ def prepared(
             graph, built_for = _graph(picture, filters) if filters else None, kind
         yield from _watched(_pulled(graph, picture), findings) if graph else (picture,)
     yield from _pulled(graph, None)
+
+
+def clean_aperture(container: Any, stream: Any) -> tuple[int, int, int, int] | None:
+    """Pixels of the stored pictures that are not to be shown, at the left, right, top and bottom, as the container
+    says; PyAV gives them in its description of the file alone."""
+    if not CROPPING_FORMATS & set(container.format.name.split(",")):
+        return None
+    av.logging.set_level(av.logging.INFO)
+    try:
+        described = container.dumps_format()
+    finally:
+        av.logging.set_level(None)
+    ours = described.partition(f"Stream #0:{stream.index}")[2].partition("Stream #0:")[0]
+    found = re.search(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", ours)
+    return (int(found[1]), int(found[2]), int(found[3]), int(found[4])) if found else None
 
 
 def turns(picture: Any) -> tuple[str, ...]:

@@ -88,8 +88,10 @@ class VideoReader:
             if first.interlaced_frame and deinterlace == "field":
                 self.rate *= 2
                 self.frame_estimate = self.frame_estimate and 2 * self.frame_estimate
-            upright = next(filters.prepared([first], deinterlace, self.findings))
+            self.cropping = filters.clean_aperture(container, stream)
+            upright = next(filters.prepared([first], deinterlace, self.findings, cropping=self.cropping))
             self.height, self.width = upright.height, upright.width
+            note(self.findings, *([f"cropped to {self.width}x{self.height}"] if self.cropping else []))
             if any(name.startswith("transpose") for name in filters.turns(first)):
                 self.pixel_aspect = 1 / self.pixel_aspect
         self.clock = self._read_clock()
@@ -143,7 +145,8 @@ class VideoReader:
             packets = PacketLog()
             previous, shown = None, None  # shown: the latest picture before `since`
             decoded = (yuv.described(picture) for picture in decode(container, stream, packets))
-            for picture in filters.prepared(decoded, self.deinterlace, self.findings, (self.width, self.height)):
+            size = self.width, self.height
+            for picture in filters.prepared(decoded, self.deinterlace, self.findings, size, self.cropping):
                 step = 1 / float(self.rate)
                 time = picture.time if picture.time is not None else self.start if previous is None else previous + step
                 if since is not None and time <= since + EARLIER:

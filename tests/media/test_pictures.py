@@ -50,6 +50,22 @@ def test_pictures_are_shown_as_the_display_matrix_says(tmp_path, name, a, b, c, 
     assert ("rotated" in reader.findings) == (b != 0 or (a, d) == (-1, -1))
 
 
+def test_pictures_are_cropped_to_the_clean_aperture(tmp_path):
+    content = film(tmp_path / "a.mp4", "libx264", [numbered(3)] * 3, "yuv420p").read_bytes()
+    clean = struct.pack(">I4s8I", 40, b"clap", 100, 1, 80, 1, 20, 1, (1 << 32) - 10, 1)  # right of the middle, above it
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        place = content.rindex(box) - 4  # avc1 is also in the first box
+        size = struct.pack(">I", struct.unpack(">I", content[place : place + 4])[0] + len(clean))
+        content = content[:place] + size + content[place + 4 :]
+    place = content.index(b"avcC") - 4
+    (tmp_path / "a.mp4").write_bytes(content[:place] + clean + content[place:])
+    reader = VideoReader(tmp_path / "a.mp4")
+    *_, last = reader.frames()
+    assert (last.image.shape, reader.width, reader.height) == ((80, 100, 3), 100, 80)
+    assert np.abs(last.image.astype(int) - numbered(3)[10:90, 50:150])[:, 35:].max() < 12
+    assert reader.findings == ["cropped to 100x80"]
+
+
 def test_turned_footage_of_other_formats_keeps_its_format_and_depth(tmp_path):
     matrix = [0, FIXED, 0, FIXED, 0, 0, 0, 0, 1 << 30]
     reader = VideoReader(film(tmp_path / "a.mov", "prores_ks", [numbered(3)] * 2, "yuv422p10le", matrix=matrix))
