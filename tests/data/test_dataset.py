@@ -16,7 +16,7 @@ import audio
 from conftest import NARROW
 from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs, joined, window_frames
-from data.loading import evaluation_batches, started, training_loader
+from data.loading import evaluation_batches, open_clips, started, training_loader
 from data.sampling import Key
 from face_detection.crop import to_network_size
 from utils.errors import InputError
@@ -243,6 +243,15 @@ def test_a_full_disk_or_a_kill_while_the_cache_is_made_leaves_no_wrong_one(folde
         assert max(sizes) <= 9 * 96 * 96 * 3 + 128  # no hole that the disk may have no room for
     assert np.array_equal(Clip(folder, NARROW).mel, mel)
     assert not list(folder.glob(".*"))
+
+
+def test_the_first_folder_of_a_group_is_the_person(folder, tmp_path):
+    persons = {"anna/day 1/talk": "anna", "ben/day 1/talk": "ben", "ben/talk": "ben", "talk": "root"}
+    for name in persons:
+        shutil.copytree(folder, tmp_path / "root" / name)
+    (tmp_path / "train.txt").write_text("\n".join(persons), encoding="utf-8")
+    clips = open_clips(tmp_path / "root", "train", tmp_path, NARROW)
+    assert [clip.person for clip in clips] == list(persons.values())
 
 
 def test_broken_clips_are_named(folder, tmp_path):

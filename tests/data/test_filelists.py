@@ -190,12 +190,6 @@ def test_every_listed_clip_is_found_again_whatever_its_name(tmp_path):
     assert "g/a 0\n" in (tmp_path / "train.txt").read_text(encoding="utf-8")  # as other programs read it
 
 
-@pytest.mark.parametrize(("clip", "person"), [("anna/day 1/talk", "anna"), ("anna/talk", "anna"), ("talk", "root")])
-def test_the_first_folder_of_a_group_is_the_person(tmp_path, clip, person):
-    root = tmp_path / "root"
-    assert filelists.person_of(root / clip, root) == person
-
-
 def test_lists_are_read_as_published_ones_are_written(tmp_path):
     for name in ("a b", "c"):
         (tmp_path / "root" / "talk" / name).mkdir(parents=True)
