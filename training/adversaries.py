@@ -11,9 +11,9 @@ from hparams import HParams
 from models import Wav2Lip_disc_qual
 from models.inputs import lower_half
 from models.patch_discriminator import PatchDiscriminator
-from training import losses
+from training import losses, run_directory
 from training.network import TrainableNetwork
-from utils import weight_files
+from utils import distributed
 from utils.devices import Precision
 
 BETAS = (0.5, 0.999)
@@ -86,7 +86,8 @@ class Patches(Adversary):
             _, true_features = self.frozen(lower_half(target))
         differences = [F.l1_loss(ours, true) for ours, true in zip(features, true_features, strict=True)]
         loss = F.softplus(-logits).mean() + self.hp.disc_features_wt * torch.stack(differences).mean()
-        norms = [torch.autograd.grad(part, last_layer, retain_graph=True)[0].norm() for part in (picture_loss, loss)]
+        slopes = [torch.autograd.grad(part, last_layer, retain_graph=True)[0] for part in (picture_loss, loss)]
+        norms = distributed.mean_of(torch.stack([slope.norm() for slope in slopes]))  # one weight in all processes
         weight = (self.hp.disc_share * norms[0] / (norms[1] + 1e-8)).clamp(max=LARGEST_WEIGHT)
         return weight.detach() * loss
 
@@ -94,7 +95,8 @@ class Patches(Adversary):
         penalised = bool(self.hp.disc_r1) and step % R1_EVERY == 0
         generated = generated.detach().float()
         real = lower_half(target).clone().requires_grad_(penalised)
-        logits, _ = self(torch.cat((real, lower_half(generated))))
+        network = self.plain if penalised else self
+        logits, _ = network(torch.cat((real, lower_half(generated))))
         of_real, of_fake = logits.chunk(2)
         loss = F.softplus(-of_real).mean() + F.softplus(of_fake).mean()
         total = loss
@@ -113,7 +115,7 @@ def saved_beside(generator: Path | None) -> Path | None:
     """The discriminator checkpoint that was saved with this generator checkpoint, if there is one."""
     if generator is None:
         return None
-    path = generator.with_name(f"disc_{generator.name}")
+    path = run_directory.both(generator)[1]
     return path if path.exists() else None
 
 
@@ -133,5 +135,5 @@ def open_adversary(
             flush=True,
         )
     adversary = ADVERSARIES[hp.disc](hp, precision)
-    adversary.restore(weight_files.read(path) if path else {}, path, weights_only)
+    adversary.restore(run_directory.read_checkpoint(path) if path else {}, path, weights_only)
     return adversary

@@ -1,6 +1,7 @@
 """What a training is: its data, networks and scores. training/trainer.py runs it."""
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -14,7 +15,7 @@ from training.network import TrainableNetwork
 from training.options import TrainingOptions
 from training.run_directory import History, starting_point
 from training.schedule import Clock, Schedule
-from utils import distributed, weight_files
+from utils import distributed
 from utils.devices import Precision, keep_freed_memory, pick_device
 
 
@@ -38,7 +39,7 @@ class Training(ABC):
         run_directory.check(self.folder, self.record)
         self.record |= {"data_root": str(options.data_root), "filelists_dir": str(options.filelists_dir)}
         self.start, self.weights_only = starting_point(options)
-        self.content = weight_files.read(self.start) if self.start else {}
+        self.content = run_directory.read_checkpoint(self.start) if self.start else {}
         self.resumed = {} if self.weights_only else self.content  # what a run that goes on takes over
         self.hp = self.make_hparams()
         torch.manual_seed(self.hp.seed)
@@ -52,7 +53,9 @@ class Training(ABC):
         self.networks: dict[str, TrainableNetwork] = {}
         self.schedule = self.make_schedule(self.hp)
         self.goes_on = self.start is not None and self.start.resolve().parent == self.folder.resolve()
-        self.history = History(self.resumed, self.objective, self.goes_on)
+        lost = self.goes_on and not run_directory.check_best(self.folder)
+        self.history = History(self.resumed, self.objective, self.better, self.goes_on, lost)
+        self.started_from = self.resumed.get("started_from", "") if self.resumed else str(self.start or "")
 
     def record_of_run(self) -> dict[str, str]:
         """What a run directory must agree with besides the network, by the flag that says it."""
@@ -80,6 +83,11 @@ class Training(ABC):
     ) -> dict[str, float]:
         """Scores of the network on the evaluation batches; the main process alone calls it."""
 
+    @cached_property
+    def footage_scores(self) -> dict[str, float]:
+        """Scores of the real footage that others are compared with; those of the main process in all of them."""
+        return {}
+
     def seconds_of_evaluation(self, batches: list[dict[str, torch.Tensor]]) -> float:
         """How long `evaluate` takes, by trial; 0 where it takes no time worth speaking of."""
         return 0.0
@@ -91,6 +99,10 @@ class Training(ABC):
     @abstractmethod
     def objective(self, scores: dict[str, float]) -> float:
         """The number that the best weights have least of."""
+
+    def better(self, start: dict[str, float], scores: dict[str, float]) -> bool:
+        """Whether weights with these scores may be called better than those that the run started from."""
+        return True
 
     def on_evaluation(self, scores: dict[str, float]) -> None:
         """Called in every process with the scores of an evaluation."""

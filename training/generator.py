@@ -79,6 +79,10 @@ class GeneratorTraining(Training):
             return verdict.relative_score(scores, start, self.footage_scores)
         return self.sync_on_weight * scores["sync"] + (1 - self.sync_on_weight) * scores["l1"]
 
+    def better(self, start: dict[str, float], scores: dict[str, float]) -> bool:
+        """A run from scratch started from noise, which is nothing to compare with."""
+        return not self.started_from or verdict.compare_scores(start, scores, self.footage_scores)[0]
+
     def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         faces, target = generator_inputs(batch)
         generated = self.generator(batch["mels"], faces)

@@ -32,9 +32,10 @@ def clip_pairs_loss(audio: torch.Tensor, face: torch.Tensor, windows: int, softm
     """
     audio, face = (embedding.float().unflatten(0, (-1, windows)) for embedding in (audio, face))  # [C, W, D]
     cosines = face @ audio.transpose(1, 2)  # [C, W, W]
-    own = torch.eye(windows, dtype=torch.bool, device=cosines.device).expand_as(cosines)
     chances = cosines.clamp(1e-6, 1 - 1e-6)
-    bce = 0.5 * (-torch.log(chances[own]).mean() - torch.log1p(-chances[~own]).mean())
+    own = chances.diagonal(dim1=1, dim2=2).flatten()
+    others = chances.flatten(1)[:, 1:].unflatten(1, (windows - 1, windows + 1))[..., :-1].flatten()  # without a mask,
+    bce = 0.5 * (-torch.log(own).mean() - torch.log1p(-others).mean())  # for whose count a GPU would be waited for
     choice = torch.arange(windows, device=cosines.device).expand(len(cosines), -1)
     return bce + softmax_weight * F.cross_entropy(cosines.flatten(0, 1) / TEMPERATURE, choice.flatten())
 

@@ -1,15 +1,16 @@
 """A network under training: its precision, optimizer, moving average, and its share of several processes."""
 
+import copy
 import math
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 
 from hparams import HParams
 from training.sync_batch_norms import with_sync_batch_norms
@@ -47,7 +48,7 @@ class TrainableNetwork:
             network.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
-        self.average = _moving_average(self.network, ema) if ema else None
+        self.average = MovingAverage(self.network, ema) if ema else None
         self.parallel: nn.Module = self.network  # exchanges gradients with other processes
         if several:
             self.parallel = DistributedDataParallel(self.network, [device] if device.type == "cuda" else None)
@@ -56,6 +57,11 @@ class TrainableNetwork:
     def __call__(self, *inputs: torch.Tensor, **settings: bool) -> Any:
         with self.precision.autocast():
             return self.compiled(*inputs, **settings)
+
+    def plain(self, *inputs: torch.Tensor) -> Any:
+        """As a call, but never compiled: with derivatives of the second order."""
+        with self.precision.autocast():
+            return self.parallel(*inputs)
 
     def frozen(self, *inputs: torch.Tensor, **settings: bool) -> Any:
         """As a call, but gradients reach the inputs alone."""
@@ -94,7 +100,7 @@ class TrainableNetwork:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:
-            self.average.update_parameters(self.network)
+            self.average.update(self.network)
 
     def state(self) -> dict:
         """What a checkpoint holds of it. `state_dict` are the weights to use; with a moving average those that are
@@ -121,7 +127,7 @@ class TrainableNetwork:
         step = content["global_step"]
         if self.average:
             weight_files.load_into(self.network, content.get("trained_state_dict", content["state_dict"]), path)
-            self.average.n_averaged.fill_(step)
+            self.average.updates = step
         if content["optimizer"] is None:
             print(f"{path}: has no optimizer state; the optimizer starts anew", flush=True)
             return step
@@ -162,13 +168,21 @@ def lr_factor(step: int, progress: float, hp: HParams) -> float:
     return warm * fall
 
 
-def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    def update(averages: Sequence[torch.Tensor], values: Sequence[torch.Tensor], updates: torch.Tensor | int) -> None:
-        weight = 1 - min(decay, float((1 + updates) / (10 + updates)))  # the first weights are soon forgotten
+class MovingAverage:
+    """module: a copy of a network, whose weights and statistics follow the network's. updates: their number, counted
+    here since a GPU would be waited for to read it."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.module, self.decay, self.updates = copy.deepcopy(network).eval(), decay, 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        ratio = float(np.float32(1 + self.updates) / np.float32(10 + self.updates))  # the first weights are forgotten
+        weight = 1 - min(self.decay, ratio)
+        averages, values = (chain(module.parameters(), module.buffers()) for module in (self.module, network))
         for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
+            if self.updates and average.is_floating_point():
                 average.lerp_(value, weight)
             else:
                 average.copy_(value)
-
-    return AveragedModel(network, multi_avg_fn=update, use_buffers=True).eval()
+        self.updates += 1

@@ -38,7 +38,7 @@ _TOUCHED = dict.fromkeys([*STRANGERS, *FINETUNE])
 
 PRESETS = {
     "published": Preset(
-        "sampling and losses of the published code", {name: str(getattr(hparams, name)) for name in _TOUCHED}
+        "losses and learning rates of the published code", {name: str(getattr(hparams, name)) for name in _TOUCHED}
     ),
     "strangers": Preset("weights for people whom no training saw, from clips of many people", STRANGERS),
     "finetune": Preset("five or more videos of one person, from weights that are there", FINETUNE),

@@ -99,6 +99,9 @@ class RefinerTraining(Training):
             return scores["gradient_distance"]
         return scores["gradient_distance"] + max(0.0, scores["sync_distance"] - scores["sync_generated"])
 
+    def better(self, start: dict[str, float], scores: dict[str, float]) -> bool:
+        return verdict.compare_scores(start, scores, self.footage_scores)[0]
+
     def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         generated = self._generate(batch)
         refined = refine(self.refiner, generated, batch["target"], batch["references"], self.device)
@@ -243,7 +246,7 @@ class RefinerTraining(Training):
         return [f"{path}: the refiner with pictures of the person", *lines, "to dub with it:", to_dub]
 
     def exit_code(self) -> int:
-        return 0 if (self.folder / PERSON).exists() else 1
+        return 1 if self.history.best()["step"] == 0 or not (self.folder / PERSON).exists() else 0
 
 
 def _without_bank(content: dict) -> dict:

@@ -94,36 +94,99 @@ def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
     return newest, False
 
 
+def read_checkpoint(path: Path) -> dict:
+    """weight_files.read, but that the error about a numbered checkpoint names an earlier one that is whole."""
+    try:
+        return weight_files.read(path)
+    except InputError as error:
+        name = path.name.removeprefix("disc_")
+        if not path.exists() or not path.with_name(name).match(PATTERN):
+            raise
+        earlier = sorted((other for other in path.parent.glob(PATTERN) if other.name < name), reverse=True)
+        whole = next(filter(_is_whole, earlier), None)
+        both_files = "it" if name == path.name else f"it and {name}"
+        go_on = f"delete {both_files} to go on from {whole.name}" if whole else "no earlier one is whole; start again"
+        raise InputError(f"{path}: is damaged; {go_on}") from error
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether it can be read, and the discriminator's where it has one."""
+    try:
+        return all(weight_files.read(path) for path in both(checkpoint) if path.exists())
+    except InputError:
+        return False
+
+
+def both(checkpoint: Path) -> tuple[Path, Path]:
+    """The checkpoint and that of its discriminator."""
+    return checkpoint, checkpoint.with_name(f"disc_{checkpoint.name}")
+
+
+def check_best(folder: Path) -> bool:
+    """Whether a run has its best weights in the folder. Raises InputError where they are damaged."""
+    path = folder / BEST
+    try:
+        return path.exists() and bool(weight_files.read(path))
+    except InputError as error:
+        raise InputError(f"{path}: is damaged; delete it, and later evaluations decide what is kept there") from error
+
+
 class History:
     """How a run went: the losses and scores at every evaluation, and which numbered checkpoints it has written.
 
     content: of the checkpoint that it goes on from; objective: evaluation scores -> the number that the best weights
-    have least of; goes_on: whether that checkpoint lies in the run's own directory, so that the files it names may be
-    deleted.
+    have least of; better: scores of the start, other scores -> whether these are better, without which they are never
+    the best; goes_on: whether that checkpoint lies in the run's own directory, so that the files it names may be
+    deleted; lost: whether the best weights are no longer there.
     """
 
-    def __init__(self, content: dict, objective: Callable[[dict], float], goes_on: bool) -> None:
+    def __init__(
+        self,
+        content: dict,
+        objective: Callable[[dict], float],
+        better: Callable[[dict, dict], bool],
+        goes_on: bool,
+        lost: bool,
+    ) -> None:
         self.entries: list[dict] = content.get("history", [])
         self.saved: list[int] = content.get("saved", []) if goes_on else []
-        self.objective = objective
+        self.objective, self.better = objective, better
+        self.best_step: int | None = None if lost else content.get("best_step")
+        self._unknown = not lost and "best_step" not in content  # as in checkpoints of earlier versions
 
     def add(self, step: int, losses: dict, scores: dict) -> bool:
         """Note an evaluation; returns whether it is the best so far."""
+        if self._unknown and self.entries:
+            self.best_step = self._lowest()["step"]
+        self._unknown = False
+        if best := self.is_best(scores):
+            self.best_step = step
         self.entries.append({"step": step, "losses": losses, "scores": scores})
-        return self.since_best() == 0
+        return best
+
+    def is_best(self, scores: dict) -> bool:
+        if not self.entries:
+            return True
+        if not self.better(self.entries[0]["scores"], scores):
+            return False
+        return self.best_step is None or self.objective(scores) < self.objective(self.best()["scores"])
 
     def best(self) -> dict:
-        return min(self.entries, key=lambda entry: self.objective(entry["scores"]))
+        """The evaluation of the weights that are kept as the best; the first where there are none."""
+        return next((entry for entry in self.entries if entry["step"] == self.best_step), self.entries[0])
 
-    def since_best(self) -> int:
-        """How many evaluations ago the best was."""
-        return len(self.entries) - 1 - self.entries.index(self.best())
+    def since_lowest(self) -> int:
+        """How many evaluations ago the objective was least."""
+        return len(self.entries) - 1 - self.entries.index(self._lowest())
+
+    def _lowest(self) -> dict:
+        return min(self.entries, key=lambda entry: self.objective(entry["scores"]))
 
     def delete_old(self, folder: Path, keep: int) -> None:
         """Delete checkpoints that this run has written, all but the newest `keep`."""
         while len(self.saved) > keep:
             name = NUMBERED.format(self.saved.pop(0))
-            for path in (folder / name, folder / f"disc_{name}"):
+            for path in both(folder / name):
                 path.unlink(missing_ok=True)
 
 

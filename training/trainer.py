@@ -44,6 +44,7 @@ class Trainer:
         frames = training.windows.plan(training.schedule.step_size).most_frames
         self.metrics = MetricLogger(frames, resumed.get("metrics") or resumed.get("meter"))
         self.evaluated_share = resumed.get("evaluated_share", 1.0)
+        self.steps_ahead = distributed.broadcast(steps_ahead(training.hp))
 
     def run(self) -> int:
         """Train to the last step, which is returned. Ctrl-C or SIGTERM ends the run after the current step, with a
@@ -111,7 +112,7 @@ class Trainer:
         share, plan, resumed = self.training.hp.frames_first, self.sampler.plan, self.training.resumed
         if plan.frames_first != UNKNOWN:
             return
-        next_drawn = step + steps_ahead(self.training.hp)
+        next_drawn = step + self.steps_ahead
         if "frames_first" in resumed:
             first = resumed["frames_first"]
         elif not self.clock.minutes:
@@ -203,15 +204,17 @@ class Trainer:
     def _evaluate(self, step: int, held_out: list[Batch], log: RunLog, stop: StopSignal) -> None:
         """Evaluate in the main process, tell the others, and keep the weights when they are the best so far. A stop
         cuts the evaluation off; it is made up for when the run goes on."""
-        training, losses, scores = self.training, self.metrics.last, None
+        training, losses, scores, truth = self.training, self.metrics.last, None, {}
         self._refuse_divergence(step)
         if log.tensorboard:
             with log.paused(), self.clock.evaluating(), suppress(StopRequest), stop.interrupts():
+                truth = training.footage_scores
                 scores = training.evaluate(step, held_out, log.tensorboard)
             self.networks[""].train()
-        scores = distributed.broadcast(scores)
+        scores, truth = distributed.broadcast((scores, truth))
         if scores is None:
             return
+        training.footage_scores = truth
         training.on_evaluation(scores)
         best = self.history.add(step, losses, scores)
         if best and distributed.is_main():
@@ -227,7 +230,7 @@ class Trainer:
 
     def _out_of_patience(self, log: RunLog) -> bool:
         patience = self.training.hp.patience
-        if not patience or self.history.since_best() < patience:
+        if not patience or self.history.since_lowest() < patience:
             return False
         log.line(f"no better evaluation for {patience} times: the training ends here")
         return True
@@ -241,9 +244,10 @@ class Trainer:
         history.saved = [*(saved for saved in history.saved if saved != step), step]
         parts = {prefix: {**network.state(), **self._progress(step)} for prefix, network in self.networks.items()}
         parts[""] |= {**training.state(), "history": history.entries, "saved": history.saved}
+        parts[""] |= {"best_step": history.best_step, "started_from": training.started_from}
         parts[""] |= {"metrics": self.metrics.state(), "seconds": self.clock.seconds}
         frames_first = self.sampler.plan.frames_first
-        if 0 < training.hp.frames_first < 1 and frames_first <= step + steps_ahead(training.hp):
+        if 0 < training.hp.frames_first < 1 and frames_first <= step + self.steps_ahead:
             parts[""]["frames_first"] = frames_first
         parts[""] |= {"evaluation_seconds": self.clock.evaluations, "evaluated_share": self.evaluated_share}
         write_checkpoints(training.folder, NUMBERED.format(step), parts)

@@ -5,9 +5,13 @@ import numpy as np
 from metrics.sync_offset import TRUSTED_EVIDENCE
 
 MARGIN = 0.02  # part of a score by which it must change to count; less is noise
-LOWER_IS_BETTER = {"mouth_l1": "the mouth's likeness", "sync_distance": "the lip-sync"}
-ALSO_CHOSEN_BY = {"contrast": "contrast", "gradient_distance": "gradient distance"}  # the best weights
-NAMES = {"mouth_l1": "mouth L1", "sync_distance": "sync distance"}
+LOWER_IS_BETTER = {
+    "mouth_l1": "the mouth's likeness",
+    "gradient_distance": "the mouth's edges",
+    "sync_distance": "the lip-sync",
+}
+ALSO_CHOSEN_BY = {"contrast": "contrast"}  # the best weights
+NAMES = {"mouth_l1": "mouth L1", "gradient_distance": "gradient distance", "sync_distance": "sync distance"}
 
 
 def of_run(entries: list[dict], best: dict, truth: dict[str, float]) -> tuple[bool | None, str]:
@@ -27,7 +31,7 @@ def of_run(entries: list[dict], best: dict, truth: dict[str, float]) -> tuple[bo
         for name, words in ALSO_CHOSEN_BY.items()
         if name in last["scores"]
     ]
-    worse = changes.get("mouth_l1", 0.0) > MARGIN
+    worse = changes.get(_picture_score(start["scores"]), 0.0) > MARGIN
     advice = "lower the learning rate (--hparams), or add footage" if worse else "train longer, or add footage"
     return False, (
         f"no evaluation was better than the start; at the last, step {last['step']}, {', '.join(said)}; to get better "
@@ -49,9 +53,9 @@ def remarks(entries: list[dict], truth: dict[str, float]) -> list[str]:
 
 
 def compare_scores(start: dict[str, float], best: dict[str, float], truth: dict[str, float]) -> tuple[bool, str]:
-    """Whether the best scores beat those of the start, and a sentence: better means that likeness or lip-sync has
-    gained more than MARGIN and neither has lost as much. Scores of an expert that does not find the real footage (its
-    scores are `truth`) in sync count for nothing."""
+    """Whether the best scores beat those of the start, and a sentence: better means that likeness, or a refiner's
+    edges, or lip-sync has gained more than MARGIN and neither has lost as much. Scores of an expert that does not find
+    the real footage (its scores are `truth`) in sync count for nothing."""
     better, verdict = _verdict(_changes(start, best, truth))
     if knows_footage(truth):
         return better, verdict
@@ -59,7 +63,8 @@ def compare_scores(start: dict[str, float], best: dict[str, float], truth: dict[
         why = "the expert cannot tell the real footage from the same shifted in time"
     else:
         why = f"the expert puts the real footage at offset {truth['sync_offset']:+.0f}"
-    return better, f"{verdict}; judged by likeness alone: {why}, so that its scores prove nothing"
+    judged = LOWER_IS_BETTER[_picture_score(start)]
+    return better, f"{verdict}; judged by {judged} alone: {why}, so that its scores prove nothing"
 
 
 def relative_score(scores: dict[str, float], start: dict[str, float], truth: dict[str, float]) -> float:
@@ -79,8 +84,13 @@ def knows_footage(truth: dict[str, float]) -> bool:
 
 def _changes(start: dict[str, float], scores: dict[str, float], truth: dict[str, float]) -> dict[str, float]:
     """By how much of the start's the scores that count have changed: more is worse."""
-    counted = LOWER_IS_BETTER if knows_footage(truth) else ["mouth_l1"]
+    counted = [_picture_score(start), *(["sync_distance"] if knows_footage(truth) else [])]
     return {name: scores[name] / start[name] - 1 for name in counted if name in scores and name in start}
+
+
+def _picture_score(scores: dict[str, float]) -> str:
+    """The score of the pictures that counts. A refiner is for sharpness, which L1 alone would give up."""
+    return "gradient_distance" if "gradient_distance" in scores else "mouth_l1"
 
 
 def _verdict(change: dict[str, float]) -> tuple[bool, str]:

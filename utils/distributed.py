@@ -9,10 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import InputError
 from utils.progress import nowhere
+
+if TYPE_CHECKING:
+    import torch
 
 Result = TypeVar("Result")
 
@@ -140,6 +143,14 @@ def all_reduce_mean(values: dict[str, float]) -> dict[str, float]:
     total = torch.tensor(list(values.values()), dtype=torch.float64)
     group.all_reduce(total)
     return dict(zip(values, (total / world_size()).tolist(), strict=True))
+
+
+def mean_of(values: "torch.Tensor") -> "torch.Tensor":
+    """The mean over the processes, which stays on its device."""
+    if group := _group():
+        group.all_reduce(values)
+        values = values / world_size()
+    return values
 
 
 def any_process(flag: bool) -> bool:

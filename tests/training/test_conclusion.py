@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from runs import GENERATOR, where
 from training import verdict
 from training.generator import GeneratorTraining
 from training.refiner import RefinerTraining
+from training.run_directory import History
 from utils import weight_files
 from utils.commands import command
 
@@ -86,6 +89,28 @@ def test_a_finetune_that_never_beats_its_start_leaves_the_starts_weights_and_the
     assert "best.pth: the weights that the run started from, since no evaluation was better" in result.out
     assert command("inference.py", checkpoint_path=folder / "best.pth", face="talk.mp4") in result.out
     assert f"{folder / 'samples' / 'step000000002.mp4'}" in result.out
+
+
+@pytest.mark.parametrize("started_from", ["start.pth", ""])
+def test_only_weights_that_are_called_better_are_kept_as_the_best(started_from):
+    training = SimpleNamespace(started_from=started_from, footage_scores=KNOWN)
+
+    def history(content, lost):
+        better = partial(GeneratorTraining.better, training)
+        return History(content, lambda scores: scores["mouth_l1"] + scores["sync_distance"], better, True, lost)
+
+    run = history({}, False)
+    kept = [
+        run.add(entry["step"], {}, entry["scores"]) for entry in (entry(0), entry(1, mouth_l1=0.052, sync_distance=0.5))
+    ]
+    assert kept == [True, not started_from]  # lip-sync improved, but likeness got worse
+    assert run.add(2, {}, entry(2, mouth_l1=0.04, sync_distance=0.45)["scores"])
+    assert not run.add(3, {}, entry(3, mouth_l1=0.045, sync_distance=0.55)["scores"])
+    content = {"history": run.entries, "best_step": run.best_step}
+    assert history(content, False).best()["step"] == 2
+    lost = history(content, True)
+    assert lost.best()["step"] == 0
+    assert lost.add(4, {}, entry(4, mouth_l1=0.045, sync_distance=0.55)["scores"])
 
 
 @pytest.mark.slow

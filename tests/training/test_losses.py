@@ -9,6 +9,8 @@ from conftest import NARROW
 from models.patch_discriminator import PatchDiscriminator
 from training import losses
 from training.adversaries import ADVERSARIES, Patches, VisualQuality
+from training.network import MovingAverage
+from utils import distributed
 from utils.devices import Precision
 
 FP32 = Precision("fp32", torch.device("cpu"))
@@ -55,6 +57,26 @@ def test_the_pairs_of_a_clip_are_judged_against_one_another_alone():
     assert with_choice.item() == pytest.approx(0.2 * math.log(4), rel=1e-3)  # guessing one of four
 
 
+def test_a_step_reads_nothing_from_the_device_where_it_would_wait():
+    embeddings = torch.empty(8, 4, device="meta")  # of which no value can be read
+    assert losses.clip_pairs_loss(embeddings, embeddings, 4, 0.2).is_meta
+    network = torch.nn.BatchNorm2d(3, device="meta")
+    average = MovingAverage(network, 0.9)
+    for _ in range(2):
+        average.update(network)
+    assert average.updates == 2
+
+
+@pytest.mark.parametrize(("step", "compiled"), [(7, 1), (8, 0)])
+def test_the_gradient_penalty_is_of_the_network_that_is_not_compiled(monkeypatch, step, compiled):
+    """torch.compile cannot differentiate twice."""
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda module: lambda *given: calls.append(0) or module(*given))
+    adversary = Patches(NARROW.override("disc=patch,compile=True"), FP32)
+    adversary.train_on(torch.rand(2, 3, 96, 96), torch.rand(2, 3, 96, 96), step)
+    assert len(calls) == compiled
+
+
 class Mean(torch.nn.Module):
     """An expert whose face embedding is the faces' mean colour."""
 
@@ -90,7 +112,7 @@ def test_no_gradient_of_the_generators_loss_reaches_the_discriminator(kind):
     assert all(parameter.grad is not None for parameter in adversary.network.parameters())
 
 
-def test_the_patch_discriminators_gradient_is_held_at_its_share_and_comes_in_after_it_was_alone():
+def test_the_patch_discriminators_gradient_is_held_at_its_share_and_comes_in_after_it_was_alone(monkeypatch):
     hp = NARROW.override("disc=patch,disc_share=0.3,disc_alone=5")
     adversary = Patches(hp, FP32)
     last_layer = torch.rand(3, 3, requires_grad=True)
@@ -101,6 +123,8 @@ def test_the_patch_discriminators_gradient_is_held_at_its_share_and_comes_in_aft
     term = adversary.generator_term(generated, target, picture, last_layer, step=6)
     norms = [torch.autograd.grad(part, last_layer, retain_graph=True)[0].norm() for part in (picture, term)]
     assert (norms[1] / norms[0]).item() == pytest.approx(0.3, rel=1e-3)
+    monkeypatch.setattr(distributed, "mean_of", lambda norms: norms * torch.tensor([2.0, 1.0]))  # of all processes
+    assert torch.allclose(adversary.generator_term(generated, target, picture, last_layer, step=6), 2 * term)
     assert adversary.picture_share == 0
     assert VisualQuality(hp, FP32).picture_share == hp.disc_wt
 

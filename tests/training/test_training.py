@@ -88,6 +88,13 @@ def test_a_run_goes_on_from_its_newest_checkpoint_and_keeps_the_newest_few(prepr
     best = weight_files.read(tmp_path / "best.pth")
     assert losses[best["global_step"]] == min(losses.values())
     assert best["optimizer"] is None
+    newest = tmp_path / "checkpoint_step000000009.pth"
+    whole = newest.read_bytes()
+    newest.write_bytes(whole[:5000])
+    assert "delete it to go on from checkpoint_step000000008.pth" in script(EXPERT, *common, "--max_steps", 10).error
+    newest.write_bytes(whole)
+    (tmp_path / "best.pth").write_bytes((tmp_path / "best.pth").read_bytes()[:5000])
+    assert "best.pth: is damaged; delete it" in script(EXPERT, *common, "--max_steps", 10).error
     anew = script(EXPERT, *common, "--checkpoint_path", tmp_path / "best.pth", "--reset_optimizer")
     assert anew.code == 2
     assert "holds a run already" in anew.error

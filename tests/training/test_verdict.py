@@ -22,6 +22,15 @@ def test_a_finetune_that_is_not_better_is_called_so(changes, better, said):
     assert said in sentence
 
 
+def test_a_refiner_is_judged_by_its_edges_and_by_lip_sync():
+    start, truth = {"mouth_l1": 0.05, "gradient_distance": 0.4, "sync_distance": 0.6}, {"sync_evidence": 20.0}
+    cases = [({"mouth_l1": 0.06, "gradient_distance": 0.3}, True), ({"mouth_l1": 0.04}, False)]
+    cases.append(({"gradient_distance": 0.3, "sync_distance": 0.7}, False))
+    assert [verdict.compare_scores(start, start | changes, truth)[0] for changes, _ in cases] == [
+        better for _, better in cases
+    ]
+
+
 def test_the_best_mouth_is_weighed_by_likeness_contrast_and_the_sync_of_an_expert_that_knows_the_footage():
     start = {"mouth_l1": 0.05, "contrast": 0.9, "sync_distance": 0.6}
     known, unknown = ({"sync_offset": 0.0, "sync_evidence": evidence} for evidence in (20.0, 1.0))
