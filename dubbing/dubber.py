@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
 from itertools import islice
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from dubbing.stages import Composite, FrameTask, Generate, composited, dub_stage
 from dubbing.sync_monitor import SyncMonitor
 from face_detection.crop import to_network_size
 from media import codecs, yuv
-from media.clock import END_HELD, Clock
+from media.clock import END_HELD, Clock, Span
 from media.sound import sound_clock
 from media.writer import VideoWriter
 from utils.errors import InputError, flag_named, warn
@@ -99,9 +100,11 @@ class Dubber:
             yield from progress(tasks, desc="dubbing", unit="frame", total=frames)
 
         with atomic_writes(outfile, record_path(outfile)) as (video, beside):
+            first, last = source.part or (0.0, inf)
             writer = VideoWriter(
-                outfile, source.rate, track, source.opened, encoding, number, until, dubbed=True, part=video
-            )
+                outfile, source.rate, track, source.opened, encoding, number, until, dubbed=True, part=video,
+                shown=Span(first, min(last, first + shown_seconds)),
+            )  # fmt: skip
             stale = page_path(outfile).exists()  # a page of an earlier dub is brought up to date
             report = DubReport(frames, source) if options.report or stale else None
             output = Output(writer, Composite(options.paste), report, timer)

@@ -1,9 +1,10 @@
-"""Encoding: pictures with time stamps, and the sound of another file, into one video."""
+"""Encoding: pictures with time stamps, the sound of another file, and what goes with the pictures, into one video."""
 
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import av
 import numpy as np
 
 from media import codecs, dub_tag, yuv
+from media.clock import Span
+from media.extras import hand_on
 from media.findings import note
 from media.pictures import Still
 from media.reader import VideoReader, silence_ffmpeg
@@ -28,10 +31,11 @@ class VideoWriter:
     """Write a video as a context manager; it appears under its name only when the block ends without an error.
 
     rate: frames a second, a hint for the encoder; sound: any media file whose sound goes in, from time 0, its track
-    sound_stream (None: the best one) up to sound_seconds (None: whole); like: a source whose pixel shape, levels of
-    light and metadata the result shall have; encoding: by default H.264; dubbed: tag it as a dub; part: where
-    to write instead, for a caller that renames it. Odd widths and heights grow by one pixel, since 4:2:0 has even ones
-    only.
+    sound_stream (None: the one that is heard) up to sound_seconds (None: whole); like: a source whose pixel shape,
+    levels of light and metadata the result shall have; shown: seconds of a video `like`, from its zero, that the result
+    begins with, whose chapters, subtitles and timecode go in; encoding: by default H.264; dubbed: tag it as a dub;
+    part: where to write instead, for a caller that renames it. Odd widths and heights grow by one pixel, since 4:2:0
+    has even ones only.
     """
 
     def __init__(
@@ -45,15 +49,17 @@ class VideoWriter:
         sound_seconds: float | None = None,
         dubbed: bool = False,
         part: Path | None = None,
+        shown: Span | None = None,
     ) -> None:
         self.encoding = encoding or codecs.choose("auto", path.suffix)
         self.path, self.rate, self.like, self.dubbed, self.part = path, rate, like, dubbed, part
+        self.shown = shown
         self._sound, self._sound_settings = sound, (path.suffix.lower(), sound_stream, sound_seconds)
         self._resources = ExitStack()
         self._container: Any = None
         self._video: Any = None
-        self._sound_packets: Iterator[av.Packet] = iter(())
-        self._sound_time = 0.0
+        self._others: Iterator[av.Packet] = iter(())
+        self._others_time = 0.0
         self._last_pts = -1
 
     def __enter__(self) -> "VideoWriter":
@@ -78,13 +84,13 @@ class VideoWriter:
 
     def __exit__(self, *error: Any) -> None:
         if error[0] is not None:
-            self._sound_packets = iter(())  # closes the sound file
+            self._others = iter(())  # closes their files
             self._resources.__exit__(*error)
             return
         with self._resources:
             self._container.mux(self._video.encode(None))
-            self._mux_sound_until(float("inf"))
-            self._sound_packets = iter(())
+            self._mux_others_until(float("inf"))
+            self._others = iter(())
 
     def write(self, image: np.ndarray, time: float) -> None:
         """image: BGR uint8 [H, W, 3]; time: seconds from the start of the video, increasing."""
@@ -102,7 +108,7 @@ class VideoWriter:
         picture.time_base, picture.pict_type = TIME_BASE, av.video.frame.PictureType.NONE
         picture.duration = round(1 / (self.rate * TIME_BASE))
         self._container.mux(self._video.encode(picture))
-        self._mux_sound_until(time)
+        self._mux_others_until(time)
 
     def _add_streams(self, picture: av.VideoFrame) -> None:
         options = dict(self.encoding.options)
@@ -134,19 +140,26 @@ class VideoWriter:
                 f"--codec {self.encoding.encoder}: cannot be used here ({error}); try --codec h264 and the default "
                 "--crf and --preset"
             ) from error
+        others = []
         if self._sound is not None:
-            self._sound_packets = packets(self._container, self._sound, *self._sound_settings)
-            self._mux_sound_until(0.0)
+            others.append(packets(self._container, self._sound, *self._sound_settings))
+        if self.shown and isinstance(self.like, VideoReader):
+            others.append(hand_on(self._container, self.like, self.shown, self.rate, self.path.suffix))
+        self._others = merge(*others, key=_time)  # asks each for its first packet, before which it adds its streams
+        self._mux_others_until(0.0)
 
-    def _mux_sound_until(self, time: float) -> None:
-        """Mux the sound along with the picture, so that neither waits in memory for the other."""
-        while self._sound_time <= time:
-            packet = next(self._sound_packets, None)
+    def _mux_others_until(self, time: float) -> None:
+        """Mux sound and subtitles along with the picture, so that none waits in memory for another."""
+        while self._others_time <= time:
+            packet = next(self._others, None)
             if packet is None:
                 return
-            if packet.pts is not None:
-                self._sound_time = float(packet.pts * packet.time_base)
+            self._others_time = _time(packet)
             self._container.mux(packet)
+
+
+def _time(packet: av.Packet) -> float:
+    return 0.0 if packet.pts is None else float(packet.pts * packet.time_base)
 
 
 def container_flags(path: Path) -> dict[str, str]:
