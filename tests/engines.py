@@ -28,9 +28,9 @@ def prepared_here(monkeypatch):
     need("openvino")
     calls = []
 
-    def in_this_process(wanted, folder):
+    def in_this_process(wanted, folders):
         calls.append(wanted["network"])
-        prepare.main(folder, dict(wanted))
+        prepare.main(dict(wanted), folders)
 
     monkeypatch.setattr(store, "prepare", in_this_process)
     return calls
@@ -42,7 +42,7 @@ def prepared(generator, tmp_path_factory):
     need("openvino")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FOLDER, str(tmp_path_factory.mktemp("made")))
-        patch.setattr(store, "prepare", lambda wanted, folder: prepare.main(folder, dict(wanted)))
+        patch.setattr(store, "prepare", lambda wanted, folders: prepare.main(dict(wanted), folders))
         load(generator, "openvino", "fp32")
         return cache_folder("engines")
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +45,25 @@ def prepared(network: str, path: Path, digest: str, **settings: Any) -> tuple[di
             f"{path}: prepared for this machine, once (about {SECONDS[bool(settings.get('int8'))]} s) ...",
             file=sys.stderr, flush=True,
         )  # fmt: skip
-        with _beside(folder, path) as temporary:
-            made = temporary / "made"
-            prepare({"network": network, "path": str(path.resolve()), **settings}, made)
-            about = _read(made)
+        with _places(folder.parent) as places:
+            prepare({"network": network, "path": str(path.resolve()), **settings}, places)
+            made, about = next(((place, about) for place in places if (about := _read(place))), (folder, None))
             if about is None:
-                raise InputError(f"{path}: what OpenVINO made of it cannot be read; --engine torch does without")
+                tried = ", ".join(str(place.parent.parent) for place in places)
+                raise InputError(f"{path}: cannot be prepared for OpenVINO in {tried}: make room; or --engine torch")
             if "error" in about:
                 raise InputError(about["error"])
-            if temporary.parent == folder.parent:
+            if made.parent.parent == folder.parent:
                 made, about = _kept(made, folder, about)
+            else:
+                warn(f"{folder.parent}: cannot keep the prepared weights; {path.name} is prepared again by every run")
             return _models(made, about), about
 
 
-def prepare(wanted: dict, folder: Path) -> None:
-    """Have another process write a folder (prepare.py). Raises InputError where it does not come to its end."""
-    command = [sys.executable, "-m", "models.engines.prepare", str(folder), json.dumps(wanted)]
+def prepare(wanted: dict, folders: list[Path]) -> None:
+    """Have another process write the first of the folders that it can (prepare.py). Raises InputError where it does not
+    come to its end."""
+    command = [sys.executable, "-m", "models.engines.prepare", json.dumps(wanted), *map(str, folders)]
     reading, writing = os.pipe()  # is closed with this process, however that ends, and then the other one ends, too
     try:
         code = subprocess.run(command, cwd=ROOT, stdin=reading, stdout=subprocess.DEVNULL).returncode
@@ -75,7 +78,7 @@ def write(folder: Path, models: dict[str, Any], about: dict) -> None:
     """What _read reads. models: by their names."""
     from models.engines.openvino_engine import openvino
 
-    folder.mkdir(parents=True, exist_ok=True)  # an error is written where writing has failed
+    folder.mkdir()
     for name, model in models.items():
         openvino().save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
     text = json.dumps(about | {"files": _hashes(folder, list(models))}, indent=1)
@@ -83,16 +86,15 @@ def write(folder: Path, models: dict[str, Any], about: dict) -> None:
 
 
 @contextmanager
-def _beside(folder: Path, path: Path) -> Iterator[Path]:
-    """A temporary folder beside the one to be made, or with a warning elsewhere, where nothing can be written there."""
+def _places(parent: Path) -> Iterator[list[Path]]:
+    """Where models may be written for now: below the folder that keeps them, else in the system's temporary one."""
     with ExitStack() as held:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            temporary = held.enter_context(temporary_folder(folder.parent))
-        except OSError as error:
-            warn(f"{folder.parent}: cannot keep the prepared weights ({error.strerror}); {path.name} is prepared anew")
-            temporary = held.enter_context(temporary_folder(Path(tempfile.gettempdir())))
-        yield temporary
+        places = []
+        for find in (lambda: parent, lambda: Path(tempfile.gettempdir())):
+            with suppress(OSError):  # read-only, or full
+                find().mkdir(parents=True, exist_ok=True)
+                places.append(held.enter_context(temporary_folder(find())) / "made")
+        yield places
 
 
 def _kept(made: Path, folder: Path, about: dict) -> tuple[Path, dict]:
