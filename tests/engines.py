@@ -12,8 +12,6 @@ from models.engines.generator import load_generator
 from utils.cache import FOLDER, cache_folder
 from utils.files import sha256
 
-FIRST_ROW = 44
-
 
 def need(*packages):
     """Skip the test where one is not installed; they are not imported for that."""
@@ -61,4 +59,4 @@ def inputs(count=5):
 
 
 def load(path, engine, precision, batch_size=4):
-    return load_generator(path, sha256(path), Choice(engine, precision, "cpu"), batch_size, FIRST_ROW, "")
+    return load_generator(path, sha256(path), Choice(engine, precision, "cpu"), batch_size, "")

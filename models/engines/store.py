@@ -20,6 +20,7 @@ from utils.files import delete_leftovers, read_json, sha256, temporary_folder
 FORMAT = 4  # of the folders and of what is in the models; a change forgets the old ones
 PREPARING = threading.Lock()  # nothing is prepared twice at once
 ROOT = Path(__file__).resolve().parents[2]
+MEMORY = Path("/dev/shm")  # on Linux
 ABOUT, SUFFIXES = "about.json", (".xml", ".bin")
 SECONDS = 10, 30  # that it takes about, on two cores, in floating point and in int8
 
@@ -87,10 +88,11 @@ def write(folder: Path, models: dict[str, Any], about: dict) -> None:
 
 @contextmanager
 def _places(parent: Path) -> Iterator[list[Path]]:
-    """Where models may be written for now: below the folder that keeps them, else in the system's temporary one."""
+    """Where models may be written for now: below the folder that keeps them, else in the system's temporary one, else
+    in memory."""
     with ExitStack() as held:
         places = []
-        for find in (lambda: parent, lambda: Path(tempfile.gettempdir())):
+        for find in (lambda: parent, lambda: Path(tempfile.gettempdir()), lambda: MEMORY.resolve(strict=True)):
             with suppress(OSError):  # read-only, or full
                 find().mkdir(parents=True, exist_ok=True)
                 places.append(held.enter_context(temporary_folder(find())) / "made")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from conftest import NARROW
-from engines import FIRST_ROW, inputs, load, need
+from engines import inputs, load, need
 from metrics.experts import load_expert
 from metrics.sync_offset import score_distances
 from models import face_refiner
@@ -32,7 +32,6 @@ def test_openvino_draws_what_pytorch_draws_from_what_was_prepared_before(generat
     plain, hp = load(generator, "torch", "fp32")
     prepared, prepared_hp = load(generator, "openvino", "fp32")
     assert np.abs(plain(faces, mels).astype(int) - prepared(faces, mels)).max() <= 1
-    assert (prepared(faces, mels)[:, :FIRST_ROW] == faces[:, :FIRST_ROW]).all()
     assert hp == prepared_hp == NARROW
     assert plain.fingerprint() == prepared.fingerprint()
     assert prepared_here == []
@@ -64,8 +63,8 @@ def test_what_another_process_has_prepared_meanwhile_stays_in_its_place(
     (folder,) = prepared_copy.iterdir()
     ready = folder.rename(tmp_path / "ready")
 
-    def both_at_once(wanted, made):
-        shutil.copytree(ready, made)
+    def both_at_once(wanted, places):
+        shutil.copytree(ready, places[0])
         shutil.copytree(ready, folder)
         (folder / "in use").touch()
 
@@ -126,7 +125,7 @@ def test_a_process_that_dies_is_an_error_in_one_line(generator, tmp_path, monkey
 
 def test_a_process_that_prepares_weights_ends_with_the_one_that_started_it(generator, tmp_path):
     command = [sys.executable, "-m", "models.engines.prepare"]
-    wanted = {"network": "generator", "path": str(generator), "overrides": "", "first_row": 0, "int8": False}
+    wanted = {"network": "generator", "path": str(generator), "overrides": "", "int8": False}
     with subprocess.Popen(
         [*command, json.dumps(wanted), tmp_path / "made"], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -184,7 +183,6 @@ def test_ctrl_c_after_networks_have_come_and_gone_is_no_crash(prepared):
 def test_a_dub_by_openvino_says_so(dub, prepared_copy, tmp_path):
     result = dub("--engine", "openvino", "--precision", "fp32", "--no_score")
     assert result.code == 0
-    assert "(OpenVINO, fp32)" in result.out
     record = json.loads((tmp_path / "out.mp4.json").read_text(encoding="utf-8"))
     assert (record["engine"], record["precision"], record["device"]) == ("openvino", "fp32", "cpu")
 

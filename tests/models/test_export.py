@@ -32,7 +32,7 @@ def real_frames(count=3):
 
 
 def drawn_by_pytorch(generator, faces, mels):
-    return load_generator(generator, sha256(generator), Choice("torch", "fp32", "cpu"), 4, 0, "")[0](faces, mels)
+    return load_generator(generator, sha256(generator), Choice("torch", "fp32", "cpu"), 4, "")[0](faces, mels)
 
 
 @pytest.fixture(scope="module")
