@@ -121,7 +121,7 @@ class Clock:
         if self.holes:
             found.append(f"{_counted(len(self.holes), 'hole')} in the sound, {sum(b - a for a, b in self.holes):.1f} s")
         if self.overlaps >= MENTIONED:
-            found.append(f"overlapping sound, {self.overlaps:.1f} s")
+            found.append(f"overlapping sound, {self.overlaps:.2f} s")
         if self.jumps:
             found.append(f"time stamps jump in {_counted(self.jumps, 'place')}")
         if self.misplaced:

@@ -14,6 +14,7 @@ import av
 
 TIME_JUMP = 60.0  # seconds; larger jumps of stamps are damage: time goes on without them
 BACK = 0.02  # seconds by which decoding times go back where another recording begins; within one they never do
+LONGEST_DELAY = 2.0  # seconds from decoding a picture to showing it; what says more is wrong
 MOST_REORDERED = 16  # pictures that a decoder of H.264 holds back
 
 
@@ -33,11 +34,16 @@ def packets(container: Any, *streams: Any) -> Iterator[av.Packet]:
         return
     positions = {stream.index: 0 for stream in container.streams}  # not every packet has one
     units = {stream.index: stream.time_base for stream in container.streams}
+    delays = dict.fromkeys(positions, 0)
     for packet in container.demux(*streams):
         index = packet.stream_index
         if packet.size:
             if avi and packet.stream.type == "video":
                 packet.pts = packet.dts
+            if packet.pts is not None and packet.dts is not None:
+                if abs(packet.pts - packet.dts) * units[index] < LONGEST_DELAY:
+                    delays[index] = packet.pts - packet.dts
+                packet.pts = packet.dts + delays[index]
             positions[index] = positions[index] if packet.pos is None else packet.pos
             moved = [at.moved for at in found if at.position <= positions[index] and at.stream in (None, index)]
             ticks = round(moved[-1] / units[index]) if moved else 0
@@ -98,20 +104,22 @@ def _empty_second_picture(path: Path, modified: int) -> tuple[Joint, ...]:
 @dataclass
 class _Run:
     """Packets of a stream, one after another: where the first and the last are, when the first is shown, when the last
-    is decoded, when the picture or sound ends; in bytes and seconds."""
+    is decoded, when the picture or sound ends, how much later than decoded the last is shown; in bytes and seconds."""
 
     first: int
     shown: float
     last: int
     decoded: float
     end: float
+    delay: float
     packets: int = 1
 
     def goes_on(self, decoded: float) -> bool:
         return -BACK < decoded - self.decoded < TIME_JUMP
 
     def add(self, other: "_Run") -> None:
-        self.last, self.decoded, self.end = other.last, other.decoded, max(self.end, other.end)
+        self.last, self.decoded, self.delay = other.last, other.decoded, other.delay
+        self.end = max(self.end, other.end)
         self.packets += other.packets
 
 
@@ -137,8 +145,11 @@ def _recordings(path: Path, modified: int) -> tuple[Joint, ...]:
 def _add(runs: list[_Run], packet: Any) -> None:
     position = packet.pos if packet.pos is not None else runs[-1].last if runs else 0
     unit = float(packet.time_base)
-    decoded, shown = packet.dts * unit, (packet.dts if packet.pts is None else packet.pts) * unit
-    new = _Run(position, shown, position, decoded, shown + (packet.duration or 0) * unit)
+    decoded, delay = packet.dts * unit, 0.0 if packet.pts is None else (packet.pts - packet.dts) * unit
+    if abs(delay) >= LONGEST_DELAY:
+        delay = runs[-1].delay if runs else 0.0
+    shown = decoded + delay
+    new = _Run(position, shown, position, decoded, shown + (packet.duration or 0) * unit, delay)
     if runs and runs[-1].goes_on(decoded):
         runs[-1].add(new)
     else:
