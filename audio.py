@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from hparams import HParams, hparams
 from media.sound import read_audio
+from utils.files import system_name
 
 MEL_BLOCK = 4096  # columns transformed at once, which bounds the memory of a long recording
 FRAME_BLOCK = 1024  # 50 ms of sound measured at once, likewise
@@ -44,7 +45,7 @@ def load_wav(path: str | Path, sr: int) -> np.ndarray:
 
 def save_wav(wav: np.ndarray, path: str | Path, sr: int) -> None:
     """Write float [samples] in -1..1 as 16-bit PCM, at the level it has."""
-    soundfile.write(str(path), np.clip(wav, -1.0, 1.0), sr, subtype="PCM_16", format="WAV")
+    soundfile.write(system_name(path), np.clip(wav, -1.0, 1.0), sr, subtype="PCM_16", format="WAV")
 
 
 def melspectrogram(wav: np.ndarray, hp: HParams = hparams) -> np.ndarray:

@@ -22,7 +22,7 @@ from face_detection.crop import to_network_size
 from hparams import MEL_NAMES, HParams
 from media.reader import read_image
 from utils.errors import InputError
-from utils.files import atomic_write, read_json, write_text
+from utils.files import atomic_write, read_json, system_name, write_text
 
 FORMAT = 3  # of the caches
 ARRAYS = ("mel.npy", "faces.npy")
@@ -171,7 +171,7 @@ def _make(folder: Path, pictures: list[tuple[int, os.DirEntry]], sound: Path, or
 def _samples(path: Path, sample_rate: int) -> np.ndarray:
     """As audio.load_wav; what preprocessing wrote is read as it is, which takes a thirtieth of the time."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(system_name(path)) as file:
             if (file.format, file.subtype, file.channels, file.samplerate) == ("WAV", "PCM_16", 1, sample_rate):
                 return file.read(dtype="float32")
     except soundfile.LibsndfileError:  # load_wav says what is wrong with it, or reads it all the same

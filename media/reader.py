@@ -232,8 +232,18 @@ def open_media(path: Path) -> Iterator[Any]:
             container = av.open(file, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(f"{path}: is no video or sound file that can be read, or a truncated one") from error
-    with container:
+    with container, naming(path):
         yield container
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within the block errors of FFmpeg name this file, where they name none."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        error.args = (*error.args[:2], error.filename or str(path), *error.args[3:])
+        raise
 
 
 def silence_ffmpeg() -> None:

@@ -16,7 +16,7 @@ from media.clock import Span
 from media.extras import hand_on
 from media.findings import note
 from media.pictures import Still
-from media.reader import VideoReader, silence_ffmpeg
+from media.reader import VideoReader, naming, silence_ffmpeg
 from media.sound import container_format, packets
 from utils.errors import InputError
 from utils.files import atomic_write
@@ -87,7 +87,7 @@ class VideoWriter:
             self._others = iter(())  # closes their files
             self._resources.__exit__(*error)
             return
-        with self._resources:
+        with self._resources, naming(self.path):
             self._container.mux(self._video.encode(None))
             self._mux_others_until(float("inf"))
             self._others = iter(())
@@ -107,8 +107,9 @@ class VideoWriter:
         picture.pts = self._last_pts = max(self._last_pts + 1, round(time / TIME_BASE))
         picture.time_base, picture.pict_type = TIME_BASE, av.video.frame.PictureType.NONE
         picture.duration = round(1 / (self.rate * TIME_BASE))
-        self._container.mux(self._video.encode(picture))
-        self._mux_others_until(time)
+        with naming(self.path):
+            self._container.mux(self._video.encode(picture))
+            self._mux_others_until(time)
 
     def _add_streams(self, picture: av.VideoFrame) -> None:
         options = dict(self.encoding.options)

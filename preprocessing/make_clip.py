@@ -23,7 +23,7 @@ from media.reader import VideoReader, timed_at_rate, whole
 from media.sound import audio_blocks, sound_clock
 from preprocessing.one_pass import FaceFiles, OnePass, correct
 from utils.errors import InputError
-from utils.files import is_text, temporary_path, write_json
+from utils.files import system_name, temporary_path, write_json
 
 Item = TypeVar("Item")
 
@@ -151,10 +151,7 @@ def whole_pictures(reader: VideoReader, fps: int) -> Iterator[av.VideoFrame]:
 
 
 def check_place(job: Job) -> None:
-    """Raises InputError where the clip's folder would lie inside another clip's, holds what is not this clip, or has a
-    name that libraries cannot open."""
-    if not is_text(str(job.folder)):
-        raise InputError("has a name, or is in a folder with one, that is not UTF-8; rename it")
+    """Raises InputError where the clip's folder would lie inside another clip's, or holds what is not this clip."""
     for folder in list(job.folder.parents)[: job.clip.count("/")]:
         if (folder / "audio.wav").exists():
             raise InputError(f"{job.folder}: would lie inside the clip {folder}; rename that clip's video or folder")
@@ -185,7 +182,9 @@ def write_sound(job: Job, start: float, frames: int, path: Path, findings: list[
     findings: what is unusual about it is added to them."""
     wanted = round(frames / job.hp.fps * job.hp.sample_rate)
     written = 0
-    with soundfile.SoundFile(path, "w", job.hp.sample_rate, channels=1, subtype="PCM_16", format="WAV") as wav:
+    with soundfile.SoundFile(
+        system_name(path), "w", job.hp.sample_rate, channels=1, subtype="PCM_16", format="WAV"
+    ) as wav:
         for block in audio_blocks(job.video, job.hp.sample_rate, start, job.audio_stream, findings):
             block = block[: wanted - written]
             wav.write(np.clip(block, -1.0, 1.0))
@@ -204,7 +203,7 @@ def hear(path: Path, hp: HParams) -> tuple[np.ndarray, float]:
 
 
 def _blocks(path: Path) -> Iterator[np.ndarray]:
-    return soundfile.blocks(path, blocksize=65536, dtype="float32")
+    return soundfile.blocks(system_name(path), blocksize=65536, dtype="float32")
 
 
 def describe(job: Job, reader: VideoReader, track: Track, sizes: list[int], sound_seconds: float) -> dict:

@@ -12,7 +12,7 @@ from metrics.footage import BLURRED, LITTLE_FACE, LITTLE_SPEECH, SMALL_FACE
 from metrics.sync_offset import TRUSTED_EVIDENCE
 from metrics.terms import NOT_MEASURABLE
 from reports import page, plots
-from utils.files import write_json
+from utils.files import system_name, write_json
 
 ROWS = 40  # more usable clips than this are summed up in the terminal, not listed
 SHOWN = 150  # clips with pictures in report.html; those with something to say come first
@@ -147,7 +147,7 @@ def _strip(clip: Path, frames: int) -> np.ndarray:
 def _peaks(sound: Path, seconds: float) -> np.ndarray:
     """The largest level in each of WAVE parts of that time, as a part of the loudest: float [WAVE]. 0 where the sound
     has ended."""
-    size = max(1, round(seconds * soundfile.info(sound).samplerate / WAVE))
-    blocks = soundfile.blocks(sound, blocksize=size, frames=size * WAVE, dtype="float32")
+    size = max(1, round(seconds * soundfile.info(system_name(sound)).samplerate / WAVE))
+    blocks = soundfile.blocks(system_name(sound), blocksize=size, frames=size * WAVE, dtype="float32")
     peaks = np.array([np.abs(block).max() for block in blocks])
     return np.pad(peaks, (0, WAVE - len(peaks))) / max(1e-6, peaks.max(initial=0))

@@ -9,6 +9,7 @@ a cell is "", "good", "remark", "bad" or "unknown", which is a colour and a sign
 import base64
 import io
 import itertools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -189,7 +190,7 @@ def _noted(value: Any, notes: Mapping[str, str]) -> Cell:
 
 def address(file: str | Path) -> str:
     """A relative path as a page's address of it."""
-    return quote(Path(file).as_posix())
+    return quote(os.fsencode(Path(file).as_posix()))
 
 
 def jpeg_address(image: np.ndarray) -> str:

@@ -7,6 +7,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from training.schedule import Clock
 from utils import distributed
+from utils.errors import InputError
+from utils.files import is_text
 from utils.progress import Progress
 
 ENDLESS = 100_000_000  # steps; a run that would take more is stopped by hand, and its bar shows no time left
@@ -17,6 +19,8 @@ class RunLog:
     tensorboard: None in the others. paused: a context whose time is not counted to the pace."""
 
     def __init__(self, folder: Path, first_step: int, last_step: int, clock: Clock) -> None:
+        if not is_text(str(folder.absolute())):
+            raise InputError(f"{folder}: has no name in UTF-8, which TensorBoard needs; choose another folder")
         main, self.clock = distributed.is_main(), clock
         self.tensorboard = SummaryWriter(folder / "logs", purge_step=first_step + 1) if main else None
         if clock.minutes:

@@ -8,7 +8,6 @@ import argparse
 import errno
 import io
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from utils import progress
+from utils.commands import UNPRINTABLE
 from utils.errors import InputError, nearest
 from utils.files import delete_unfinished
 from utils.interrupts import INTERRUPTED, Interrupts
 from utils.options import Options, add_flags, grouped
 
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # of what names of files may hold
 ROOT = Path(__file__).resolve().parent.parent
 PIP_NAMES = {  # by what is imported, where pip calls it otherwise
     "cv2": "opencv-python", "face_alignment": "face-alignment", "PIL": "pillow", "skimage": "scikit-image",

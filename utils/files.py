@@ -202,6 +202,11 @@ def read_json(path: Path, advice: str = "delete it", kind: type = dict) -> Any:
     return content
 
 
+def system_name(path: Path | str) -> str | bytes:
+    """The name for libraries that take text in UTF-8 alone, and else bytes."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 def existing_file(path: Path, flag: str = "") -> Path:
     """The path, where a file is. Raises InputError for what is none, naming the flag that it was given by."""
     name = f"{flag} {path}".strip()

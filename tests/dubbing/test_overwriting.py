@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 from fractions import Fraction
 
 import av
@@ -117,3 +118,12 @@ def test_a_long_name_is_written_or_refused_at_once(dub, tmp_path, monkeypatch, l
     assert result.code == (0 if length <= 250 else 2), result.err
     assert path.exists() == (length <= 250)
     assert (f"--outfile {path}.json: cannot be written" in result.error) == (length > 250)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files that are no UTF-8")
+def test_names_may_be_of_any_bytes(dub, talking, tmp_path):
+    face, folder = tmp_path / "\udcff \n.mp4", tmp_path / "\udcfe\u2028"
+    face.write_bytes(talking.read_bytes())
+    assert dub(*BOX, "--face", face, "--outfile", folder / "a\udcff.mp4", "--report").code == 0
+    assert json.loads((folder / "a\udcff.mp4.json").read_text())["face"] == str(face)
+    assert {path.name for path in folder.iterdir()} == {f"a\udcff.mp4{end}" for end in ("", ".json", ".png", ".html")}

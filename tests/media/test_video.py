@@ -11,10 +11,10 @@ import pytest
 import soundfile
 
 from footage import click_track, encode, number_of, numbered
-from media.reader import Frame, VideoReader, at_rate
+from media.reader import Frame, VideoReader, at_rate, open_media
 from media.sound import read_audio
 from media.writer import VideoWriter
-from utils import files
+from utils import cli, files
 from utils.errors import InputError
 
 RATE = 16_000
@@ -214,8 +214,9 @@ def test_sound_that_changes_its_format_on_the_way_is_read_through(tmp_path):
 def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(files.secrets, "token_hex", lambda count: "f" * 8)
     files.temporary_path(tmp_path, ".mp4").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as raised:
         write(tmp_path / "a.mp4", [0.0, 0.04])
+    assert raised.value.filename == str(tmp_path / "a.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -246,3 +247,10 @@ def test_tags_in_another_encoding_do_not_matter(tmp_path):
     assert content.count(b"Zoe's") == 1
     path.write_bytes(content.replace(b"Zoe's", b"Zo\xeb's"))
     assert [number_of(frame.image) for frame in VideoReader(path).frames()] == [3]
+
+
+def test_an_error_of_ffmpeg_names_the_file_that_it_came_from(tmp_path):
+    path = encode(tmp_path / "a.mkv", "libx264", frames=3)
+    with pytest.raises(av.error.FFmpegError) as raised, open_media(path):
+        raise av.error.InvalidDataError(1, "of a demuxer")
+    assert cli.said(raised.value).startswith(f"{path}: ")

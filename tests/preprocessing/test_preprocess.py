@@ -1,7 +1,9 @@
 """Raw videos -> clips, lists, report."""
 
 import json
+import os
 import shutil
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -75,6 +77,9 @@ def test_what_cannot_be_used_is_skipped_and_named_while_the_rest_is_made(tmp_pat
     shutil.copy(talking, raw / "good.mp4")
     shutil.copy(talking, raw / "deep" / "er" / "good.mp4")
     shutil.copy(talking, raw / "deep" / "er" / "good.MOV")
+    strange = "\udcff\n \u2028" if sys.platform == "linux" else "long"  # no UTF-8
+    strange += "a" * (250 - len(os.fsencode(strange)))
+    shutil.copy(talking, raw / f"{strange}.mp4")
     (raw / "text.mp4").write_text("not a video\n" * 50)
     (raw / "cut.mkv").write_bytes(talking.read_bytes()[:30_000])
     encode(raw / "mute.mp4", "libx264")
@@ -85,13 +90,13 @@ def test_what_cannot_be_used_is_skipped_and_named_while_the_rest_is_made(tmp_pat
     records = json.loads((tmp_path / "clips" / "report.json").read_text(encoding="utf-8"))["clips"]
     verdicts = {record["clip"]: record["verdict"] for record in records}
     assert {clip for clip, verdict in verdicts.items() if verdict == "ok"} == {
-        "raw/good", "deep/er/good", "deep/er/good.mp4"
+        "raw/good", "deep/er/good", "deep/er/good.mp4", f"raw/{strange}"
     }  # fmt: skip
     assert "no video" in verdicts["raw/text"]
     assert "truncated" in verdicts["raw/cut"]
     assert "no sound track" in verdicts["raw/mute"]
     assert "no face" in verdicts["raw/faceless"]
-    assert "3 of 7 videos usable" in result.out
+    assert "4 of 8 videos usable" in result.out
     assert not list((tmp_path / "clips").rglob("*.part"))
 
 
