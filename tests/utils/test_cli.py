@@ -60,6 +60,55 @@ def test_every_stop_signal_ends_a_script_as_ctrl_c_does(capsys, number):
     assert signal.getsignal(number) is before
 
 
+SECOND_SIGNAL = """
+import signal, sys
+from pathlib import Path
+from types import SimpleNamespace
+from utils import cli
+from utils.files import atomic_write
+
+def main(_):
+    with atomic_write(Path(sys.argv[1])):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            print("is not reached")
+
+cli.run(main, lambda _: SimpleNamespace())
+"""
+
+
+def test_a_second_ctrl_c_ends_a_script_at_once_and_leaves_nothing(tmp_path):
+    result = run_python(SECOND_SIGNAL, str(tmp_path / "a.mp4"))
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize(
+    ("redirected", "code"), [("2>&-", 0), ("2>/dev/full", 0), (">&- 2>&- <&-", 0), (">/dev/full", 1)]
+)
+def test_streams_that_are_closed_or_full_do_not_end_a_run(tmp_path, redirected, code):
+    program = (
+        "import os, sys; from pathlib import Path; from types import SimpleNamespace; from utils import cli; "
+        "from utils.progress import Progress; "
+        "main = lambda _: ([print('to both', file=file, flush=True) for file in (sys.stdout, sys.stderr)], "
+        "list(Progress(range(3))), Path(sys.argv[1]).write_text('done'), os.fstat(2)) and 0; "
+        "cli.run(main, lambda _: SimpleNamespace())"
+    )
+    command = ["sh", "-c", f'exec "$@" {redirected}', "sh", sys.executable, "-c", program, str(tmp_path / "made")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
+    assert (tmp_path / "made").read_text() == "done"
+
+
+def test_an_error_is_one_line_whatever_the_name_of_the_file(capsys):
+    with pytest.raises(SystemExit):
+        cli.run(lambda _: open("/nowhere/a\n\u2028\x85\udcff.mp4"), no_arguments, [])  # noqa: PTH123, SIM115
+    assert capsys.readouterr().err == "error: /nowhere/a\\n\\u2028\\x85\\udcff.mp4: No such file or directory\n"
+
+
 def test_scripts_and_their_options_import_nothing_that_has_to_be_installed():
     names = [*SCRIPTS, "dubbing", "dubbing.options", "training.options", "preprocessing.options", "metrics.options"]
     program = (
