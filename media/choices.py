@@ -28,6 +28,9 @@ class Codec:
     worst_crf: int = 63  # the last at which a mouth is more than a few blocks; 63 ends the scales of AV1 and VP9
 
 
+CONTAINERS = {  # FFmpeg's names; by itself it takes .m4v for what players of that name hold, neither HEVC nor MP3
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
+}  # fmt: skip
 MP4_LIKE = (".mp4", ".mov", ".m4v", ".mkv")
 CODECS = {
     "h264": Codec(  # few players take more than 8 bits

@@ -1,10 +1,11 @@
 """Which encoder writes a dubbed video, what pictures it is handed, and with which settings."""
 
+import io
 from dataclasses import dataclass, field
 
 import av
 
-from media.choices import CODECS, HARDWARE_CRF, HARDWARE_QUALITY, SUFFIXES
+from media.choices import CODECS, CONTAINERS, HARDWARE_CRF, HARDWARE_QUALITY, SUFFIXES
 from media.yuv import has_alpha
 from utils.errors import InputError
 
@@ -43,7 +44,7 @@ def choose(
         webm = "vp9" if alpha else "av1"
         name = webm if suffix == ".webm" else "hevc" if deep else "h264"
     if name not in CODECS:
-        return _other(name, crf, preset)
+        return _other(name, suffix, crf, preset)
     codec = CODECS[name]
     if suffix not in codec.suffixes:
         raise InputError(f"--codec {name}: does not go into {suffix} files; use {', '.join(codec.suffixes)}")
@@ -76,13 +77,18 @@ def _lossless_format(source: av.VideoFormat, deep: bool, alpha: bool) -> str:
     return f"yuv{'a' * alpha}{chroma}p" + ("" if not deep else "10le" if bits <= 10 else "16le")
 
 
-def _other(name: str, crf: int | None, preset: str | None) -> Encoding:
+def _other(name: str, suffix: str, crf: int | None, preset: str | None) -> Encoding:
     try:
         encoder = av.Codec(name, "w")
     except av.codec.codec.UnknownCodecError:
         encoder = None
     if encoder is None or encoder.type != "video":
         raise InputError(f"--codec {name}: is no encoder here; choose auto, {', '.join(CODECS)} or one of FFmpeg's")
+    with av.open(io.BytesIO(), "w", CONTAINERS[suffix]) as trial:
+        try:
+            trial.add_stream(name, rate=25)
+        except ValueError as error:
+            raise InputError(f"--codec {name}: does not go into {suffix} files; try .mkv") from error
     formats = [known.name for known in encoder.video_formats or ()]
     if formats and "yuv420p" not in formats and "nv12" not in formats:
         raise InputError(f"--codec {name}: takes no 8-bit 4:2:0 pictures; choose auto, {', '.join(CODECS)}")

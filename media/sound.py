@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 
+from media.choices import CONTAINERS
 from media.clock import HOLE, Clock, can_be_decoded, read_clock, sound_track
 from media.findings import note
 from media.reader import PacketLog, decode, open_media
@@ -27,7 +28,6 @@ OPUS_RATE = 48_000
 BIT_RATE = 192_000
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by channels; other counts are mixed down to stereo
 PCM = tuple(f"pcm_{kind}" for kind in ("s16le", "s24le", "s32le", "f32le"))
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 CANCELLED = 0.25  # of the power that channels which have nothing in common leave when they are mixed
 COPIED = {  # codecs that players expect in a file of this kind
     ".mp4": ("aac", "mp3", "ac3", "eac3", "alac"),
@@ -222,7 +222,7 @@ def _can_be_copied(path: Path, suffix: str, stream_number: int | None, zero: flo
     """Whether the sound's packets are whole and a file of this suffix takes them: it is tried, and what is written
     thrown away."""
     try:
-        with open_media(path) as source, av.open(Discarded(), "w", format=container_format(suffix)) as trial:
+        with open_media(path) as source, av.open(Discarded(), "w", format=CONTAINERS[suffix]) as trial:
             track = sound_stream(source, path, stream_number)
             if track.codec_context.codec.canonical_name not in COPIED[suffix]:
                 return False
@@ -249,11 +249,6 @@ class Discarded:
 
     def tell(self) -> int:
         return self._place
-
-
-def container_format(suffix: str) -> str | None:
-    """FFmpeg's name for files of this suffix, where it would take another than is meant."""
-    return CONTAINERS.get(suffix.lower())
 
 
 def _copied(container: Any, source: Any, track: Any, zero: float, whole: bool = False) -> Iterator[av.Packet]:

@@ -12,12 +12,13 @@ import av
 import numpy as np
 
 from media import codecs, dub_tag, yuv
+from media.choices import CONTAINERS
 from media.clock import Span
 from media.extras import hand_on
 from media.findings import note
 from media.pictures import Still
 from media.reader import VideoReader, naming, silence_ffmpeg
-from media.sound import container_format, packets
+from media.sound import packets
 from utils.errors import InputError
 from utils.files import atomic_write
 
@@ -71,7 +72,7 @@ class VideoWriter:
                 to = av.open(
                     str(temporary.absolute()),
                     "w",
-                    container_format(self.path.suffix),
+                    CONTAINERS.get(self.path.suffix.lower()),
                     options=container_flags(self.path),
                 )
                 self._container = stack.enter_context(to)

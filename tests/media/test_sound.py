@@ -84,12 +84,15 @@ def test_sound_that_the_container_does_not_take_as_it_is_is_encoded(tmp_path, wa
     assert np.square(sound).mean() > 1e-4
 
 
-def test_hevc_goes_into_m4v(tmp_path):
+def test_hevc_goes_into_m4v_and_what_does_not_go_into_a_file_is_refused_before_any_work(tmp_path):
     encoding = codecs.choose("hevc", ".m4v")
     with VideoWriter(tmp_path / "a.m4v", Fraction(25), encoding=encoding) as writer:
         for n in range(3):
             writer.write(np.zeros((64, 64, 3), np.uint8), n / 25)
     assert VideoReader(tmp_path / "a.m4v").height == 64
+    assert codecs.choose("mpeg4", ".m4v").encoder == "mpeg4"
+    with pytest.raises(InputError, match="does not go into"):
+        codecs.choose("mpeg4", ".webm")
 
 
 def test_damaged_packets_are_counted_and_not_copied(tmp_path):
