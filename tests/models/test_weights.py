@@ -85,7 +85,7 @@ def test_a_file_is_fetched_from_the_first_mirror_that_has_it(published, script):
     assert result.code == 0
     assert published.path.read_bytes() == CONTENT
     assert "1 of 1 files are there, all as published" in script("weights", "verify").out
-    assert "there already" in script("weights", "fetch", "thing").out
+    assert "exists already" in script("weights", "fetch", "thing").out
 
 
 def test_an_interrupted_download_goes_on_where_it_was(published, server, script):
