@@ -44,13 +44,18 @@ QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at 
 
 class Dubber:
     """Dubs with one set of options. networks: of another Dubber, used where they fit these options; else they are
-    loaded."""
+    loaded, and again where their files have been replaced since the last dub."""
 
     def __init__(self, options: Options, networks: Networks | None = None) -> None:
         self.options = options
-        self.networks = networks if networks and networks.fit(options) else load_networks(options)
-        if self.networks is not networks:
-            print(self.networks.in_words(), flush=True)
+        self.networks = self._current(networks)
+
+    def _current(self, networks: Networks | None) -> Networks:
+        if networks and networks.fit(self.options):
+            return networks
+        loaded = load_networks(self.options)
+        print(loaded.in_words(), flush=True)
+        return loaded
 
     def dub(self, face: str | Path, audio: str | Path, outfile: str | Path, progress: Progress = Bar) -> Record:
         """Write the dubbed video, <outfile>.json and what else the options ask for.
@@ -60,9 +65,10 @@ class Dubber:
         wish to stop, ends the dub. Raises InputError for what cannot be used. Whatever is raised, no video is written
         then.
         """
-        options, networks, hp, timer = self.options, self.networks, self.networks.hp, StageTimer()
-        if options.preview == 0:
+        if self.options.preview == 0:
             raise InputError("--preview 0: is one picture and no dub; give seconds")
+        self.networks = self._current(self.networks)
+        options, networks, hp, timer = self.options, self.networks, self.networks.hp, StageTimer()
         face, audio = Path(face), Path(audio)
         outfile = output_path(face, audio, Path(outfile), options)
         with timer("speech"):

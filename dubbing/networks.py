@@ -1,6 +1,7 @@
 """The networks of a dub, which many dubs share."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from dubbing.options import Options
@@ -26,7 +27,8 @@ SETTINGS = (
 @dataclass(frozen=True)
 class Networks:
     """hp, path, sha256: of the generator; expert: what scores the sync, where there is one;
-    refiner: what sharpens the mouths, where that is wanted; options: what they were loaded with."""
+    refiner: what sharpens the mouths, where that is wanted; options: what they were loaded with; files: state of all
+    files that they may be in."""
 
     generator: GeneratorEngine
     hp: HParams
@@ -35,6 +37,7 @@ class Networks:
     expert: Expert | None
     refiner: FaceRefiner | None
     options: Options
+    files: dict[Path, tuple]
 
     def in_words(self) -> str:
         """Which weights these are, in a line; of bundled ones, what they are good for."""
@@ -44,8 +47,9 @@ class Networks:
         return f"weights: {self.path}{refiner}"
 
     def fit(self, options: Options) -> bool:
-        """Whether dubs with these options use the same networks."""
-        return all(getattr(options, name) == getattr(self.options, name) for name in SETTINGS)
+        """Whether dubs with these options use the same networks, of files that have not been replaced since."""
+        same = all(getattr(options, name) == getattr(self.options, name) for name in SETTINGS)
+        return same and self.files == _files(options)
 
 
 def load_networks(options: Options) -> Networks:
@@ -56,7 +60,7 @@ def load_networks(options: Options) -> Networks:
 
 
 def _load(options: Options) -> Networks:
-    choice = choose(options.engine, options.precision, options.device)
+    choice, files = choose(options.engine, options.precision, options.device), _files(options)
     path = options.checkpoint_path or default_generator()
     digest = sha256(path)
     generator, hp = load_generator(path, digest, choice, options.wav2lip_batch_size, options.hparams)
@@ -64,7 +68,15 @@ def _load(options: Options) -> Networks:
     beside = Choice(generator.engine, number_format, generator.device)
     refiner = load_refiner(options.refine, path, generator, beside)
     expert = None if options.no_score else best_expert(beside)
-    return Networks(generator, hp, path, digest, expert, refiner, options)
+    return Networks(generator, hp, path, digest, expert, refiner, options, files)
+
+
+def _files(options: Options) -> dict[Path, tuple]:
+    """Number, size and time of change of all files that networks for these options may be in."""
+    path = options.checkpoint_path or default_generator()
+    refiners = {"off": [], "auto": list(chain(*_persons(path)))}.get(options.refine, [Path(options.refine)])
+    states = {file: file.stat() for file in (path, *EXPERTS, *refiners) if file.exists()}
+    return {file: (state.st_ino, state.st_size, state.st_mtime_ns) for file, state in states.items()}
 
 
 def load_refiner(wanted: str, path: Path, generator: GeneratorEngine, choice: Choice) -> FaceRefiner | None:
@@ -98,17 +110,22 @@ def load_refiner(wanted: str, path: Path, generator: GeneratorEngine, choice: Ch
 def _person_of(path: Path, fingerprint: str) -> Path | None:
     """The person's file beside a generator. Where that is of a training run, else the one of this generator in a folder
     in the run's, such as its `refiner`, or in one beside it; where there are several, --refine has to name one."""
-    beside = path.with_name(PERSON)
-    if beside.exists():
-        return beside
-    for folder in (path.parent, path.resolve().parent.parent):
-        near = sorted(folder.glob(f"*/{PERSON}"))
+    beside, *others = _persons(path)
+    if beside:
+        return beside[0]
+    for near in others:
         ours = [file for file in near if face_refiner.generator_of(file) == fingerprint]
         if len(ours) > 1:
             warn(f"not refined: {', '.join(map(str, ours))} are all of {path}; --refine can name one")
         if ours:
             return ours[0] if len(ours) == 1 else None
     return None
+
+
+def _persons(path: Path) -> list[list[Path]]:
+    """The persons' files beside a generator, in folders beside it, and in folders beside its own."""
+    beside, folders = path.with_name(PERSON), (path.parent, path.resolve().parent.parent)
+    return [[beside] if beside.exists() else [], *(sorted(folder.glob(f"*/{PERSON}")) for folder in folders)]
 
 
 def best_expert(choice: Choice) -> Expert | None:

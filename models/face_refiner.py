@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from hparams import HParams
@@ -94,7 +95,7 @@ def load(path: Path, choice: Choice) -> FaceRefiner:
 def _bank_files(path: Path) -> dict[str, np.ndarray]:
     """What is in a person's file besides the network; a checkpoint of a training has none."""
     try:
-        with safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if name.startswith(PREFIX)}  # noqa: SIM118
+        arrays = safetensors.numpy.load(path.read_bytes())
+        return {name: array for name, array in arrays.items() if name.startswith(PREFIX)}
     except SafetensorError:  # another form of weight file
         return {}

@@ -1,14 +1,20 @@
 """Lists of dubs: what a row may set, where its paths are, which files may not be the same."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from conftest import NARROW, save_network
 from dubbing import Dubber, Options, networks
 from dubbing.jobs import read_jobs
 from models import Wav2Lip
+from utils import weight_files
 from utils.errors import InputError
+from utils.files import sha256
 
 BOX = "57 177 178 273"
 
@@ -142,11 +148,33 @@ def test_the_first_checkpoint_of_a_training_is_dubbed_into_a_folder(script, gene
     assert (tmp_path / "output" / "talking head_a speech.mp4").exists()
 
 
-def test_networks_fit_options_that_ask_for_the_same_ones(generator):
-    loaded = networks.load_networks(Options(checkpoint_path=generator, no_score=True))
+def test_networks_fit_options_that_ask_for_the_same_ones_until_a_file_is_replaced(generator, tmp_path):
+    own = tmp_path / "own" / "generator.pth"
+    own.parent.mkdir()
+    shutil.copy(generator, own)
+    options = Options(checkpoint_path=own, no_score=True)
+    loaded = networks.load_networks(options)
     assert loaded.hp.width == NARROW.width
-    assert loaded.fit(Options(checkpoint_path=generator, no_score=True, pads=(1, 2, 3, 4)))
-    assert not loaded.fit(Options(checkpoint_path=generator, no_score=True, precision="fp32"))
+    assert loaded.fit(replace(options, pads=(1, 2, 3, 4)))
+    assert not loaded.fit(replace(options, precision="fp32"))
+    own.with_name("person.safetensors").touch()  # a refiner that `--refine auto` would look at
+    assert not loaded.fit(options)
+    assert networks.load_networks(replace(options, refine="off")).fit(replace(options, refine="off"))
+
+
+def test_a_dubber_reads_weights_again_that_were_replaced_since_its_last_dub(generator, talking, speech, tmp_path):
+    own = Path(shutil.copy(generator, tmp_path / "generator.pth"))
+    dubber = Dubber(Options(checkpoint_path=own, no_score=True, preview=0.1, box=tuple(map(int, BOX.split()))))
+    records, loaded = [], []
+    for _ in range(2):
+        records.append(dubber.dub(talking, speech, tmp_path / "out.mp4"))
+        loaded.append(dubber.networks)
+    content = weight_files.read(own)
+    torch.save({"state_dict": content["state_dict"], "hparams": content["hparams"]}, own)
+    records.append(dubber.dub(talking, speech, tmp_path / "out.mp4"))
+    assert loaded[0] is loaded[1]
+    assert records[0].generator == records[1].generator
+    assert records[2].generator["sha256"] == sha256(own) != records[0].generator["sha256"]
 
 
 def test_several_processes_are_refused_for_a_single_dub(dub, monkeypatch):
