@@ -1,5 +1,6 @@
 """What a run prints and logs while it goes: a progress bar, lines on the terminal, TensorBoard."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ class RunLog:
         if not is_text(str(folder.absolute())):
             raise InputError(f"{folder}: has no name in UTF-8, which TensorBoard needs; choose another folder")
         main, self.clock = distributed.is_main(), clock
-        self.tensorboard = SummaryWriter(folder / "logs", purge_step=first_step + 1) if main else None
+        self.folder, self._thread_hook = folder / "logs", threading.excepthook
+        threading.excepthook = self._of_thread
+        try:
+            self.tensorboard = SummaryWriter(self.folder, purge_step=first_step + 1) if main else None
+        except OSError as full:
+            raise self._named(full) from full
         if clock.minutes:
             unit, total, initial = "minute", clock.minutes, clock.seconds / 60
         else:
@@ -33,10 +39,25 @@ class RunLog:
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         self._bar.close()
-        if self.tensorboard:
-            self.tensorboard.close()
+        full = error if isinstance(error, OSError) and not error.filename else None  # TensorBoard's name no file
+        try:
+            if self.tensorboard:
+                self.tensorboard.close()
+        except OSError as late:
+            full = full or (None if error else late)
+        threading.excepthook = self._thread_hook
+        if full:
+            raise self._named(full) from full
+
+    def _named(self, error: OSError) -> OSError:
+        return OSError(error.errno, error.strerror, str(self.folder))
+
+    def _of_thread(self, args: threading.ExceptHookArgs) -> None:
+        """An error of TensorBoard's thread is raised in the main one, too, which alone tells of it."""
+        if not issubclass(args.exc_type, OSError):
+            self._thread_hook(args)
 
     def step_done(self) -> None:
         minutes = self.clock.minutes

@@ -58,13 +58,12 @@ class Trainer:
         self.sampler: Any = loader.batch_sampler
         self._plan_frames(first)
         held_out = self._held_out()
-        log = RunLog(training.folder, first, last, self.clock)
         if distributed.is_main():
             run_directory.write_record(training.folder, training.record)
         device, precision = training.device, training.precision.name
         print(f"{device} in {precision}, width {training.hp.width:g}, from step {first}", flush=True)
 
-        with StopSignal() as stop, log:
+        with StopSignal() as stop, RunLog(training.folder, first, last, self.clock) as log:
             self.networks[""].train()
             if first == 0 or cut_off:  # by a stop during the evaluation
                 if first == 0:

@@ -1,5 +1,6 @@
 """The trainings on real preprocessed clips, with narrow networks."""
 
+import errno
 import html
 import json
 import os
@@ -9,6 +10,7 @@ import threading
 
 import pytest
 import torch
+from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
 
 from conftest import NARROW_TEXT
 from hparams import hparams
@@ -226,6 +228,17 @@ def test_a_list_naming_clips_that_are_not_there_is_refused(preprocessed, tmp_pat
     assert result.code == 2
     assert "1 of its 1 clips" in result.error
     assert "talk/gone" in result.error
+
+
+def test_a_log_that_cannot_be_written_is_one_line(preprocessed, tmp_path, script, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalFileSystem, "append", full)
+    monkeypatch.setattr(LocalFileSystem, "write", full)
+    result = script(EXPERT, *where(preprocessed, tmp_path), "--hparams", NARROW_TEXT, "--max_steps", 20)
+    assert (result.code, f"{tmp_path / 'logs'}: No space left" in result.error) == (2, True)
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize("resumed", [False, True])
