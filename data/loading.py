@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import ceil
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from data.sampling import SINGLE_SEED, Key, StepPlan, StepSampler
 from hparams import HParams
 from utils import distributed
 from utils.errors import InputError
-from utils.interrupts import STOP_SIGNALS
+from utils.interrupts import STOP_SIGNALS, start_resource_tracker
 from utils.progress import Progress
 
 PREFETCHED = 4  # batches, by each worker
@@ -108,7 +107,7 @@ def _start(loader: DataLoader) -> Iterator[dict]:
     Windows, where signals cannot be blocked."""
     if not hasattr(signal, "pthread_sigmask"):
         return iter(loader)
-    resource_tracker.ensure_running()  # which lets signals through where it starts with the first process
+    start_resource_tracker()  # which lets signals through where it starts with the first process
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         return iter(loader)

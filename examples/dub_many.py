@@ -12,7 +12,6 @@ CHECKOUT = Path(__file__).resolve().parent.parent  # in a program that lies else
 sys.path.insert(0, str(CHECKOUT))
 
 from dubbing import Dubber, Options
-from utils.errors import InputError
 
 
 def dub_many(videos: Path, speech: Path, out: Path) -> None:
@@ -21,7 +20,7 @@ def dub_many(videos: Path, speech: Path, out: Path) -> None:
     for video in sorted(videos.iterdir()):
         try:
             record = dubber.dub(video, speech, out / f"{video.stem}.mp4")
-        except InputError as error:  # names the file and says what is wrong with it
+        except Exception as error:  # an InputError names the file and says what is wrong with it
             print(f"skipped: {error}")
             continue
         print(f"{record.outfile}: {record.dubbed} of {record.frames} frames dubbed")

@@ -18,6 +18,7 @@ from metrics.video_score import score_video
 from models import Wav2Lip
 from models.checkpoint import load_network
 from models.published import BUNDLED_EXPERT, default_scorers
+from utils import cli
 from utils.devices import Precision, channels_last, pick_device
 from utils.errors import InputError
 from utils.tables import read_table
@@ -45,11 +46,11 @@ def evaluate_videos(options: EvaluationOptions) -> tuple[list[dict], int]:
             results.append(
                 score_video(video, sound or video, reference, scorers, detector, batch_size, options.audio_stream)
             )
-        except InputError as error:
+        except Exception as error:  # whatever it is, the next one may be scored
             if len(pairs) == 1:
                 raise
             failed += 1
-            print(f"not scored: {error}", file=sys.stderr)
+            print(f"not scored: {cli.said(error)}", file=sys.stderr)
     if not results:
         raise InputError("none of the videos could be scored")
     return results, failed

@@ -172,7 +172,8 @@ def said(error: BaseException) -> str:
     elif not is_expected(error):
         text = f"{type(error).__name__}: {error}"
     elif reason := getattr(error, "strerror", None):
-        text = f"{error.filename}: {reason}" if error.filename else reason
+        filename = getattr(error, "filename", None)
+        text = f"{filename}: {reason}" if filename else reason
     else:
         text = str(error) or "not enough memory"
     return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)

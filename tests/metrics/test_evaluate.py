@@ -16,7 +16,7 @@ from footage import click_track, encode, recording
 from hparams import hparams
 from media.reader import VideoReader
 from media.writer import VideoWriter
-from metrics import streaming
+from metrics import evaluation, streaming
 from metrics.evaluation import find_pairs
 from metrics.likeness import likeness
 from metrics.options import EvaluationOptions
@@ -151,7 +151,16 @@ def test_likeness_falls_with_the_difference():
 
 
 @pytest.mark.slow
-def test_one_bad_video_of_a_folder_is_named_and_the_others_are_scored(talking, expert, tmp_path, script):
+def test_one_bad_video_of_a_folder_is_named_and_the_others_are_scored(talking, expert, tmp_path, script, monkeypatch):
+    real = evaluation.score_video
+
+    def score_video(video, *rest):
+        if video.name == "unlucky.mp4":
+            raise ZeroDivisionError("of a library")
+        return real(video, *rest)
+
+    monkeypatch.setattr(evaluation, "score_video", score_video)
+    shutil.copy(talking, tmp_path / "unlucky.mp4")
     shutil.copy(talking, tmp_path / "good one.mp4")
     shutil.copy(talking, tmp_path / "zoë.mp4")
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
@@ -159,7 +168,8 @@ def test_one_bad_video_of_a_folder_is_named_and_the_others_are_scored(talking, e
         "evaluate", "--video", tmp_path, "--syncnet_checkpoint_path", expert, "--outfile", tmp_path / "o.json"
     )
     assert result.code == 1
-    assert "not scored: " in result.err
+    assert result.err.count("not scored: ") == 2
+    assert "ZeroDivisionError: of a library" in result.err
     assert "broken.mp4" in result.err
     assert "mean of 2" in result.out
 

@@ -25,7 +25,7 @@ def steps(folder: Path) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")
-@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGINT), (1, signal.SIGTERM), (2, signal.SIGTERM)])
+@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGINT), (1, signal.SIGHUP), (2, signal.SIGTERM)])
 def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint(preprocessed, tmp_path, processes, number):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if processes == 2 else []
     values = f"{NARROW_TEXT},num_workers=1,syncnet_eval_interval=1000000"
