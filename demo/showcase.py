@@ -30,9 +30,9 @@ DETECTION_BATCH = 16
 HEAD = ("video", "scorer", "offset", "LSE-C", "LSE-D")
 NOTE = (
     "Left the recording as it is, right the same frames dubbed with another person's sentence; below, the mouths "
-    "enlarged. The woman was in no training of the bundled weights, of the man most likely one other sentence. An "
-    "offset counts for as much as its confidence; the recording's own scores stand beside it to compare. Recordings: "
-    "GRID corpus, CC BY 4.0, see demo/README.md."
+    "enlarged. These weights are for trying out, not for delivery. The woman was in no training of them, of the man "
+    "most likely one other sentence. An offset counts for as much as its confidence; the recording's own scores stand "
+    "beside it to compare. Recordings: GRID corpus, CC BY 4.0, see demo/README.md."
 )
 COLUMN = 200  # pixels, the width of a column of docs/demo.webp
 SPOKEN = slice(9, 61)  # frames of docs/demo.webp: from before the lips part to where both have closed again

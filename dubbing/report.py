@@ -16,6 +16,7 @@ from dubbing.record import Record, page_path
 from dubbing.source import TOLERANCE, FrameTransform, Source
 from dubbing.stages import FrameTask
 from media import browser, codecs, yuv
+from media.pictures import Still
 from media.writer import VideoWriter
 from metrics.plots import by_second
 from metrics.terms import KINDS, MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
@@ -96,16 +97,16 @@ class DubReport:
 
     def _source_for_browsers(self, outfile: Path) -> str:
         """The address of the source, or of a copy of what the dub shows of it."""
-        source, still = self._source, self._source.reader is None
+        source, still = self._source, isinstance(self._source.opened, Still)
         copy = Path(f"{outfile}.source{'.png' if still else '.mp4'}")
-        if still and source.path.suffix.lower() not in browser.PICTURES:
+        plays = source.path.suffix.lower() in browser.PICTURES if still else self._source_plays
+        if plays or copy.resolve() == source.path.resolve():
+            return _from(outfile.parent, source.path)
+        if isinstance(source.opened, Still):
             sheet.write_png(copy, yuv.to_bgr(source.opened.picture))
-        elif not still and not self._source_plays:
+        else:
             start, end = source.part or (0.0, None)
             _copy(_small(source.path, source.still, start, end), copy, max(self._first_times, default=0) + 1)
-        else:
-            copy.unlink(missing_ok=True)  # of an earlier dub
-            return _from(outfile.parent, source.path)
         return page.address(copy.name)
 
     def _data(self) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def test_a_stop_asks_for_the_same_command_and_names_no_flags_that_were_not_given
 def test_what_cannot_be_dubbed_at_the_end_is_noticed_at_the_start(finetune, preprocessed, tmp_path):
     assert "--face and --audio: give both" in finetune("--face", preprocessed.raw).error
     assert "none.mp4: no such file" in finetune("--face", "none.mp4", "--audio", "none.wav").error
+    assert "--videos nowhere: no such folder" in finetune("--videos", "nowhere").error
     assert "lies in --videos" in finetune("--outdir", preprocessed.raw / "out").error
     with only_user(tmp_path / "my person", "--outdir"):
         assert "in use by" in finetune().error
