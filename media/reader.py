@@ -273,7 +273,7 @@ def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterato
     With a log the packets of all streams are noted in it.
     """
     decoder = _decoder(stream)
-    order = InOrder() if stamps.is_avi(container) and stream.type == "video" else None
+    order = InOrder(decoder) if stamps.is_avi(container) and stream.type == "video" else None
     try:
         for packet in stamps.packets(container, *([stream] if log is None else container.streams)):
             if log is not None:
@@ -287,6 +287,8 @@ def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterato
                     yield from map(order.timed, pictures) if order else pictures
                 except av.error.FFmpegError:
                     damaged = True
+                    if order:
+                        order.lost()
                 if log is not None:
                     log.damaged += damaged
     except av.error.FFmpegError:  # the container itself is broken from here on; frames() checks the length

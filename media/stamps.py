@@ -15,7 +15,7 @@ import av
 TIME_JUMP = 60.0  # seconds; larger jumps of stamps are damage: time goes on without them
 BACK = 0.02  # seconds by which decoding times go back where another recording begins; within one they never do
 LONGEST_DELAY = 2.0  # seconds from decoding a picture to showing it; what says more is wrong
-MOST_REORDERED = 16  # pictures that a decoder of H.264 holds back
+MOST_REORDERED = 4  # pictures shown after one that is decoded later, in what encoders make of H.264
 
 
 class Joint(NamedTuple):
@@ -55,18 +55,23 @@ class InOrder:
     """When decoded pictures are shown, where packets say only when they are decoded: the first picture that comes out
     at the first of these times, and so on."""
 
-    def __init__(self) -> None:
-        self._times: deque[int] = deque()
+    def __init__(self, decoder: Any) -> None:
+        self._decoder, self._times = decoder, deque[int]()
 
     def sent(self, packet: av.Packet) -> None:
         if packet.dts is not None:
             self._times.append(packet.dts)
 
-    def timed(self, picture: Any) -> Any:
-        own = picture.pts
-        while own is not None and self._times and self._times[0] < own - MOST_REORDERED:  # of a picture that was lost
-            self._times.popleft()
+    def lost(self) -> None:
+        """A packet gave no picture."""
         if self._times:
+            self._times.pop()
+
+    def timed(self, picture: Any) -> Any:
+        own, most = picture.pts, MOST_REORDERED if self._decoder.has_b_frames else 0
+        while own is not None and len(self._times) > most and self._times[most] < own:
+            self._times.popleft()  # of a picture that was lost
+        if self._times and most:
             picture.pts = self._times.popleft()
         return picture
 
