@@ -165,7 +165,7 @@ def test_detection_goes_on_in_smaller_batches_when_memory_runs_out(sparse):
 
 
 def test_any_error_in_one_clip_is_that_clips_problem(tmp_path, monkeypatch):
-    def fails(*_):
+    def fails(*_, **__):
         raise RuntimeError("CUDA error: an illegal memory access")
 
     monkeypatch.setattr(clip_making, "VideoReader", fails)
