@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo web test test-long test-fast lint bench docs
+.PHONY: demo web test test-long test-fast campaign lint bench docs
 
 demo: $(INSTALLED)
 	$(RUN) inference.py --demo
@@ -28,6 +28,11 @@ test-long: $(INSTALLED)
 
 test-fast: $(INSTALLED)
 	$(RUN) -m pytest -q -m "not slow"
+
+# Kills, full disks, damaged files and the like, from fixed seeds; the first 30 cases are part of `make test`
+CASES ?= 300
+campaign: $(INSTALLED)
+	$(RUN) -m tests.faults --cases $(CASES) --out docs/reliability.md
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

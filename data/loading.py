@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import ceil
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import torch
@@ -105,6 +106,8 @@ def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
 def _start(loader: DataLoader) -> Iterator[dict]:
     """Till _leave_process_group runs in the workers stop signals wait: these would end them with a traceback. Not on
     Windows, where signals cannot be blocked."""
+    if loader.num_workers:
+        get_temp_dir()  # which workers then use, too: one that is killed leaves nothing in it that stays
     if not hasattr(signal, "pthread_sigmask"):
         return iter(loader)
     start_resource_tracker()  # which lets signals through where it starts with the first process

@@ -1,0 +1,286 @@
+"""The faults: each is a function that disturbs a command, and notes what is wrong with what comes of it."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from world import COMMANDS, STEADY, Run, copy_world, files_of, hidden, results
+
+OUTCOMES = ("lost", "traceback", "hung", "silent", "left behind", "no single line")
+OF_OTHERS = ("torchinductor_", ".ses")  # what PyTorch and ONNX Runtime leave in the folder for temporary files
+NAMES = [
+    "a b", " a", "a ", "a\tb", "a\nb", "a\rb", "a\x0bb", "a\x0cb", "a\x85b", "a\u2028b", "ü", "日本語", "👄", "a'b",
+    "a;b", "a|b", "$(a)", "%d", "%05d", "a{b}", "[a]", "*", "#a", "-a", "--face", "a,b", "a:b", "file:a", "http:a", "~",
+    "a\\b", 'a"b', "...a", "a.mp4", os.fsdecode(b"a\xffb"), "n" * 237, "n" * 245, "é" * 118, "CON", "null", "concat:a",
+]  # fmt: skip
+
+
+class Case:
+    """One command in a folder of its own. reference: how it ends undisturbed; story: what was done; problems: (outcome,
+    what was seen)."""
+
+    def __init__(self, number: int, command: str, world: Path, folder: Path, reference: dict) -> None:
+        self.random, self.command, self.folder, self.reference = random.Random(number), command, folder, reference
+        self.story: list[str] = []
+        self.problems: list[tuple[str, str]] = []
+        copy_world(world, folder, command)
+        self.before = {path: path.read_bytes() for path in files_of(folder)}
+
+    def run(self, arguments: tuple[str, ...] = (), **how) -> Run:
+        return Run(self.folder, arguments or COMMANDS[self.command], **how)
+
+    def wait(self, run: Run) -> SimpleNamespace:
+        ended = run.wait(max(60.0, 20 * self.reference["seconds"]))
+        self.story.append(f"exit code {ended.code}: …{ended.text[-700:]}")
+        return ended
+
+    def check(self, ended: SimpleNamespace, same: bool = True, partly: bool = False, signalled: int = 0) -> bool:
+        """Whether the command did its work, the reference's where it is to be the same; notes what is wrong with how it
+        ended. partly: it may leave something out and say so."""
+        lines, usual = ended.text.rstrip().splitlines(), self.reference["code"]
+        errors = [line for line in lines if line.startswith("error: ")]
+        done = ended.code == usual or (partly and ended.code in (0, 1))
+        wrong = self.problems.append
+        if ended.code is None:
+            wrong(("hung", "it was killed"))
+        elif any(sign in ended.text for sign in ("Traceback", "Exception ignored", "Fatal Python")):
+            wrong(("traceback", ended.text[-600:]))
+        elif done and same:
+            self.same("silent")
+        elif ended.code == 2 and len(errors) != 1 and not partly:
+            wrong(("no single line", f"{len(errors)} lines"))
+        elif ended.code == 130 and not (signalled and lines and lines[-1] == "interrupted"):
+            wrong(("no single line", f"exit code 130, last line {lines[-1:]}"))
+        elif not done and ended.code not in (2, 130) and (ended.code, signalled) != (-signal.SIGKILL, signal.SIGKILL):
+            wrong(("no single line" if errors else "silent", f"exit code {ended.code}"))
+        if ended.left:
+            wrong(("left behind", f"processes {ended.left}"))
+        return done
+
+    def same(self, outcome: str) -> None:
+        """The results are the undisturbed command's."""
+        try:
+            made, expected = results(self.folder), self.reference["results"]
+            wrong = sorted(name for name in expected | made if expected.get(name) != made.get(name))
+        except ValueError as error:
+            wrong = [f"not whole: {error}"]
+        if wrong and self.command != "finetune":
+            self.problems.append((outcome, f"another result: {', '.join(wrong[:5])}"))
+
+    def kept(self, damaged: Path | None = None) -> None:
+        """After a failure: what was there before is there, all results are whole, and nothing is left of what is
+        written on the way."""
+        try:
+            if damaged is None or "made" not in damaged.parts:
+                results(self.folder)
+        except ValueError as error:
+            self.problems.append(("lost", str(error)))
+        for path, content in self.before.items():
+            place, ours = path.relative_to(self.folder), path.suffix in (".npy", ".html") or path.name == "cache.json"
+            ours = ours or place.parts[0] in ("made", "cache") or path == damaged
+            if not ours and not (path.exists() and path.read_bytes() == content):
+                self.problems.append(("lost", f"{place} is not what it was"))
+
+    def tidy(self) -> None:
+        left = {path for path in files_of(self.folder) if hidden(path, self.folder)} - self.before.keys()
+        left |= set((self.folder / "tmp").glob("*"))
+        names = sorted(str(path.relative_to(self.folder)) for path in left if not path.name.startswith(OF_OTHERS))
+        if names:
+            self.problems.append(("left behind", ", ".join(names[:5])))
+
+    def again(self) -> None:
+        """The same command, undisturbed, ends as if nothing had been."""
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+        ended = self.wait(self.run())
+        if ended.code != self.reference["code"] and "nothing to do" not in ended.text:
+            self.problems.append(("lost", f"given again it ends with {ended.code}"))
+        self.same("lost")
+        self.tidy()
+
+
+def signals(case: Case) -> None:
+    """A signal at any time, at times a second one."""
+    number = case.random.choice([signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+    anew, twice = case.random.random() < 0.2, case.random.random() < 0.2
+    delay = case.random.uniform(0.02, 1.0) * case.reference["seconds"] + (0.5 if anew else 0)
+    case.story.append(f"{signal.Signals(number).name}{' twice' if twice else ''} after {delay:.2f} s, anew: {anew}")
+    run = case.run(anew=anew)
+    time.sleep(delay)
+    run.kill(number)
+    if twice:
+        time.sleep(case.random.uniform(0, 0.5))
+        run.kill(number)
+    case.check(case.wait(run), signalled=number)
+    case.kept()
+    if number != signal.SIGKILL:
+        case.tidy()
+    case.again()
+
+
+def full_disk(case: Case) -> None:
+    """No file may grow beyond some size; or what is made goes to a small disk, which root can make."""
+    made, disk, limit = case.folder / "made", case.folder / "disk", int(10 ** case.random.uniform(2, 6))
+    size = sum(path.stat().st_size // 4096 * 4096 + 8192 for path in files_of(made)) + 65_536 + limit
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    disk.mkdir()
+    small = case.random.random() < 0.4 and subprocess.run(mount, capture_output=True).returncode == 0
+    case.story.append(f"{'room for' if small else 'no file above'} {limit} bytes")
+    try:
+        if small:
+            shutil.copytree(made, disk, dirs_exist_ok=True)
+            shutil.rmtree(made)
+            made.symlink_to(disk)
+        quota = (lambda: None) if small else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        partly = case.command in ("jobs", "preprocess")  # exit code 1, and a line for each part that fails
+        case.check(case.wait(case.run(prepare=quota)), same=not partly, partly=partly)
+        case.kept()
+        case.tidy()
+        if small:
+            made.unlink()
+            shutil.copytree(disk, made)
+    finally:
+        if small:
+            subprocess.run(["umount", str(disk)], check=True)
+    case.again()
+
+
+def damage(path: Path, chance: random.Random) -> str:
+    """Damage a file, and say how."""
+    content = bytearray(path.read_bytes())
+    size, how = len(content), chance.choice(["cut", "cut", "empty", "zeros", "flips", "flips", "noise", "text"])
+    at = chance.randrange(size)
+    if how == "cut":
+        del content[at:]
+    elif how == "empty":
+        content.clear()
+    elif how == "zeros":
+        end = min(size, at + chance.randrange(1, size + 1))
+        content[at:end] = bytes(end - at)
+    elif how == "flips":
+        for _ in range(chance.choice([1, 1, 10, 100])):
+            content[chance.randrange(size)] ^= 1 << chance.randrange(8)
+    else:
+        texts = [b"<!DOCTYPE html>\n", b"[" * 100_000, b"\xff\xfe", b"null", b"{}", b"\0" * 512, b"a\n"]
+        content[:] = chance.randbytes(size) if how == "noise" else chance.choice(texts)
+    path.write_bytes(content)
+    return f"{path}: {how}, {size} → {len(content)} bytes"
+
+
+def damaged(case: Case, patterns: str, same: bool = True, partly: bool = False, refused: bool = True) -> None:
+    """One of the files is damaged: the command makes what it made without that, or something where it need not be the
+    same, or is refused where it may be."""
+    found = sorted(path for path in case.folder.glob(case.random.choice(patterns.split())) if path.stat().st_size)
+    path = case.random.choice(found)
+    case.story.append(damage(path, case.random))
+    if not case.check(case.wait(case.run()), same, partly) and not refused:
+        case.problems.append(("no single line", "this is no reason to fail"))
+    case.kept(path)
+    case.tidy()
+
+
+def damaged_media(case: Case) -> None:
+    places = {"dub": "face.mp4 speech.wav", "jobs": "face.mp4 speech.wav", "preprocess": "raw/ann/*.mp4"}
+    damaged(case, places.get(case.command, "raw/ann/long.mp4"), same=False, partly=True)
+
+
+def damaged_weights(case: Case) -> None:
+    damaged(case, "expert.pth" if case.command in ("generator", "evaluate") else "generator.pth")
+
+
+def damaged_caches(case: Case) -> None:
+    damaged(case, "cache/**/*.faces" if case.command == "dub" else "clips/*/*/*.npy clips/*/*/cache.*", refused=False)
+
+
+def damaged_lists(case: Case) -> None:
+    damaged(case, "jobs.csv" if case.command == "jobs" else "lists/*.txt", same=False, partly=True)
+
+
+def damaged_records(case: Case) -> None:
+    run = f"made/{case.command}"
+    if case.command == "preprocess":
+        case.wait(case.run())
+    places = {"dub": "made/dub/out.mp4.json", "preprocess": f"{run}/**/*.json"}
+    damaged(case, places.get(case.command, f"{run}/run.json {run}/*.pth clips/*/*/clip.json"), same=False)
+
+
+def names(case: Case) -> None:
+    """What is read or written has any name that the file system takes; a clip that is listed is found again."""
+    role = case.random.choice(["--face", "--audio", "--outfile"]) if case.command == "dub" else ""
+    command, name = list(COMMANDS[case.command]), case.random.choice(NAMES)
+    place = command.index(role) + 1 if role else 0
+    old = case.folder / (command[place] if role else "raw/ann/other.mp4")
+    new = old.with_name(name + old.suffix)
+    case.story.append(f"{role or 'clip'} is called {new.name!r}")
+    try:
+        old.rename(new)
+    except OSError:  # there can be no such file here
+        return
+    if role:
+        command[place] = f"./{new.relative_to(case.folder)}"
+    if role == "--outfile":
+        Path(f"{old}.json").unlink()
+        new.unlink()
+    done = case.check(case.wait(case.run(tuple(command))), same=role in ("--face", "--audio"))
+    if not done and len(os.fsencode(new.name)) <= 240 and name.isprintable():
+        case.problems.append(("no single line", "the name is refused"))
+    elif done and role == "--outfile":
+        for suffix in ("", ".json"):
+            Path(f"{new}{suffix}").rename(f"{old}{suffix}")
+        case.same("silent")
+    elif done and not role:
+        places = ("--data_root", "made/preprocess", "--filelists_dir", "made/preprocess/lists", "--max_steps", "1")
+        ended = case.wait(case.run((*COMMANDS["expert"], *places)))
+        if ended.code not in (0, 1):
+            case.problems.append(("silent", f"no training finds the clip: {ended.text[-300:]}"))
+    case.tidy()
+
+
+def two_at_once(case: Case) -> None:
+    """The same command twice at a time: both do it, or one is refused; the result is one of them, whole."""
+    first = case.run()
+    time.sleep(case.random.uniform(0, 0.5) * case.reference["seconds"])
+    runs = (first, case.run())
+    done = [case.check(case.wait(run), same=False) for run in runs]
+    if not any(done):
+        case.problems.append(("lost", "both fail"))
+    case.same("lost")
+    case.tidy()
+
+
+def streams(case: Case) -> None:
+    """Streams that are closed, full, or whose reader has gone: the work is done all the same."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    kinds = {"closed": -1, "broken": writer, "full": os.open("/dev/full", os.O_WRONLY)}
+    which, kind = case.random.choice([(0,), (1,), (1,), (2,), (2,), (1, 2)]), case.random.choice(sorted(kinds))
+    case.story.append(f"streams {which} {kind}")
+    run = case.run(anew=True, streams=dict.fromkeys(which, kinds[kind]))
+    for descriptor in (writer, kinds["full"]):
+        os.close(descriptor)
+    ended = case.wait(run)
+    if ended.code not in (0, 1, 2) or "Traceback" in ended.text:
+        case.problems.append(("traceback" if "Traceback" in ended.text else "silent", f"exit code {ended.code}"))
+    case.same("lost")
+    case.tidy()
+
+
+KINDS = [  # and the commands that each is tried on, in turn
+    (signals, ("dub", "expert", "preprocess", "generator", "jobs", "refiner", "evaluate", "export", "finetune")),
+    (full_disk, STEADY),
+    (damaged_media, ("dub", "preprocess", "evaluate", "dub", "jobs")),
+    (damaged_weights, ("dub", "export", "evaluate", "generator", "refiner")),
+    (damaged_caches, ("expert", "dub", "generator", "refiner")),
+    (names, ("dub", "preprocess", "dub")),
+    (signals, ("jobs", "dub", "evaluate", "expert", "preprocess", "generator", "dub", "refiner")),
+    (damaged_lists, ("jobs", "expert")),
+    (damaged_records, ("dub", "expert", "preprocess", "generator", "refiner")),
+    (streams, ("export", "dub", "evaluate", "expert", "jobs", "preprocess", "generator", "refiner")),
+    (two_at_once, ("dub", "export", "expert", "preprocess", "jobs", "generator", "evaluate", "refiner")),
+    (full_disk, ("expert", "dub", "jobs", "preprocess", "generator", "refiner", "evaluate")),
+]
