@@ -29,11 +29,10 @@ class RunLog:
             self.tensorboard = SummaryWriter(self.folder, purge_step=first_step + 1) if main else None
         except OSError as full:
             raise self._named(full) from full
+        unit, total, initial = "step", last_step if last_step < ENDLESS else None, float(first_step)
         if clock.minutes:
-            unit, total, initial = "minute", clock.minutes, clock.seconds / 60
-        else:
-            unit, total, initial = "step", last_step if last_step < ENDLESS else None, first_step
-        self._bar = Progress(desc="training", unit=unit, total=total, initial=initial, disable=not main)
+            unit, initial = "minute", clock.seconds / 60
+        self._bar = Progress([], "training", unit, clock.minutes or total, initial, disable=not main)
         self.paused = self._bar.paused
 
     def __enter__(self) -> "RunLog":
