@@ -100,7 +100,10 @@ def _openvino(source: Path, target: Path) -> str:
     for name, text in metadata.items():
         model.set_rt_info(text, ["wav2lip", name])
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        openvino().save_model(model, Path(folder) / target.name, compress_to_fp16=True)
+        try:
+            openvino().save_model(model, Path(folder) / target.name, compress_to_fp16=True)
+        except RuntimeError as error:  # in OpenVINO's words, which name neither the disk nor the file
+            raise InputError(f"{target}: cannot be written; is the disk full? ({error})") from error
         for suffix in (".bin", ".xml"):  # the model's own file last
             os.replace(Path(folder, target.name).with_suffix(suffix), target.with_suffix(suffix))
     return "a generator (Wav2Lip)"

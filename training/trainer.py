@@ -254,7 +254,10 @@ class Trainer:
 
     def _progress(self, step: int) -> dict:
         epoch = step * self.training.schedule.step_size // len(self.training.windows)
-        return {"global_step": step, "global_epoch": epoch, "hparams": self.training.hp.to_dict()}
+        content = {"global_step": step, "global_epoch": epoch, "hparams": self.training.hp.to_dict()}
+        if generator := self.training.record.get("generator"):  # that a refiner belongs to
+            content["generator"] = generator
+        return content
 
 
 def train(training_class: type[Training], options: TrainingOptions) -> int:

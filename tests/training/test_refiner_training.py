@@ -185,7 +185,9 @@ def test_a_refiner_that_starts_from_another_keeps_its_generators_mel(
     start = ["--checkpoint_path", tmp_path / "refiner.pth", "--reset_optimizer", "--max_steps", 1]
     result = script(REFINER, *flags(preprocessed, tmp_path / "run", tmp_path / "generator.pth", expert), *start)
     assert result.code == 0, result.err
-    saved = weight_files.read(tmp_path / "run" / "checkpoint_step000000001.pth")["hparams"]
+    content = weight_files.read(tmp_path / "run" / "checkpoint_step000000001.pth")
+    saved = content["hparams"]
+    assert content["generator"] == weight_files.fingerprint(weights["state_dict"])
     assert (saved["fmin"], saved["refiner_size"]) == (90, 192)
 
 
