@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dubbing.options import Options
 from dubbing.record import is_record, page_path, record_path
 from media import codecs
-from media.dub_tag import is_dub, is_tagged_png
+from media.files import is_dub, is_tagged_png
 from utils.errors import InputError
 from utils.files import creatable, writable_folder
 from utils.options import changed

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from face_detection import DETECTORS
-from media.choices import CODECS, DEINTERLACE
+from media.formats import CODECS, DEINTERLACE
 from models.engines.choice import ENGINES
 from utils.errors import InputError
 from utils.options import PRECISIONS, CommonOptions, option, parse_scalar

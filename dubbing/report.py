@@ -15,7 +15,8 @@ import numpy as np
 from dubbing.record import Record, page_path
 from dubbing.source import TOLERANCE, FrameTransform, Source
 from dubbing.stages import FrameTask
-from media import browser, codecs, yuv
+from media import codecs, yuv
+from media.files import BROWSER_PICTURES, plays_in_browsers
 from media.pictures import Still
 from media.writer import VideoWriter
 from metrics.plots import by_second
@@ -38,7 +39,7 @@ class DubReport:
     def __init__(self, frames: int, source: Source) -> None:
         self._source = source
         self._wanted = {int((n + 0.5) * frames / COLUMNS) for n in range(COLUMNS)}
-        self._source_plays = source.reader is None or browser.plays(source.path)
+        self._source_plays = source.reader is None or plays_in_browsers(source.path)
         self._seen, self._start = 0, source.part[0] if source.part and self._source_plays else 0.0
         self._first_times: dict[int, float] = {}  # by number of a frame of the source, when it was first shown
         self._boxes: list[list[float]] = []  # time, time in the source, left, top, width, height in parts of the frame
@@ -78,7 +79,7 @@ class DubReport:
             print(f"{png}: is not written, no face is shown at its times", file=sys.stderr, flush=True)
         face = self._source_for_browsers(outfile)
         dub_file = outfile
-        if outfile.exists() and not browser.plays(outfile):
+        if outfile.exists() and not plays_in_browsers(outfile):
             dub_file = Path(f"{outfile}.copy.mp4")
             _copy(_small(outfile, False), dub_file, with_sound=True)
         dub, record_file = page.address(dub_file.name), page.address(f"{outfile.name}.json")
@@ -99,7 +100,7 @@ class DubReport:
         """The address of the source, or of a copy of what the dub shows of it."""
         source, still = self._source, isinstance(self._source.opened, Still)
         copy = Path(f"{outfile}.source{'.png' if still else '.mp4'}")
-        plays = source.path.suffix.lower() in browser.PICTURES if still else self._source_plays
+        plays = source.path.suffix.lower() in BROWSER_PICTURES if still else self._source_plays
         if plays or copy.resolve() == source.path.resolve():
             return _from(outfile.parent, source.path)
         if isinstance(source.opened, Still):

@@ -16,7 +16,7 @@ import numpy as np
 
 from media import yuv
 from media.clock import END_HELD, LONGEST_STEP
-from media.findings import note
+from media.files import add_notice
 from media.pictures import Still, open_still
 from media.reader import EARLIER, VideoReader
 from utils.errors import InputError
@@ -95,7 +95,7 @@ class Source:
         if is_still and 0 < transform.picture_size < max(width, height):
             shrink = Fraction(transform.picture_size, max(width, height))
             width, height = round(width * shrink), round(height * shrink)
-            note(self.opened.findings, f"scaled to {width}x{height}")
+            add_notice(self.opened.findings, f"scaled to {width}x{height}")
         self.scaled = width // transform.resize_factor, height // transform.resize_factor
         if transform.resize_factor > 1 and min(self.scaled) < SMALLEST_SIDE:
             raise InputError(
@@ -254,7 +254,7 @@ class Source:
     def _transformed(self, picture: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
         if not yuv.has_alpha(pix_fmt):
             flat = yuv.over(picture, self.transform.background)
-            note(self.opened.findings, *(["alpha composited"] if flat is not picture else []))
+            add_notice(self.opened.findings, *(["alpha composited"] if flat is not picture else []))
             picture = flat
         picture = yuv.scaled(yuv.to_format(picture, pix_fmt), *self.scaled)
         return yuv.turned_and_cut(picture, 3 * self.transform.rotate, self.cropped)

@@ -25,7 +25,7 @@ from dubbing.stages import Composite, FrameTask, Generate, dub_stages, run_stage
 from face_detection.crop import to_network_size
 from hparams import HParams
 from media import codecs, yuv
-from media.dub_tag import tagged_png
+from media.files import tagged_png
 from utils.errors import InputError
 from utils.files import write_bytes
 from utils.geometry import Rect

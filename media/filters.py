@@ -15,8 +15,8 @@ import av
 import numpy as np
 
 from media import yuv
-from media.choices import DEINTERLACE
-from media.findings import note
+from media.files import add_notice
+from media.formats import DEINTERLACE
 
 UPRIGHT = {  # by a > 0, d > 0
     (True, True): (), (False, True): ("hflip",), (True, False): ("vflip",), (False, False): ("vflip", "hflip"),
@@ -60,7 +60,7 @@ def prepared(
                 gc.collect()
         rotation, key = picture.rotation, picture.key_frame
         if picture.interlaced_frame:
-            note(findings, "interlaced" if deinterlace == "off" else "deinterlaced")
+            add_notice(findings, "interlaced" if deinterlace == "off" else "deinterlaced")
         interlaced = interlaced or (picture.interlaced_frame and deinterlace != "off")
         filters = _bwdif(deinterlace) if interlaced else ()
         shown = picture.width, picture.height
@@ -73,7 +73,7 @@ def prepared(
         shown = shown[::-1] if any(name.startswith("transpose") for name in upright) else shown
         size = size or shown
         if shown != size:
-            note(findings, f"size changes to {shown[0]}x{shown[1]} on the way")
+            add_notice(findings, f"size changes to {shown[0]}x{shown[1]} on the way")
             filters += FITTED.format(*size), BARS.format(*size)
         elif filters[-1:] == ("vflip",) or picture.planes[0].line_size < 0:
             filters += (BOTTOM_UP,)
@@ -164,5 +164,5 @@ def _watched(pictures: Iterable[Any], findings: list[str]) -> Iterator[Any]:
         )
         seen, repeated = top + bottom + neither, top + bottom
         if seen >= FIELDS_WATCHED and repeated / seen >= REPEATED:
-            note(findings, "telecined")
+            add_notice(findings, "telecined")
         yield picture

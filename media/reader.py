@@ -6,7 +6,6 @@ for frame in reader.frames():            # decoded one by one, as often as asked
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,12 +17,10 @@ import numpy as np
 
 from media import filters, stamps, yuv
 from media.clock import Clock, Span, picture_stream, picture_streams, read_clock, sound_track
-from media.findings import note
-from media.hdr import hdr_metadata
-from media.pictures import readable_by_ffmpeg
+from media.codecs import hdr_metadata
+from media.files import add_notice, open_media
 from media.stamps import TIME_JUMP, InOrder
 from utils.errors import InputError
-from utils.files import existing_file
 
 Picture = TypeVar("Picture")
 
@@ -65,7 +62,7 @@ class VideoReader:
             self.videos = len(picture_streams(container))
             if self.videos > 1 and video_stream is None:
                 shown = picture_streams(container).index(stream)
-                note(self.findings, f"video stream {shown} of {self.videos} shown (--video_stream chooses)")
+                add_notice(self.findings, f"video stream {shown} of {self.videos} shown (--video_stream chooses)")
             self.has_sound = bool(container.streams.audio)
             self.duration = container.duration / av.time_base if container.duration else None
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
@@ -78,7 +75,7 @@ class VideoReader:
                     f"{self.path}: has colours in {yuv.UNKNOWN[first.colorspace]}, which cannot be read here; "
                     "convert it to BT.709 first"
                 )
-            note(self.findings, *filters.orientation(first))
+            add_notice(self.findings, *filters.orientation(first))
             self.hdr = hdr_metadata(first, self.findings)
             self.pix_fmt, self.metadata = first.format.name, dict(container.metadata)
             self.matrix = yuv.usual_matrix(first)
@@ -91,7 +88,7 @@ class VideoReader:
             self.cropping = filters.clean_aperture(container, stream)
             upright = next(filters.prepared([first], deinterlace, self.findings, cropping=self.cropping))
             self.height, self.width = upright.height, upright.width
-            note(self.findings, *([f"cropped to {self.width}x{self.height}"] if self.cropping else []))
+            add_notice(self.findings, *([f"cropped to {self.width}x{self.height}"] if self.cropping else []))
             if any(name.startswith("transpose") for name in filters.turns(first)):
                 self.pixel_aspect = 1 / self.pixel_aspect
         self.clock = self._read_clock()
@@ -216,40 +213,6 @@ def read_image(path: str | Path) -> np.ndarray:
     if image is None:
         raise InputError(f"{path}: is no picture that can be read")
     return image
-
-
-@contextmanager
-def open_media(path: Path) -> Iterator[Any]:
-    """An input container of PyAV; what cannot be opened raises InputError with the reason."""
-    if existing_file(path).stat().st_size == 0:
-        raise InputError(f"{path}: is empty")
-    silence_ffmpeg()
-    file = readable_by_ffmpeg(path)
-    try:
-        try:
-            container = av.open(file)
-        except UnicodeDecodeError:  # tags in another encoding; PyAV 19 passes over them by itself
-            container = av.open(file, metadata_errors="replace")
-    except (av.error.FFmpegError, ValueError) as error:
-        raise InputError(f"{path}: is no video or sound file that can be read, or a truncated one") from error
-    with container, naming(path):
-        yield container
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Within the block errors of FFmpeg name this file, where they name none."""
-    try:
-        yield
-    except av.error.FFmpegError as error:
-        error.args = (*error.args[:2], error.filename or str(path), *error.args[3:])
-        raise
-
-
-def silence_ffmpeg() -> None:
-    """Keep FFmpeg's messages out of Python, before every use: some torchvision releases route them there, and a decoder
-    thread that waits for the interpreter lock to log, while its file is being closed, never ends."""
-    av.logging.set_level(None)
 
 
 class PacketLog:

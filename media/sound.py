@@ -3,6 +3,7 @@
 speech = read_audio("talk.mkv", 16000)   # float32 mono
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -13,10 +14,10 @@ from typing import Any
 import av
 import numpy as np
 
-from media.choices import CONTAINERS
 from media.clock import HOLE, Clock, can_be_decoded, read_clock, sound_track
-from media.findings import note
-from media.reader import PacketLog, decode, open_media
+from media.files import add_notice, open_media
+from media.formats import CONTAINERS
+from media.reader import PacketLog, decode
 from media.stamps import TIME_JUMP
 from utils.errors import InputError
 
@@ -81,7 +82,7 @@ def audio_blocks(
                 yield block[skip:]
                 skip -= min(skip, len(block))
         finally:  # also where no more is wanted
-            note(findings, *([f"damaged packets in the sound: {packets.damaged}"] if packets.damaged else []))
+            add_notice(findings, *([f"damaged packets in the sound: {packets.damaged}"] if packets.damaged else []))
 
 
 def _channel(path: Path, stream_number: int | None, findings: list[str]) -> int | None:
@@ -92,7 +93,7 @@ def _channel(path: Path, stream_number: int | None, findings: list[str]) -> int 
         if layout.nb_channels == 1:
             return None
         if not _can_be_mixed(layout):
-            note(findings, f"channel 0 of {layout.name} heard")
+            add_notice(findings, f"channel 0 of {layout.name} heard")
             return 0
         powers, mixed = np.zeros(layout.nb_channels), 0.0
         for frame in decode(container, track):
@@ -102,7 +103,7 @@ def _channel(path: Path, stream_number: int | None, findings: list[str]) -> int 
                 mixed += float(np.square(samples.mean(axis=0)).sum())
     if not powers.any() or mixed >= CANCELLED * powers.sum() / len(powers) ** 2:
         return None
-    note(findings, f"channels cancel out, channel {powers.argmax()} heard")
+    add_notice(findings, f"channels cancel out, channel {powers.argmax()} heard")
     return int(powers.argmax())
 
 
@@ -193,7 +194,7 @@ def sound_stream(container: Any, path: Path, number: int | None = None, findings
     if number is None and len(streams) > 1 and findings is not None:
         chosen = streams.index(stream)
         name = f" ({stream.language})" if stream.language not in (None, "und") else ""
-        note(findings, f"sound track {chosen}{name} of {len(streams)} heard (--audio_stream chooses)")
+        add_notice(findings, f"sound track {chosen}{name} of {len(streams)} heard (--audio_stream chooses)")
     return stream
 
 
@@ -222,7 +223,7 @@ def _can_be_copied(path: Path, suffix: str, stream_number: int | None, zero: flo
     """Whether the sound's packets are whole and a file of this suffix takes them: it is tried, and what is written
     thrown away."""
     try:
-        with open_media(path) as source, av.open(Discarded(), "w", format=CONTAINERS[suffix]) as trial:
+        with open_media(path) as source, av.open(os.devnull, "w", format=CONTAINERS[suffix]) as trial:
             track = sound_stream(source, path, stream_number)
             if track.codec_context.codec.canonical_name not in COPIED[suffix]:
                 return False
@@ -231,24 +232,6 @@ def _can_be_copied(path: Path, suffix: str, stream_number: int | None, zero: flo
     except (av.error.FFmpegError, ValueError):
         return False
     return True
-
-
-class Discarded:
-    """A file to write to that keeps nothing."""
-
-    def __init__(self) -> None:
-        self._place = 0
-
-    def write(self, data: bytes) -> int:
-        self._place += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._place = offset + (self._place if whence else 0)
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
 
 
 def _copied(container: Any, source: Any, track: Any, zero: float, whole: bool = False) -> Iterator[av.Packet]:

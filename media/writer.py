@@ -1,8 +1,9 @@
 """Encoding: pictures with time stamps, the sound of another file, and what goes with the pictures, into one video."""
 
 import os
+import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from heapq import merge
 from pathlib import Path
@@ -11,13 +12,12 @@ from typing import Any
 import av
 import numpy as np
 
-from media import codecs, dub_tag, yuv
-from media.choices import CONTAINERS
-from media.clock import Span
-from media.extras import hand_on
-from media.findings import note
+from media import codecs, stamps, yuv
+from media.clock import Span, picture_stream
+from media.files import add_notice, naming, open_media, silence_ffmpeg, with_tag
+from media.formats import CONTAINERS
 from media.pictures import Still
-from media.reader import VideoReader, naming, silence_ffmpeg
+from media.reader import VideoReader
 from media.sound import packets
 from utils.errors import InputError
 from utils.files import atomic_write
@@ -25,6 +25,9 @@ from utils.files import atomic_write
 TIME_BASE = Fraction(1, 90_000)  # holds 24, 25, 30, 50, 60 fps exactly and any phone's time stamps closely
 
 KEY_SECONDS = 5  # from key frame to key frame at most; fewer cost less
+TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;.]\d\d")
+MOST_TIMECODE_FPS = 255  # that a timecode can count
+DROP_FRAME_RATE = 30  # and multiples of it: where a timecode may have a semicolon
 OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}  # not of what it shows
 
 
@@ -116,7 +119,7 @@ class VideoWriter:
         options = dict(self.encoding.options)
         if self.like is not None and self.like.hdr is not None:
             levels = self.like.hdr.options(self.encoding.encoder)
-            note(self.like.findings, *([] if levels else ["HDR10 levels lost"]))
+            add_notice(self.like.findings, *([] if levels else ["HDR10 levels lost"]))
             for name, text in levels.items():
                 options[name] = f"{options[name]}:{text}" if name in options else text
         self._video = self._container.add_stream(self.encoding.encoder, rate=self.rate, options=options)
@@ -134,7 +137,7 @@ class VideoWriter:
             context.sample_aspect_ratio = self.like.pixel_aspect
         known = self.like.metadata if self.like else {}
         metadata = {key: value for key, value in known.items() if key not in OF_THE_FILE}
-        self._container.metadata.update(dub_tag.with_tag(metadata) if self.dubbed else metadata)
+        self._container.metadata.update(with_tag(metadata) if self.dubbed else metadata)
         try:
             context.open()
         except (av.error.FFmpegError, ValueError) as error:
@@ -146,7 +149,7 @@ class VideoWriter:
         if self._sound is not None:
             others.append(packets(self._container, self._sound, *self._sound_settings))
         if self.shown and isinstance(self.like, VideoReader):
-            others.append(hand_on(self._container, self.like, self.shown, self.rate, self.path.suffix))
+            others.append(_other_packets(self._container, self.like, self.shown, self.rate, self.path.suffix))
         self._others = merge(*others, key=_time)  # asks each for its first packet, before which it adds its streams
         self._mux_others_until(0.0)
 
@@ -167,3 +170,76 @@ def _time(packet: av.Packet) -> float:
 def container_flags(path: Path) -> dict[str, str]:
     """Options of FFmpeg for a file of this suffix: what a player needs first comes first."""
     return {"movflags": "+faststart"} if path.suffix.lower() in (".mp4", ".mov", ".m4v") else {}
+
+
+def _other_packets(
+    container: Any, source: VideoReader, shown: Span, rate: Fraction, suffix: str
+) -> Iterator[av.Packet]:
+    """Give `container`, an output of this suffix to which no packet was muxed yet, what it can hold of these; yields
+    the packets of subtitles. The findings of `source` name what it cannot hold.
+
+    shown: the part of the source, from its zero, that the output begins with; rate: pictures a second of the output.
+    """
+    with open_media(source.path) as opened:
+        container.set_chapters(_chapters(opened.chapters(), source.clock.zero, shown))
+        _hand_on_timecode(container, source, picture_stream(opened), shown, rate)
+        copies = {}
+        for stream in opened.streams.subtitles:
+            form = stream.codec_context.name if stream.codec_context else "unknown"
+            try:
+                copies[stream.index] = container.add_stream_from_template(stream)
+            except (
+                av.error.FFmpegError,
+                ValueError,
+                AttributeError,
+            ):  # AttributeError: of a codec FFmpeg does not know
+                add_notice(source.findings, f"subtitles lost ({form} in {suffix})")
+                continue
+            copies[stream.index].metadata.update(stream.metadata)
+            copies[stream.index].disposition = stream.disposition
+        streams = [stream for stream in opened.streams.subtitles if stream.index in copies]
+        latest = dict.fromkeys(copies, 0)
+        with suppress(av.error.FFmpegError):  # broken from here on, as the pictures' decoder finds, too
+            for packet in stamps.packets(opened, *streams) if streams else ():
+                if packet.pts is None or not packet.size:
+                    continue
+                unit, index = packet.time_base, packet.stream_index
+                begin = float(packet.pts * unit) - source.clock.zero - shown.start
+                end = min(begin + float((packet.duration or 0) * unit), shown.end - shown.start)
+                ticks = round(max(0.0, begin) / unit)
+                if end < max(0.0, begin) or begin >= shown.end - shown.start or ticks < latest[index]:
+                    continue
+                packet.pts = packet.dts = latest[index] = ticks
+                packet.duration = round(end / unit) - ticks
+                packet.stream = copies[index]
+                yield packet
+
+
+def _chapters(chapters: list[dict], zero: float, shown: Span) -> list[dict]:
+    """Those that are shown, at the times of the output."""
+    kept = []
+    for chapter in chapters:
+        unit = chapter["time_base"]
+        begin, end = (
+            min(max(float(chapter[edge] * unit) - zero, shown.start), shown.end) - shown.start
+            for edge in ("start", "end")
+        )
+        if end > begin:
+            kept.append(chapter | {"start": round(begin / unit), "end": round(end / unit)})
+    return kept
+
+
+def _hand_on_timecode(container: Any, source: VideoReader, stream: Any, shown: Span, rate: Fraction) -> None:
+    """That of the first picture, which is no other one's."""
+    tags = {key.lower(): (key, value) for key, value in [*source.metadata.items(), *stream.metadata.items()]}
+    if "timecode" not in tags:
+        return
+    name, code = tags["timecode"]
+    kept = (
+        TIMECODE.fullmatch(code) and not shown.start and rate == source.rate and 1 <= round(rate) <= MOST_TIMECODE_FPS
+    )
+    if kept and (";" not in code or round(rate) % DROP_FRAME_RATE == 0):
+        container.metadata["timecode"] = code
+    else:
+        container.metadata.pop(name, None)
+        add_notice(source.findings, "timecode lost")

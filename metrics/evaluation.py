@@ -8,7 +8,7 @@ import numpy as np
 
 from data.loading import open_clips
 from face_detection import build_detector
-from media.kinds import videos_among
+from media.files import videos_among
 from metrics import generator_score
 from metrics.experts import Expert
 from metrics.options import EvaluationOptions

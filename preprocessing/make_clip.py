@@ -18,7 +18,7 @@ from face_detection import build_detector
 from face_detection.find import lying_faces, several_people
 from face_detection.track import Track
 from hparams import HParams
-from media.dub_tag import is_tagged
+from media.files import is_tagged
 from media.reader import VideoReader, timed_at_rate, whole
 from media.sound import audio_blocks, sound_clock
 from preprocessing.one_pass import FaceFiles, OnePass, correct

@@ -6,7 +6,7 @@ from pathlib import Path
 from data.clip import read_record
 from face_detection import choose_detector
 from hparams import HParams
-from media.kinds import videos_among
+from media.files import videos_among
 from preprocessing.make_clip import Job
 from preprocessing.options import PreprocessingOptions
 from utils.errors import InputError

@@ -47,7 +47,7 @@ class Site:
 
     def video_folders(self) -> dict[str, Path]:
         """The folders in --train_root that hold videos, by their names."""
-        from media.kinds import is_video
+        from media.files import is_video
 
         root = self.options.train_root
         inner = sorted(path for path in root.iterdir() if path.is_dir()) if root else []
@@ -62,8 +62,8 @@ class Site:
     def check_length(self, path: Path) -> None:
         """Raises InputError for a video or sound that lasts longer than --max_seconds, or that cannot be read."""
         from media.clock import read_clock, sound_track
+        from media.files import open_media
         from media.pictures import open_still
-        from media.reader import open_media
 
         if open_still(path):
             return

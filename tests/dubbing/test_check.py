@@ -17,7 +17,7 @@ from dubbing.check import check, command
 from dubbing.samples import spread
 from dubbing.still import loudest_times
 from hparams import hparams
-from media.dub_tag import is_tagged_png
+from media.files import is_tagged_png
 from media.writer import VideoWriter
 from portrait import portrait
 

@@ -14,7 +14,7 @@ import pytest
 from dubbing import dubber, networks
 from footage import encode, numbered
 from media import codecs
-from media.dub_tag import TAG, is_dub
+from media.files import DUB_TAG, is_dub
 from media.reader import VideoReader
 from media.writer import VideoWriter
 
@@ -40,7 +40,7 @@ def test_the_tag_is_in_the_metadata_of_every_container_behind_the_source_s_own_c
         assert is_dub(path)
         reader = VideoReader(path)
         metadata = {key.lower(): text for key, text in reader.metadata.items()}
-        assert (metadata["comment"], metadata["title"]) == (f"take 3; {TAG}", "a talk")
+        assert (metadata["comment"], metadata["title"]) == (f"take 3; {DUB_TAG}", "a talk")
 
 
 def test_a_command_can_be_typed_twice(dub, tmp_path):

@@ -17,7 +17,7 @@ from dubbing.record import DUBBED, UNCHANGED, Record
 from dubbing.report import DubReport, in_minutes
 from dubbing.source import FrameTransform, Source
 from dubbing.stages import FaceTask, FrameTask
-from media import browser
+from media.files import plays_in_browsers
 from media.reader import VideoReader, read_image
 from media.writer import VideoWriter
 from utils import sheet
@@ -122,7 +122,7 @@ def test_what_browsers_do_not_play_is_shown_as_a_copy_that_they_do(tmp_path):
     text = Path(f"{dubbed}.html").read_text(encoding="utf-8")
     files = [tmp_path / unquote(address) for address in re.findall(r'<video id="\w+" src="([^"]*)"', text)]
     assert [file.name for file in files] == ["out.mkv.source.mp4", "out.mkv.copy.mp4"]
-    assert all(map(browser.plays, files))
+    assert all(map(plays_in_browsers, files))
     shown = [frame.image.mean() for frame in VideoReader(files[0]).frames()]
     assert 10 <= len(shown) <= 12  # not all of the source, but what the dub shows
     assert shown[0] == pytest.approx(125, abs=8)  # from where the dub begins

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from footage import encode, film, number_of, numbered
 from media import pictures, yuv
 from media.clock import picture_streams
-from media.hdr import hdr_metadata
+from media.codecs import hdr_metadata
 from media.pictures import open_still
 from media.reader import VideoReader
 from utils.errors import InputError

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from footage import click_track, encode, number_of, numbered
-from media.reader import Frame, VideoReader, at_rate, open_media
+from media.files import open_media
+from media.reader import Frame, VideoReader, at_rate
 from media.sound import read_audio
 from media.writer import VideoWriter
 from utils import cli, files
@@ -161,7 +162,7 @@ def test_unreadable_files_are_named_with_the_reason(tmp_path, talking):
     cases = {
         "missing.mp4": "no such file",
         "empty.mp4": "is empty",
-        "text.mp4": "no video or sound file",
+        "text.mp4": "not a readable video",
         "headless.mp4": "truncated",
         "cut.mp4": "truncated",
         "sound.wav": "has no pictures",
