@@ -10,7 +10,7 @@ from face_detection import build_detector
 from metrics.terms import MEANINGS
 from preprocessing.footage import Footage
 from reports import page
-from utils import commands
+from utils import cli
 from utils.devices import pick_device
 from utils.stages import Stage
 
@@ -65,7 +65,7 @@ class Result(NamedTuple):
         return ["good" if good else "remark" for good in found]
 
     def command(self) -> str:
-        return commands.command(
+        return cli.command(
             "inference.py", checkpoint_path=self.weights, refine=self.person or "off", face="talk.mp4",
             audio="speech.wav", outfile="out.mp4",
         )  # fmt: skip

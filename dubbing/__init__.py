@@ -5,10 +5,10 @@ record = Dubber(Options(pads=(0, 20, 0, 0))).dub("talk.mp4", "speech.wav", "out.
 record.sync["offset"]   # frames by which the sound is late
 """
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from dubbing.options import Options
-from utils.lazy import lazily
 
 if TYPE_CHECKING:
     from dubbing.dubber import Dubber
@@ -16,4 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Dubber", "Options", "Record"]
 
-__getattr__ = lazily(__name__, {"Dubber": "dubbing.dubber", "Record": "dubbing.record"})
+MODULES = {"Dubber": "dubbing.dubber", "Record": "dubbing.record"}  # options come without what dubs need
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(MODULES[name]), name)

@@ -36,10 +36,10 @@ from media.shots import CutFinder
 from media.sound import read_audio
 from metrics import footage
 from models.published import BUNDLED_GENERATOR
-from utils.commands import quoted
+from utils.cli import quoted
 from utils.errors import InputError
+from utils.images import write_png
 from utils.options import written
-from utils.sheet import write_png
 
 SAMPLES, DRAWN = 14, 3  # frames that are looked at, and of which mouths are drawn
 WATCHED = 4.0  # seconds of work in which a video is watched for hard cuts, from its beginning

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dubbing.source import TOLERANCE
-from utils.cache import cache_folder
-from utils.files import sha256, write_bytes
+from utils.files import cache_folder, sha256, write_bytes
 
 FORMAT = 4  # of the files; a change forgets the old ones
 DIGEST = 32  # bytes of a SHA-256

@@ -28,8 +28,7 @@ from face_detection.track import NobodyThere, faces_of, follow_face, most_at_onc
 from media import yuv
 from media.shots import CutFinder, cuts_at
 from utils.errors import InputError, warn
-from utils.geometry import Rect
-from utils.sheet import write_png
+from utils.images import Rect, write_png
 
 MOUTH = 0.75  # where the mouth is, in parts of the box's height
 FEW = 5  # frames that are looked at to check what was given or found

@@ -14,7 +14,7 @@ import numpy as np
 from dubbing.grain import match_grain
 from face_detection.crop import NO_PADS, pad_and_clip, resized
 from media import yuv
-from utils.geometry import Rect
+from utils.images import Rect
 
 # The soft mask, in parts of the crop: an ellipse around mouth and chin
 CENTRE_X, CENTRE_Y = 0.5, 0.75

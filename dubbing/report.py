@@ -22,8 +22,8 @@ from media.writer import VideoWriter
 from metrics.plots import by_second
 from metrics.terms import KINDS, MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
 from reports import page
-from utils import sheet
-from utils.geometry import Rect
+from utils import images
+from utils.images import Rect
 from utils.progress import Progress
 
 COLUMNS, SIDE = 8, 240  # faces side by side in the contact sheet, and how many pixels each measures
@@ -62,7 +62,7 @@ class DubReport:
 
     def add(self, time: float, before: np.ndarray, after: np.ndarray, face: Rect) -> None:
         """before, after: BGR uint8 pictures of one size; face: where the face is in them."""
-        source, result = (sheet.square_around(picture, face, MARGIN, SIDE) for picture in (before, after))
+        source, result = (images.square_around(picture, face, MARGIN, SIDE) for picture in (before, after))
         difference = np.clip(cv2.absdiff(source, result).astype(int) * DIFFERENCE_GAIN, 0, 255).astype(np.uint8)
         self._columns.append(in_minutes(time))
         for row, picture in zip(self._rows.values(), (source, result, difference), strict=True):
@@ -73,8 +73,8 @@ class DubReport:
         outfile = Path(record.outfile)
         png = Path(f"{outfile}.png")
         if self._columns:
-            drawn = sheet.labelled_rows(self._rows, self._columns)
-            sheet.write_png(png, drawn)
+            drawn = images.labelled_rows(self._rows, self._columns)
+            images.write_png(png, drawn)
         else:
             print(f"{png}: is not written, no face is shown at its times", file=sys.stderr, flush=True)
         face = self._source_for_browsers(outfile)
@@ -104,7 +104,7 @@ class DubReport:
         if plays or copy.resolve() == source.path.resolve():
             return _from(outfile.parent, source.path)
         if isinstance(source.opened, Still):
-            sheet.write_png(copy, yuv.to_bgr(source.opened.picture))
+            images.write_png(copy, yuv.to_bgr(source.opened.picture))
         else:
             start, end = source.part or (0.0, None)
             _copy(_small(source.path, source.still, start, end), copy, max(self._first_times, default=0) + 1)

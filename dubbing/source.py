@@ -20,7 +20,7 @@ from media.files import add_notice
 from media.pictures import Still, open_still
 from media.reader import EARLIER, VideoReader
 from utils.errors import InputError
-from utils.geometry import Rect
+from utils.images import Rect
 
 TOLERANCE = 1e-6  # seconds
 FEW_FRAMES = 600  # are decoded one after the other as fast as a dozen of them are sought

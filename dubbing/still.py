@@ -28,8 +28,7 @@ from media import codecs, yuv
 from media.files import tagged_png
 from utils.errors import InputError
 from utils.files import write_bytes
-from utils.geometry import Rect
-from utils.sheet import BACKGROUND, FONT, FONT_SCALE, INK, labelled_rows, square_around
+from utils.images import BACKGROUND, FONT, FONT_SCALE, INK, Rect, labelled_rows, square_around
 
 OTHERS = 5  # frames from all over the video that tell who is in it, and how the person looks
 VOWELS = 40  # mel bands from the lowest, up to some 2 kHz, where vowels have their energy

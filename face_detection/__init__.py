@@ -3,11 +3,10 @@
 import hashlib
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import InputError
 from utils.files import sha256
-from utils.lazy import lazily
 
 if TYPE_CHECKING:
     from face_detection.retinaface import RetinaFace
@@ -18,7 +17,13 @@ __all__ = ["DETECTORS", "S3FD", "RetinaFace", "build_detector", "choose_detector
 DETECTORS = ("auto", "sfd", "retinaface")
 S3FD_WEIGHTS = Path(__file__).parent / "detection" / "sfd" / "s3fd.pth"
 
-__getattr__ = lazily(__name__, {"S3FD": "face_detection.s3fd", "RetinaFace": "face_detection.retinaface"})
+MODULES = {"S3FD": "face_detection.s3fd", "RetinaFace": "face_detection.retinaface"}  # each with a large package
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(MODULES[name]), name)
 
 
 def build_detector(

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from utils.geometry import Rect
+from utils.images import Rect
 
 NO_PADS = (0, 0, 0, 0)
 CORRECTIONS = 2  # of an enlarged picture; more change no level

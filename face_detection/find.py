@@ -8,7 +8,7 @@ import numpy as np
 from face_detection.boxes import LONGEST_SIDE, Detector, shrink, unscaled
 from face_detection.sparse import detect_sparsely
 from media.shots import CutFinder
-from utils.batches import HalvingBatches
+from utils.memory import HalvingBatches
 
 SECOND_HEIGHT = 0.5  # of the largest face's, from which on another one counts
 WIDE = 0.9  # width of a box in heights; upright heads have 0.6 to 0.8

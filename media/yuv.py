@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from utils.geometry import Rect
+from utils.images import Rect
 
 # swscale's quick default darkens every picture by two levels, each time it is converted
 EXACT_COLOUR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT

@@ -24,7 +24,7 @@ from metrics.likeness import likeness
 from metrics.streaming import WindowStream
 from metrics.sync_offset import MAX_SHIFT
 from utils.errors import InputError, warn
-from utils.geometry import Rect
+from utils.images import Rect
 from utils.progress import Progress
 
 FPS = hparams.fps

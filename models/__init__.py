@@ -3,9 +3,8 @@
 They are imported when they are asked for: what is beside them, published.py and download.py, needs no PyTorch.
 """
 
-from typing import TYPE_CHECKING
-
-from utils.lazy import lazily
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.syncnet import SyncNet_color
@@ -13,6 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SyncNet_color", "Wav2Lip", "Wav2Lip_disc_qual"]
 
-__getattr__ = lazily(
-    __name__, {"SyncNet_color": "models.syncnet", "Wav2Lip": "models.wav2lip", "Wav2Lip_disc_qual": "models.wav2lip"}
-)
+MODULES = {"SyncNet_color": "models.syncnet", "Wav2Lip": "models.wav2lip", "Wav2Lip_disc_qual": "models.wav2lip"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(MODULES[name]), name)

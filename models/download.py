@@ -9,9 +9,8 @@ from pathlib import Path
 
 from models.published import BROWSER_PAGE, PublishedFile, all_files
 from utils.errors import InputError
-from utils.files import BLOCK, atomic_write, existing_file, sha256, writable_folder
+from utils.files import BLOCK, atomic_write, existing_file, failed_download, sha256, writable_folder
 from utils.progress import Progress
-from utils.weight_kinds import LFS_POINTER, SIGNATURES, TORCHSCRIPT, WEB_PAGE, describe
 
 TIMEOUT = 30  # seconds without an answer
 
@@ -82,20 +81,14 @@ def import_file(source: Path) -> None:
 
 
 def _why_not_published(path: Path) -> str:
-    """What a file is that is none of the published ones, and what to do with it."""
-    kind = describe(path)
-    if kind in (WEB_PAGE, LFS_POINTER, "empty"):
+    """What to do with a file that is none of the published ones."""
+    if kind := failed_download(path):
         return f"is {kind}, not the weights; download the file itself"
-    if file := next((file for file in all_files() if file.path.name.lower() == path.name.lower()), None):
-        size = path.stat().st_size
-        if size < file.size and kind not in SIGNATURES.values():
-            return f"is the beginning of {file.name} at most, {size:,} of {file.size:,} bytes; download it again"
-    if kind in (*SIGNATURES.values(), TORCHSCRIPT):
-        return (
-            f"holds {kind}, but is none of the published files byte for byte: it was trained further or saved again; "
-            "it needs no import, give its path to the scripts"
-        )
-    return f"is none of the published files ({kind})"
+    size = path.stat().st_size
+    file = next((file for file in all_files() if file.path.name.lower() == path.name.lower()), None)
+    if file and size < file.size:
+        return f"is truncated, or is not {file.name}: {size:,} of {file.size:,} bytes; download it again"
+    return "is none of the published files byte for byte; other weights need no import, give their path to the scripts"
 
 
 def state(file: PublishedFile) -> str:
@@ -103,7 +96,11 @@ def state(file: PublishedFile) -> str:
     if not file.path.exists():
         return "missing"
     size = file.path.stat().st_size
-    return "there" if size == file.size else f"not it ({describe(file.path)}, {size:,} bytes)"
+    return "there" if size == file.size else f"not it ({_difference(file)}, {size:,} bytes)"
+
+
+def _difference(file: PublishedFile) -> str:
+    return failed_download(file.path) or "another file, or a part of it"
 
 
 def verify() -> int:
@@ -112,7 +109,7 @@ def verify() -> int:
     present = [file for file in all_files() if file.path.exists()]
     wrong = [file for file in present if file.path.stat().st_size != file.size or sha256(file.path) != file.sha256]
     if wrong:
-        names = ", ".join(f"{file.file} ({describe(file.path)})" for file in wrong)
+        names = ", ".join(f"{file.file} ({_difference(file)})" for file in wrong)
         bundled = "`git checkout`" if not all(file.mirrors for file in wrong) else ""
         fetched = "`python weights.py fetch`" if any(file.mirrors for file in wrong) else ""
         raise InputError(

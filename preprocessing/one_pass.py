@@ -27,7 +27,7 @@ from face_detection.sparse import KEY_STEP, detect_sparsely
 from face_detection.track import MAX_GAP, SMOOTH_FRAMES, Track, follow_face
 from media import yuv
 from media.shots import CutFinder
-from utils.geometry import Rect
+from utils.images import Rect
 
 AHEAD = MAX_GAP + SMOOTH_FRAMES + 1  # frames that a box may depend on
 BEHIND = 100  # frames before, that tell people apart

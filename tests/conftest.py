@@ -26,7 +26,7 @@ from preprocessing import workers
 from preprocessing.make_clip import ClipMaker, Job
 from reports import page
 from training import base
-from utils import cache, cli
+from utils import cli, files
 
 pytest_plugins = ["serving", "engines"]
 
@@ -51,7 +51,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so does a shell start w
 def own_cache(tmp_path_factory) -> None:
     """Faces found by the tests are kept apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(cache.FOLDER, str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(files.CACHE_FOLDER, str(tmp_path_factory.mktemp("cache")))
         yield
 
 
@@ -74,7 +74,7 @@ def one_thread() -> None:
 def memory_given_back() -> None:
     """Trainings do not make a test process keep what it frees, which would hold for all tests after them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "keep_freed_memory", lambda device: None)
+        patch.setattr(base, "keep_freed_memory", lambda: None)
         yield
 
 

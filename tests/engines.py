@@ -9,8 +9,7 @@ import pytest
 from models.engines import prepare, store
 from models.engines.choice import Choice
 from models.engines.generator import load_generator
-from utils.cache import FOLDER, cache_folder
-from utils.files import sha256
+from utils.files import CACHE_FOLDER, cache_folder, sha256
 
 
 def need(*packages):
@@ -39,7 +38,7 @@ def prepared(generator, tmp_path_factory):
     """The cache folder after the narrow generator has been prepared in floating point."""
     need("openvino")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(FOLDER, str(tmp_path_factory.mktemp("made")))
+        patch.setenv(CACHE_FOLDER, str(tmp_path_factory.mktemp("made")))
         patch.setattr(store, "prepare", lambda wanted, folders: prepare.main(dict(wanted), folders))
         load(generator, "openvino", "fp32")
         return cache_folder("engines")
@@ -48,7 +47,7 @@ def prepared(generator, tmp_path_factory):
 @pytest.fixture
 def prepared_copy(tmp_path, monkeypatch, prepared, prepared_here):
     """A folder of prepared models of the test's own, with the narrow generator."""
-    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path / "cache"))
     shutil.copytree(prepared, cache_folder("engines"))
     return cache_folder("engines")
 

@@ -6,6 +6,9 @@ import safetensors.torch
 import torch
 from tensorboard.compat.proto.event_pb2 import Event
 
+from utils import weight_files
+from utils.files import sha256
+
 EXPERT = "color_syncnet_train"
 GENERATOR = "wav2lip_train"
 
@@ -48,4 +51,5 @@ def save_forms(network, folder):
     paths["torchscript"] = folder / "traced.pt"
     example = (torch.zeros(1, 1, 80, 16), torch.zeros(1, 6, 96, 96))
     torch.jit.trace(network, example).save(str(paths["torchscript"]))
+    weight_files.TORCHSCRIPT.add(sha256(paths["torchscript"]))
     return paths

@@ -23,7 +23,7 @@ from training.network import TrainableNetwork
 from training.options import GeneratorOptions
 from training.run_directory import BEST
 from training.schedule import Schedule, seconds_of
-from utils.commands import command
+from utils.cli import command
 from utils.devices import Precision
 from utils.progress import Progress
 

@@ -35,7 +35,7 @@ from training.network import TrainableNetwork
 from training.options import RefinerOptions
 from training.schedule import Schedule, seconds_of
 from utils import weight_files
-from utils.commands import command
+from utils.cli import command
 from utils.devices import Precision
 from utils.errors import InputError
 from utils.progress import Progress

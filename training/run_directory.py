@@ -68,17 +68,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
     """The checkpoint to start from, None for none, and whether to take its weights alone.
 
-    Without --checkpoint_path a run goes on from its newest checkpoint; so does a process that torchrun restarted,
-    whatever its command line says. Another checkpoint than the newest is refused in a directory that holds a run: what
-    follows from it would be mixed with the newer ones.
+    Without --checkpoint_path a run resumes from its newest checkpoint. Another one is refused in a directory that holds
+    a run: its checkpoints would mix with the newer ones.
     """
     newest = newest_checkpoint(options.checkpoint_dir)
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if newest is None:
         return options.checkpoint_path, options.reset_optimizer
-    if restarted:
-        print(f"goes on from {newest}", flush=True)
-        return newest, False
     if options.reset_optimizer:
         raise InputError(
             f"--checkpoint_dir {options.checkpoint_dir}: holds a run already ({newest.name}); to go on with it leave "

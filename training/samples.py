@@ -13,12 +13,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 import audio
 from media.writer import VideoWriter
-from utils import sheet
+from utils import images
 
 
 def grid(rows: dict[str, torch.Tensor]) -> np.ndarray:
     """By label, rows of BGR pictures [N, 3, H, W] in 0..1 as one picture, row below row: uint8 BGR."""
-    return sheet.labelled_rows({label: [_picture(tensor) for tensor in row] for label, row in rows.items()})
+    return images.labelled_rows({label: [_picture(tensor) for tensor in row] for label, row in rows.items()})
 
 
 def _picture(tensor: torch.Tensor) -> np.ndarray:
@@ -27,7 +27,7 @@ def _picture(tensor: torch.Tensor) -> np.ndarray:
 
 def write_png(path: Path, picture: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.write_png(path, picture)
+    images.write_png(path, picture)
 
 
 def show_picture(log: SummaryWriter, name: str, picture: np.ndarray, step: int) -> None:

@@ -9,7 +9,7 @@ from metrics.terms import MEANINGS, NOT_MEASURABLE
 from reports import page, plots
 from training import verdict
 from training.run_directory import BEST, History
-from utils import sheet
+from utils import images
 from utils.files import read_json, write_json
 
 PAGE = "summary.html"
@@ -91,4 +91,4 @@ def _strips(folder: Path, steps: dict[str, int]) -> dict[str, np.ndarray] | None
         return None
     grids = zip(steps.items(), (first, last), strict=True)
     rows = {f"{what} (step {step})": (grid, 2) for (what, step), grid in grids} | {"true": (last, 3)}
-    return {label: sheet.pictures_of(grid, 4, row) for label, (grid, row) in rows.items()}
+    return {label: images.pictures_of(grid, 4, row) for label, (grid, row) in rows.items()}

@@ -8,19 +8,22 @@ import argparse
 import errno
 import io
 import os
+import re
+import shlex
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn
 
 from utils import progress
-from utils.commands import UNPRINTABLE
 from utils.errors import InputError, nearest
 from utils.files import delete_unfinished
 from utils.interrupts import INTERRUPTED, Interrupts
 from utils.options import Options, add_flags, grouped
 
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # characters in names of files
 ROOT = Path(__file__).resolve().parent.parent
 PIP_NAMES = {  # by what is imported, where pip calls it otherwise
     "cv2": "opencv-python", "face_alignment": "face-alignment", "PIL": "pillow", "skimage": "scikit-image",
@@ -191,3 +194,23 @@ def _missing(error: ModuleNotFoundError) -> str:
     else:
         advice = "`python -m pip install -r requirements.txt` in an active environment (README.md, Install)"
     return f"{pip_name} is not installed in this Python ({sys.executable}): {advice}"
+
+
+def command(script: str, **flags: str | Path | float | None) -> str:
+    """A command to copy, `python script --flag value ...`, quoted for this system; flags of value None are left out."""
+    words = ["python", script]
+    for name, value in flags.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    return quoted(words)
+
+
+def quoted(words: Sequence[str]) -> str:
+    """Words as one line for this system's shell."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    if not UNPRINTABLE.search(word):
+        return shlex.quote(word)
+    plain = set(range(0x20, 0x7F)) - set(b"'\\")
+    return "$'" + "".join(chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(word)) + "'"

@@ -1,7 +1,5 @@
 """Where the networks run and in which precision."""
 
-import ctypes
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from time import thread_time
@@ -15,7 +13,6 @@ NetworkType = TypeVar("NetworkType", bound=torch.nn.Module)
 
 TRIAL_SIDE, TRIALS = 1024, 4  # of the matrices that bf16 is tried on
 WORTH_BF16 = 1.25  # times as fast as float32
-MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_MAX = -1, -4  # malloc.h
 
 DTYPES: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -33,7 +30,7 @@ def pick_device(name: str) -> torch.device:
 
 
 @cache
-def multiplies_bf16(device: torch.device) -> bool:
+def prefers_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 faster than float32. A CPU is tried: one that has the instructions may
     need twice as long with them."""
     if device.type == "cuda":
@@ -57,16 +54,6 @@ def _product_seconds(dtype: torch.dtype) -> float:
         torch.set_num_threads(threads)
 
 
-def keep_freed_memory(device: torch.device) -> None:
-    """On a CPU, memory that this process frees stays with it, so that every step of a training finds the pages of the
-    one before: new ones cost up to a quarter of a step. It takes up to a third more memory. With C libraries other than
-    glibc nothing changes."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt and device.type == "cpu":
-        mallopt(MALLOPT_MMAP_MAX, 0)
-        mallopt(MALLOPT_TRIM_THRESHOLD, -1)
-
-
 def channels_last(network: NetworkType, device: torch.device, dtype: torch.dtype | None = None) -> NetworkType:
     """The network on the device, its tensors in the memory format that convolutions are fastest in; in place."""
     network.to(device, dtype)
@@ -82,7 +69,7 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         if name == "auto":
-            name = "bf16" if multiplies_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
+            name = "bf16" if prefers_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
         if name == "fp16" and device.type == "cpu":
             raise InputError("--precision fp16: needs a GPU; use bf16 or fp32 on a CPU")
         self.name, self.device, self.dtype = name, device, DTYPES[name]

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import InputError, warn
-from utils.progress import Progress
 
 WEB_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)", re.IGNORECASE)  # as a path; a drive has one letter
 BLOCK = 1 << 20  # bytes
@@ -28,6 +27,7 @@ LOCK, LOCK_OWNER = ".lock", ".lock_owner"  # in a folder that one process works 
 PART = re.compile(r"\.wav2lip-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.part(\..*)?")  # temporary names
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # errors of writing that may name no file
 LONGEST_SUFFIX, DAY = 16, 24 * 3600  # characters, seconds
+CACHE_FOLDER = "WAV2LIP_CACHE"  # environment variable that names another folder than the user's
 _UNFINISHED: set[Path] = set()  # what delete_unfinished() deletes
 
 
@@ -289,11 +289,25 @@ def folders_below(root: Path) -> Iterator[Path]:
             starts.extend(folder / child for child in inner if (folder / child).is_symlink())
 
 
+def failed_download(path: Path) -> str:
+    """What was saved instead of a file of weights, as its first bytes show; else nothing."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        return "empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer"
+    return "a web page" if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")) else ""
+
+
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal digits; shows progress."""
-    digest, size = hashlib.sha256(), path.stat().st_size
-    with path.open("rb") as file, Progress(desc=path.name, unit="B", total=size, leave=False) as bar:
-        while block := file.read(BLOCK):
-            digest.update(block)
-            bar.update(len(block))
-    return digest.hexdigest()
+    """The file's SHA-256 in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder(kind: str) -> Path:
+    """The folder of one kind of results that later runs use again; it need not exist yet."""
+    import platformdirs
+
+    return Path(os.environ.get(CACHE_FOLDER) or platformdirs.user_cache_dir("wav2lip", appauthor=False)) / kind

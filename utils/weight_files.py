@@ -1,14 +1,16 @@
 """Weight files: every known form is read, none is executed; files are written so that a crash loses nothing.
 
 Forms that are read: the published dict (`state_dict`, `optimizer`, `global_step`, `global_epoch`), a bare state dict,
-either with `module.` before its names, safetensors, and TorchScript archives.
+either with `module.` before its names, safetensors, and the TorchScript archives in TORCHSCRIPT.
 """
 
 import hashlib
 import math
 import pickle
 import re
+import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,24 @@ import safetensors
 import safetensors.torch
 import torch
 
-from utils import torchscript
 from utils.errors import InputError
-from utils.files import atomic_write, existing_file, parse_json, write_bytes
-from utils.weight_kinds import HEAD, LFS_POINTER, REFINER, WEB_PAGE, identify, no_weights, unwrapped
+from utils.files import BLOCK, atomic_write, existing_file, failed_download, parse_json, sha256, write_bytes
 
-NO_WEIGHTS = {  # what is no weight file -> what to do about it
-    "empty": "; download it again",
-    LFS_POINTER: ", not the weights; fetch the file itself with `git lfs pull`",
-    WEB_PAGE: ", not weights; download the file itself",
+REFINER = "a refiner (Refiner)"
+SIGNATURES = {  # a name that only this network has -> what to call the network
+    "face_decoder_blocks.0.0.conv_block.0.weight": "a generator (Wav2Lip)",
+    "face_encoder.0.conv_block.0.weight": "a lip-sync expert (SyncNet_color)",
+    "binary_pred.0.weight": "a visual-quality discriminator (Wav2Lip_disc_qual)",
+    "patch_logits.weight": "a discriminator of patches (PatchDiscriminator)",
+    "reference_stages.0.0.weight": REFINER,
+    "occlusion_output.weight": "an occlusion detector (OcclusionNet)",
+    "conv3_3_norm_mbox_conf.weight": "a face detector (S3FD)",
 }
+WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 DAMAGED = "is truncated, damaged or no weight file; get it again"
+TORCHSCRIPT = {  # SHA-256 of archives that are known to be harmless: checkpoints/Wav2Lip-SD-GAN.pt
+    "180cfd49d31d47f195d5bfc62830ffe2c40724b7bbbce6faadc73ac6ab1a3b8e"
+}
 STATE_DICTS = ("state_dict", "trained_state_dict")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8)
 CHECKSUM = re.compile(rb'"file_crc32":"([0-9a-f]{8})"')  # in the metadata of safetensors
@@ -56,6 +65,12 @@ def read(path: str | Path) -> dict:
     return content
 
 
+def identify(names: Iterable[str]) -> str:
+    """Which network has weights of these names, for messages."""
+    names = set(names)
+    return next((kind for name, kind in SIGNATURES.items() if name in names), "no network of this project")
+
+
 def _checked(state: Any, path: Path) -> dict[str, torch.Tensor]:
     """Weights by their names without wrapper prefixes. Raises InputError for anything but plain, finite numbers."""
     tensors = state.values() if isinstance(state, dict) else ()
@@ -68,7 +83,14 @@ def _checked(state: Any, path: Path) -> dict[str, torch.Tensor]:
             raise InputError(f"{path}: {name} is no plain tensor of weights ({kind}); save them as float32")
         if tensor.is_floating_point() and not math.isfinite(tensor.sum(dtype=torch.float64)):
             raise InputError(f"{path}: {name} holds NaN or infinite values; take an earlier checkpoint or another file")
-    return {unwrapped(str(name)): tensor.detach() for name, tensor in state.items()}
+    return {_unwrapped(str(name)): tensor.detach() for name, tensor in state.items()}
+
+
+def _unwrapped(name: str) -> str:
+    """A weight's name without what wrappers put before it."""
+    for prefix in WRAPPER_PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
 
 
 def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) -> None:
@@ -125,22 +147,51 @@ def write_safetensors(path: Path, state_dict: dict[str, torch.Tensor], metadata:
 
 
 def _load(path: Path) -> Any:
-    if kind := no_weights(path):
-        raise InputError(f"{path}: is {kind}{NO_WEIGHTS[kind]}")
+    if kind := failed_download(path):
+        raise InputError(f"{path}: is {kind}, not weights; download the file itself")
     with path.open("rb") as file:
-        head = file.read(HEAD)
+        head = file.read(9)
     try:
-        if path.suffix == ".safetensors" or head[8:9] == b"{":
+        if path.suffix == ".safetensors" or head[8:] == b"{":
             return _load_safetensors(path)
-        if head.startswith(b"PK") and torchscript.is_archive(path):
-            return torchscript.read_tensors(path)
+        if head.startswith(b"PK") and _is_torchscript(path):
+            return _load_torchscript(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
             raise InputError(f"{path}: holds more than weights, or is no weight file; refused for safety") from error
         raise InputError(f"{path}: {DAMAGED}") from error
     except Exception as error:  # bytes that only look like weights can raise anything in the unpickler
         raise InputError(f"{path}: {DAMAGED}") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether this zip file of weights is a TorchScript archive.
+
+    Raises zipfile.BadZipFile when it is truncated or a member is damaged (PyTorch does not check their CRC-32),
+    UnpicklingError when it would grow in memory: PyTorch compresses nothing but programs.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if "/code/" not in member.filename]
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise pickle.UnpicklingError("weights_only: members are larger than the file")
+        for member in filter(lambda member: member.CRC, members):  # 0 where PyTorch was told to compute none
+            with archive.open(member) as file:
+                while file.read(BLOCK):
+                    pass
+        return any(member.filename.endswith("/constants.pkl") for member in members)
+
+
+def _load_torchscript(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a known archive. torch.jit.load may run the program in it, so that no other archive is loaded."""
+    if sha256(path) not in TORCHSCRIPT:
+        raise InputError(
+            f"{path}: is a TorchScript program other than the published one; refused for safety; save its state_dict "
+            "with torch.save"
+        )
+    return torch.jit.load(path, map_location="cpu").state_dict()
 
 
 def _load_safetensors(path: Path) -> dict:

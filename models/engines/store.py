@@ -13,9 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from utils.cache import cache_folder
 from utils.errors import InputError, warn
-from utils.files import delete_leftovers, read_json, sha256, temporary_folder
+from utils.files import cache_folder, delete_leftovers, read_json, sha256, temporary_folder
 
 FORMAT = 4  # of the folders and of what is in the models; a change forgets the old ones
 PREPARING = threading.Lock()  # nothing is prepared twice at once

@@ -10,8 +10,8 @@ from models import Wav2Lip
 from models.batched_generator import fold_batch_norms, generate_faces
 from models.checkpoint import load_network
 from utils import weight_files
-from utils.batches import HalvingBatches
 from utils.devices import Precision, pick_device
+from utils.memory import HalvingBatches
 
 BATCH_CPU, BATCH_GPU = 16, 128
 

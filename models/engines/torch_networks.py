@@ -14,8 +14,8 @@ from models.engines.networks import Encoders, RefinerNetwork
 from models.reference_bank import PREFIX
 from models.refiner import Refiner
 from utils import weight_files
-from utils.batches import HalvingBatches
 from utils.devices import Precision, channels_last, pick_device
+from utils.memory import HalvingBatches
 
 WINDOWS = 64  # embedded at once
 FACES_CPU, FACES_GPU = 8, 32  # refined at once

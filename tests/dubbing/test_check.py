@@ -102,7 +102,7 @@ def test_a_check_needs_no_speech_and_prints_json(dub, talking, generator, tmp_pa
 
 def test_the_command_of_a_check_gives_the_same_options(monkeypatch):
     import inference
-    from utils.commands import os as os_of_check
+    from utils.cli import os as os_of_check
 
     monkeypatch.setattr(os_of_check, "name", "posix")
     options = Options(pads=(0, 20, 0, 0), face_at=(12.5, 30), rotate=True, checkpoint_path=Path("my weights.pth"))

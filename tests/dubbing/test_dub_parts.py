@@ -19,7 +19,7 @@ from media import codecs, yuv
 from media.reader import VideoReader
 from media.writer import VideoWriter
 from portrait import portrait
-from utils.geometry import Rect
+from utils.images import Rect
 
 RATE = 16_000
 

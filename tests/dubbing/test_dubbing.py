@@ -20,7 +20,7 @@ from media.sound import read_audio
 from media.writer import VideoWriter
 from models import published
 from portrait import SPEECH, portrait, talking_frames
-from utils import sheet
+from utils import images
 
 RATE = 16_000
 BOX = ["--box", 57, 177, 178, 273]
@@ -202,10 +202,10 @@ def test_the_record_says_what_was_done_when_and_how_well(dub, generator, tmp_pat
     assert record["sync"]["scorer"].endswith("lipsync_expert_small.safetensors")
     assert [second["second"] for second in record["sync"]["seconds"]] == [0, 1]  # later the sound ends
     drawn = read_image(tmp_path / "out.mp4.png")
-    width = sheet.LABEL_WIDTH + 6 * 240  # two of the eight times show no face
-    assert drawn.shape == (sheet.HEAD_HEIGHT + 3 * 240, width, 3)
-    rows = drawn[sheet.HEAD_HEIGHT :]
-    source, result, difference = (sheet.pictures_of(rows, 3, row).astype(int) for row in range(3))
+    width = images.LABEL_WIDTH + 6 * 240  # two of the eight times show no face
+    assert drawn.shape == (images.HEAD_HEIGHT + 3 * 240, width, 3)
+    rows = drawn[images.HEAD_HEIGHT :]
+    source, result, difference = (images.pictures_of(rows, 3, row).astype(int) for row in range(3))
     assert np.abs(source - result).max() > 40
     assert difference[150:].max() > 100
     assert difference[:80].max() < 30  # above the mouth nothing differs

@@ -11,13 +11,13 @@ from dubbing.face_cache import CachedFaces
 from media.reader import VideoReader
 from media.writer import VideoWriter
 from portrait import portrait
-from utils.cache import FOLDER
+from utils.files import CACHE_FOLDER
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A cache of the test's own."""
-    monkeypatch.setenv(FOLDER, str(tmp_path))
+    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path))
     return tmp_path / "faces"
 
 

@@ -18,8 +18,8 @@ from media import yuv
 from media.reader import VideoReader
 from media.sound import read_audio
 from media.writer import VideoWriter
-from utils.cache import FOLDER
 from utils.errors import InputError
+from utils.files import CACHE_FOLDER
 
 BOX = ["--box", 57, 177, 178, 273]
 RATE = 16_000
@@ -118,7 +118,7 @@ def test_what_is_out_of_range_is_refused_with_the_length_of_the_video(film, tmp_
 
 
 def test_faces_are_looked_for_in_the_part_alone_and_remembered_for_it(dub, talking, tmp_path, monkeypatch):
-    monkeypatch.setenv(FOLDER, str(tmp_path / "faces"))
+    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path / "faces"))
     searched, real = [], Source.once
     monkeypatch.setattr(Source, "once", lambda self, pix_fmt: (searched.append(f) or f for f in real(self, pix_fmt)))
     part = [

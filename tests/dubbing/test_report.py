@@ -20,8 +20,8 @@ from dubbing.stages import FaceTask, FrameTask
 from media.files import plays_in_browsers
 from media.reader import VideoReader, read_image
 from media.writer import VideoWriter
-from utils import sheet
-from utils.geometry import Rect
+from utils import images
+from utils.images import Rect
 
 NAMES = "zoë's <b>talk.mp4", 'out "1" #50%.mp4'
 SYNC = {"scorer": "SyncNet_color expert", "measurable": True, "offset": 0, "lse_c": 0.6, "lse_d": 0.5}
@@ -64,8 +64,8 @@ def test_the_contact_sheet_shows_the_face_and_not_the_frame_around_it(clip, tmp_
     report.add(1.0, before, after, Rect(20, 100, 110, 220))  # a part of its square lies outside of the frame
     report.write(record(clip, tmp_path / "out.mp4", []))
     drawn = read_image(tmp_path / "out.mp4.png")
-    assert drawn[: sheet.HEAD_HEIGHT].max() > 200  # the time above the column
-    source, result, difference = (sheet.pictures_of(drawn[sheet.HEAD_HEIGHT :], 3, row) for row in range(3))
+    assert drawn[: images.HEAD_HEIGHT].max() > 200  # the time above the column
+    source, result, difference = (images.pictures_of(drawn[images.HEAD_HEIGHT :], 3, row) for row in range(3))
     assert source.shape == (240, 240, 3)
     assert (source == 90).all()
     assert (result == source).all()

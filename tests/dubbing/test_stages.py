@@ -18,7 +18,7 @@ from media import yuv
 from media.reader import VideoReader
 from metrics.detail import sharpness
 from models import Wav2Lip
-from utils.geometry import Rect
+from utils.images import Rect
 
 SIZES = [(110, 90), (150, 120), (192, 150), (256, 200), (384, 300)]  # height and width of faces in pixels
 

@@ -16,7 +16,7 @@ from face_detection.track import MAX_GAP, follow_face
 from footage import face, frames_of
 from portrait import portrait
 from utils.errors import InputError
-from utils.geometry import Rect
+from utils.images import Rect
 
 FACE = (178, 57, 273, 177)  # of the portrait, by eye
 

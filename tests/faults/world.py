@@ -23,7 +23,7 @@ import audio
 import portrait
 from conftest import NARROW_TEXT, SCRIPTS, save_network
 from models import SyncNet_color, Wav2Lip
-from utils import cache, cli, weight_files
+from utils import cli, files, weight_files
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "FAULT_CASE"  # environment variable by which all processes of a case are known
@@ -87,8 +87,8 @@ class Run:
                 stream = streams.get(number, usual)
                 os.dup2(stream, number) if stream >= 0 else os.close(number)
             os.environ |= {
-                MARK: str(self.folder), cache.FOLDER: str(self.folder / "cache"), "TMPDIR": str(self.folder / "tmp"),
-                "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore",
+                MARK: str(self.folder), files.CACHE_FOLDER: str(self.folder / "cache"),
+                "TMPDIR": str(self.folder / "tmp"), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore",
             }  # fmt: skip
             os.chdir(self.folder)
             prepare()

@@ -21,8 +21,8 @@ from models.engines.choice import Choice
 from models.published import BUNDLED_EXPERT
 from models.reference_bank import ReferenceBank
 from models.refiner import Refiner
-from utils.cache import FOLDER, cache_folder
 from utils.errors import InputError
+from utils.files import CACHE_FOLDER, cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,7 +89,7 @@ def test_a_cache_folder_that_cannot_be_written_is_no_more_than_a_warning(
     if fault == "no folder":
         cache.write_text("a file where the folder should be")
     monkeypatch.setattr(openvino_engine.openvino(), "save_model", save)
-    monkeypatch.setenv(FOLDER, str(cache))
+    monkeypatch.setenv(CACHE_FOLDER, str(cache))
     faces, mels = inputs(2)
     if fault == "all full":
         with pytest.raises(InputError, match="make room"):
@@ -102,7 +102,7 @@ def test_a_cache_folder_that_cannot_be_written_is_no_more_than_a_warning(
 
 def test_what_the_other_process_finds_wrong_is_raised_here_and_nothing_is_kept(expert, tmp_path, monkeypatch):
     need("openvino")
-    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path / "cache"))
     monkeypatch.setattr(store.subprocess, "run", refuse_in_this_process)
     with pytest.raises(InputError, match=r"is a lip-sync expert .*; a generator \(Wav2Lip\) is needed here"):
         load(expert, "openvino", "fp32")
@@ -117,7 +117,7 @@ def refuse_in_this_process(command, **_):
 
 def test_a_process_that_dies_is_an_error_in_one_line(generator, tmp_path, monkeypatch):
     need("openvino")
-    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path / "cache"))
     monkeypatch.setattr(store.sys, "executable", shutil.which("false") or pytest.skip("needs `false`"))
     with pytest.raises(InputError, match=r"preparing it for OpenVINO failed .*--engine torch does without"):
         load(generator, "openvino", "fp32")

@@ -7,7 +7,7 @@ import pytest
 from engines import load, need
 from models.engines import conversion, openvino_engine, quantization, store
 from models.published import BUNDLED_GENERATOR
-from utils.cache import FOLDER, cache_folder
+from utils.files import CACHE_FOLDER, cache_folder
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def few(monkeypatch):
 
 @pytest.mark.slow
 def test_int8_is_within_40_db_of_single_precision_on_the_bundled_weights(few, prepared_here, tmp_path, monkeypatch):
-    monkeypatch.setenv(FOLDER, str(tmp_path))
+    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path))
     engine, _ = load(BUNDLED_GENERATOR, "openvino", "int8", 8)
     assert engine.precision == "int8"
     (folder,) = cache_folder("engines").iterdir()

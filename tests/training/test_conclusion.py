@@ -15,7 +15,7 @@ from training.generator import GeneratorTraining
 from training.refiner import RefinerTraining
 from training.run_directory import History
 from utils import weight_files
-from utils.commands import command
+from utils.cli import command
 
 KNOWN = {"sync_offset": 0.0, "sync_evidence": 20.0}
 REFINER_VALUES = (

@@ -20,7 +20,7 @@ from runs import EXPERT, GENERATOR, scalars, where
 from training import expert as expert_training
 from training import trainer
 from training.network import TrainableNetwork
-from utils import sheet, weight_files
+from utils import images, weight_files
 
 
 @pytest.mark.slow
@@ -52,7 +52,7 @@ def test_the_generators_loss_falls_and_samples_are_drawn(preprocessed, expert, t
     samples = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert samples == [f"step{step:09d}{suffix}" for step in (0, 20, 40) for suffix in (".mp4", ".png")]
     drawn = read_image(tmp_path / "samples" / "step000000040.png")
-    assert drawn.shape == (4 * sheet.SIDE, sheet.LABEL_WIDTH + 8 * sheet.SIDE, 3)  # windows
+    assert drawn.shape == (4 * images.SIDE, images.LABEL_WIDTH + 8 * images.SIDE, 3)  # windows
     clip = VideoReader(tmp_path / "samples" / "step000000040.mp4")
     assert clip.has_sound
     assert clip.frame_estimate == pytest.approx(50, abs=1)

@@ -1,14 +1,13 @@
-"""Pictures in rows, each row with its label at the left, each column with its own above: what a person compares at a
-glance."""
+"""Rectangles in pictures, and contact sheets: labelled rows of pictures to compare."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from utils.files import write_bytes
-from utils.geometry import Rect
 
 SIDE = 192  # pixels that a picture measures at least
 LABEL_WIDTH = 120  # pixels
@@ -16,6 +15,29 @@ HEAD_HEIGHT = 32  # pixels, of the columns' labels
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.6
 BACKGROUND, INK = 32, (235, 235, 235)
 MARGIN = 10  # pixels around a text
+SMALLEST_SIDE = 2  # pixels, of a rectangle with something to cut out
+
+
+class Rect(NamedTuple):
+    """A rectangle inside a frame; x2 and y2 are the first pixels outside."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+    @property
+    def width(self) -> int:
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> int:
+        return self.y2 - self.y1
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is something to cut out."""
+        return min(self.width, self.height) >= SMALLEST_SIDE
 
 
 def labelled_rows(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str] = ()) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a run starts from: its newest checkpoint when torchrun restarts it, a discriminator's file; what it compiles."""
+"""The file that a discriminator starts from; what a run compiles."""
 
 from pathlib import Path
 
@@ -8,64 +8,13 @@ import torch
 from conftest import NARROW, NARROW_TEXT, save_network
 from hparams import hparams
 from models import Wav2Lip, Wav2Lip_disc_qual
-from runs import EXPERT, GENERATOR, where
+from runs import GENERATOR, where
 from training.generator import GeneratorTraining
 from training.network import TrainableNetwork
-from training.options import GeneratorOptions, TrainingOptions
-from training.run_directory import NUMBERED, starting_point
+from training.options import GeneratorOptions
+from training.run_directory import NUMBERED
 from utils import weight_files
 from utils.devices import Precision
-from utils.errors import InputError
-
-RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # how torchrun tells a process that it was restarted
-
-
-def start_of(folder: Path, **settings) -> tuple[Path | None, bool]:
-    return starting_point(TrainingOptions(data_root="clips", checkpoint_dir=folder, **settings))
-
-
-@pytest.mark.parametrize("checkpoint_path", [None, "start.pth"])
-@pytest.mark.parametrize("reset_optimizer", [False, True])
-def test_a_restarted_run_goes_on_from_its_newest_checkpoint_whatever_it_was_told(
-    tmp_path, monkeypatch, checkpoint_path, reset_optimizer
-):
-    for step in (9, 1000, 20):
-        (tmp_path / NUMBERED.format(step)).touch()
-    (tmp_path / "best.pth").touch()
-    settings = {"checkpoint_path": checkpoint_path, "reset_optimizer": reset_optimizer}
-    monkeypatch.setenv(RESTARTS, "1")
-    assert start_of(tmp_path, **settings) == (tmp_path / NUMBERED.format(1000), False)
-    monkeypatch.setenv(RESTARTS, "0")
-    if reset_optimizer:
-        with pytest.raises(InputError, match="holds a run already"):
-            start_of(tmp_path, **settings)
-
-
-def test_a_run_restarted_before_its_first_checkpoint_starts_as_it_was_told(tmp_path, monkeypatch):
-    monkeypatch.setenv(RESTARTS, "2")
-    assert start_of(tmp_path) == (None, False)
-    told = {"checkpoint_path": "start.pth", "reset_optimizer": True}
-    assert start_of(tmp_path, **told) == (Path("start.pth"), True)
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_the_command_line_of_a_finetune_goes_on_where_it_was_when_torchrun_repeats_it(
-    preprocessed, expert, tmp_path, script, monkeypatch
-):
-    command = [*where(preprocessed, tmp_path), "--checkpoint_path", expert, "--reset_optimizer"]
-    command += ["--hparams", f"{NARROW_TEXT},eval_windows=8", "--precision", "fp32"]
-    assert script(EXPERT, *command, "--max_steps", 3).code == 0
-    assert script(EXPERT, *command, "--max_steps", 5).code == 2  # typed again it would start anew
-
-    monkeypatch.setenv(RESTARTS, "1")
-    result = script(EXPERT, *command, "--max_steps", 5)
-    assert result.code == 0, result.error
-    assert f"goes on from {tmp_path / NUMBERED.format(3)}" in result.out
-    assert "from step 3" in result.out
-    content = weight_files.read(tmp_path / NUMBERED.format(5))
-    assert [entry["step"] for entry in content["history"]] == [0, 3, 5]
-    assert content["optimizer"]["state"][0]["step"] == 5  # of Adam, which was not reset either
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -145,13 +94,11 @@ def test_without_a_given_discriminator_the_one_saved_with_the_generator_is_taken
     assert not same(anew, given)
 
 
-@pytest.mark.parametrize("restarts", ["0", "1"])
-def test_a_run_that_goes_on_keeps_its_own_discriminator(discriminator_at_start, tmp_path, monkeypatch, restarts):
+def test_a_run_that_resumes_keeps_its_own_discriminator(discriminator_at_start, tmp_path):
     (tmp_path / "run").mkdir()
     save_network(tmp_path / "run" / NUMBERED.format(7), Wav2Lip)
     own = save_discriminator(tmp_path / "run" / f"disc_{NUMBERED.format(7)}", seed=1)
     save_discriminator(tmp_path / "given.pth", seed=2)
-    monkeypatch.setenv(RESTARTS, restarts)
     assert same(discriminator_at_start(disc_checkpoint_path=tmp_path / "given.pth"), own)
 
 
