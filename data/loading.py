@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import ceil
+from multiprocessing.queues import Queue
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
@@ -92,6 +93,11 @@ def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
             raise
         said = str(error).strip().splitlines()[-1]  # of a worker; PyTorch puts its traceback before that
         raise InputError(said.partition(": ")[2]) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = "a loader process died, most likely for lack of memory, or of shared memory (/dev/shm)"
+        raise InputError(f"{reason}; use fewer --num_workers, or 0") from error
     finally:  # a worker that is only starting could but print a traceback later on
         child_ends = getattr(signal, "SIGCHLD", None)
         handler = signal.signal(child_ends, signal.SIG_DFL) if child_ends else None  # PyTorch's would raise
@@ -132,6 +138,7 @@ def _check_shares(plan: StepPlan, shares: int, batch_setting: str, what: str) ->
 def _leave_process_group(worker: int) -> None:
     """Leave the process group, whose Ctrl-C or SIGTERM is meant for the main process: it needs its workers for the step
     that it is in. SIGTERM to a worker alone ends it, and PyTorch ends those whose main process is gone."""
+    Queue._on_queue_feeder_error = lambda *_: os._exit(1)  # type: ignore[method-assign] # a batch lost is waited for
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # forgets those that wait
     if hasattr(os, "setsid"):

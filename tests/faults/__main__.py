@@ -39,12 +39,11 @@ none, or in several, or with another exit code.
 
 
 def share(numbers: list[int], world: Path, folder: Path, references: dict, tell: multiprocessing.Queue) -> None:
-    from cases import KINDS, Case
+    from cases import Case, planned
 
     for number in numbers:
         began, place = time.monotonic(), folder / str(number)
-        kind, commands = KINDS[number % len(KINDS)]
-        name = commands[number // len(KINDS) % len(commands)]
+        kind, name = planned(number)
         case = Case(number, name, world, place, references[name])
         try:
             kind(case)
@@ -62,17 +61,18 @@ def share(numbers: list[int], world: Path, folder: Path, references: dict, tell:
 
 def campaign(numbers: list[int], processes: int) -> list[tuple]:
     """(number, kind, outcomes, what was seen) of each case."""
+    from cases import planned
     from world import COMMANDS, Run, copy_world, make_world, results
 
     folder, references = Path(tempfile.mkdtemp(prefix="faults.")), {}  # TemporaryDirectory would end with each fork
     try:
-        world = make_world(folder / "world")
-        for name, command in COMMANDS.items():
-            if name != "finetune" or len(numbers) > 100:
-                copy_world(world, folder / name, name)
-                ended = Run(folder / name, command).wait(600)
-                assert ended.code in (0, 1), ended.text
-                references[name] = {"code": ended.code, "seconds": ended.seconds, "results": results(folder / name)}
+        names = {planned(number)[1] for number in numbers}
+        world = make_world(folder / "world", names)
+        for name in sorted(names):
+            copy_world(world, folder / name, name)
+            ended = Run(folder / name, COMMANDS[name]).wait(600)
+            assert ended.code in (0, 1), ended.text
+            references[name] = {"code": ended.code, "seconds": ended.seconds, "results": results(folder / name)}
         context = multiprocessing.get_context("fork")  # with what is imported
         tell = context.Queue()
         for n in range(processes):

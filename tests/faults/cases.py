@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -270,7 +271,7 @@ def streams(case: Case) -> None:
     case.tidy()
 
 
-KINDS = [  # and the commands that each is tried on, in turn
+KINDS: list[tuple[Callable[[Case], None], tuple[str, ...]]] = [  # and the commands that each is tried on, in turn
     (signals, ("dub", "expert", "preprocess", "generator", "jobs", "refiner", "evaluate", "export", "finetune")),
     (full_disk, STEADY),
     (damaged_media, ("dub", "preprocess", "evaluate", "dub", "jobs")),
@@ -284,3 +285,9 @@ KINDS = [  # and the commands that each is tried on, in turn
     (two_at_once, ("dub", "export", "expert", "preprocess", "jobs", "generator", "evaluate", "refiner")),
     (full_disk, ("expert", "dub", "jobs", "preprocess", "generator", "refiner", "evaluate")),
 ]
+
+
+def planned(number: int) -> tuple[Callable[[Case], None], str]:
+    """The fault of a case and the command that it is tried on."""
+    fault, commands = KINDS[number % len(KINDS)]
+    return fault, commands[number // len(KINDS) % len(commands)]

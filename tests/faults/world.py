@@ -54,6 +54,7 @@ COMMANDS = {  # all that they write is in made/
 }  # fmt: skip
 TRAININGS = ("expert", "generator", "refiner")
 RESULTS = (".mp4", ".pth", ".safetensors", ".jpg", ".wav", ".txt")
+IGNORED = {"logs", "samples", "side_by_side.mp4"}
 STEADY = tuple(name for name in COMMANDS if name != "finetune")  # whose results depend on no clock
 
 
@@ -168,7 +169,7 @@ def results(folder: Path) -> dict[str, str]:
             if path.suffix == ".json":
                 content = json.loads(path.read_text())
                 found |= {path.name: json.dumps(content["videos"])} if path.name == "scores.json" else {}
-            elif path.suffix in RESULTS and not hidden(path, folder) and not {"logs", "samples"} & {*path.parts}:
+            elif path.suffix in RESULTS and not hidden(path, folder) and not IGNORED & {*path.parts}:
                 name = str(path.relative_to(folder))
                 found[name] = hashlib.sha256(content_of(path)).hexdigest()
         except Exception as error:
@@ -192,8 +193,8 @@ def copy_world(world: Path, folder: Path, command: str) -> None:
             shutil.rmtree(made)
 
 
-def make_world(folder: Path) -> Path:
-    """The folder that every case gets a copy of."""
+def make_world(folder: Path, commands: set[str]) -> Path:
+    """The folder that every case gets a copy of, with earlier results of the commands that will be disturbed."""
     (folder / "raw" / "ann").mkdir(parents=True)
     portrait.make_clip(folder / "raw" / "ann" / "long.mp4", start=1.0, seconds=2.0)
     portrait.make_clip(folder / "raw" / "ann" / "other.mp4", start=4.0, seconds=1.0, seed=1)
@@ -206,8 +207,8 @@ def make_world(folder: Path) -> Path:
     save_network(folder / "expert.pth", SyncNet_color)
     first = {"preprocess": ("--preprocessed_root", "clips", "--filelists_dir", "lists")}
     first |= {"dub": ("--audio", "earlier.wav"), **dict.fromkeys(TRAININGS, ("--max_steps", "2"))}
-    for name, flags in first.items():
-        ended = Run(folder, (*COMMANDS[name], *flags)).wait(300)
+    for name in [name for name in first if name in commands | {"preprocess"}]:
+        ended = Run(folder, (*COMMANDS[name], *first[name])).wait(300)
         assert ended.code in (0, 1), ended.text
     shutil.rmtree(folder / "tmp")
     return folder
