@@ -19,13 +19,12 @@ from dubbing.networks import load_networks
 from dubbing.numbered import followed_number, numbered_faces, place_of
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
-from dubbing.pose import FRONTAL, LANDMARKS, yaw
+from dubbing.pose import FRONTAL, LANDMARKS, may_lie, yaw
 from dubbing.refining import refine_stage
 from dubbing.samples import Samples, look_at, spread
 from dubbing.source import Source
 from dubbing.speech import Speech, load_speech
 from dubbing.still import draw, loudest_times, sheet_of, shown_seconds
-from dubbing.upright import may_lie
 from face_detection.boxes import LONGEST_SIDE
 from face_detection.crop import to_network_size
 from face_detection.find import several_people

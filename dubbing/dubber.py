@@ -19,16 +19,23 @@ from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import OcclusionDetector
 from dubbing.options import Options
-from dubbing.pipeline import BackgroundSink, prefetch
 from dubbing.reading import FrameReader, Masks
 from dubbing.record import Progress, Record, StageTimer, StateLog, digest, page_path, record_path
-from dubbing.references import FrameSampler
-from dubbing.refining import Refine, refine_stage
+from dubbing.refining import FrameSampler, Refine, refine_stage
 from dubbing.report import DubReport
 from dubbing.source import Source
 from dubbing.speech import Speech, load_speech
-from dubbing.stages import Composite, FrameTask, Generate, composited, dub_stages, run_stages
-from dubbing.sync_monitor import SyncMonitor
+from dubbing.stages import (
+    BackgroundSink,
+    Composite,
+    FrameTask,
+    Generate,
+    SyncMonitor,
+    composited,
+    dub_stages,
+    prefetch,
+    run_stages,
+)
 from face_detection.crop import to_network_size
 from media import codecs, yuv
 from media.clock import END_HELD, Clock, Span

@@ -23,8 +23,7 @@ from dubbing.record import StageTimer
 from dubbing.refining import Refine
 from dubbing.source import Source
 from dubbing.speech import Speech
-from dubbing.stages import Composite, Generate, composited, dub_stages, run_stages
-from dubbing.sync_monitor import SyncMonitor
+from dubbing.stages import Composite, Generate, SyncMonitor, composited, dub_stages, run_stages
 from face_detection.sparse import KEY_STEP
 from media.codecs import Encoding
 from media.writer import VideoWriter

@@ -13,12 +13,11 @@ from dubbing.face_cache import CachedFaces
 from dubbing.numbered import choice_in_words, faces_in_words, numbered_faces
 from dubbing.options import Options
 from dubbing.paste import FaceRegion
-from dubbing.pipeline import prefetch
-from dubbing.pose import frontal_weights, tilts_of
+from dubbing.pose import may_lie, opacities, quarter_turns, tilts_of
 from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, Progress
-from dubbing.references import FrameSampler
+from dubbing.refining import FrameSampler
 from dubbing.source import TOLERANCE, Source, TimedFrame
-from dubbing.upright import may_lie, quarter_turns
+from dubbing.stages import prefetch
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
 from face_detection.crop import pad_and_clip
@@ -110,7 +109,7 @@ def find_regions(
         print(choice, flush=True)
     count = len(track.boxes)
     tilts = tilts_of(faces.detections, track) if options.align else np.zeros(count)
-    weights = frontal_weights(faces.detections, track) if options.occlusion else np.ones(count)
+    weights = opacities(faces.detections, track) if options.occlusion else np.ones(count)
     regions = [
         region_of(box, tilt, weight, options.pads, source) if found else None
         for box, tilt, weight, found in zip(track.boxes, tilts, weights, track.found, strict=True)

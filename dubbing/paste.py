@@ -1,7 +1,8 @@
 """The crop that the network takes, and the new mouth back into the picture.
 
 The crop is the face's box, turned upright where the head is tilted. "box" pastes all of it, as published. "soft" pastes
-mouth and chin through a mask that fades out inside the crop, its colours matched to the skin around.
+mouth and chin through a mask that fades out inside the crop, its colours matched to the skin around. A refined mouth
+gets the grain of the picture, since the network draws none.
 """
 
 from functools import lru_cache
@@ -11,7 +12,6 @@ import av
 import cv2
 import numpy as np
 
-from dubbing.grain import match_grain
 from face_detection.crop import NO_PADS, pad_and_clip, resized
 from media import yuv
 from utils.images import Rect
@@ -23,6 +23,9 @@ INNER = 0.62  # part of the reach inside which the mask is 1
 SLOPE = 0.1  # of mask_slope, from which on grain is compared
 SMOOTHNESS = 0.12  # of the colour match, standard deviation in parts of the crop
 LARGEST_CHANGE = 30.0  # levels that the colour match may move
+# Middle half of a Laplacian's absolute values, their mean -> standard deviation of white noise
+TO_SIGMA = 1 / (0.693 * 20**0.5)
+MOST_GRAIN = 8.0  # levels
 
 
 class FaceRegion(NamedTuple):
@@ -31,7 +34,7 @@ class FaceRegion(NamedTuple):
 
     rect: Rect
     tilt: float = 0.0
-    weight: float = 1.0
+    opacity: float = 1.0
 
 
 @lru_cache
@@ -55,17 +58,17 @@ def mask_slope(size: int) -> np.ndarray:
     return mask * (1 - mask)
 
 
-def match_colours(generated: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """The generated face, uint8 BGR [S, S, 3], with the colours that `shown`, likewise of any size, has around the
-    mouth.
+def match_colours(generated: np.ndarray, source_face: np.ndarray) -> np.ndarray:
+    """The generated face, uint8 BGR [S, S, 3], with the colours that `source_face`, likewise of any size, has
+    around the mouth.
 
     Their difference in the mask's slope is spread smoothly over the mouth (normalised convolution), at the size of
-    `shown`.
+    `source_face`.
     """
-    size, full = len(shown), len(generated)
+    size, full = len(source_face), len(generated)
     weight, sigma = mask_slope(size), SMOOTHNESS * size
     small = generated if full == size else resized(generated, size, size)
-    difference = (shown.astype(np.float32) - small) * weight[..., None]
+    difference = (source_face.astype(np.float32) - small) * weight[..., None]
     change = cv2.GaussianBlur(difference, (0, 0), sigma) / _spread_slope(size)[..., None]
     if full != size:
         change = cv2.resize(change, (full, full), interpolation=cv2.INTER_LINEAR)
@@ -78,11 +81,11 @@ def _spread_slope(size: int) -> np.ndarray:
     return cv2.GaussianBlur(mask_slope(size), (0, 0), SMOOTHNESS * size) + 1e-6
 
 
-def blend(generated: np.ndarray, shown: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def blend(generated: np.ndarray, source_face: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The face as it will look in the picture, at the mask's size: uint8 BGR [S, S, 3]."""
     size = len(mask)
     small = generated if len(generated) == size else resized(generated, size, size)
-    return np.rint(shown + mask[..., None] * (small.astype(np.float32) - shown)).astype(np.uint8)
+    return np.rint(source_face + mask[..., None] * (small.astype(np.float32) - source_face)).astype(np.uint8)
 
 
 def upright_crop(picture: av.VideoFrame, region: FaceRegion) -> np.ndarray:
@@ -154,3 +157,28 @@ def _rotation(region: FaceRegion, outer: Rect) -> np.ndarray:
     matrix = cv2.getRotationMatrix2D((middle_x, middle_y), -region.tilt, 1.0)
     matrix[:, 2] += (x1 - outer.x1, y1 - outer.y1)
     return matrix
+
+
+def match_grain(image: np.ndarray, below: np.ndarray, around: np.ndarray, share: float, number: int) -> np.ndarray:
+    """The image, uint8 BGR [h, w, 3], with as much noise as the picture that it is put into, where it has less.
+
+    below: that picture's luma, float32 [h, w], pixel for pixel, since noise changes with every resize; around: bool
+    [h, w], where both are compared; share: how much of what is missing is added, 0..1; number: of the frame, from which
+    the noise follows.
+    """
+    missing = noise(below, around) ** 2 - noise(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), around) ** 2
+    if missing <= 0:
+        return image
+    grain = np.random.default_rng(number).standard_normal(image.shape[:2], np.float32)
+    return np.clip(np.rint(image + grain[..., None] * share * min(missing**0.5, MOST_GRAIN)), 0, 255).astype(np.uint8)
+
+
+def noise(luma: np.ndarray, around: np.ndarray) -> float:
+    """Standard deviation of the noise, in levels (after Immerkaer, 1996, but by the middle half, which lines hardly
+    change).
+
+    luma: uint8 or float32 [h, w]; around: bool [h, w].
+    """
+    laplacian = np.sort(np.abs(cv2.Laplacian(luma, cv2.CV_32F)[around]))
+    middle = laplacian[len(laplacian) // 4 : -(len(laplacian) // 4) or None]
+    return float(middle.mean()) * TO_SIGMA if len(middle) else 0.0

@@ -38,8 +38,8 @@ class Masks:
     def __call__(self, region: FaceRegion, shown: np.ndarray) -> np.ndarray:
         """float32 [S, S], 0..1; shown: the upright crop, uint8 BGR [S, S, 3]."""
         mask = self.whole
-        if region.weight < 1:
-            mask = mask * np.float32(region.weight)
+        if region.opacity < 1:
+            mask = mask * np.float32(region.opacity)
             self.turned += 1
         if self.occlusion:
             visible = self.occlusion.visible(shown)

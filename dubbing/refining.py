@@ -1,23 +1,52 @@
-"""The stage that refines: which faces are, from which references."""
+"""The stage that refines: which faces are, from which references. The references are crops of the person from all over
+the video, which also tell the search for occlusion how that person looks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from dubbing.paste import FaceRegion, upright_crop
+from dubbing.source import TimedFrame
 from dubbing.stages import FaceTask
 from face_detection.crop import resized
 from models.face_refiner import FaceRefiner
 from models.reference_bank import ReferenceBank, choose_spread, describe, sharpness
 from utils.errors import warn
 
-FADE = 4 / 3  # faces of the network's size have nothing to gain; from so many times that size on they are refined fully
-
-
-LOOKED_AT = 4  # every so many faces one is compared with the bank of a person
-ENOUGH = 12  # faces, after which it is said whether this is another person
+# Faces of the network's size gain nothing; those this many times as large are refined fully
+FADED_IN = 4 / 3
+COMPARED_EVERY = 4  # every so many faces one is compared with the bank of a person
+FACES_BEFORE_WARNING = 12  # faces, after which it is said whether this is another person
 # Of ReferenceBank.distances, as the median over faces: from here on they are taken for another person's
 ANOTHER_PERSON = 1.5
+MOST_FRAMES, FEWEST_FRAMES = 100, 24
+MOST_BYTES = 400_000_000  # that these frames may take, where there are more than the fewest
+
+
+class FrameSampler:
+    """Keeps frames of one play as they go by: evenly spaced, at most `most`, however long the video is.
+
+    frame_bytes: what one takes in memory.
+    """
+
+    def __init__(self, frame_bytes: int) -> None:
+        self.most = min(MOST_FRAMES, max(FEWEST_FRAMES, MOST_BYTES // frame_bytes))
+        self.frames: list[TimedFrame] = []
+        self._step = 1
+
+    def add(self, frame: TimedFrame) -> None:
+        if frame.number % self._step == 0 and len(self.frames) == self.most:
+            self.frames, self._step = self.frames[::2], 2 * self._step
+        if frame.number % self._step == 0:
+            self.frames.append(frame)
+
+    def crops(self, region_in: Callable[[int], FaceRegion | None]) -> list[np.ndarray]:
+        """Upright crops of the face in those frames that show it, uint8 BGR [h, w, 3] of different sizes.
+
+        region_in: frame number -> where the face is."""
+        found = [(frame.picture, region_in(frame.number)) for frame in self.frames]
+        return [upright_crop(picture, region) for picture, region in found if region is not None]
 
 
 class Refine:
@@ -34,19 +63,19 @@ class Refine:
             return faces
         generated, sharp = (np.stack([getattr(faces[row], name) for row in rows]) for name in ("generated", "sharp"))
         if self.refiner.bank:
-            self.look_who_it_is(sharp[-self.frames % LOOKED_AT :: LOOKED_AT])
+            self.compare_with_person(sharp[-self.frames % COMPARED_EVERY :: COMPARED_EVERY])
         self.frames += len(rows)
         done = list(faces)
         for row, refined in zip(rows, self.refiner(generated, sharp, self.bank), strict=True):
-            share = refined_share(faces[row].region.rect.height, len(faces[row].shown))
+            share = refined_share(faces[row].region.rect.height, len(faces[row].source_face))
             done[row] = faces[row]._replace(generated=_mixed(faces[row].generated, refined, share), refined=share)
         return done
 
-    def look_who_it_is(self, faces: np.ndarray) -> None:
+    def compare_with_person(self, faces: np.ndarray) -> None:
         """Compare faces, uint8 BGR [B, S, S, 3], with the person's, and warn once where they seem to be another's."""
         before = len(self.distances)
         self.distances += self.bank.distances(faces).tolist() if len(faces) else []
-        if before < ENOUGH <= len(self.distances) and np.median(self.distances) > ANOTHER_PERSON:
+        if before < FACES_BEFORE_WARNING <= len(self.distances) and np.median(self.distances) > ANOTHER_PERSON:
             warn(
                 f"{self.refiner.path}: is a refiner of another person, or of the same in quite another light or view: "
                 "this face is unlike all pictures it has; add --refine off, or train one of this person"
@@ -77,7 +106,7 @@ def refine_stage(refiner: FaceRefiner | None, crops: Sequence[np.ndarray]) -> Re
 def refined_share(height: int, network_size: int) -> float:
     """How much of a face of this height comes from the refiner: fading in with its size, so that faces whose boxes
     come and go over a limit do not flicker."""
-    return float(np.clip((height / network_size - 1) / (FADE - 1), 0, 1))
+    return float(np.clip((height / network_size - 1) / (FADED_IN - 1), 0, 1))
 
 
 def bank_of_video(crops: Sequence[np.ndarray], size: int, count: int) -> ReferenceBank:

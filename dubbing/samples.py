@@ -10,7 +10,7 @@ import numpy as np
 from dubbing.faces import detector_for, given_box, region_of, who_is_there
 from dubbing.options import Options
 from dubbing.paste import FaceRegion, upright_crop
-from dubbing.pose import LANDMARKS, frontal_weight, tilt, yaw
+from dubbing.pose import LANDMARKS, opacity, tilt, yaw
 from dubbing.source import Source, TimedFrame
 from face_detection import RetinaFace, build_detector
 from face_detection.boxes import LONGEST_SIDE, Detector, overlaps, unscaled
@@ -54,7 +54,7 @@ class Samples:
                 continue
             points = face[LANDMARKS]
             turned = float(tilt(points)) if options.align else 0.0
-            weight = float(frontal_weight(yaw(points))) if options.occlusion else 1.0
+            weight = float(opacity(yaw(points))) if options.occlusion else 1.0
             regions.append(region_of(box, turned, weight, options.pads, source))
         return regions
 

@@ -1,41 +1,51 @@
 """What happens to the faces of a dub, stage by stage; every stage takes a batch of faces and returns it, changed.
 
-generate   a new face at the network's size, from the shown one and the speech
+generate   a new face at the network's size, from the source face and the speech
 refine     the same at the footage's resolution            (dubbing/refining.py)
 match      in the colours of the skin around
 composite  through its mask into the picture
 
 A frame comes with its face and the face's mask (dubbing/reading.py): how much of the new face is shown where, which
 composite, the sync score and the record go by. Where nothing of it would be seen a frame has no face to dub.
+
+What comes before and after the main thread runs in a thread of its own, at most some items ahead or behind, so memory
+is bounded; an error in either thread is raised in the main thread.
+
+    for item in prefetch(decode(), 16): ...                   # decode() runs up to 16 items ahead
+    with BackgroundSink(encode, 16) as sink: sink.put(item)   # encode(item) runs in order, up to 16 items behind
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from dubbing.paste import FaceRegion, blend, match_colours, paste_face
 from dubbing.record import StageTimer
 from dubbing.source import TimedFrame
+from hparams import hparams
+from metrics.experts import Expert
+from metrics.streaming import WindowStream
 from models.engines.generator import GeneratorEngine
+
+SCORED_STEP = 1 / hparams.fps  # seconds
+Item = TypeVar("Item")
+END: Any = object()
 
 
 class FaceTask(NamedTuple):
-    """A face to dub in one frame.
-
-    shown: the crop that the generator takes, uint8 BGR [96, 96, 3]; mask: float32 [96, 96], 0..1; sharp: the crop at
-    the refiner's size, where it is to be refined; mel_start: column at which its mel window begins; generated: the new
-    face, uint8 [S, S, 3], until there is one the shown; refined: how much of it comes from the refiner, 0..1.
-    """
+    """A face to dub in one frame."""
 
     frame: TimedFrame
     region: FaceRegion
-    shown: np.ndarray
-    mask: np.ndarray
-    sharp: np.ndarray | None
-    mel_start: int
-    generated: np.ndarray
-    refined: float = 0.0
+    source_face: np.ndarray  # the crop that the generator takes, uint8 BGR [96, 96, 3]
+    mask: np.ndarray  # float32 [96, 96], 0..1
+    sharp: np.ndarray | None  # the crop at the refiner's size, where it is to be refined
+    mel_start: int  # column at which its mel window begins
+    generated: np.ndarray  # the new face, uint8 [S, S, 3]; the source face until there is one
+    refined: float = 0.0  # how much of it comes from the refiner, 0..1
 
 
 class FrameTask(NamedTuple):
@@ -67,7 +77,7 @@ class Generate:
 
     def __call__(self, faces: list[FaceTask]) -> list[FaceTask]:
         mels = [self.mel[None, :, face.mel_start : face.mel_start + self.window] for face in faces]
-        generated = self.generator(np.stack([face.shown for face in faces]), np.stack(mels))
+        generated = self.generator(np.stack([face.source_face for face in faces]), np.stack(mels))
         return [face._replace(generated=new) for face, new in zip(faces, generated, strict=True)]
 
 
@@ -79,12 +89,12 @@ def dub_stages(generate: Generate, refine: Stage | None, style: str) -> dict[str
 
 
 def match(faces: list[FaceTask]) -> list[FaceTask]:
-    return [face._replace(generated=match_colours(face.generated, face.shown)) for face in faces]
+    return [face._replace(generated=match_colours(face.generated, face.source_face)) for face in faces]
 
 
 def composited(face: FaceTask) -> np.ndarray:
     """The face as it will look in the picture, at the network's size."""
-    return blend(face.generated, face.shown, face.mask)
+    return blend(face.generated, face.source_face, face.mask)
 
 
 class Composite:
@@ -98,3 +108,88 @@ class Composite:
             picture, number = face.frame.picture, face.frame.number
             paste_face(picture, face.region, face.generated, face.mask, self.style, face.refined, number)
         return faces
+
+
+class SyncMonitor:
+    """Takes the faces of a dub at their own times and hands the nearest ones, 25 a second, to an expert.
+
+    mel: float32 [num_mels, columns], of the speech.
+    """
+
+    def __init__(self, expert: Expert, mel: np.ndarray) -> None:
+        self._windows, self._speech = WindowStream(expert), expert.embed_mel(mel)
+        self._added = 0  # frames handed on
+        self._face: np.ndarray | None = None
+        self._time, self._number = 0.0, -1
+
+    def add(self, frame: TimedFrame, face: np.ndarray | None) -> None:
+        """face: uint8 BGR [S, S, 3] as it will look in that frame, None where there is none."""
+        self._add_until((self._time + frame.time) / 2)
+        if abs(frame.number - self._number) > 1:  # the video was started again; played backwards it goes on
+            self._windows.flush()
+        self._face, self._time, self._number = face, frame.time, frame.number
+
+    def result(self) -> dict | None:
+        """What evaluate.py says of a video's sync; None where too few frames were added."""
+        self._add_until(self._time + SCORED_STEP / 100)
+        self._windows.flush()
+        return self._windows.result(self._speech)
+
+    def _add_until(self, time: float) -> None:
+        while self._added * SCORED_STEP < time - 1e-6:
+            self._windows.add(self._added, self._face)
+            self._added += 1
+
+
+def prefetch(items: Generator[Item, None, None], size: int) -> Generator[Item, None, None]:
+    """The same items, made in a thread that is at most `size` of them ahead."""
+    thread = ThreadPoolExecutor(1, "prefetch")
+    waiting: deque[Future] = deque()
+    try:
+        while True:
+            while len(waiting) < size:
+                waiting.append(thread.submit(next, items, END))
+            item = waiting.popleft().result()
+            if item is END:
+                return
+            yield item
+    finally:
+        thread.shutdown(cancel_futures=True)
+        items.close()
+
+
+class BackgroundSink(Generic[Item]):
+    """Calls consume(item) for every item that is put, in order, in a thread that is at most `size` items behind.
+
+    As a context manager it ends when all is consumed; after an error in the block, what waits is dropped.
+    """
+
+    def __init__(self, consume: Callable[[Item], None], size: int) -> None:
+        self._consume, self._size, self._failed = consume, size, False
+        self._thread = ThreadPoolExecutor(1, "sink")
+        self._waiting: deque[Future] = deque()
+
+    def __enter__(self) -> "BackgroundSink[Item]":
+        return self
+
+    def put(self, item: Item) -> None:
+        """Waits while `size` items are behind; raises the error that consuming an earlier item has raised."""
+        while self._waiting and (len(self._waiting) >= self._size or self._waiting[0].done()):
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(self._work, item))
+
+    def _work(self, item: Item) -> None:
+        if self._failed:
+            return
+        try:
+            self._consume(item)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            while error[0] is None and self._waiting:
+                self._waiting.popleft().result()
+        finally:
+            self._thread.shutdown(cancel_futures=True)

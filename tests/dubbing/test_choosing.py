@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dubbing.numbered import numbered_faces
-from dubbing.upright import may_lie, quarter_turns
+from dubbing.pose import may_lie, quarter_turns
 from face_detection import RetinaFace
 from face_detection.boxes import shrink
 from media.writer import VideoWriter

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from conftest import NARROW
-from dubbing.pipeline import BackgroundSink, prefetch
 from dubbing.source import TimedFrame
-from dubbing.sync_monitor import SyncMonitor
+from dubbing.stages import BackgroundSink, SyncMonitor, prefetch
 from models import Wav2Lip
 from models.batched_generator import fold_batch_norms, generate_faces
 from models.engines.torch_engine import TorchGenerator

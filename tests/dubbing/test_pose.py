@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dubbing.pose import FRONTAL, PROFILE, frontal_weight, frontal_weights, yaw
+from dubbing.pose import FRONTAL, PROFILE, opacities, opacity, yaw
 from face_detection.track import follow_face
 
 HEAD = np.array([[-31.5, -35, 0], [31.5, -35, 0], [0, 0, 20], [-26, 30, 0], [26, 30, 0]])  # mm: x right, y down, z near
@@ -47,9 +47,9 @@ def test_yaw_of_many_faces_is_that_of_each():
 
 
 def test_weight_is_one_for_moderate_views_and_fades_to_zero_in_profile():
-    assert np.all(frontal_weight(np.array([-FRONTAL, -20, 0, 30, FRONTAL])) == 1)
-    assert np.all(frontal_weight(np.array([-90, -PROFILE, PROFILE, 80, 179])) == 0)
-    between = frontal_weight(np.linspace(FRONTAL, PROFILE, 50))
+    assert np.all(opacity(np.array([-FRONTAL, -20, 0, 30, FRONTAL])) == 1)
+    assert np.all(opacity(np.array([-90, -PROFILE, PROFILE, 80, 179])) == 0)
+    between = opacity(np.linspace(FRONTAL, PROFILE, 50))
     assert np.all(np.diff(between) < 0)
     assert np.abs(np.diff(between)).max() < 0.04
     assert between.dtype == np.float32
@@ -58,33 +58,33 @@ def test_weight_is_one_for_moderate_views_and_fades_to_zero_in_profile():
 def test_weights_of_a_track_follow_the_head_and_one_bad_frame_changes_little():
     turning = [*[0] * 20, *np.linspace(0, 80, 20), *[80] * 20]
     found = detections(turning)
-    weights = frontal_weights(found, follow_face(found))
+    weights = opacities(found, follow_face(found))
     assert weights.shape == (60,) and weights.dtype == np.float32
     assert np.all(weights[:25] == 1) and np.all(weights[-15:] == 0)
     assert np.all(np.diff(weights) <= 0) and np.diff(weights).min() > -0.35
     found = detections([*[0] * 10, 89, *[0] * 10])
-    assert np.all(frontal_weights(found, follow_face(found)) == 1)
+    assert np.all(opacities(found, follow_face(found)) == 1)
 
 
 def test_frames_between_detections_get_the_weight_between():
     found = detections([*[80] * 10, None, None, None, *[80] * 10])
     track = follow_face(found)
     assert track.interpolated[11]
-    assert np.all(frontal_weights(found, track) == 0)
+    assert np.all(opacities(found, track) == 0)
 
 
 def test_a_cut_separates_the_weights_of_two_shots():
     found = detections([*[0] * 10, *[80] * 10])
-    weights = frontal_weights(found, follow_face(found, cuts=[10]))
+    weights = opacities(found, follow_face(found, cuts=[10]))
     assert np.all(weights[:10] == 1) and np.all(weights[10:] == 0)
 
 
 def test_the_tracked_face_counts_not_another_one():
     other = np.array([*[400, 150, 440, 190, 0.95], *landmarks(85)], np.float32)
     found = [np.stack([other, faces[0]]) for faces in detections([0] * 10)]
-    assert np.all(frontal_weights(found, follow_face(found)) == 1)
+    assert np.all(opacities(found, follow_face(found)) == 1)
 
 
 def test_detections_without_landmarks_or_faces_weigh_one():
     found = [faces[:, :5] for faces in detections([80] * 5)] + [np.zeros((0, 5), np.float32)] * 15
-    assert np.array_equal(frontal_weights(found, follow_face(found)), np.ones(20, np.float32))
+    assert np.array_equal(opacities(found, follow_face(found)), np.ones(20, np.float32))

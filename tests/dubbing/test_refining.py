@@ -14,8 +14,7 @@ import audio
 from dubbing import Options
 from dubbing.networks import load_networks, load_refiner
 from dubbing.paste import match_colours
-from dubbing.references import FrameSampler
-from dubbing.refining import ANOTHER_PERSON, LOOKED_AT, Refine
+from dubbing.refining import ANOTHER_PERSON, COMPARED_EVERY, FrameSampler, Refine
 from hparams import hparams
 from media.writer import VideoWriter
 from models import face_refiner
@@ -222,7 +221,7 @@ def test_a_refiner_of_another_person_is_warned_about_once(capsys):
     refiner = FaceRefiner(None, HP, ReferenceBank(person(1, 9)))
     same, other = Refine(refiner, refiner.bank), Refine(refiner, refiner.bank)
     for _ in range(20):
-        same.look_who_it_is(person(1, LOOKED_AT))
-        other.look_who_it_is(person(2, LOOKED_AT))
+        same.compare_with_person(person(1, COMPARED_EVERY))
+        other.compare_with_person(person(2, COMPARED_EVERY))
     assert same.record()["distance"] < 1 < ANOTHER_PERSON < other.record()["distance"]
     assert capsys.readouterr().err.count("is a refiner of another person") == 1

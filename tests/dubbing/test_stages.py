@@ -8,10 +8,8 @@ from test_refining import save_refiner
 
 from data.sharp_faces import moved_target
 from dubbing import faces as dub_faces
-from dubbing.grain import noise
-from dubbing.paste import FaceRegion, paste_face, soft_mask, upright_crop
-from dubbing.references import FrameSampler
-from dubbing.refining import bank_of_video, refined_share
+from dubbing.paste import FaceRegion, noise, paste_face, soft_mask, upright_crop
+from dubbing.refining import FrameSampler, bank_of_video, refined_share
 from dubbing.source import TimedFrame
 from face_detection.crop import resized
 from media import yuv
@@ -154,7 +152,7 @@ def test_a_dub_decodes_the_video_twice_and_looks_at_some_frames_where_a_box_is_g
 
 @pytest.mark.slow
 def test_what_is_not_shown_is_not_generated_not_scored_and_not_called_dubbed(dub, talking, tmp_path, monkeypatch):
-    monkeypatch.setattr(dub_faces, "frontal_weights", lambda detections, track: np.zeros(len(detections)))
+    monkeypatch.setattr(dub_faces, "opacities", lambda detections, track: np.zeros(len(detections)))
     monkeypatch.setattr(Wav2Lip, "forward", None)
     assert dub("--occlusion", "--codec", "ffv1", "--outfile", tmp_path / "out.mkv").code == 0
     record = record_of(tmp_path / "out.mkv")
