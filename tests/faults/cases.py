@@ -207,7 +207,12 @@ def damaged_records(case: Case) -> None:
     if case.command == "preprocess":
         case.wait(case.run())
     places = {"dub": "made/dub/out.mp4.json", "preprocess": f"{run}/**/*.json"}
-    damaged(case, places.get(case.command, f"{run}/run.json {run}/*.pth clips/*/*/clip.json"), same=False)
+    damaged(
+        case,
+        places.get(case.command, f"{run}/run.json {run}/*.pth clips/*/*/clip.json"),
+        False,
+        case.command == "preprocess",
+    )
 
 
 def names(case: Case) -> None:
