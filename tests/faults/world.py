@@ -166,7 +166,7 @@ def results(folder: Path) -> dict[str, str]:
     found = {}
     for path in files_of(folder / "made"):
         try:
-            if path.suffix == ".json":
+            if path.suffix == ".json" and not hidden(path, folder):
                 content = json.loads(path.read_text())
                 found |= {path.name: json.dumps(content["videos"])} if path.name == "scores.json" else {}
             elif path.suffix in RESULTS and not hidden(path, folder) and not IGNORED & {*path.parts}:
