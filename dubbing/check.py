@@ -129,7 +129,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     watched = _watch(source, encoding.pix_fmt, seconds)
     loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
     times = sorted({*spread(seconds, SAMPLES), *loud}) if np.isfinite(seconds) else [0.0]
-    frames = source.glimpses(encoding.pix_fmt, times, seconds / SAMPLES if np.isfinite(seconds) else 0.0)
+    frames = source.frames_at(encoding.pix_fmt, times, seconds / SAMPLES if np.isfinite(seconds) else 0.0)
     faces_file = Path(f"{outfile}.faces.png")
     samples = look_at(frames, options, networks.generator.device, faces_file)
     regions = samples.regions(source, options)
@@ -236,7 +236,7 @@ def _watch(source: Source, pix_fmt: str, limit: float) -> Watched:
 
     def images() -> Iterator[np.ndarray]:
         nonlocal until, count, whole
-        for frame in source.within(pix_fmt, limit):
+        for frame in source.iter_once(pix_fmt, limit):
             if time.perf_counter() - began > WATCHED:
                 whole = False
                 return

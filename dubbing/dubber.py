@@ -144,7 +144,7 @@ class Dubber:
                 paste=options.paste,
                 silence=options.silence,
                 silent_share=round(speech.silent, 3),
-                extend=source.ending(options.extend, speech.seconds),
+                extend=source.extension(options.extend, speech.seconds),
                 source_fps=round(float(source.reader.rate), 3) if source.reader else None,
                 fps=round(float(source.rate), 3),
                 encoder=encoding.encoder,
@@ -188,7 +188,7 @@ class Dubber:
             faces = find_regions(source, pix_fmt, seconds, options, device, progress, sampler, faces_file)
         with timer("references"):
             if sampler and not sampler.frames:
-                for frame in source.within(pix_fmt, seconds):
+                for frame in source.iter_once(pix_fmt, seconds):
                     sampler.add(frame)
             crops = sampler.crops(lambda number: faces.at(number)[0]) if sampler else []
             occlusion = _occlusion(crops, networks.hp.img_size, faces) if options.occlusion else None

@@ -99,7 +99,7 @@ def find_regions(
     try:
         track = follow_face(faces.detections, not options.nosmooth, cuts, options.face_at, options.face_index)
     except NobodyThere as error:
-        (frame,) = source.between(pix_fmt, faces.times.tolist(), error.frame, error.frame + 1)
+        (frame,) = source.read_range(pix_fmt, faces.times.tolist(), error.frame, error.frame + 1)
         raise InputError(who_is_there(error, yuv.to_bgr(frame.picture), frame.time, faces_file)) from error
     followed = [face for face in faces_of(faces.detections, track) if face is not None]
     if not options.align and may_lie(followed) and (advice := turning(source, pix_fmt, seconds, options)):
@@ -178,9 +178,9 @@ def turning(source: Source, pix_fmt: str, seconds: float, options: Options) -> s
 
 def _glimpsed(source: Source, pix_fmt: str, seconds: float) -> tuple[list[np.ndarray], float]:
     """Some frames from all over the video, as detectors take them, and their scale."""
-    end = seconds if source.clock is None or source.clock.picture is None else min(seconds, source.clock.picture.end)
+    end = seconds if source.clock.picture is None else min(seconds, source.clock.picture.end)
     times = ((np.arange(FEW) + 0.5) * end / FEW).tolist()
-    reduced = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in source.glimpses(pix_fmt, times, end / FEW)]
+    reduced = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in source.frames_at(pix_fmt, times, end / FEW)]
     return [image for image, _ in reduced], reduced[0][1] if reduced else 1.0
 
 
@@ -236,7 +236,7 @@ def _search(
 
     def shown() -> Generator[TimedFrame, None, None]:
         nonlocal complete
-        for frame in source.once(pix_fmt):
+        for frame in source.iter_once(pix_fmt):
             if frame.time > seconds - TOLERANCE:
                 complete = False
                 return
@@ -264,7 +264,7 @@ def _with_end_searched(faces: CachedFaces, source: Source, pix_fmt: str, detecto
     searched further makes no difference."""
     count = len(faces.detections)
     first = (count - 1) // KEY_STEP * KEY_STEP
-    frames = source.between(pix_fmt, faces.times.tolist(), first, count)
+    frames = source.read_range(pix_fmt, faces.times.tolist(), first, count)
     images, scales = zip(*(yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames), strict=True)
     found = find_faces(images, detector, KEY_STEP, sparse=True)
     end = [unscaled(boxes, scales[0]) for boxes in found.detections]

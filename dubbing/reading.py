@@ -10,7 +10,6 @@ from dubbing.faces import FaceRegions
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
 from dubbing.paste import FaceRegion, style_mask, upright_crop
-from dubbing.play import play
 from dubbing.record import INTERPOLATED, UNCHANGED
 from dubbing.refining import refined_share
 from dubbing.source import Source, TimedFrame
@@ -67,8 +66,8 @@ class FrameReader:
         options, hp, columns = self.options, self.hp, self.speech.mel.shape[1]
         upper_half, last_known = slice(hp.img_size // 2), None
         whole = options.plays_whole
-        extend = self.source.ending(options.extend, self.speech.seconds)
-        for frame in play(self.source, self.pix_fmt, self.seconds, extend, whole):
+        extend = self.source.extension(options.extend, self.speech.seconds)
+        for frame in self.source.extend_frames(self.pix_fmt, self.seconds, extend, whole):
             region, state = self.faces.at(frame.number) if frame.time < self.speech.seconds else (None, UNCHANGED)
             face: FaceTask | None = None
             if region is not None:

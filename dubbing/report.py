@@ -132,7 +132,7 @@ def _copy(source: Source, path: Path, frames: int | None = None, with_sound: boo
     encoding = codecs.choose("h264", ".mp4", "yuv420p", COPY_CRF, COPY_PRESET)
     sound = source.path if with_sound and source.reader and source.reader.has_sound else None
     with VideoWriter(path, source.rate, sound, source.opened, encoding) as writer:
-        shown = islice(source.once(encoding.pix_fmt), frames)
+        shown = islice(source.iter_once(encoding.pix_fmt), frames)
         for frame in Progress(shown, f"{path.name}, which browsers play", unit="frame", total=frames, leave=False):
             writer.write_picture(frame.picture, frame.time)
 

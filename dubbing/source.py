@@ -1,12 +1,19 @@
-"""The frames to dub: of a video or a picture, scaled, turned and cropped as asked. How they are played for speech that
-is longer is in play.py."""
+"""The frames to dub: of a video or a picture, scaled, rotated and cropped as asked, extended for longer speech.
 
+    --extend loop       0 1 2 3 0 1 2 3 0 ...
+    --extend pingpong   0 1 2 3 2 1 0 1 2 ...
+    --extend hold       0 1 2 3 3 3 3 3 3 ...
+
+Speech that is longer by less than half a second holds the last frame, whatever is asked.
+"""
+
+import gc
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice, takewhile
+from itertools import chain, count, islice
 from math import ceil, inf
 from pathlib import Path
 from typing import NamedTuple
@@ -23,48 +30,43 @@ from utils.errors import InputError
 from utils.images import Rect
 
 TOLERANCE = 1e-6  # seconds
-FEW_FRAMES = 600  # are decoded one after the other as fast as a dozen of them are sought
+FEW_FRAMES = 600  # decoding so many in order is as fast as seeking a dozen of them
+BACKWARD_FRAMES = 24  # held at once while a video is played backwards
 PICTURE_FPS = 25.0
 SMALLEST_SIDE = 96  # pixels of a frame that --resize_factor may leave
-WRONG_RATE = 1.5  # frames that come so much more slowly than the file says show that it is wrong
+WRONG_RATE = 1.5  # the rate that a file states is wrong where its frames are so many times slower
 
 
 class TimedFrame(NamedTuple):
-    """number: of the frame within one play, the same where one is repeated; time: seconds from the start of the output;
-    picture: planar YUV."""
-
-    number: int
-    time: float
-    picture: av.VideoFrame
+    number: int  # within one pass of the video, the same where a frame is repeated
+    time: float  # seconds from the start of the output
+    picture: av.VideoFrame  # planar YUV
 
 
 @dataclass(frozen=True)
 class FrameTransform:
-    """What is done to every frame, in this order.
+    """What is done to every frame, in this order."""
 
-    deinterlace, video_stream: as of a VideoReader; background: red, green, blue behind what is transparent, where the
-    result cannot be; picture_size: most pixels of a still picture's longer side, 0 for as many as it has;
-    resize_factor: the sides are divided by it; rotate: a quarter turn clockwise; crop: top, bottom, left, right in
-    pixels, -1 for the far edge.
-    """
-
-    deinterlace: str = "frame"
-    video_stream: int | None = None
-    background: tuple[int, int, int] = (0, 0, 0)
-    picture_size: int = 0
-    resize_factor: int = 1
-    rotate: bool = False
-    crop: tuple[int, int, int, int] = (0, -1, 0, -1)
+    deinterlace: str = "frame"  # as of a VideoReader
+    video_stream: int | None = None  # as of a VideoReader
+    background: tuple[int, int, int] = (0, 0, 0)  # RGB behind transparent pixels, where the result has no alpha
+    picture_size: int = 0  # most pixels of a still picture's longer side; 0: all
+    resize_factor: int = 1  # divides the sides
+    rotate: bool = False  # a quarter turn clockwise
+    crop: tuple[int, int, int, int] = (0, -1, 0, -1)  # top, bottom, left, right in pixels, -1 for the far edge
 
 
 class Source:
-    """rate: frames a second that are shown; still: the same picture all along; width, height: of a transformed frame;
-    opened: the file; reader, clock: None for a still picture. Times count from the file's zero, where the first frame
-    is shown already.
+    """A video or a picture. Times are seconds from the file's zero, or from the start of the part in use; the first
+    frame is shown from 0 on.
 
-    fps: frames a second of a picture, and of a video with fewer; None: as many as the video has. start, end: seconds of
-    the video between which it is used, as if there were no more of it; part: the same, start being where the frame
-    begins that is shown then, None for the whole video; length: seconds of that part, infinite without an end.
+    static: use the first frame only; fps: frames a second of a picture, and of a video with fewer, None: as many as
+    there are; start, end: the part of the video that is used, in seconds.
+
+    still: one picture is shown all along; rate: frames a second that are shown; width, height: of a transformed frame;
+    opened: the file; reader: the same, None for a picture; clock: of the part in use; part: its start, moved to where
+    the frame begins that is shown then, and its end, None for a whole video; length: its seconds, infinite without an
+    end.
     """
 
     def __init__(
@@ -83,13 +85,12 @@ class Source:
         self.reader = self.opened if isinstance(self.opened, VideoReader) else None
         self.part = self._part(start, end) if start or end is not None else None
         self.length = self.part[1] - self.part[0] if self.part and end is not None else inf
-        self.clock = self.reader.clock.filled(fps) if self.reader else None
-        if self.clock and self.part:
+        self.clock = self.opened.clock.filled(fps if self.reader else None)
+        if self.part:
             self.clock = self.clock.within(*self.part)
-        is_still = self.reader is None or self.reader.frame_estimate == 1
-        self.rate = Fraction(fps or PICTURE_FPS).limit_denominator(1001)
-        if self.reader and self.clock and not is_still and not (fps and self.clock.slow):
-            self.rate = self.reader.rate
+        is_still = self.opened.frame_estimate == 1
+        own_rate = not is_still and not (fps and self.clock.slow)
+        self.rate = self.opened.rate if own_rate else Fraction(fps or PICTURE_FPS).limit_denominator(1001)
         self.still = static or is_still
         width, height = self.opened.width, self.opened.height
         if is_still and 0 < transform.picture_size < max(width, height):
@@ -106,28 +107,19 @@ class Source:
         self.width, self.height = self.cropped.width, self.cropped.height
 
     def _part(self, start: float, end: float | None) -> tuple[float, float]:
-        if self.reader is None or self.reader.clock.picture is None:
+        if self.opened.clock.picture is None:
             raise InputError(f"--start, --end: are for videos; {self.path} is a picture")
-        zero, last = self.reader.clock.zero, self.reader.clock.picture.end
+        zero, last = self.opened.clock.zero, self.opened.clock.picture.end
         for flag, given, most in (("--start", start, last - TOLERANCE), ("--end", end or 0.0, last + END_HELD)):
             if given > most:
                 raise InputError(f"{flag} {given:g}: {self.path} lasts {last:.2f} s; give less")
         shown = next(self._pictures_from(zero + start))[0] - zero
         return shown if start - LONGEST_STEP < shown < start else start, min(end or last, last)
 
-    def step_after(self, last: float) -> float:
-        """Seconds that the last frame of a play is shown, which begins at `last`."""
-        if self.still or self.reader is None or self.clock is None:
-            return 1 / float(self.rate)
-        step = 1 / float(self.reader.rate)
-        step = step if self.clock.step < WRONG_RATE * step else self.clock.step
-        left = self.length - last  # of a part: a frame that stays for long is cut off, or goes on, to its end
-        return step if left == inf or left < step <= LONGEST_STEP else left
-
     @property
     def findings(self) -> list[str]:
         """What was found in the file and changed, in short phrases."""
-        return [*self.opened.findings, *(self.clock.findings if self.clock else [])]
+        return [*self.opened.findings, *self.clock.findings]
 
     @property
     def pix_fmt(self) -> str:
@@ -137,20 +129,147 @@ class Source:
         """About what one picture takes in memory."""
         return self.width * self.height * av.VideoFormat(pix_fmt).padded_bits_per_pixel // 8
 
-    def once(self, pix_fmt: str) -> Iterator[TimedFrame]:
-        """One play of the video; of a still, its one picture. Nothing is repeated but that the first starts at 0."""
-        frames = self.decoded(pix_fmt)
-        yield next(frames)._replace(time=0.0)
-        yield from frames
+    def extension(self, extend: str, seconds: float) -> str:
+        """What extends the video for speech of that length: --extend, but "hold" where only a moment is missing."""
+        return "hold" if self.clock.holds_end(seconds) else extend
 
-    def decoded(self, pix_fmt: str) -> Iterator[TimedFrame]:
-        """One play, every frame at its own time."""
-        if isinstance(self.opened, Still):
-            yield TimedFrame(0, 0.0, self._transformed(self.opened.picture, pix_fmt))
+    def shown_seconds(self, seconds: float, whole: bool) -> float:
+        """How long extend_frames() goes on."""
+        return max(seconds, self.clock.picture.end) if self.clock.picture and whole and not self.still else seconds
+
+    def frames_in(self, seconds: float, whole: bool) -> int:
+        """About how many frames extend_frames() gives."""
+        return ceil(self.shown_seconds(seconds, whole) * self.rate)
+
+    def frames_once(self, seconds: float) -> int:
+        """About how many frames iter_once() gives within `seconds`."""
+        if self.still:
+            return 1
+        wanted = ceil(min(seconds, self.length) * self.opened.rate)
+        return min(wanted, self.opened.frame_estimate or wanted)
+
+    def extend_frames(
+        self, pix_fmt: str, seconds: float, extend: str = "loop", whole: bool = False
+    ) -> Iterator[TimedFrame]:
+        """What is shown for `seconds`; frames that stay for long are repeated (media/clock.py). whole: go on to the
+        end of the video where that is later."""
+        times: list[float] = []
+        for frame in self._fill_gaps(_record_times(self.iter_once(pix_fmt), times)):
+            if frame.time > seconds - TOLERANCE and not whole:
+                return
+            yield frame
+        for frame in self._fill_gaps(self._repeat(pix_fmt, times, extend)):
+            if frame.time > seconds - TOLERANCE:
+                return
+            yield frame
+
+    def _fill_gaps(self, frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
+        """The frames, each as often as the clock shows it."""
+        if self.still:
+            yield from frames
             return
-        assert self.reader is not None and self.clock is not None
+        held = next(frames)
+        for frame in chain(frames, [None]):
+            end = frame.time if frame else held.time + self._step_after(held.time)
+            times = self.clock.times_shown(held.time, end)
+            for time in times[:-1]:
+                yield held._replace(time=time, picture=yuv.clone(held.picture))
+            for time in times[-1:]:
+                yield held._replace(time=time)
+            held = frame or held
+
+    def _repeat(self, pix_fmt: str, times: list[float], extend: str) -> Iterator[TimedFrame]:
+        """What follows the first pass, without end. times: of its frames."""
+        late = self.clock.picture.start if self.clock.picture else 0.0
+        last, step = times[-1], self._step_after(times[-1])
+        if len(times) == 1 or extend == "hold":
+            (held,) = self.read_range(pix_fmt, times, len(times) - 1, len(times))
+            for n in count(1):
+                yield TimedFrame(held.number, last + n * step, yuv.clone(held.picture))
+        for n in count(1):
+            _free_decoders()
+            if extend == "loop":
+                for frame in self._decode(pix_fmt):
+                    yield frame._replace(time=n * (last - late + step) + frame.time)
+                continue
+            turn = 2 * n * (last - late)
+            for end in range(len(times) - 1, 1, -BACKWARD_FRAMES):  # backwards, without the first and the last
+                _free_decoders()
+                for frame in reversed(self.read_range(pix_fmt, times, max(1, end - BACKWARD_FRAMES), end)):
+                    yield frame._replace(time=turn + 2 * late - frame.time)
+            for frame in self._decode(pix_fmt):
+                yield frame._replace(time=turn + frame.time)
+
+    def _step_after(self, last: float) -> float:
+        """Seconds that the last frame of a pass, which begins at `last`, is shown."""
+        step = 1 / float(self.rate if self.still else self.opened.rate)
+        if self.still:
+            return step
+        step = step if self.clock.step < WRONG_RATE * step else self.clock.step
+        left = self.length - last  # of a part: a frame that stays for long is cut off, or goes on, to its end
+        return step if left == inf or left < step <= LONGEST_STEP else left
+
+    def iter_once(self, pix_fmt: str, seconds: float = inf) -> Iterator[TimedFrame]:
+        """One pass of the video, up to `seconds`; of a still, its one picture. Only the first frame's time changes, to
+        0."""
+        for n, frame in enumerate(self._decode(pix_fmt)):
+            frame = frame if n else frame._replace(time=0.0)
+            if frame.time > seconds - TOLERANCE:
+                return
+            yield frame
+
+    def read_range(self, pix_fmt: str, times: list[float], first: int, end: int) -> list[TimedFrame]:
+        """Frames number `first` to `end` - 1. times: of all frames of a pass."""
+        if self.still:
+            return list(self.iter_once(pix_fmt))
+        zero, found = self.clock.zero, list[TimedFrame]()
+        try:
+            for stamp, picture in self.opened.pictures(since=times[first] + zero):
+                if stamp - zero > times[end - 1] + TOLERANCE:
+                    break
+                number = int(np.searchsorted(times, stamp - zero - TOLERANCE))
+                found.append(TimedFrame(number, stamp - zero, yuv.clone(self._transformed(picture, pix_fmt))))
+        except av.error.FFmpegError:
+            found = []
+        if [frame.number for frame in found] == list(range(first, end)):
+            return found
+        frames = islice(self.iter_once(pix_fmt), first, end)  # seeking does not work in this file
+        return [frame._replace(picture=yuv.clone(frame.picture)) for frame in frames]
+
+    def frames_at(self, pix_fmt: str, times: Sequence[float], slack: float = 0.0) -> list[TimedFrame]:
+        """The frames shown at these ascending times, numbered from 0; times after the end give none. Late in a long
+        video they are found by seeking, and may be up to `slack` seconds earlier where that saves decoding."""
+        if self.still:
+            return list(self.iter_once(pix_fmt)) if times else []
+        if not times or times[-1] * self.opened.rate < FEW_FRAMES:
+            return self._scan(pix_fmt, times)
+        frames = []
+        try:
+            for time in times:
+                since, entry = (max(0.0, at) + self.clock.zero for at in (time - slack, time))
+                with closing(self.opened.pictures(since, entry=entry)) as found:
+                    for stamp, picture in islice(found, 1):
+                        frames.append((stamp - self.clock.zero, yuv.clone(self._transformed(picture, pix_fmt))))
+        except av.error.FFmpegError:  # seeking does not work in this file
+            return self._scan(pix_fmt, times)
+        return [TimedFrame(number, max(0.0, time), picture) for number, (time, picture) in enumerate(frames)]
+
+    def _scan(self, pix_fmt: str, times: Sequence[float]) -> list[TimedFrame]:
+        """As frames_at(), by decoding the video up to the last of these times."""
+        wanted, found, half = deque(times), list[TimedFrame](), 0.5 / float(self.rate)
+        for frame in self.iter_once(pix_fmt):
+            if not wanted:
+                break
+            if frame.time >= wanted[0] - half:
+                while wanted and frame.time >= wanted[0] - half:
+                    wanted.popleft()
+                found.append(frame._replace(number=len(found), picture=yuv.clone(frame.picture)))
+        return found
+
+    def _decode(self, pix_fmt: str) -> Iterator[TimedFrame]:
+        """One pass, every frame at its own time."""
         zero = self.clock.zero
-        pictures = self._pictures_from(zero) if self.part else self.reader.pictures()
+        pictures = self._pictures_from(zero) if self.part else self.opened.pictures()
         for number, (stamp, picture) in enumerate(pictures):
             time = max(0.0, stamp - zero) if self.part else stamp - zero
             if number and time > self.length - TOLERANCE:
@@ -160,104 +279,37 @@ class Source:
                 return
 
     def _pictures_from(self, since: float) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Those of the reader from the one on that is shown at `since`, found by seeking where the file allows it."""
-        assert self.reader is not None
-        found = self.reader.pictures(since)
+        """The pictures from the one on that is shown at `since`, found by seeking where the file allows it."""
+        found = self.opened.pictures(since)
         try:
             first = next(found, None)
         except av.error.FFmpegError:
             first = None
-        if first is None or first[0] > max(since, self.reader.start) + EARLIER:
-            yield from self.reader.pictures(since, seek=False)
+        if first is None or first[0] > max(since, self.opened.start) + EARLIER:
+            yield from self.opened.pictures(since, seek=False)
             return
         yield first
         yield from found
 
-    def within(self, pix_fmt: str, seconds: float) -> Iterator[TimedFrame]:
-        """What of one play is shown in that time."""
-        return takewhile(lambda frame: frame.time <= seconds - TOLERANCE, self.once(pix_fmt))
-
-    def ending(self, extend: str, seconds: float) -> str:
-        """How a video goes on for speech of that length that outlasts it: as asked, but not for a moment."""
-        return "hold" if self.clock and self.clock.holds_end(seconds) else extend
-
-    def frames_in(self, seconds: float, whole: bool) -> int:
-        """About how many frames play() gives, for the progress bar."""
-        return ceil(self.shown_seconds(seconds, whole) * self.rate)
-
-    def shown_seconds(self, seconds: float, whole: bool) -> float:
-        """How long play() goes on."""
-        if self.clock and self.clock.picture and whole and not self.still:
-            return max(seconds, self.clock.picture.end)
-        return seconds
-
-    def frames_once(self, seconds: float) -> int:
-        """About how many frames of one play are shown within `seconds`, for the progress bar."""
-        if self.still or self.reader is None:
-            return 1
-        wanted = ceil(min(seconds, self.length) * self.reader.rate)
-        return min(wanted, self.reader.frame_estimate or wanted)
-
-    def between(self, pix_fmt: str, times: list[float], first: int, end: int) -> list[TimedFrame]:
-        """Frames number `first` to `end` - 1."""
-        if self.still:
-            return list(self.once(pix_fmt))
-        found = self._sought(pix_fmt, times, first, end)
-        if [frame.number for frame in found] == list(range(first, end)):
-            return found
-        frames = islice(self.once(pix_fmt), first, end)  # a file in which one cannot seek
-        return [frame._replace(picture=yuv.copied(frame.picture)) for frame in frames]
-
-    def _sought(self, pix_fmt: str, times: list[float], first: int, end: int) -> list[TimedFrame]:
-        assert self.reader is not None and self.clock is not None
-        zero, found = self.clock.zero, []
-        try:
-            for time, picture in self.reader.pictures(since=times[first] + zero):
-                if time - zero > times[end - 1] + TOLERANCE:
-                    break
-                number = int(np.searchsorted(times, time - zero - TOLERANCE))
-                found.append(TimedFrame(number, time - zero, yuv.copied(self._transformed(picture, pix_fmt))))
-        except av.error.FFmpegError:
-            return []
-        return found
-
-    def glimpses(self, pix_fmt: str, times: Sequence[float], slack: float = 0.0) -> list[TimedFrame]:
-        """The frames shown at these ascending times, numbered from 0; late in a long video they are sought, and may be
-        others up to `slack` seconds earlier where these take less decoding. Times behind the end give none."""
-        if self.still or self.reader is None or self.clock is None:
-            return list(self.once(pix_fmt)) if times else []
-        if not times or times[-1] * self.reader.rate < FEW_FRAMES:
-            return self._passing(pix_fmt, times)
-        frames = []
-        try:
-            for time in times:
-                since, entry = (max(0.0, at) + self.clock.zero for at in (time - slack, time))
-                with closing(self.reader.pictures(since, entry=entry)) as found:
-                    for stamp, picture in islice(found, 1):
-                        frames.append((stamp - self.clock.zero, yuv.copied(self._transformed(picture, pix_fmt))))
-        except av.error.FFmpegError:  # a file in which one cannot seek
-            return self._passing(pix_fmt, times)
-        return [TimedFrame(number, max(0.0, time), picture) for number, (time, picture) in enumerate(frames)]
-
-    def _passing(self, pix_fmt: str, times: Sequence[float]) -> list[TimedFrame]:
-        """As glimpses, from decoding the video up to the last of these times."""
-        wanted, found, half = deque(times), list[TimedFrame](), 0.5 / float(self.rate)
-        for frame in self.once(pix_fmt):
-            if not wanted:
-                break
-            if frame.time >= wanted[0] - half:
-                while wanted and frame.time >= wanted[0] - half:
-                    wanted.popleft()
-                found.append(frame._replace(number=len(found), picture=yuv.copied(frame.picture)))
-        return found
-
     def _transformed(self, picture: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
         if not yuv.has_alpha(pix_fmt):
-            flat = yuv.over(picture, self.transform.background)
+            flat = yuv.composite_over(picture, self.transform.background)
             add_notice(self.opened.findings, *(["alpha composited"] if flat is not picture else []))
             picture = flat
         picture = yuv.scaled(yuv.to_format(picture, pix_fmt), *self.scaled)
-        return yuv.turned_and_cut(picture, 3 * self.transform.rotate, self.cropped)
+        return yuv.rotate_crop(picture, 3 * self.transform.rotate, self.cropped)
+
+
+def _record_times(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[TimedFrame]:
+    for frame in frames:
+        times.append(frame.time)
+        yield frame
+
+
+def _free_decoders() -> None:
+    """PyAV's containers are in reference cycles, and each holds a decoder with its pictures. Python, which counts
+    objects and not their bytes, would free them late: some 40 MB more with every pass of 1080x1920."""
+    gc.collect()
 
 
 def _cropped(crop: tuple[int, int, int, int], width: int, height: int) -> Rect:

@@ -58,7 +58,7 @@ def still(face: Path, audio: Path, outfile: Path, options: Options) -> Drawn:
     seconds = shown_seconds(source, speech)
     (loudest,) = loudest_times(speech.mel, networks.hp, seconds, 1)
     others = spread(seconds, 0 if options.box else OTHERS)
-    frames = source.glimpses(pix_fmt, sorted({loudest, *others}))
+    frames = source.frames_at(pix_fmt, sorted({loudest, *others}))
     samples = look_at(frames, options, networks.generator.device, Path(f"{outfile}.faces.png"))
     numbers = samples.in_times([loudest])
     if source.still:
@@ -107,7 +107,7 @@ def draw(
         if occlusion:
             occlusion.reset()
             occlusion.visible(shown)  # what covers a face counts from the second frame on
-        frame = frame._replace(picture=yuv.copied(frame.picture))
+        frame = frame._replace(picture=yuv.clone(frame.picture))
         task = FrameTask(frame, DUBBED, reader.face_task(frame, region, crop, shown))
         before = yuv.to_bgr(frame.picture)
         run_stages([task], stages | {"composite": Composite(options.paste)}, StageTimer())
@@ -124,7 +124,7 @@ def sheet_of(drawn: Sequence[Drawn]) -> np.ndarray:
 
 def shown_seconds(source: Source, speech: Speech | None) -> float:
     """How much of one play is dubbed."""
-    end = source.clock.picture.end if source.clock and source.clock.picture and not source.still else np.inf
+    end = source.clock.picture.end if source.clock.picture and not source.still else np.inf
     return float(min(end, speech.seconds if speech else np.inf))
 
 

@@ -35,7 +35,7 @@ YCGCO = "colorspace=ispace=ycgco:iall=bt709:all=bt709:fast=1"  # which nothing e
 REPEATED = 0.3  # share of frames with a repeated field; 0.4 in film at 24 frames a second shown in 60 fields
 
 
-def prepared(
+def upright_frames(
     pictures: Iterable[Any],
     deinterlace: str,
     findings: list[str],
@@ -55,7 +55,7 @@ def prepared(
         # The matrix changes at key frames alone. It is not read of every picture: a picture of which PyAV has read side
         # data is in a reference cycle with it, and its planes stay until Python's collector comes by, a gigabyte later
         if picture.rotation != rotation or (picture.key_frame and not key):
-            upright, cycles = turns(picture), cycles + 1
+            upright, cycles = rotation_filters(picture), cycles + 1
             if cycles % MOST_CYCLES == 0:
                 gc.collect()
         rotation, key = picture.rotation, picture.key_frame
@@ -79,10 +79,10 @@ def prepared(
             filters += (BOTTOM_UP,)
         kind = (filters, picture.format.name, picture.width, picture.height)
         if kind != built_for:
-            yield from _pulled(graph, None)
+            yield from _drain(graph, None)
             graph, built_for = _graph(picture, filters) if filters else None, kind
-        yield from _watched(_pulled(graph, picture), findings) if graph else (picture,)
-    yield from _pulled(graph, None)
+        yield from _watched(_drain(graph, picture), findings) if graph else (picture,)
+    yield from _drain(graph, None)
 
 
 def clean_aperture(container: Any, stream: Any) -> tuple[int, int, int, int] | None:
@@ -100,7 +100,7 @@ def clean_aperture(container: Any, stream: Any) -> tuple[int, int, int, int] | N
     return (int(found[1]), int(found[2]), int(found[3]), int(found[4])) if found else None
 
 
-def turns(picture: Any) -> tuple[str, ...]:
+def rotation_filters(picture: Any) -> tuple[str, ...]:
     """The filters that bring a picture upright."""
     a, b, c, d = matrix(picture)
     if abs(a) + abs(d) >= abs(b) + abs(c):
@@ -112,7 +112,7 @@ def orientation(picture: Any) -> list[str]:
     """What of "rotated" and "mirrored" the file's player has to do to the picture."""
     a, b, c, d = matrix(picture)
     found = ["mirrored"] if a * d - b * c < 0 else []
-    return (["rotated"] if turns(picture) not in ((), ("hflip",), ("vflip",)) else []) + found
+    return (["rotated"] if rotation_filters(picture) not in ((), ("hflip",), ("vflip",)) else []) + found
 
 
 def matrix(picture: Any) -> tuple[int, int, int, int]:
@@ -144,7 +144,7 @@ def _graph(picture: Any, filters: tuple[str, ...]) -> Any:
     return graph
 
 
-def _pulled(graph: Any, picture: Any) -> Iterator[Any]:
+def _drain(graph: Any, picture: Any) -> Iterator[Any]:
     """What comes out of the graph when a picture goes in, or at the end None; nothing where there is no graph."""
     if graph is None:
         return

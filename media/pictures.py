@@ -1,6 +1,7 @@
 """Still pictures: upright, in 8-bit RGB, in the colours of sRGB."""
 
 import io
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from media import yuv
+from media.clock import Clock
 from media.codecs import HdrMetadata
 from media.files import add_notice, open_picture, picture_count
 
@@ -23,8 +25,10 @@ ORIENTATIONS = {
 
 
 class Still:
-    """A picture, upright, in 8 bits, RGB, or RGBA where some of it is transparent, in the colours of sRGB. The rest is
-    as of a VideoReader."""
+    """A picture, upright, in 8 bits, RGB, or RGBA where some of it is transparent, in the colours of sRGB. Otherwise as
+    a VideoReader of one frame."""
+
+    rate, frame_estimate, start, clock = Fraction(25), 1, 0.0, Clock(0.0)
 
     def __init__(self, image: Image.Image) -> None:
         self.findings: list[str] = []
@@ -40,11 +44,16 @@ class Still:
         ImageOps.exif_transpose(image, in_place=True)
         pixels = _eight_bits(_in_srgb(image, self.findings), times)
         kind = "rgb24" if pixels.shape[2] == 3 else "rgba"
-        self.picture = yuv.described(av.VideoFrame.from_ndarray(pixels, format=kind))
+        self.picture = yuv.tag_defaults(av.VideoFrame.from_ndarray(pixels, format=kind))
         self.pix_fmt, self.matrix = self.picture.format.name, yuv.usual_matrix(self.picture)
         self.width, self.height = self.picture.width, self.picture.height
         self.pixel_aspect, self.metadata = Fraction(1), dict[str, str]()
         self.hdr: HdrMetadata | None = None
+
+    def pictures(
+        self, since: float | None = None, seek: bool = True, entry: float | None = None
+    ) -> Generator[tuple[float, av.VideoFrame], None, None]:
+        yield 0.0, self.picture
 
 
 def open_still(path: Path) -> Still | None:

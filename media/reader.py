@@ -67,7 +67,7 @@ class VideoReader:
             self.duration = container.duration / av.time_base if container.duration else None
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
             self.frame_estimate = stream.frames or (round(self.duration * self.rate) if self.duration else None)
-            first = next(map(yuv.described, decode(container, stream)), None)
+            first = next(map(yuv.tag_defaults, decode(container, stream)), None)
             if first is None:
                 raise InputError(f"{self.path}: none of its pictures can be decoded; it is damaged or truncated")
             if first.colorspace in yuv.UNKNOWN:
@@ -86,10 +86,10 @@ class VideoReader:
                 self.rate *= 2
                 self.frame_estimate = self.frame_estimate and 2 * self.frame_estimate
             self.cropping = filters.clean_aperture(container, stream)
-            upright = next(filters.prepared([first], deinterlace, self.findings, cropping=self.cropping))
+            upright = next(filters.upright_frames([first], deinterlace, self.findings, cropping=self.cropping))
             self.height, self.width = upright.height, upright.width
             add_notice(self.findings, *([f"cropped to {self.width}x{self.height}"] if self.cropping else []))
-            if any(name.startswith("transpose") for name in filters.turns(first)):
+            if any(name.startswith("transpose") for name in filters.rotation_filters(first)):
                 self.pixel_aspect = 1 / self.pixel_aspect
         self.clock = self._read_clock()
         if self.clock.picture and self.clock.recordings > 1:  # of which FFmpeg counts the last one alone
@@ -141,9 +141,9 @@ class VideoReader:
                 container.seek(int(((since if entry is None else entry) - EARLIER) * av.time_base))
             packets = PacketLog()
             previous, shown = None, None  # shown: the latest picture before `since`
-            decoded = (yuv.described(picture) for picture in decode(container, stream, packets))
+            decoded = (yuv.tag_defaults(picture) for picture in decode(container, stream, packets))
             size = self.width, self.height
-            for picture in filters.prepared(decoded, self.deinterlace, self.findings, size, self.cropping):
+            for picture in filters.upright_frames(decoded, self.deinterlace, self.findings, size, self.cropping):
                 step = 1 / float(self.rate)
                 time = picture.time if picture.time is not None else self.start if previous is None else previous + step
                 if since is not None and time <= since + EARLIER:
@@ -173,7 +173,7 @@ class VideoReader:
 
 def whole(picture: av.VideoFrame) -> av.VideoFrame:
     """A picture as VideoReader.frames() shows it: over black where it is transparent."""
-    return yuv.over(picture, BLACK)
+    return yuv.composite_over(picture, BLACK)
 
 
 def at_rate(frames: Iterable[Frame], fps: float, start: float | None = None) -> Iterator[Frame]:

@@ -48,7 +48,7 @@ def has_alpha(pix_fmt: str) -> bool:
     return known.has_palette or any(component.is_alpha for component in known.components)
 
 
-def described(frame: av.VideoFrame) -> av.VideoFrame:
+def tag_defaults(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame itself, its range and matrix and, of RGB, its primaries and transfer tagged as what players take them
     for."""
     if is_rgb(frame):
@@ -77,7 +77,7 @@ def to_format(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
     its matrix and range; RGB gets the usual matrix and limited range."""
     name = frame.format.name.replace("yuvj", "yuv")  # the same planes, marked as of full range
     if name == pix_fmt:
-        return frame if name == frame.format.name else copied(frame)
+        return frame if name == frame.format.name else clone(frame)
     matrix = usual_matrix(frame) if is_rgb(frame) else frame.colorspace
     return _tagged(
         frame.reformat(
@@ -96,7 +96,7 @@ def limited(frame: av.VideoFrame) -> av.VideoFrame:
     return new
 
 
-def over(frame: av.VideoFrame, background: tuple[int, int, int]) -> av.VideoFrame:
+def composite_over(frame: av.VideoFrame, background: tuple[int, int, int]) -> av.VideoFrame:
     """A frame with alpha composited over the background, red, green, blue in 0..255; the frame itself where all of it
     is opaque. Its alpha, which is straight, is to be ignored then."""
     if not has_alpha(frame.format.name):
@@ -107,7 +107,7 @@ def over(frame: av.VideoFrame, background: tuple[int, int, int]) -> av.VideoFram
     if alpha.min() == 1:
         return frame
     image = np.full((frame.height, frame.width, 3), background[::-1], np.uint8)
-    result = copied(result) if result is frame else result
+    result = clone(result) if result is frame else result
     if result.colorspace == UNSPECIFIED:
         result.colorspace = usual_matrix(result)
     blend_bgr(result, Rect(0, 0, frame.width, frame.height), image, 1 - alpha)
@@ -120,7 +120,7 @@ def scaled(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     return _tagged(frame.reformat(width, height, interpolation=EXACT_COLOUR), frame)
 
 
-def turned_and_cut(frame: av.VideoFrame, turns: int, part: Rect) -> av.VideoFrame:
+def rotate_crop(frame: av.VideoFrame, turns: int, part: Rect) -> av.VideoFrame:
     """Turned counterclockwise by quarter turns, then cut to the rect `part` of the turned picture.
 
     The part's left and top edges are moved to even pixels; odd sizes grow by one pixel, since colour has half as many
@@ -132,7 +132,7 @@ def turned_and_cut(frame: av.VideoFrame, turns: int, part: Rect) -> av.VideoFram
     name = frame.format.name
     if turns % 2 and "422" in name:  # turned, it would have half as many samples the other way
         full_colour = to_format(frame, name.replace("422", "444"))
-        return to_format(turned_and_cut(full_colour, turns, part), name)
+        return to_format(rotate_crop(full_colour, turns, part), name)
     left, top = part.x1 // ALIGNMENT * ALIGNMENT, part.y1 // ALIGNMENT * ALIGNMENT
     out_width, out_height = _even(part.x2 - left), _even(part.y2 - top)
     result = _blank_like(frame, out_width, out_height)
@@ -227,7 +227,7 @@ def from_bgr(image: np.ndarray, pix_fmt: str) -> av.VideoFrame:
     """A limited-range frame of BGR uint8 [H, W, 3]; odd sides grow by one pixel."""
     height, width = image.shape[:2]
     padded: Any = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-    return to_format(described(av.VideoFrame.from_ndarray(padded, format="bgr24")), pix_fmt)
+    return to_format(tag_defaults(av.VideoFrame.from_ndarray(padded, format="bgr24")), pix_fmt)
 
 
 def _parts(frame: av.VideoFrame, rect: Rect) -> list[np.ndarray]:
@@ -250,7 +250,7 @@ def _even(number: int) -> int:
     return number + number % ALIGNMENT
 
 
-def copied(frame: av.VideoFrame) -> av.VideoFrame:
+def clone(frame: av.VideoFrame) -> av.VideoFrame:
     """With planes of its own, never marked as yuvj."""
     result = _blank_like(frame, frame.width, frame.height)
     for source, target in zip(planes(frame), planes(result), strict=True):

@@ -48,7 +48,7 @@ def first_frame(face: Path, options: Options) -> FirstFrame:
     from utils.devices import pick_device
 
     source = Source(face, options.transform, options.static, options.frame_rate)
-    frames = source.glimpses("yuv420p", [0.0])
+    frames = source.frames_at("yuv420p", [0.0])
     (people,) = look_at(frames, options, str(pick_device(options.device))).detections
     people = people[np.argsort(people[:, 0])]  # from the left, as --face_index counts
     return FirstFrame(yuv.to_bgr(frames[0].picture), people[:, :4].astype(float))

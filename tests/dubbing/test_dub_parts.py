@@ -9,7 +9,6 @@ import pytest
 
 from dubbing.faces import mouth_inside
 from dubbing.paste import FaceRegion, blend, match_colours, paste_face, soft_mask, upright_crop
-from dubbing.play import play
 from dubbing.pose import LANDMARKS, tilt
 from dubbing.source import FrameTransform, Source
 from face_detection import RetinaFace
@@ -25,7 +24,9 @@ RATE = 16_000
 
 
 def shown(source: Source, seconds: float, **how) -> list[tuple[int, float]]:
-    frames = [(f.number, f.time, number_of(yuv.to_bgr(f.picture))) for f in play(source, "yuv420p", seconds, **how)]
+    frames = [
+        (f.number, f.time, number_of(yuv.to_bgr(f.picture))) for f in source.extend_frames("yuv420p", seconds, **how)
+    ]
     assert all(number == seen for number, _, seen in frames)
     return [(number, time) for number, time, _ in frames]
 
@@ -65,7 +66,7 @@ def test_reading_may_begin_in_the_middle(tmp_path):
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le"])
 def test_pictures_are_turned_and_cut_without_changing_a_sample(turns, pix_fmt):
     picture = yuv.from_bgr(cv2.GaussianBlur(portrait(), (0, 0), 3)[:200, :240], pix_fmt)
-    turned = yuv.turned_and_cut(picture, turns, Rect(20, 10, 100, 90))
+    turned = yuv.rotate_crop(picture, turns, Rect(20, 10, 100, 90))
     y = np.rot90(yuv.planes(picture)[0], turns)[10:90, 20:100]
     assert np.array_equal(yuv.planes(turned)[0], y)
     expected = np.rot90(yuv.to_bgr(picture), turns)[10:90, 20:100]
@@ -158,7 +159,7 @@ def test_a_mouth_in_black_and_white_stays_so(noise):
     picture = yuv.from_bgr(grey, "yuv420p")
     for plane in yuv.planes(picture)[1:]:
         plane[:] += np.random.default_rng(0).integers(-noise, noise + 1, plane.shape).astype(np.uint8)
-    before = yuv.copied(picture)
+    before = yuv.clone(picture)
     pink = np.full((96, 96, 3), (120, 130, 220), np.uint8)
     paste_face(picture, FaceRegion(Rect(178, 57, 274, 177)), pink, soft_mask(96), "soft")
     changed = [not np.array_equal(*both) for both in zip(yuv.planes(picture), yuv.planes(before), strict=True)]

@@ -122,7 +122,7 @@ def test_ten_bits_colour_tags_and_title_are_carried_over(dub, tmp_path):
         context = stream.codec_context
         context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, 16, 9, 1
         for n in range(10):
-            rgb = yuv.described(av.VideoFrame.from_ndarray(portrait(), format="bgr24"))
+            rgb = yuv.tag_defaults(av.VideoFrame.from_ndarray(portrait(), format="bgr24"))
             rgb.color_primaries = yuv.BT2020
             frame = yuv.to_format(rgb, "yuv420p10le")
             frame.pts, frame.time_base = n, Fraction(1, 25)

@@ -15,7 +15,7 @@ from media import yuv
 def samples() -> Samples:
     """Of a recording: the mouth closed, and with teeth."""
     source = Source(showcase.PEOPLE[0].face, FrameTransform(), False, None)
-    return look_at(source.glimpses("yuv420p", [0.1, 1.3]), Options(), "cpu")
+    return look_at(source.frames_at("yuv420p", [0.1, 1.3]), Options(), "cpu")
 
 
 @pytest.fixture

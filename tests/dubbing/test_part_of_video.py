@@ -11,7 +11,6 @@ import pytest
 import soundfile
 
 from dubbing.options import Options
-from dubbing.play import play
 from dubbing.source import FrameTransform, Source
 from footage import encode, number_of, numbered
 from media import yuv
@@ -32,7 +31,7 @@ def record_of(path) -> dict:
 def shown(path, start: float, end: float | None, seconds: float, fps: float | None = None, **how):
     """Numbers and times of the frames that are shown."""
     source = Source(path, FrameTransform(), False, fps, start, end)
-    frames = list(play(source, "yuv420p", seconds, **how))
+    frames = list(source.extend_frames("yuv420p", seconds, **how))
     return [number_of(yuv.to_bgr(frame.picture)) for frame in frames], [frame.time for frame in frames]
 
 
@@ -83,9 +82,9 @@ def test_a_part_is_sought_not_decoded_up_to(tmp_path, monkeypatch):
         for n in range(100):
             writer.write(numbered(n), n / 25)
     source = Source(tmp_path / "long.mp4", FrameTransform(), False, 25, 3.0)
-    decoded, real = [], yuv.described
-    monkeypatch.setattr(yuv, "described", lambda frame: decoded.append(frame.time) or real(frame))
-    assert [frame.time for frame in islice(source.once("yuv420p"), 3)] == pytest.approx([0, 0.04, 0.08])
+    decoded, real = [], yuv.tag_defaults
+    monkeypatch.setattr(yuv, "tag_defaults", lambda frame: decoded.append(frame.time) or real(frame))
+    assert [frame.time for frame in islice(source.iter_once("yuv420p"), 3)] == pytest.approx([0, 0.04, 0.08])
     assert min(decoded) >= 2.5
 
 
@@ -119,8 +118,8 @@ def test_what_is_out_of_range_is_refused_with_the_length_of_the_video(film, tmp_
 
 def test_faces_are_looked_for_in_the_part_alone_and_remembered_for_it(dub, talking, tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_FOLDER, str(tmp_path / "faces"))
-    searched, real = [], Source.once
-    monkeypatch.setattr(Source, "once", lambda self, pix_fmt: (searched.append(f) or f for f in real(self, pix_fmt)))
+    searched, real = [], Source.iter_once
+    monkeypatch.setattr(Source, "iter_once", lambda self, *args: (searched.append(f) or f for f in real(self, *args)))
     part = [
         "--start",
         0.4,
@@ -176,7 +175,7 @@ def test_a_final_audio_that_cannot_be_used_is_refused(dub, tmp_path):
     assert (missing.code, "--final_audio" in missing.error, "no.wav: no such file" in missing.error) == (2, True, True)
     (tmp_path / "text.wav").write_bytes(b"x" * 99)
     text = dub(*BOX, "--final_audio", tmp_path / "text.wav")
-    assert (text.code, "text.wav: is no video or sound" in text.error) == (2, True)
+    assert (text.code, "text.wav: is not a readable video" in text.error) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == ["text.wav"]
 
 
@@ -186,7 +185,7 @@ def test_what_a_play_of_the_video_took_is_given_back_before_the_next(tmp_path, e
     gc.collect()
     gc.disable()  # as where Python sees no reason to collect
     try:
-        count = sum(1 for _ in play(source, "yuv420p", 8.0, extend))
+        count = sum(1 for _ in source.extend_frames("yuv420p", 8.0, extend))
         held = [thing for thing in gc.get_objects() if type(thing) is av.VideoFrame]
     finally:
         gc.enable()

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from dubbing.options import Options
-from dubbing.play import play
 from dubbing.source import FrameTransform, Source
 from footage import film
 from media import codecs, yuv
@@ -37,7 +36,7 @@ def written(path: Path, out: Path, codec: str = "auto", **transform) -> Source:
     source = Source(path, FrameTransform(**transform), False, 25)
     encoding = codecs.choose(codec, out.suffix, source.pix_fmt)
     with VideoWriter(out, source.rate, None, source.opened, encoding) as writer:
-        for frame in play(source, encoding.pix_fmt, 0.12):
+        for frame in source.extend_frames(encoding.pix_fmt, 0.12):
             writer.write_picture(frame.picture, frame.time)
     return source
 
@@ -45,7 +44,7 @@ def written(path: Path, out: Path, codec: str = "auto", **transform) -> Source:
 def shown(path: Path) -> list[np.ndarray]:
     """The first picture, as players show it that honour tags, and as those that go by the height."""
     _, picture = next(VideoReader(path).pictures())
-    by_height = yuv.copied(picture)
+    by_height = yuv.clone(picture)
     by_height.colorspace = yuv.BT709 if picture.height >= 720 else yuv.BT601
     return [yuv.to_bgr(picture), yuv.to_bgr(by_height)]
 
@@ -199,7 +198,7 @@ def test_large_pictures_are_scaled_down_unless_told_not_to(tmp_path, size, limit
     Image.new("RGB", size, (200, 100, 50)).save(tmp_path / "a.jpg")
     source = Source(tmp_path / "a.jpg", FrameTransform(picture_size=limit), False, 25)
     assert (source.width, source.height) == expected
-    (frame,) = source.once("yuv420p")
+    (frame,) = source.iter_once("yuv420p")
     assert (frame.picture.width, frame.picture.height) == expected
     assert source.opened.findings == ([] if expected == size else ["scaled to {}x{}".format(*expected)])
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from dubbing.paste import FaceRegion
-from dubbing.play import play
 from dubbing.record import DUBBED, UNCHANGED, Record
 from dubbing.report import DubReport, in_minutes
 from dubbing.source import FrameTransform, Source
@@ -91,7 +90,7 @@ def test_the_page_knows_the_face_at_every_time_and_where_the_source_begins_anew(
     source = Source(clip, FrameTransform(crop=(0, -1, 0, 48)), False, None)
     report = DubReport(50, source)
     region = FaceRegion(Rect(12, 16, 36, 48))
-    for number, frame in enumerate(play(source, "yuv420p", 2.0)):
+    for number, frame in enumerate(source.extend_frames("yuv420p", 2.0)):
         face = FaceTask(frame, region, *[None] * 5) if number >= 5 else None  # the first frames show none
         report.note(FrameTask(frame, DUBBED if face else UNCHANGED, face))
     report.write(record(clip, tmp_path / "out.mp4", []))
@@ -116,7 +115,7 @@ def test_what_browsers_do_not_play_is_shown_as_a_copy_that_they_do(tmp_path):
         writer.write(np.zeros((64, 96, 3), np.uint8), 0.0)
     report = DubReport(10, Source(source, FrameTransform(), False, None, start=1.0))
     region = FaceRegion(Rect(12, 16, 36, 48))
-    for frame in play(report._source, "yuv420p", 0.4):
+    for frame in report._source.extend_frames("yuv420p", 0.4):
         report.note(FrameTask(frame, DUBBED, FaceTask(frame, region, *[None] * 5)))
     report.write(record(source, dubbed, []))
     text = Path(f"{dubbed}.html").read_text(encoding="utf-8")

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demo import showcase
-from dubbing.play import play
 from dubbing.source import FrameTransform, Source
 from footage import click_track, encode, number_of, numbered, recording
 from media import yuv
@@ -219,7 +218,7 @@ def video(path, times: list[float], codec: str = "mpeg4", **options: str):
 
 def played(path, seconds: float, fps: float | None = 25.0, **how) -> list[tuple[int, float]]:
     source = Source(path, FrameTransform(), False, fps)
-    frames = play(source, "yuv420p", seconds, **how)
+    frames = source.extend_frames("yuv420p", seconds, **how)
     return [(number_of(yuv.to_bgr(frame.picture)), round(frame.time, 3)) for frame in frames]
 
 
@@ -292,7 +291,7 @@ def test_a_variable_rate_is_filled_where_it_is_slow(tmp_path):
 @pytest.mark.parametrize(("surplus", "extend"), [(-0.5, "loop"), (0.06, "hold"), (0.45, "hold"), (0.6, "loop")])
 def test_only_sound_that_is_much_longer_extends_the_picture(tmp_path, surplus, extend):
     path = video(tmp_path / "a.mkv", [n / 25 for n in range(25)])
-    assert Source(path, FrameTransform(), False, 25.0).ending("loop", 1.0 + surplus) == extend
+    assert Source(path, FrameTransform(), False, 25.0).extension("loop", 1.0 + surplus) == extend
 
 
 def test_pictures_at_a_constant_rate_may_start_before_the_first(tmp_path):
