@@ -13,11 +13,11 @@ import argparse
 from utils import cli
 from utils.options import from_args
 from utils.progress import WAITS, doing
-from web.options import WebOptions
+from web.site import WebOptions
 
 
 def main(args: argparse.Namespace) -> None:
-    from web.app import serve
+    from web.page import serve
 
     with doing(WAITS):
         serve(from_args(WebOptions, args))

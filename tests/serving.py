@@ -59,10 +59,10 @@ class Server:
         self.process.wait()
 
 
-def connect(server: Server):
+def connect(server: Server, **settings):
     """A program's connection to it, which waits while a server that just started imports PyTorch."""
     gradio_client = pytest.importorskip("gradio_client", reason="comes with requirements-web.txt")
-    return gradio_client.Client(server.address, verbose=False, httpx_kwargs={"timeout": 120})
+    return gradio_client.Client(server.address, verbose=False, httpx_kwargs={"timeout": 120}, **settings)
 
 
 def pytest_collection_modifyitems(items) -> None:

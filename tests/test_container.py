@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from utils import cli
-from web.options import WebOptions
+from web.site import WebOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -1,32 +1,37 @@
-"""The tab that dubs, and its interface for programs."""
+"""The tab that checks footage and dubs it, and the same for programs."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from dubbing.options import PREVIEW, Options
 from utils.errors import InputError
-from web import found, look, view, work
-from web.files import new_key
-from web.forms import Form, entered
-from web.jobs import DONE, Job
-from web.panel import QUIET, Panel, waited_for
-from web.site import Site
+from utils.files import write_json
+from web import panel
+from web.forms import Form, without_flags
+from web.jobs import DONE, Control, Job, Work
+from web.panel import QUIET, Panel, with_errors_shown
+from web.site import Site, new_key, without_paths
 
 SERVERS = {"device", "hparams", "report", "preview", "no_cache", "overwrite"}  # settings that are not the visitor's
+DUB = "dub.mp4"  # in a job's folder, as all results that are called after it
+RECORD, PAGE, FACES, MOUTHS = f"{DUB}.json", f"{DUB}.html", f"{DUB}.faces.png", f"{DUB}.check.png"
+CHECK_PICTURES = {"faces": FACES, "mouths: source above, result below": MOUTHS}
+NO_FACE = "No face in the first frame; one that comes later is found in a dub."
+CHOOSE = "Click the face to dub; without a choice the largest one is followed."
 
 
 def form(site: Site) -> Form:
-    choices = {"checkpoint_path": partial(found.generators, site), "refine": partial(found.refiners, site)}
-    return Form(Options, choices, SERVERS)
+    return Form(Options, {"checkpoint_path": site.generators, "refine": site.refiners}, SERVERS)
 
 
 def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
-    """opened: the events after which weights may be there that were not before."""
+    """opened: the events after which there may be weights that were not there before."""
     fields = form(site)
     with gr.Row():
         with gr.Column():
@@ -45,13 +50,15 @@ def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
                 settings |= fields.components(common=False)
         with gr.Column():
             with gr.Row():
-                preview = gr.Button(f"Preview ({PREVIEW:g} s)", elem_id="preview")
-                start = gr.Button("Dub", variant="primary", elem_id="dub")
-            panel = Panel(site, key, ("dub", "preview"), show)
-    names, values = list(settings), list(settings.values())
-    seen: gr.State = gr.State(None)  # the FirstFrame that is shown
+                buttons = {
+                    "check": gr.Button("Check", elem_id="check"),
+                    "preview": gr.Button(f"Preview ({PREVIEW:g} s)", elem_id="preview"),
+                    "dub": gr.Button("Dub", variant="primary", elem_id="dub"),
+                }
+            shown = Panel(site, key, ("dub", "preview", "check"), show)
+    first: gr.State = gr.State(None)  # the FirstFrame that is shown
 
-    def looked(session: str, upload: str | None) -> Iterator[tuple[Any, ...]]:
+    def look(session: str, upload: str | None) -> Iterator[tuple[Any, ...]]:
         """The faces of the first frame at once, and later what is wrong with the footage."""
         if not upload:
             yield gr.update(visible=False), "", None, ""
@@ -60,80 +67,159 @@ def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
         try:
             path = site.files.take(upload, site.files.new_job(session), "face")
             site.check_length(path)
-            first = look.first_frame(path, options)
-            yield gr.update(value=first.drawn(), visible=True), f"{first.in_words()} (looking at the rest)", first, ""
-            yield gr.skip(), f"{first.in_words()}\n\n{look.remarks(path, options)}", gr.skip(), gr.skip()
+            frame = first_frame(path, options)
+            yield gr.update(value=frame.drawn(), visible=True), f"{frame.note()} (looking at the rest)", frame, ""
+            lines = check_lines(path, None, path.with_name(DUB), options)[0]
+            text = "\n\n".join([frame.note(), *(line.replace("<", "&lt;") for line in lines)])
+            yield gr.skip(), text, gr.skip(), gr.skip()
         except InputError as error:
-            yield gr.update(visible=False), f"**{look.plain(str(error), path)}**", None, ""
+            text = for_visitors(str(error), path).replace("<", "&lt;")
+            yield gr.update(visible=False), f"**{text}**", None, ""
 
-    def clicked(first: look.FirstFrame | None, event: gr.SelectData) -> tuple[Any, ...]:
-        number = first.at(*event.index) if first else None
-        if first is None or number is None:
+    def click(frame: "FirstFrame | None", event: gr.SelectData) -> tuple[Any, ...]:
+        number = frame.at(*event.index) if frame else None
+        if frame is None or number is None:
             return gr.skip(), gr.skip()
-        return first.drawn(number), first.centre(number)
+        return frame.drawn(number), frame.centre(number)
 
-    gr.on(opened, fields.offered, None, [settings[name] for name in fields.choices], **QUIET)
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    face.change(looked, [key, face], [picture, note, seen, settings["face_at"]], concurrency_limit=1, **private)
-    picture.select(clicked, [seen], [picture, settings["face_at"]], **private)
+    gr.on(opened, fields.offered, None, [settings[name] for name in fields.choices], **QUIET)
+    face.change(look, [key, face], [picture, note, first, settings["face_at"]], concurrency_limit=1, **private)
+    picture.select(click, [first], [picture, settings["face_at"]], **private)
 
-    def submit(kind: str) -> Callable[..., str]:
-        def started(session: str, face: str | None, speech: str | None, voice: str | None, *given: Any) -> str:
-            options = fields.options(entered(names, given), report=True)
-            return begin(site, session, kind, face, speech or voice, options).name
+    def submit(kind: str) -> Callable[..., None]:
+        def started(session: str, face: str | None, speech: str | None, voice: str | None, *given: Any) -> None:
+            options = fields.options(dict(zip(settings, given, strict=True)), report=True)
+            begin(site, session, kind, face, speech or voice, options)
 
         return started
 
-    inputs = [key, face, speech, voice, *values]
-    for button, kind in ((preview, "preview"), (start, "dub")):
-        panel.starts(button.click, submit(kind), inputs)
+    for kind, button in buttons.items():
+        shown.starts(button.click, submit(kind), [key, face, speech, voice, *settings.values()])
 
 
 def begin(site: Site, key: str, kind: str, face: str | None, speech: str | None, options: Options) -> Job:
-    """Queue a dub of uploaded files."""
+    """Queue a dub, its preview, or a check of uploaded files."""
     if not face:
         raise InputError("give a video or a picture with the face")
-    if not speech:
+    if not speech and kind != "check":
         raise InputError("give the speech: a sound file, or a video with sound")
     folder = site.files.new_job(key)
-    own_face, own_speech = site.files.take(face, folder, "face"), site.files.take(speech, folder, "speech")
-    options = replace(options, preview=PREVIEW) if kind == "preview" else options
-    title = f"{'Preview' if kind == 'preview' else 'Dub'} of {Path(face).name}"
-    return site.submit(key, kind, title, folder, work.dub(site, own_face, own_speech, options))
+    own_face = site.files.take(face, folder, "face")
+    own_speech = site.files.take(speech, folder, "speech") if speech else None
+    if kind == "preview":
+        options = replace(options, preview=PREVIEW)
+    work = _check(site, own_face, own_speech, options) if own_speech is None or kind == "check" else (
+        _dub(site, own_face, own_speech, options)
+    )  # fmt: skip
+    return site.submit(key, kind, f"{kind.capitalize()} of {Path(face).name}", folder, work)
+
+
+def _dub(site: Site, face: Path, speech: Path, options: Options) -> Work:
+    def work(control: Control) -> dict[str, Any]:
+        site.check_length(face)
+        site.check_length(speech)
+        record = site.dubber(control, options).dub(face, speech, control.folder / DUB, control.progress)
+        shown = without_paths(asdict(record))
+        write_json(control.folder / RECORD, shown)
+        return {"record": shown}
+
+    return work
+
+
+def _check(site: Site, face: Path, speech: Path | None, options: Options) -> Work:
+    def work(control: Control) -> dict[str, Any]:
+        for path in filter(None, (face, speech)):
+            site.check_length(path)
+        device = replace(options, device=control.device, report=False)
+        lines, report = check_lines(face, speech, control.folder / DUB, device)
+        return {"lines": lines, "report": report}
+
+    return work
+
+
+def check_lines(face: Path, speech: Path | None, outfile: Path, options: Options) -> tuple[list[str], dict]:
+    """What a check says of the footage, line by line, and its report without the server's paths."""
+    from dubbing.check import check, estimate_in_words
+
+    report = check(face, speech, outfile, options)
+    lines = [f"problem: {line}" for line in report.problems] + [f"remark: {line}" for line in report.remarks]
+    lines += [f"found: {', '.join(report.findings)}"] if report.findings else []
+    lines = [for_visitors(line, face) for line in lines or ["nothing is wrong with the footage"]]
+    cost = [estimate_in_words(report.estimate)] if report.estimate else []
+    return lines + cost, without_paths(asdict(report))
+
+
+def for_visitors(line: str, face: Path) -> str:
+    """A line without the server's paths and flags."""
+    return without_flags(line.replace(f"--face {face}: ", "").replace(str(face), face.name))
 
 
 def show(job: Job) -> str:
-    """The results of a dub, or the faces to choose from where that is why there are none."""
+    """The results of a job; of one that failed the faces to choose from, where that is why."""
     if job.state != DONE:
-        return view.pictures(job, {"faces": work.FACES})
-    files = {"video": view.address(job, work.DUB), "record (JSON)": view.address(job, work.RECORD)}
-    shown = view.frame(view.address(job, work.PAGE), "source and dub, side by side")
-    return shown + view.links(files, download=True)
+        return panel.pictures_html(job, {"faces": FACES})
+    if job.kind == "check":
+        lines = "".join(f"<li>{escape(line)}</li>" for line in job.result["lines"])
+        return f"<ul>{lines}</ul>{panel.pictures_html(job, CHECK_PICTURES)}"
+    files = {"video": panel.address(job, DUB), "record (JSON)": panel.address(job, RECORD)}
+    page = panel.frame_html(panel.address(job, PAGE), "source and dub, side by side")
+    return page + panel.links_html(files, download=True)
 
 
 def endpoints(site: Site) -> None:
-    """/dub and /preview: files face and audio, and the settings by name -> the video and the record."""
+    """/dub and /preview: files face and audio, settings by name -> the video and its record."""
     fields = form(site)
     for kind in ("dub", "preview"):
+
+        async def call(face: str, audio: str, settings: dict | None = None, kind: str = kind) -> tuple[str, dict]:
+            options = with_errors_shown(lambda: fields.options(settings or {}, report=True))
+            job = with_errors_shown(begin, site, new_key(), kind, face, audio, options)
+            await panel.finished(site, job)
+            return str(Path(job.folder) / DUB), job.result["record"]
+
         with gr.Group(visible=False):
-            files = [gr.File(label=name) for name in ("face", "audio")]
-            texts = [gr.Textbox(label=setting.name) for setting in fields.settings]
+            inputs = [gr.File(label="face"), gr.File(label="audio"), gr.JSON(label="settings")]
             results = [gr.File(label="video"), gr.JSON(label="record")]
-            button = gr.Button()
-        button.click(_endpoint(site, fields, kind), [*files, *texts], results, api_name=kind, concurrency_limit=None)
+            gr.Button().click(call, inputs, results, api_name=kind, concurrency_limit=None)
 
 
-def _endpoint(site: Site, fields: Form, kind: str) -> Callable[..., Any]:
-    names = [setting.name for setting in fields.settings]
+@dataclass(frozen=True)
+class FirstFrame:
+    """The first frame of a video that was uploaded, with its faces."""
 
-    async def call(face: str, audio: str, *texts: str) -> tuple[str, dict]:
-        try:
-            options = fields.options(entered(names, texts), report=True)
-            job = begin(site, new_key(), kind, face, audio, options)
-        except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        await waited_for(site, job)
-        return str(Path(job.folder) / work.DUB), job.result["record"]
+    picture: np.ndarray  # uint8 BGR [H, W, 3]
+    boxes: np.ndarray  # float [N, 4] from the left, x1 y1 x2 y2 in pixels
 
-    call.__signature__ = fields.signature("face", "audio")  # type: ignore[attr-defined]
-    return call
+    def note(self) -> str:
+        return NO_FACE if not len(self.boxes) else CHOOSE if len(self.boxes) > 1 else ""
+
+    def at(self, x: float, y: float) -> int | None:
+        """The number of the face there."""
+        inside = [x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in self.boxes]
+        return inside.index(True) if any(inside) else None
+
+    def centre(self, number: int) -> str:
+        """Of a face, as --face_at takes it."""
+        x1, y1, x2, y2 = self.boxes[number]
+        return f"{(x1 + x2) / 2:.0f},{(y1 + y2) / 2:.0f}"
+
+    def drawn(self, chosen: int | None = None) -> np.ndarray:
+        """uint8 RGB [H, W, 3], the faces boxed and numbered."""
+        from dubbing.numbered import numbered_faces
+
+        return np.ascontiguousarray(numbered_faces(self.picture, self.boxes, chosen)[..., ::-1])
+
+
+def first_frame(face: Path, options: Options) -> FirstFrame:
+    """Raises InputError for a file that cannot be read."""
+    from dubbing.samples import look_at
+    from dubbing.source import Source
+    from media import yuv
+    from utils.devices import pick_device
+
+    source = Source(face, options.transform, options.static, options.frame_rate)
+    frames = source.frames_at("yuv420p", [0.0])
+    (people,) = look_at(frames, options, str(pick_device(options.device))).detections
+    people = people[np.argsort(people[:, 0])]  # from the left, as --face_index counts
+    return FirstFrame(yuv.to_bgr(frames[0].picture), people[:, :4].astype(float))

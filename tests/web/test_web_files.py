@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import InputError
-from web.files import NotThere, SessionFiles, new_key
+from web.site import NotThere, SessionFiles, new_key
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ import os
 import pytest
 
 from utils.errors import InputError
-from web import found
 from web.jobs import FAILED, Job
-from web.options import WebOptions
-from web.site import EVERYBODY, Site
+from web.site import EVERYBODY, Site, WebOptions
 
 
 @pytest.fixture
@@ -50,14 +48,13 @@ def test_folders_of_videos_are_found_when_they_come(site):
 
 def test_the_pages_of_a_run_are_those_of_its_newest_stages(site):
     pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")
-    from web import train_tab
+    from web import tabs
 
     write(site, "preprocessed/report.html", "generator/summary.html", "generator_2/summary.html")
     run = site.files.run_folder(site.video_folders()["anna"])
     job = Job("0" * 32, EVERYBODY, "train", "Training on anna", "", result={"run": run.name})
-    assert list(train_tab.pages(site, job).values()) == [
-        f"/runs/{run.name}/preprocessed/report.html", f"/runs/{run.name}/generator_2/summary.html",
-    ]  # fmt: skip
+    pages = [path.relative_to(run).as_posix() for path in tabs.run_pages(site, job).values()]
+    assert pages == ["preprocessed/report.html", "generator_2/summary.html"]
 
 
 def test_help_texts_call_settings_as_the_form_does(site):
@@ -80,12 +77,12 @@ def test_a_dub_that_failed_shows_the_faces_that_its_line_speaks_of(tmp_path):
 
 
 def test_the_weights_that_come_with_the_project_can_be_chosen_with_their_licence(site):
-    assert any("wav2lip_small" in label and "CC BY 4.0" in label for label in found.generators(site))
+    assert any("wav2lip_small" in label and "CC BY 4.0" in label for label in site.generators())
 
 
 def test_cleaning_goes_on_after_a_folder_that_cannot_be_cleaned(site, monkeypatch, capsys):
     pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")
-    from web import app
+    from web import page
 
     class EnoughError(Exception):
         pass
@@ -96,7 +93,7 @@ def test_cleaning_goes_on_after_a_folder_that_cannot_be_cleaned(site, monkeypatc
         raise next(rounds)
 
     monkeypatch.setattr(site, "clean", clean)
-    monkeypatch.setattr(app.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(page.time, "sleep", lambda seconds: None)
     with pytest.raises(EnoughError):
-        app._cleaning(site)
+        page._clean_for_ever(site)
     assert "cannot be cleaned (busy)" in capsys.readouterr().err

@@ -8,9 +8,8 @@ import time
 import pytest
 
 from utils.errors import InputError
-from web import jobs, view
+from web import jobs
 from web.jobs import CANCELLED, CUT_OFF, DONE, ENDED, FAILED, RUNNING, WAITING, JobQueue
-from web.process import run_script
 
 BEATING = """import time
 while True:
@@ -76,12 +75,12 @@ def test_a_running_job_is_cancelled_at_its_next_item_and_a_waiting_one_at_once(q
 
     running, waiting = add(queue, tmp_path, endless, "a"), add(queue, tmp_path, endless, "b")
     wait_for(running, RUNNING)
-    assert waiting.state == WAITING and queue.place(waiting) == 1
+    assert waiting.state == WAITING and queue.jobs_before(waiting) == 1
     queue.cancel(waiting.name)
     assert waiting.state == CANCELLED
     queue.cancel(running.name)
     wait_for(running, seconds=1)
-    assert running.state == CANCELLED and queue.names() == set()
+    assert running.state == CANCELLED and queue.unfinished() == set()
 
 
 def test_what_has_no_progress_is_cancelled_when_it_returns_and_says_that_it_will_be(queue, tmp_path):
@@ -94,7 +93,7 @@ def test_what_has_no_progress_is_cancelled_when_it_returns_and_says_that_it_will
     job = add(queue, tmp_path, check)
     wait_for(job, RUNNING)
     queue.cancel(job.name)
-    assert "is asked to stop" in view.state_of(job, 0)
+    assert job.to_stop and job.state == RUNNING
     go_on.set()
     wait_for(job)
     assert job.state == CANCELLED and job.began <= job.to_stop <= job.ended
@@ -126,7 +125,7 @@ def test_progress_counts_items_and_estimates_the_time_left(queue, tmp_path):
     job = add(queue, tmp_path, work)
     assert half.wait(5)
     assert (job.stage, job.done, job.total) == ("dubbing", 5, 10)
-    assert 0 < job.left() < 5
+    assert 0 < job.seconds_left() < 5
     go_on.set()
     wait_for(job)
     assert job.done == 10
@@ -146,7 +145,7 @@ def test_a_server_that_starts_again_lists_what_was_cut_off_as_failed_and_works(t
 def test_a_server_that_is_stopped_leaves_no_script_running_and_starts_no_other_job(queue, tmp_path):
     script, beats = tmp_path / "forever.py", tmp_path / "beats"
     script.write_text(BEATING.format(path=str(beats)))
-    running = add(queue, tmp_path, lambda control: {"code": run_script(control, str(script))}, "a")
+    running = add(queue, tmp_path, lambda control: {"code": control.run_script(str(script))}, "a")
     waiting = add(queue, tmp_path, lambda control: {}, "b")
     while not beats.exists():
         time.sleep(0.01)

@@ -98,12 +98,10 @@ def test_what_is_wrong_with_the_footage_is_said_before_a_dub(visit, speech, tmp_
     pair = two_people(tmp_path / "two.mp4").rename(tmp_path / "IMG_2.MOV")  # as phones write it
     page.set_input_files("#face input[type=file]", pair)
     page.locator("#face_note", has_text="several people").wait_for()
-    page.get_by_role("tab", name="Check").click()
-    page.set_input_files("#checked input[type=file]", pair)
-    page.set_input_files("#checked_speech input[type=file]", speech)
-    page.locator("#checked_speech").get_by_text("speech").first.wait_for()
+    page.set_input_files("#speech input[type=file]", speech)
+    page.locator("#speech").get_by_text("speech").first.wait_for()
     page.locator("#check").click()
-    results = page.locator("#check_results", has_text="several people")
+    results = page.locator("#dub_results", has_text="several people")
     results.wait_for()
     assert "a dub of 25 frames takes about" in results.inner_text()
     assert results.locator("img").count() == 2
