@@ -164,8 +164,8 @@ class JobQueue:
                 self._running[name].cancel()
 
     def stop(self, seconds: float) -> None:
-        """Start no more jobs, cancel the running ones and wait for them, at most so long: their scripts would outlive the
-        server. The next server lists all of them as failed."""
+        """Start no more jobs, cancel the running ones and wait for them, at most so long: their scripts would outlive
+        the server. The next server lists all of them as failed."""
         with self._wake:
             self._stopping = True
             for control in self._running.values():
