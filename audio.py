@@ -10,7 +10,6 @@ In training, frame j is shown with the mel that starts one frame earlier, at int
 moment lies inside the 16 columns.
 """
 
-from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from media.sound import read_audio
 from utils.files import system_name
 
 MEL_BLOCK = 4096  # columns transformed at once, which bounds the memory of a long recording
-FRAME_BLOCK = 1024  # 50 ms of sound measured at once, likewise
+FRAME_BLOCK = 1024  # frames of 50 ms transformed at once, likewise
 MEL_HZ, LINEAR_BELOW, MEL_LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27  # Slaney: linear, above 1 kHz logarithmic
 SILENCE_DBFS = -60.0
 STEADY_DB = 4.0
@@ -75,9 +74,10 @@ def melspectrogram(wav: np.ndarray, hp: HParams = hparams) -> np.ndarray:
 
 @lru_cache
 def _mel_basis(hp: HParams) -> np.ndarray:
-    """The mel bands as librosa makes them by default, which takes a second to import: triangles on Slaney's scale, each
-    of the same area; float32 [num_mels, n_fft / 2 + 1]."""
-    edges = _from_mel(np.linspace(_to_mel(hp.fmin), _to_mel(hp.fmax), hp.num_mels + 2))[:, None]  # Hz
+    """The mel bands that librosa makes by default (its import takes a second): triangles of equal area on Slaney's
+    scale; float32 [num_mels, n_fft / 2 + 1]."""
+    lowest_mel, highest_mel = (_to_mel(frequency) for frequency in (hp.fmin, hp.fmax))
+    edges = _from_mel(np.linspace(lowest_mel, highest_mel, hp.num_mels + 2))[:, None]  # Hz
     lowest, middle, highest = edges[:-2], edges[1:-1], edges[2:]
     frequencies = np.fft.rfftfreq(hp.n_fft, 1 / hp.sample_rate)
     rising, falling = (frequencies - lowest) / (middle - lowest), (highest - frequencies) / (highest - middle)
@@ -85,10 +85,8 @@ def _mel_basis(hp: HParams) -> np.ndarray:
     return (triangles * 2 / (highest - lowest)).astype(np.float32)
 
 
-def _to_mel(frequency: float) -> float:
-    if frequency < LINEAR_BELOW:
-        return frequency / MEL_HZ
-    return LINEAR_BELOW / MEL_HZ + np.log(frequency / LINEAR_BELOW) / MEL_LOG_STEP
+def _to_mel(hz: float) -> float:
+    return hz / MEL_HZ if hz < LINEAR_BELOW else LINEAR_BELOW / MEL_HZ + np.log(hz / LINEAR_BELOW) / MEL_LOG_STEP
 
 
 def _from_mel(mels: np.ndarray) -> np.ndarray:
@@ -136,26 +134,23 @@ def dub_mel_start(time: float, columns: int, hp: HParams = hparams, published: b
     return max(0, min(mel_column(time - lead, hp), columns - hp.mel_window))
 
 
-def frame_powers(blocks: Iterable[np.ndarray], hp: HParams = hparams) -> np.ndarray:
-    """Mean square of every whole 50 ms of sound that comes in blocks of any length, float32 [n]."""
-    powers = [np.mean(np.square(frames), axis=1) for frames in _whole_frames(blocks, hp)]
-    return np.concatenate(powers) if powers else np.zeros(0, np.float32)
+def frame_powers(wav: np.ndarray, hp: HParams = hparams) -> np.ndarray:
+    """Mean square of every whole 50 ms of sound, float32 [n]."""
+    return np.mean(np.square(_frames(wav, hp)), axis=1)
 
 
-def _whole_frames(blocks: Iterable[np.ndarray], hp: HParams) -> Iterator[np.ndarray]:
-    """The sound in whole frames of 50 ms, so many at once: float32 [n, win_size]."""
-    size, rest = hp.win_size, np.zeros(0, np.float32)
-    for block in blocks:
-        rest = np.concatenate((rest, block))
-        whole = len(rest) // size
-        for first in range(0, whole, FRAME_BLOCK):
-            yield rest[first * size : min(first + FRAME_BLOCK, whole) * size].reshape(-1, size)
-        rest = rest[whole * size :]
+def _frames(wav: np.ndarray, hp: HParams) -> np.ndarray:
+    """A view of the sound in whole frames of 50 ms: [n, win_size]."""
+    return wav[: len(wav) // hp.win_size * hp.win_size].reshape(-1, hp.win_size)
+
+
+def _decibels(powers: np.ndarray) -> np.ndarray:
+    return 10 * np.log10(powers + 1e-12)
 
 
 def loudness_dbfs(powers: np.ndarray) -> float:
     """Root-mean-square level in dB below full scale; -120 at the lowest."""
-    return 10 * float(np.log10(np.mean(powers) + 1e-12)) if len(powers) else -120.0
+    return float(_decibels(np.mean(powers))) if len(powers) else -120.0
 
 
 def is_silent(powers: np.ndarray) -> bool:
@@ -164,74 +159,67 @@ def is_silent(powers: np.ndarray) -> bool:
 
 
 def speech_doubt(powers: np.ndarray) -> str | None:
-    """Why sound of these frame_powers may be no speech, or None: its level is as steady as a hum's, which that of
-    speech in loud music is too."""
-    spread = float(np.subtract(*np.percentile(10 * np.log10(powers + 1e-12), [95, 5]))) if len(powers) else 0.0
+    """Why sound of these frame_powers may not be speech, or None: its level is constant, like that of a hum, or of
+    loud music with speech in it."""
+    spread = float(np.subtract(*np.percentile(_decibels(powers), [95, 5]))) if len(powers) else 0.0
     return f"sound of one level (within {spread:.1f} dB)" if spread < STEADY_DB else None
 
 
-def speech_gain(powers: np.ndarray, blocks: Iterable[np.ndarray], hp: HParams = hparams) -> float:
-    """Decibels by which quiet speech is to be raised for a network to hear it as in training; 0.0 for speech of usual
-    level or louder, and for what has no voice in it.
-
-    powers: frame_powers of the sound; blocks: the sound, float32 [n] of any length, read where it is quiet alone.
-    A generator moves the mouth less the quieter the speech is; speech louder than SPEECH_DBFS does no harm.
-    """
-    if not len(powers):
-        return 0.0
-    usual = powers / max(float(powers.mean()), 1e-12)  # at any level
-    if is_silent(usual) or speech_doubt(usual):
-        return 0.0
-    levels = 10 * np.log10(powers + 1e-12)
-    loud = levels > np.percentile(levels, 95) - SPEECH_RANGE_DB
-    level = loudness_dbfs(powers[loud])
-    if level > SPEECH_DBFS - QUIET_DB or _voiced(blocks, hp)[loud].mean() < VOICED_SHARE:
-        return 0.0
-    return min(SPEECH_DBFS - level, MOST_RAISED_DB)
-
-
-def amplified(wav: np.ndarray, decibels: float) -> np.ndarray:
-    """Sound at another level; itself at 0.0."""
-    return wav * np.float32(10 ** (decibels / 20)) if decibels else wav
-
-
-def amplified_powers(powers: np.ndarray, decibels: float) -> np.ndarray:
-    """The frame_powers of amplified sound."""
-    return powers * np.float32(10 ** (decibels / 10)) if decibels else powers
-
-
-def raised_in_words(decibels: float) -> list[str]:
-    """What there is to say of speech_gain, none or one."""
-    return [f"speech raised by {decibels:.0f} dB"] if decibels else []
-
-
-def _voiced(blocks: Iterable[np.ndarray], hp: HParams) -> np.ndarray:
-    """Which of the frame_powers of this sound have the period of a voice: bool [n]."""
-    shortest, longest = (round(lag * hp.sample_rate) for lag in VOICED_LAGS)
-    window = np.hanning(hp.win_size).astype(np.float32)
-    count = 2 * hp.win_size  # of the transform, so that lags do not wrap around
-    own = np.fft.irfft(np.abs(np.fft.rfft(window, count)) ** 2)[shortest : longest + 1]
-    lowest = round(VOICED_FROM_HZ * count / hp.sample_rate)
-    voiced = [np.zeros(0, bool)]
-    for frames in _whole_frames(blocks, hp):
-        emphasised = frames.copy()
-        emphasised[:, 1:] -= hp.preemphasis * frames[:, :-1]
-        spectra = np.abs(np.fft.rfft(emphasised * window, count)) ** 2
-        spectra[:, :lowest] = 0
-        correlation = np.fft.irfft(spectra)
-        periodic = correlation[:, shortest : longest + 1] / own * np.square(window).sum()
-        voiced.append(periodic.max(axis=1) > VOICED * correlation[:, 0])
-    return np.concatenate(voiced)
-
-
 def speech_frames(powers: np.ndarray) -> np.ndarray:
-    """Which of these frame_powers are speech: not far below the loud ones, and no whisper of noise; bool [n]."""
+    """Which of these frame_powers are speech: near the loud ones, and above faint noise; bool [n]."""
     if not len(powers):
         return np.zeros(0, bool)
-    levels = 10 * np.log10(powers + 1e-12)
+    levels = _decibels(powers)
     return levels > max(SPEECH_FLOOR_DBFS, np.percentile(levels, 95) - SPEECH_RANGE_DB)
 
 
 def speech_share(powers: np.ndarray) -> float:
     """Share of these frame_powers that are speech."""
     return float(speech_frames(powers).mean()) if len(powers) else 0.0
+
+
+def speech_gain(wav: np.ndarray, hp: HParams = hparams) -> float:
+    """Decibels that bring quiet speech to the level of the training; 0.0 for speech of usual level or louder, and for
+    sound without a voice. wav: float32 [samples].
+
+    The generator moves the mouth less the quieter the speech is; speech louder than SPEECH_DBFS does no harm.
+    """
+    powers = frame_powers(wav, hp)
+    if not powers.any() or speech_doubt(powers / powers.mean()):
+        return 0.0
+    levels = _decibels(powers)
+    loud = levels > np.percentile(levels, 95) - SPEECH_RANGE_DB
+    level = loudness_dbfs(powers[loud])
+    if level > SPEECH_DBFS - QUIET_DB or _voiced(wav, hp)[loud].mean() < VOICED_SHARE:
+        return 0.0
+    return min(SPEECH_DBFS - level, MOST_RAISED_DB)
+
+
+def raise_quiet_speech(wav: np.ndarray, hp: HParams = hparams) -> tuple[np.ndarray, float]:
+    """The sound as the networks hear it, and the decibels by which it was raised; unchanged where that is 0."""
+    gain = speech_gain(wav, hp)
+    return (wav * np.float32(10 ** (gain / 20)) if gain else wav), gain
+
+
+def raised_notice(gain: float) -> list[str]:
+    """The finding about raised speech, if it was raised."""
+    return [f"speech raised by {gain:.0f} dB"] if gain else []
+
+
+def _voiced(wav: np.ndarray, hp: HParams) -> np.ndarray:
+    """Which 50 ms of this sound repeat with the period of a voice: bool [n]."""
+    shortest, longest = (round(lag * hp.sample_rate) for lag in VOICED_LAGS)
+    window = np.hanning(hp.win_size).astype(np.float32)
+    size = 2 * hp.win_size  # of the transform, so that lags do not wrap around
+    own = np.fft.irfft(np.abs(np.fft.rfft(window, size)) ** 2)[shortest : longest + 1]
+    lowest = round(VOICED_FROM_HZ * size / hp.sample_rate)
+    frames, voiced = _frames(wav, hp), [np.zeros(0, bool)]
+    for first in range(0, len(frames), FRAME_BLOCK):
+        emphasised = frames[first : first + FRAME_BLOCK].copy()
+        emphasised[:, 1:] -= hp.preemphasis * frames[first : first + FRAME_BLOCK, :-1]
+        spectra = np.abs(np.fft.rfft(emphasised * window, size)) ** 2
+        spectra[:, :lowest] = 0
+        correlation = np.fft.irfft(spectra)
+        periodic = correlation[:, shortest : longest + 1] / own * np.square(window).sum()
+        voiced.append(periodic.max(axis=1) > VOICED * correlation[:, 0])
+    return np.concatenate(voiced)

@@ -157,9 +157,8 @@ def _make(folder: Path, pictures: list[tuple[int, os.DirEntry]], sound: Path, or
     wav = _samples(sound, hp.sample_rate)
     if len(wav) < hp.n_fft:
         raise InputError(f"{sound}: lasts {len(wav) / hp.sample_rate:.2f} s, too short to train on")
-    wav = audio.amplified(wav, audio.speech_gain(audio.frame_powers([wav], hp), [wav], hp))
     mel = io.BytesIO()
-    np.save(mel, audio.melspectrogram(wav, hp).T)
+    np.save(mel, audio.melspectrogram(audio.raise_quiet_speech(wav, hp)[0], hp).T)
     parts = dict(zip(ARRAYS, ([mel.getvalue()], _face_bytes(pictures, hp.img_size)), strict=True))
     try:
         made = {name: _write_in_order(folder / name, each) for name, each in parts.items()}

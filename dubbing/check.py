@@ -210,11 +210,11 @@ def _hear(path: Path | None, options: Options, hp: HParams) -> tuple[Speech | No
     if clipped > CLIPPED:
         remarks.append(f"clipped sound ({clipped:.1%} of the samples): record it at a lower level")
     if options.level == "keep":
-        gain = mels.speech_gain(mels.frame_powers([wav], hp), [wav], hp)
+        gain = mels.speech_gain(wav, hp)
         remarks += [f"quiet speech ({gain:.0f} dB too low): the mouth will move little; leave out --level keep"] * bool(
             gain
         )
-    share = mels.speech_share(mels.amplified_powers(mels.frame_powers([wav], hp), speech.raised))
+    share = mels.speech_share(mels.frame_powers(wav * np.float32(10 ** (speech.raised / 20)), hp))
     return speech, [], remarks + footage.remarks({"speech_share": share}, ADVICE)
 
 

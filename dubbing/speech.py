@@ -28,7 +28,7 @@ class Speech(NamedTuple):
     @property
     def findings(self) -> list[str]:
         """What was found in the file and changed, in short phrases."""
-        return [*self.clock.findings, *self.found, *audio.raised_in_words(self.raised)]
+        return [*self.clock.findings, *self.found, *audio.raised_notice(self.raised)]
 
 
 def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams, keep_level: bool = False) -> Speech:
@@ -41,15 +41,14 @@ def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams, keep_le
     seconds, least = len(wav) / hp.sample_rate, hp.mel_window / hp.mel_columns_per_second
     if seconds < least:
         raise InputError(f"--audio {path}: lasts {seconds:.2f} s; at least {least:.1f} s of speech are needed")
-    powers = audio.frame_powers([wav], hp)
-    raised = 0.0 if keep_level else audio.speech_gain(powers, [wav], hp)
-    powers = audio.amplified_powers(powers, raised)
+    wav, raised = (wav, 0.0) if keep_level else audio.raise_quiet_speech(wav, hp)
+    powers = audio.frame_powers(wav, hp)
     if audio.is_silent(powers):
         raise InputError(f"--audio {path}: is silent ({audio.loudness_dbfs(powers):.0f} dBFS); give a file with speech")
     if doubt := audio.speech_doubt(powers):
         found.append(doubt)
         warn(f"--audio {path}: {doubt}; is there speech in it?")
-    mel = audio.melspectrogram(audio.amplified(wav, raised), hp)
+    mel = audio.melspectrogram(wav, hp)
     if not rest:
         return Speech(mel, seconds, 0.0, clock, raised, found)
     gate = speech_gate(powers, mel.shape[1], hp)

@@ -97,8 +97,7 @@ class Expert:
     def embed_audio(self, wav: np.ndarray) -> np.ndarray:
         """float [samples] at hp.sample_rate -> float32 [F, D], for windows that start at frames 0 to F-1. Quiet speech
         is raised, as it is for a dub."""
-        gain = audio.speech_gain(audio.frame_powers([wav], self.hp), [wav], self.hp)
-        return self.embed_mel(audio.melspectrogram(audio.amplified(wav, gain), self.hp))
+        return self.embed_mel(audio.melspectrogram(audio.raise_quiet_speech(wav, self.hp)[0], self.hp))
 
     def embed_mel(self, mel: np.ndarray) -> np.ndarray:
         """mel: float32 [num_mels, columns] -> float32 [F, D], for windows that start at frames 0 to F-1."""

@@ -132,13 +132,7 @@ class ClipMaker:
         record = describe(job, reader, track, sizes, sound_seconds) | {"problem": silent}
         doubt = [] if silent else [audio.speech_doubt(powers)]
         record |= {
-            "findings": [
-                *reader.findings,
-                *clock.findings,
-                *heard,
-                *filter(None, doubt),
-                *audio.raised_in_words(raised),
-            ]
+            "findings": [*reader.findings, *clock.findings, *heard, *filter(None, doubt), *audio.raised_notice(raised)]
         }
         shares = {"on_side": lying_faces(faces.detections), "several_people": several_people(faces.detections)}
         record |= {"damaged_packets": damaged, "cuts": faces.cuts}
@@ -197,13 +191,8 @@ def write_sound(job: Job, start: float, frames: int, path: Path, findings: list[
 
 def hear(path: Path, hp: HParams) -> tuple[np.ndarray, float]:
     """The audio.frame_powers of a clip's sound as networks hear it, and the decibels by which it is raised for that."""
-    powers = audio.frame_powers(_blocks(path), hp)
-    raised = audio.speech_gain(powers, _blocks(path), hp)
-    return audio.amplified_powers(powers, raised), raised
-
-
-def _blocks(path: Path) -> Iterator[np.ndarray]:
-    return soundfile.blocks(system_name(path), blocksize=65536, dtype="float32")
+    wav, raised = audio.raise_quiet_speech(soundfile.read(system_name(path), dtype="float32")[0], hp)
+    return audio.frame_powers(wav, hp), raised
 
 
 def describe(job: Job, reader: VideoReader, track: Track, sizes: list[int], sound_seconds: float) -> dict:

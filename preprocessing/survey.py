@@ -120,7 +120,7 @@ def measure(record: dict, folder: Path, expert: Expert | None, hp: HParams) -> d
         "loudness_dbfs": round(audio.loudness_dbfs(powers) - raised, 1),
         "speech_share": round(audio.speech_share(powers), 3),
         "windows": len(clip.window_rows(hp, GeneratorWindows.per_frame_mels)),
-        "findings": record.get("findings", audio.raised_in_words(raised)),
+        "findings": record.get("findings", audio.raised_notice(raised)),
     }
     return record | measured | (_offset(clip, expert, hp) if expert else {})
 
