@@ -150,7 +150,7 @@ class HParams:
                 raise InputError(f"--hparams {item}: no such value, {nearest(name, types, 'hparams.py lists all')}")
             if not equals:
                 raise InputError(f"--hparams {item}: write {name}=VALUE")
-            changes[name] = parse_scalar(types[name], value, f"--hparams {name}")
+            changes[name] = parse_scalar(types[name], value, f"--hparams {name}=")
         return replace(self, **changes)._checked("--hparams")
 
     def _checked(self, given_by: str) -> "HParams":
@@ -187,7 +187,7 @@ class HParams:
         """
         types: dict[str, Any] = {field.name: field.type for field in fields(cls)}
         values = {
-            name: parse_scalar(types[name], str(value), f"saved hparams {name}")
+            name: parse_scalar(types[name], str(value), f"saved hparams {name}=")
             for name, value in (saved or {}).items()
             if name in types
         }

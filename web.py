@@ -12,14 +12,14 @@ import argparse
 
 from utils import cli
 from utils.options import from_args
-from utils.progress import WAITS, doing
 from web.site import WebOptions
 
 
 def main(args: argparse.Namespace) -> None:
+    from utils.progress import WAITING, doing
     from web.page import serve
 
-    with doing(WAITS):
+    with doing(WAITING):
         serve(from_args(WebOptions, args))
 
 

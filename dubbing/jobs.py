@@ -12,9 +12,8 @@ from dubbing.record import is_record, page_path, record_path
 from media import codecs
 from media.files import is_dub, is_tagged_png
 from utils.errors import InputError
-from utils.files import creatable, writable_folder
+from utils.files import creatable, read_table, writable_folder
 from utils.options import changed
-from utils.tables import read_table
 
 PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine", "final_audio"}
 OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif")

@@ -175,7 +175,7 @@ class Options(CommonOptions):
         if self.preview is not None and 0 < self.preview < SHORTEST_PREVIEW:
             raise InputError(f"--preview {self.preview:g}: give at least {SHORTEST_PREVIEW}, or 0 for one picture")
         if self.fps != SOURCE_FPS:
-            rate = parse_scalar(float, str(self.fps), "--fps")
+            rate = parse_scalar(float, str(self.fps), "--fps ")
             if not FPS_RANGE[0] <= rate <= FPS_RANGE[1]:  # nor is NaN
                 raise InputError(f"--fps {self.fps}: give {FPS_RANGE[0]} to {FPS_RANGE[1]}, or {SOURCE_FPS}")
 

@@ -18,10 +18,9 @@ from metrics.video_score import score_video
 from models import Wav2Lip
 from models.checkpoint import load_network
 from models.published import BUNDLED_EXPERT, default_scorers
-from utils import cli
 from utils.devices import Precision, channels_last, pick_device
-from utils.errors import InputError
-from utils.tables import read_table
+from utils.errors import InputError, format_error
+from utils.files import read_table
 
 
 class Pair(NamedTuple):
@@ -50,7 +49,7 @@ def evaluate_videos(options: EvaluationOptions) -> tuple[list[dict], int]:
             if len(pairs) == 1:
                 raise
             failed += 1
-            print(f"not scored: {cli.said(error)}", file=sys.stderr)
+            print(f"not scored: {format_error(error)}", file=sys.stderr)
     if not results:
         raise InputError("none of the videos could be scored")
     return results, failed

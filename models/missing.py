@@ -13,7 +13,6 @@ from models.published import BUNDLED_EXPERT, ROOT, PublishedFile, all_files, pub
 from utils.errors import InputError
 from utils.files import existing_file
 from utils.options import Options
-from utils.progress import WAITS, doing
 
 OptionsType = TypeVar("OptionsType", bound=Options)
 
@@ -84,7 +83,9 @@ def _may_fetch(file: PublishedFile, missing: str, yes: bool) -> bool:
         return yes
     what = f"{file.size / 1e6:.0f} MB; {file.licence}"
     print(f"{missing}: missing. Fetch {file.name} now ({what})? [y/N] ", end="", file=sys.stderr, flush=True)
-    with doing(WAITS):
+    from utils.progress import WAITING, doing
+
+    with doing(WAITING):
         answer = sys.stdin.readline()
     return answer.strip().lower() in ("y", "yes")
 

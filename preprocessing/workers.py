@@ -53,7 +53,7 @@ def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
-            bar.remark = pace(counter.value / fps, time.monotonic() - began)
+            bar.set_postfix_str(pace(counter.value / fps, time.monotonic() - began), refresh=False)
             bar.update(len(done))
     except BrokenProcessPool as error:
         raise InputError("a worker process died, most likely for lack of memory; use fewer --workers") from error

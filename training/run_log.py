@@ -60,12 +60,12 @@ class RunLog:
 
     def step_done(self) -> None:
         minutes = self.clock.minutes
-        self._bar.update(min(minutes, self.clock.seconds / 60) - self._bar.done if minutes else 1)
+        self._bar.update(min(minutes, self.clock.seconds / 60) - self._bar.n if minutes else 1)
 
     def losses(self, values: dict[str, float], step: int) -> None:
         """Training losses and rates, for TensorBoard and the bar."""
         self._scalars("train", values, step)
-        self._bar.remark = (f"step {step}, " if self.clock.minutes else "") + in_words(values)
+        self._bar.set_postfix_str((f"step {step}, " if self.clock.minutes else "") + in_words(values), refresh=False)
 
     def scores(self, scores: dict[str, float], losses: dict[str, float], step: int) -> None:
         """Evaluation scores, with the latest training losses."""
@@ -74,7 +74,7 @@ class RunLog:
 
     def line(self, text: str) -> None:
         """A line on the terminal, above the bar."""
-        self._bar.line(text)
+        self._bar.write(text)
 
     def _scalars(self, group: str, values: dict[str, float], step: int) -> None:
         if self.tensorboard:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import InputError
-from utils.progress import nowhere
+from utils.files import devnull
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def init_processes(device: str) -> str:
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT)
     if not is_main():
-        sys.stdout = nowhere()  # it stays open as long as the process
+        sys.stdout = devnull()  # it stays open as long as the process
     return device
 
 

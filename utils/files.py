@@ -1,7 +1,9 @@
 """Files that are whole or not there: every file the project writes goes through atomic_write."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
@@ -17,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from utils.errors import InputError, warn
 
@@ -202,6 +204,11 @@ def read_json(path: Path, advice: str = "delete it", kind: type = dict) -> Any:
     return content
 
 
+def devnull() -> TextIO:
+    """A stream that discards what is printed, also names of files that no encoding has."""
+    return Path(os.devnull).open("w", encoding="utf-8", errors="replace")
+
+
 def system_name(path: Path | str) -> str | bytes:
     """The name for libraries that take text in UTF-8 alone, and else bytes."""
     return str(path) if os.name == "nt" else os.fsencode(path)
@@ -287,6 +294,47 @@ def folders_below(root: Path) -> Iterator[Path]:
             yield folder
             inner.sort()
             starts.extend(folder / child for child in inner if (folder / child).is_symlink())
+
+
+def read_table(path: Path, flag: str, needed: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The rows of a list that people write, JSON or CSV as any spreadsheet program saves it, by the names of its
+    columns in lower case; values of a CSV file are texts. Empty rows are left out.
+
+    flag: what the list was given by; needed: columns that there must be. Raises InputError where the file cannot be
+    read as such a list.
+    """
+    name = f"{flag} {existing_file(path, flag)}"
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+        rows = parse_json(text) if path.suffix.lower() == ".json" else _csv_rows(text, name, needed)
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{name}: cannot be read ({error}); save it as CSV or JSON in UTF-8") from error
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{name}: give rows under a line of names, or a JSON list of objects")
+    return rows
+
+
+def _csv_rows(text: str, name: str, needed: tuple[str, ...]) -> list[dict[str, Any]]:
+    if text[:4].lower() == "sep=":  # a line that tells some programs the separator
+        text = text.partition("\n")[2]
+    first_line = text.partition("\n")[0]
+    separator = max(",;\t|", key=first_line.count)
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, restval="")
+    table.fieldnames = names = [column.strip().lower() for column in table.fieldnames or ()]
+    if missing := [column for column in needed if column not in names]:
+        found = f"has the columns {', '.join(filter(None, names))}" if any(names) else "is empty"
+        raise InputError(f"{name}: {found}; add {' and '.join(missing)} to the first line")
+    if twice := [column for column in names if column and names.count(column) > 1]:
+        raise InputError(f"{name}: has two columns called {twice[0]}")
+    rows = []
+    for line in table:
+        surplus = [*(line.pop(None, None) or ()), line.pop("", "")]  # values beyond the names, or below an empty one
+        if any(cell.strip() for cell in surplus):
+            raise InputError(f"{name}: line {table.line_num} has more values than the first line has names")
+        if any(cell.strip() for cell in line.values()):
+            rows.append({column: cell.strip() for column, cell in line.items()})
+    return rows
 
 
 def failed_download(path: Path) -> str:

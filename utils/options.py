@@ -1,12 +1,12 @@
-"""Settings of a stage as a frozen dataclass, written once: type, default, unit, check and help of every setting.
+"""Settings of a stage as a frozen dataclass, written once: type, default, unit, bounds and help of every setting.
 
     @dataclass(frozen=True, kw_only=True)
     class Resize(Options):
         width: int = option("size of the result", 640, unit="pixels", minimum=1)
 
-    Resize(width=320)                                # in Python
+    Resize(width=320)                                                           # in Python
     add_flags(parser, fields(Resize)); from_args(Resize, parser.parse_args())   # as the flag --width
-    changed(Resize(), {"width": "320"})              # from a row of a table
+    changed(Resize(), {"width": "320"})                                         # from a row of a table
 
 Types: bool, int, float, str, Path, tuples of them, and any of these `| None`.
 """
@@ -16,21 +16,16 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, get_args, get_origin
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from utils.errors import InputError, nearest
 
 OptionsType = TypeVar("OptionsType", bound="Options")
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")  # number formats of networks: utils/devices.py
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")  # dtypes of networks: utils/devices.py
 METAVARS = {int: "N", float: "N", Path: "PATH", str: "TEXT"}
+BOOLEANS = {"true": True, "on": True, "false": False, "off": False}
 WORDS = {int: "a whole number", float: "a number", bool: "True or False"}
-
-
-class FlagGroup(Protocol):
-    """An argparse parser, or a group of its flags."""
-
-    def add_argument(self, *names: str, **settings: Any) -> Any: ...
 
 
 def option(
@@ -41,22 +36,20 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
-    metavar: str | tuple[str, ...] | None = None,
-    const: Any = None,
-    common: bool = False,
-    weights: bool = False,
-    aliases: tuple[str, ...] = (),
+    metavar: str | tuple[str, ...] | None = None,  # as in argparse, one name per value of a tuple
+    const: Any = None,  # the value of a flag that is given without one
+    common: bool = False,  # listed among the settings used most; settings without a default always are
+    weights: bool = False,  # names weight files, which models/missing.py checks
+    aliases: tuple[str, ...] = (),  # other names of the flag
 ) -> Any:
-    """One setting of an Options class.
+    """One setting of an Options class."""
+    metadata = {key: value for key, value in locals().items() if key != "default"}
+    return field(default=default, metadata=metadata | {"common": common or default is MISSING})
 
-    minimum, maximum: the bounds of a number; choices: the only allowed values; const: the value of a flag given without
-    one; metavar: as in argparse, one name per value for tuples; common: it stands among those used most, as one that
-    must be given always does; weights: it names weight files; aliases: other names of the flag.
-    """
-    described = {"help": help, "unit": unit, "choices": choices, "metavar": metavar, "const": const}
-    bounds = {"minimum": minimum, "maximum": maximum}
-    kind = {"common": common or default is MISSING, "weights": weights, "aliases": aliases}
-    return field(default=default, metadata=described | bounds | kind)
+
+def stream_option(what: str) -> Any:
+    """Which of several streams in one file to use."""
+    return option(f"{what}, from 0 (default: the one marked as default, or the first)", None, minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +58,30 @@ class Options:
 
     def __post_init__(self) -> None:
         for setting in fields(self):
-            value = getattr(self, setting.name)
+            value, kind = getattr(self, setting.name), value_type(setting)
             if isinstance(value, list | tuple):
-                kind = Path if Path in get_args(value_type(setting)) else None
-                object.__setattr__(self, setting.name, tuple(map(kind, value)) if kind else tuple(value))
-            if isinstance(value, str) and value_type(setting) is Path:
-                object.__setattr__(self, setting.name, Path(value))
+                value = tuple(map(Path if Path in get_args(kind) else lambda part: part, value))
+            elif isinstance(value, str) and kind is Path:
+                value = Path(value)
+            object.__setattr__(self, setting.name, value)
             _check(setting, value)
+
+
+def _check(setting: Field, value: Any) -> None:
+    minimum, maximum, choices = (setting.metadata[name] for name in ("minimum", "maximum", "choices"))
+    if value is None:
+        return
+    if minimum is not None and not value >= minimum:  # nor is NaN
+        raise InputError(f"--{setting.name} {value}: give at least {minimum}")
+    if maximum is not None and value > maximum:
+        raise InputError(f"--{setting.name} {value}: give at most {maximum}")
+    if choices and value not in choices:
+        raise InputError(f"--{setting.name} {value}: choose from {', '.join(choices)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions(Options):
-    """What every stage with a network takes."""
+    """Settings of every stage with a network."""
 
     hparams: str = option("change values of hparams.py", "", metavar="NAME=VALUE,...")
     device: str = option("auto, cpu, cuda, cuda:1, mps ...", "auto")
@@ -89,27 +94,52 @@ def value_type(setting: Field) -> Any:
     return setting.type
 
 
-def parse_scalar(kind: type, text: str, name: str) -> Any:
-    """The value of a bool, int, float, str or Path setting that `text` writes; InputError names it by `name`."""
+def parse_scalar(kind: type, text: str, prefix: str) -> Any:
+    """The bool, int, float, str or Path that `text` writes; the InputError of another text begins with the prefix."""
     try:
-        return _boolean(text) if kind is bool else kind(text)
-    except ValueError as error:
-        raise InputError(f"{name}={text}: give {WORDS[kind]}") from error
+        return BOOLEANS[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{prefix}{text}: give {WORDS[kind]}") from error
+
+
+class OptionsParser(argparse.ArgumentParser):
+    """argparse's parser, except that a wrong argument raises InputError of one line."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, rest = self.parse_known_args(args, namespace)
+        if rest and rest[0].startswith("-"):
+            flag = rest[0].partition("=")[0]
+            self.error(f"{flag}: no such flag, {nearest(flag, self._option_string_actions, '--help lists all')}")
+        if rest:
+            self.error(f"{rest[0]}: belongs to no flag; quote names with spaces")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ")
+        action = self._option_string_actions.get(message.partition(":")[0].partition("/")[0])
+        if "expected" in message and action and isinstance(action.metavar, tuple):
+            message += f", with spaces between: {' '.join(action.metavar)}"
+        raise InputError(message)
 
 
 def changed(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
-    """A copy with other values, which may be texts, as a table holds them, or values of the right type.
+    """A copy with other values, which a table may hold as text, written as on a command line.
 
-    Names may be written as flags. Raises InputError for an unknown name or a value of the wrong type.
+    Names may be written as flags. Raises InputError for an unknown name or a wrong value.
     """
     known = {setting.name: setting for setting in fields(options)}
-    new = {}
-    for written, value in values.items():
-        name = written.strip().lstrip("-")
-        if name not in known:
-            raise InputError(f"{written}: no such setting, {nearest(name, known, '--help lists all')}")
-        new[name] = _parse(known[name], value)
-    return replace(options, **new)
+    arguments = []
+    for name, value in values.items():
+        flag, text = f"--{name.strip().lstrip('-')}", written(value).strip()
+        setting = known.get(flag[2:])
+        if setting and get_origin(value_type(setting)) is tuple:
+            words = text.replace(",", " ").split()
+            arguments += [f"{flag}={','.join(words)}"] if _is_one_word(setting) else [flag, *words]
+        else:
+            arguments.append(f"{flag}={text}")
+    parser = OptionsParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    add_flags(parser, fields(options), defaults=False)
+    return replace(options, **vars(parser.parse_args(arguments)))
 
 
 def grouped(*options_classes: type[Options]) -> dict[str, list[Field]]:
@@ -121,10 +151,46 @@ def grouped(*options_classes: type[Options]) -> dict[str, list[Field]]:
     }
 
 
-def add_flags(parser: FlagGroup, settings: Iterable[Field]) -> None:
-    """A flag for each of the settings."""
+def add_flags(parser: Any, settings: Iterable[Field], defaults: bool = True) -> None:
+    """A flag for each of the settings, in a parser or a group of one. Without defaults no flag must be given."""
     for setting in settings:
-        parser.add_argument(f"--{setting.name}", *setting.metadata["aliases"], **_argparse_settings(setting))
+        flag = _flag(setting)
+        if defaults:
+            flag |= {"required": True} if setting.default is MISSING else {"default": setting.default}
+        parser.add_argument(f"--{setting.name}", *setting.metadata["aliases"], **flag)
+
+
+def _flag(setting: Field) -> dict[str, Any]:
+    """The setting as argparse's add_argument() takes it."""
+    kind, about = value_type(setting), setting.metadata
+    flag = {"help": help_text(setting).replace("%", "%%"), "metavar": about["metavar"] or METAVARS.get(kind)}
+    if about["choices"]:
+        return flag | {"choices": about["choices"], "metavar": "|".join(about["choices"])}
+    if kind is bool:
+        return flag | {"nargs": "?", "const": True, "type": _converter(setting, bool), "metavar": "on|off"}
+    if get_origin(kind) is not tuple:
+        const = {"nargs": "?", "const": about["const"]} if about["const"] else {}
+        return flag | {"type": _converter(setting, kind)} | const
+    inner = get_args(kind)
+    if _is_one_word(setting):
+        return flag | {"type": lambda text: _split(setting, text)}
+    return flag | {"type": _converter(setting, inner[0]), "nargs": "+" if Ellipsis in inner else len(inner)}
+
+
+def _converter(setting: Field, kind: type) -> Callable[[str], Any]:
+    return lambda text: parse_scalar(kind, text, f"--{setting.name} ")
+
+
+def _is_one_word(setting: Field) -> bool:
+    """Whether several values are given as one word, such as X,Y."""
+    return isinstance(setting.metadata["metavar"], str) and "," in setting.metadata["metavar"]
+
+
+def _split(setting: Field, text: str) -> tuple:
+    kinds, parts = get_args(value_type(setting)), text.replace(",", " ").split()
+    if len(parts) != len(kinds):
+        raise InputError(f"--{setting.name} {text}: give {len(kinds)} values, as {setting.metadata['metavar']}")
+    return tuple(parse_scalar(kinds[0], part, f"--{setting.name} ") for part in parts)
 
 
 def from_args(options_class: type[OptionsType], args: argparse.Namespace) -> OptionsType:
@@ -144,81 +210,4 @@ def written(value: Any) -> str:
     """A value as it is typed on a command line."""
     if isinstance(value, Path):
         return value.as_posix()
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _argparse_settings(setting: Field) -> dict[str, Any]:
-    kind, about = value_type(setting), setting.metadata
-    metavar = about["metavar"] or METAVARS.get(kind)
-    settings: dict[str, Any] = {"help": help_text(setting).replace("%", "%%"), "metavar": metavar}
-    if setting.default is MISSING:
-        settings["required"] = True
-    else:
-        settings["default"] = setting.default
-    if about["choices"]:
-        return settings | {"choices": about["choices"], "metavar": "|".join(about["choices"])}
-    if kind is bool:
-        return settings | {"nargs": "?", "const": True, "type": _flag_type(_boolean), "metavar": "on|off"}
-    if get_origin(kind) is not tuple:
-        return settings | {"type": _of_kind(kind)} | ({"nargs": "?", "const": about["const"]} if about["const"] else {})
-    inner = get_args(kind)
-    if isinstance(about["metavar"], str) and "," in about["metavar"]:  # written as one word: X,Y
-        return settings | {"type": _flag_type(lambda text: _tuple(setting, text), setting.name)}
-    return settings | {"type": _of_kind(inner[0]), "nargs": "+" if Ellipsis in inner else len(inner)}
-
-
-def _flag_type(parse: Callable[[str], Any], name: str = "") -> Callable[[str], Any]:
-    """What makes a value of a flag's text; name: by which errors name the setting, which argparse does too."""
-
-    def convert(text: str) -> Any:
-        try:
-            return parse(text)
-        except (ValueError, InputError) as error:
-            raise argparse.ArgumentTypeError(str(error).removeprefix(f"{name}=")) from error
-
-    return convert
-
-
-def _of_kind(kind: type) -> Callable[[str], Any]:
-    """What makes a value of a flag's text; the error of argparse names the flag."""
-
-    def convert(text: str) -> Any:
-        try:
-            return kind(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text}: give {WORDS[kind]}") from error
-
-    return convert
-
-
-def _parse(setting: Field, value: Any) -> Any:
-    kind = value_type(setting)
-    if get_origin(kind) is tuple:
-        return _tuple(setting, value)
-    return parse_scalar(kind, str(value).strip(), setting.name)
-
-
-def _tuple(setting: Field, value: Any) -> tuple:
-    inner = get_args(value_type(setting))
-    parts = value.replace(",", " ").split() if isinstance(value, str) else value
-    if Ellipsis not in inner and len(parts) != len(inner):
-        raise InputError(f"{setting.name}={value}: give {len(inner)} values")
-    return tuple(parse_scalar(inner[0], str(part), setting.name) for part in parts)
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false", "on", "off"):
-        raise ValueError("give True or False")
-    return text.lower() in ("true", "on")
-
-
-def _check(setting: Field, value: Any) -> None:
-    minimum, maximum, choices = (setting.metadata[name] for name in ("minimum", "maximum", "choices"))
-    if value is None:
-        return
-    if minimum is not None and not value >= minimum:  # nor is NaN
-        raise InputError(f"--{setting.name} {value}: give at least {minimum}")
-    if maximum is not None and value > maximum:
-        raise InputError(f"--{setting.name} {value}: give at most {maximum}")
-    if choices and value not in choices:
-        raise InputError(f"--{setting.name} {value}: choose from {', '.join(choices)}")
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -22,7 +22,7 @@ from models.engines.picture_generator import INPUTS, OUTPUT, PictureGenerator
 from models.engines.torch_networks import read_refiner
 from utils import weight_files
 from utils.devices import Precision
-from utils.progress import nowhere
+from utils.files import devnull
 
 Prepared = tuple[dict[str, Any], dict]
 
@@ -90,7 +90,7 @@ def convert(module: nn.Module, example: dict[str, torch.Tensor], output: str) ->
     """A module as an OpenVINO model, for batches of any size, its ports named. example: inputs for a batch of two."""
     ov = openvino()
     inputs = tuple(example.values())
-    with torch.inference_mode(), warnings.catch_warnings(), nowhere() as hidden, redirect_stderr(hidden):
+    with torch.inference_mode(), warnings.catch_warnings(), devnull() as hidden, redirect_stderr(hidden):
         warnings.simplefilter("ignore")  # of the tracer: that sizes become constants, as they are meant to
         model = ov.convert_model(
             module.eval(), example_input=inputs, input=[(-1, *given.shape[1:]) for given in inputs]

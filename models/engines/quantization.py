@@ -15,7 +15,7 @@ import numpy as np
 
 from hparams import hparams
 from models.engines.openvino_engine import compiled, openvino
-from utils.progress import nowhere
+from utils.files import devnull
 
 CALIBRATION = Path(__file__).with_name("calibration.npz")
 SIDE = 8  # faces along each side of the sheet
@@ -75,7 +75,7 @@ def _draw(model: Any, faces: np.ndarray, mels: np.ndarray, number_format: str) -
 
 def _quantize(model: Any, faces: np.ndarray, mels: np.ndarray, kept: tuple[str, ...]) -> Any:
     openvino()  # before NNCF, which imports it
-    with nowhere() as hidden, redirect_stdout(hidden), redirect_stderr(hidden):
+    with devnull() as hidden, redirect_stdout(hidden), redirect_stderr(hidden):
         import nncf
 
         nncf.set_log_level(logging.ERROR)

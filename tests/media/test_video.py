@@ -15,8 +15,8 @@ from media.files import open_media
 from media.reader import Frame, VideoReader, at_rate
 from media.sound import read_audio
 from media.writer import VideoWriter
-from utils import cli, files
-from utils.errors import InputError
+from utils import files
+from utils.errors import InputError, format_error
 
 RATE = 16_000
 
@@ -254,4 +254,4 @@ def test_an_error_of_ffmpeg_names_the_file_that_it_came_from(tmp_path):
     path = encode(tmp_path / "a.mkv", "libx264", frames=3)
     with pytest.raises(av.error.FFmpegError) as raised, open_media(path):
         raise av.error.InvalidDataError(1, "of a demuxer")
-    assert cli.said(raised.value).startswith(f"{path}: ")
+    assert format_error(raised.value).startswith(f"{path}: ")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from utils.errors import InputError
-from utils.tables import read_table
+from utils.files import read_table
 
 PLAIN = 'face,audio,pads\n"a, b.mp4",s.wav,0 20 0 0\nc.mp4,t.wav,\n'
 ROWS = [{"face": "a, b.mp4", "audio": "s.wav", "pads": "0 20 0 0"}, {"face": "c.mp4", "audio": "t.wav", "pads": ""}]
