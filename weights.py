@@ -1,9 +1,9 @@
-"""The published and bundled weight files: what they are, where they belong, and getting them there.
+"""The published and bundled weight files: list, download, import, verify and export them.
 
-python weights.py list                          # every file, its place, licence and SHA-256, whether it is there
-python weights.py fetch s3fd wav2lip_gan        # download; an interrupted download goes on where it was
-python weights.py import ~/Downloads/file.pth   # put a file that you have in its place, whatever its name
-python weights.py verify                        # check every file that is there
+python weights.py list                          # every file: its place, licence and SHA-256, and whether it exists
+python weights.py fetch s3fd wav2lip_gan        # download; an interrupted download resumes
+python weights.py import ~/Downloads/file.pth   # copy a file you have to its place, whatever its name
+python weights.py verify                        # check the SHA-256 of every file that exists
 python weights.py export best.pth mine.safetensors   # weights alone in half precision, to keep or to share
 python weights.py export best.pth mine.xml --format openvino   # a generator that runs without PyTorch; or onnx
 
@@ -16,41 +16,42 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models import download
-from models.published import all_files, published
+from models.published import PublishedFile, all_files, published
 from utils import cli
-from utils.errors import InputError
+from utils.errors import InputError, format_error
 
 FORMATS = ("safetensors", "onnx", "openvino")  # of export: models/export.py
 
 
-def list_files() -> None:
+def list_files(state: Callable[[PublishedFile], str]) -> None:
     for file in all_files():
-        print(f"{file.name:20} {file.size / 1e6:6.1f} MB  {download.state(file):8} {file.file}")
+        print(f"{file.name:20} {file.size / 1e6:6.1f} MB  {state(file):8} {file.file}")
         print(*(f"{'':20} {line}" for line in (file.note, file.licence, f"SHA-256 {file.sha256}")), sep="\n")
 
 
 def each(work: Callable[[Any], None], items: list) -> int:
-    """Work on every item; one that cannot be done is one line, and the next follows. Returns the exit code."""
+    """Work on every item; one that fails is one line, and the next follows. Returns the exit code."""
     failed = 0
     for item in items:
         try:
             work(item)
         except (InputError, OSError) as error:
             failed += 1
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            print(f"error: {format_error(error)}", file=sys.stderr, flush=True)
     return 0 if not failed else 1 if failed < len(items) else 2
 
 
 def main(args: argparse.Namespace) -> int:
+    from models import download
+
     if args.command == "list":
-        list_files()
+        list_files(download.state)
     elif args.command == "fetch":
         return each(download.fetch, [published(name) for name in args.names])
     elif args.command == "import":
         return each(download.import_file, args.files)
     elif args.command == "verify":
-        print(f"{download.verify()} of {len(all_files())} files are there, all as published")
+        print(f"{download.verify()} of {len(all_files())} files exist, all as published")
     else:
         from models.export import export  # needs PyTorch
 

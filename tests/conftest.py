@@ -1,45 +1,21 @@
 """Footage and weights that the tests make for themselves, once a session and process."""
 
+import importlib
 import multiprocessing
+import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
-import pytest
-import torch
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}  # test processes share the cores
 
-import audio
-import color_syncnet_train
-import evaluate
-import finetune
-import inference
-import preprocess
-import refiner_train
-import wav2lip_train
-import weights
+import pytest
+
 from hparams import hparams
-from models import SyncNet_color, Wav2Lip
-from models.engines import choice
-from portrait import SPEECH, make_clip
-from preprocessing import workers
-from preprocessing.make_clip import ClipMaker, Job
-from reports import page
-from training import base
-from utils import cli, files
+from utils import cli, files, memory
 
 pytest_plugins = ["serving", "engines"]
 
-SCRIPTS = {
-    "preprocess": preprocess,
-    "color_syncnet_train": color_syncnet_train,
-    "wav2lip_train": wav2lip_train,
-    "refiner_train": refiner_train,
-    "inference": inference,
-    "evaluate": evaluate,
-    "finetune": finetune,
-    "weights": weights,
-}
 NARROW_TEXT = "width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16"
 NARROW = hparams.override(NARROW_TEXT)
 
@@ -48,44 +24,26 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so does a shell start w
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory) -> None:
-    """Faces found by the tests are kept apart from the user's."""
+def settings_of_all_tests(tmp_path_factory) -> None:
+    """Faces found by tests stay out of the user's cache, --engine auto takes PyTorch wherever OpenVINO is installed,
+    and trainings do not make a test process keep the memory that it frees."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(files.CACHE_FOLDER, str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def torch_unless_asked() -> None:
-    """--engine auto takes PyTorch, so that tests are the same wherever OpenVINO is installed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choice, "is_cpu", lambda device: False)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Test processes do not fight for the cores, and results do not depend on their number."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def memory_given_back() -> None:
-    """Trainings do not make a test process keep what it frees, which would hold for all tests after them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "keep_freed_memory", lambda: None)
+        patch.setattr(memory, "keep_freed_memory", lambda: None)
+        patch.setattr("models.engines.choice.is_cpu", lambda device: False)
         yield
 
 
 @pytest.fixture(autouse=True)
 def undrawn_plots(monkeypatch) -> None:
     """Plots are made, and drawn as empty ones, but in tests of pages: drawing takes as long as a tiny training."""
-    monkeypatch.setattr(page, "inline_svg", lambda figure: '<svg viewBox="0 0 8 4"></svg>')
+    monkeypatch.setattr("reports.page.inline_svg", lambda figure: '<svg viewBox="0 0 8 4"></svg>')
 
 
-def make_clips_here(jobs: list[Job], devices: list[str], detector: str) -> list[dict]:
+def make_clips_here(jobs: list, devices: list[str], detector: str) -> list[dict]:
     """As preprocessing.workers.run_workers, without starting a process."""
+    from preprocessing.make_clip import ClipMaker
+
     maker = ClipMaker(detector, devices[0], 1, multiprocessing.Value("q"), multiprocessing.RawValue("b"))
     return [maker.make_clip(job) for job in jobs]
 
@@ -93,18 +51,22 @@ def make_clips_here(jobs: list[Job], devices: list[str], detector: str) -> list[
 @pytest.fixture
 def no_workers(monkeypatch) -> None:
     """preprocess.py makes its clips in this process."""
-    monkeypatch.setattr(workers, "run_workers", make_clips_here)
+    monkeypatch.setattr("preprocessing.workers.run_workers", make_clips_here)
 
 
 @pytest.fixture(scope="session")
 def talking(tmp_path_factory) -> Path:
     """A talking-head video: 512x512, 25 fps, 2 s."""
+    from portrait import make_clip
+
     return make_clip(tmp_path_factory.mktemp("talking") / "talking head.mp4", start=1.0, seconds=2.0)
 
 
 @pytest.fixture(scope="session")
 def preprocessed(tmp_path_factory) -> SimpleNamespace:
     """Three clips as preprocess.py leaves them: raw, root, lists."""
+    from portrait import make_clip
+
     folder = tmp_path_factory.mktemp("preprocessed")
     raw = folder / "raw" / "Zoë's talk"
     raw.mkdir(parents=True)
@@ -113,12 +75,14 @@ def preprocessed(tmp_path_factory) -> SimpleNamespace:
     paths = SimpleNamespace(raw=folder / "raw", root=folder / "clips", lists=folder / "lists")
     flags = ["--data_root", paths.raw, "--preprocessed_root", paths.root, "--filelists_dir", paths.lists]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "run_workers", make_clips_here)
+        patch.setattr("preprocessing.workers.run_workers", make_clips_here)
         assert run_quietly("preprocess", *flags) == 0
     return paths
 
 
 def save_network(path: Path, network_class) -> Path:
+    import torch
+
     torch.manual_seed(0)
     network = network_class(NARROW.width)
     content = {"state_dict": network.state_dict(), "optimizer": None, "global_step": 7, "global_epoch": 1}
@@ -129,18 +93,22 @@ def save_network(path: Path, network_class) -> Path:
 @pytest.fixture(scope="session")
 def generator(tmp_path_factory) -> Path:
     """A checkpoint of a narrow, untrained generator."""
+    from models import Wav2Lip
+
     return save_network(tmp_path_factory.mktemp("generator") / "generator.pth", Wav2Lip)
 
 
 @pytest.fixture(scope="session")
 def expert(tmp_path_factory) -> Path:
     """A checkpoint of a narrow, untrained expert."""
+    from models import SyncNet_color
+
     return save_network(tmp_path_factory.mktemp("expert") / "expert.pth", SyncNet_color)
 
 
 def run_quietly(script: str, *arguments) -> int:
     """Run a script in this process as its command line would; returns the exit code."""
-    module = SCRIPTS[script]
+    module = importlib.import_module(script)
     with pytest.raises(SystemExit) as end:
         cli.run(module.main, module.parse_args, [str(argument) for argument in arguments])
     return end.value.code
@@ -163,6 +131,9 @@ def script(capsys):
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory):
     """One second of speech."""
+    import audio
+    from portrait import SPEECH
+
     path = tmp_path_factory.mktemp("speech") / "a speech.wav"
     audio.save_wav(audio.load_wav(SPEECH, 16_000)[16_000:32_000], path, 16_000)
     return path

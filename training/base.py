@@ -15,9 +15,8 @@ from training.network import TrainableNetwork
 from training.options import TrainingOptions
 from training.run_directory import History, starting_point
 from training.schedule import Clock, Schedule
-from utils import distributed
+from utils import distributed, memory
 from utils.devices import Precision, pick_device
-from utils.memory import keep_freed_memory
 
 
 class Training(ABC):
@@ -47,7 +46,7 @@ class Training(ABC):
         torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
         torch.backends.cudnn.benchmark = True
         if self.device.type == "cpu":
-            keep_freed_memory()
+            memory.keep_freed_memory()
         self.precision = Precision(options.precision, self.device)
         self.windows, self.eval_windows = open_windows(
             self.training_windows_class(), self.windows_class, options.data_root, options.filelists_dir, self.hp

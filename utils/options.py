@@ -108,8 +108,9 @@ class OptionsParser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed, rest = self.parse_known_args(args, namespace)
         if rest and rest[0].startswith("-"):
-            flag = rest[0].partition("=")[0]
-            self.error(f"{flag}: no such flag, {nearest(flag, self._option_string_actions, '--help lists all')}")
+            flag, names = rest[0].partition("=")[0], [name.strip("-") for name in self._option_string_actions]
+            advice = nearest(flag.strip("-"), names, "--help lists all").replace("is it ", "is it --")
+            self.error(f"{flag}: no such flag, {advice}")
         if rest:
             self.error(f"{rest[0]}: belongs to no flag; quote names with spaces")
         return parsed
@@ -133,7 +134,7 @@ def changed(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
         flag, text = f"--{name.strip().lstrip('-')}", written(value).strip()
         setting = known.get(flag[2:])
         if setting and get_origin(value_type(setting)) is tuple:
-            words = text.replace(",", " ").split()
+            words = _split(setting, text)
             arguments += [f"{flag}={','.join(words)}"] if _is_one_word(setting) else [flag, *words]
         else:
             arguments.append(f"{flag}={text}")
@@ -165,7 +166,7 @@ def _flag(setting: Field) -> dict[str, Any]:
     kind, about = value_type(setting), setting.metadata
     flag = {"help": help_text(setting).replace("%", "%%"), "metavar": about["metavar"] or METAVARS.get(kind)}
     if about["choices"]:
-        return flag | {"choices": about["choices"], "metavar": "|".join(about["choices"])}
+        return flag | {"metavar": "|".join(about["choices"])}  # Options checks them
     if kind is bool:
         return flag | {"nargs": "?", "const": True, "type": _converter(setting, bool), "metavar": "on|off"}
     if get_origin(kind) is not tuple:
@@ -173,7 +174,7 @@ def _flag(setting: Field) -> dict[str, Any]:
         return flag | {"type": _converter(setting, kind)} | const
     inner = get_args(kind)
     if _is_one_word(setting):
-        return flag | {"type": lambda text: _split(setting, text)}
+        return flag | {"type": lambda text: tuple(map(_converter(setting, inner[0]), _split(setting, text)))}
     return flag | {"type": _converter(setting, inner[0]), "nargs": "+" if Ellipsis in inner else len(inner)}
 
 
@@ -186,11 +187,12 @@ def _is_one_word(setting: Field) -> bool:
     return isinstance(setting.metadata["metavar"], str) and "," in setting.metadata["metavar"]
 
 
-def _split(setting: Field, text: str) -> tuple:
+def _split(setting: Field, text: str) -> list[str]:
+    """The values that a text writes, with commas or spaces between."""
     kinds, parts = get_args(value_type(setting)), text.replace(",", " ").split()
-    if len(parts) != len(kinds):
-        raise InputError(f"--{setting.name} {text}: give {len(kinds)} values, as {setting.metadata['metavar']}")
-    return tuple(parse_scalar(kinds[0], part, f"--{setting.name} ") for part in parts)
+    if Ellipsis not in kinds and len(parts) != len(kinds):
+        raise InputError(f"--{setting.name} {text}: give {len(kinds)} values")
+    return parts
 
 
 def from_args(options_class: type[OptionsType], args: argparse.Namespace) -> OptionsType:

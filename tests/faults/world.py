@@ -2,6 +2,7 @@
 
 import atexit
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -21,11 +22,18 @@ import av
 
 import audio
 import portrait
-from conftest import NARROW_TEXT, SCRIPTS, save_network
+from conftest import NARROW_TEXT, save_network
 from models import SyncNet_color, Wav2Lip
 from utils import cli, files, weight_files
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = {  # imported before processes are forked
+    name: importlib.import_module(name)
+    for name in (
+        "preprocess", "color_syncnet_train", "wav2lip_train", "refiner_train", "inference", "evaluate", "finetune",
+        "weights",
+    )
+}  # fmt: skip
 MARK = "FAULT_CASE"  # environment variable by which all processes of a case are known
 VALUES = (
     f"{NARROW_TEXT},num_workers=1,batch_size=2,syncnet_batch_size=4,eval_windows=4,refiner_size=192,"

@@ -19,6 +19,7 @@ from utils.files import (
     delete_leftovers,
     only_user,
     read_json,
+    read_table,
     writable_folder,
     write_json,
     write_text,
@@ -136,3 +137,51 @@ def test_damaged_json_is_one_line_that_names_the_file_and_what_to_do(tmp_path, t
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=r"report\.json: is damaged .*; make it again"):
         read_json(path, "make it again")
+
+
+PLAIN = 'face,audio,pads\n"a, b.mp4",s.wav,0 20 0 0\nc.mp4,t.wav,\n'
+ROWS = [{"face": "a, b.mp4", "audio": "s.wav", "pads": "0 20 0 0"}, {"face": "c.mp4", "audio": "t.wav", "pads": ""}]
+
+
+def saved(text: str, separator: str = ",", newline: str = "\n") -> str:
+    """PLAIN, or what is like it, with another separator outside of the quotes."""
+    return text.replace(", b", "\0").replace(",", separator).replace("\0", ", b").replace("\n", newline)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (PLAIN, "utf-8"),
+        (saved(PLAIN, ";", "\r\n"), "utf-8-sig"),
+        (saved(PLAIN, "\t", "\r\n"), "utf-16"),
+        ("sep=;\r\n" + saved(PLAIN, ";", "\r\n"), "utf-8-sig"),
+        (saved(PLAIN, ";").replace("face;audio", ' "Face" ; Audio '), "utf-8"),
+        (saved(PLAIN, ";").replace('"a, b.mp4"', "a, b.mp4"), "utf-8"),
+        (saved(PLAIN, ";").replace("pads", "pads;;").replace("0 0\n", "0 0;;\n") + ";;;;\n\n", "utf-8"),
+    ],
+    ids=["comma", "semicolon and mark", "tab, UTF-16", "sep line", "names", "comma in a cell", "empty cells"],
+)
+def test_one_table_is_read_however_it_was_saved(tmp_path, text, encoding):
+    (tmp_path / "list.csv").write_bytes(text.encode(encoding))
+    assert read_table(tmp_path / "list.csv", "--jobs", ("face", "audio")) == ROWS
+    (tmp_path / "list.json").write_text(json.dumps(ROWS), encoding=encoding)
+    assert read_table(tmp_path / "list.json", "--jobs", ("face", "audio")) == ROWS
+    (tmp_path / "list.csv").write_text("video\na; b.mp4\n")
+    assert read_table(tmp_path / "list.csv", "--list", ("video",)) == [{"video": "a; b.mp4"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"video;sound\nx;y\n", "has the columns video, sound"),
+        (b"face;audio\nx;y;z\n", "line 2 has more values"),
+        (b"face;audio;face\nx;y;z\n", "two columns called face"),
+        (b"face;audio\nZo\xeb;y\n", "in UTF-8"),
+        (b"face;audio\n", "give rows"),
+        (b"", "is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said_by_its_columns(tmp_path, content, said):
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"--jobs .*list\.csv: .*{said}"):
+        read_table(tmp_path / "list.csv", "--jobs", ("face", "audio"))
