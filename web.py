@@ -12,7 +12,7 @@ import argparse
 
 from utils import cli
 from utils.options import from_args
-from web.site import WebOptions
+from web.options import WebOptions
 
 
 def main(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from preprocessing.options import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils.files import write_text
 from utils.options import Options, grouped, value_type, written
-from web.site import WebOptions
+from web.options import WebOptions
 
 PAGE = Path(__file__).with_name("cli.md")
 KINDS = {int: "whole number", float: "number", str: "text", Path: "path"}

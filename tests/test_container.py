@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from utils import cli
-from web.site import WebOptions
+from web.options import WebOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -15,7 +15,8 @@ from starlette.routing import Route
 from utils.errors import warn
 from web import dub_tab, tabs
 from web.jobs import SCRIPT_GRACE
-from web.site import NotThere, Site, WebOptions
+from web.options import WebOptions
+from web.site import NotThere, Site
 
 CLEAN_EVERY = 600  # seconds
 ANY_ADDRESS = ("0.0.0.0", "::")  # to listen on; a browser cannot ask for it

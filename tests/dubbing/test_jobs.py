@@ -121,7 +121,7 @@ def test_without_a_score_no_scorer_is_read(dub, tmp_path, monkeypatch):
         (["--preview", -1], "--preview -1.0: give at least"),
         (["--preview", "nan"], "--preview nan: give at least"),
         (["--fps", "inf"], "--fps inf: give 1 to 1000, or source"),
-        (["--fps", "fast"], "--fps=fast: give a number"),
+        (["--fps", "fast"], "--fps fast: give a number"),
     ],
 )
 def test_numbers_that_make_no_sense_get_one_line(dub, flags, said):
@@ -197,7 +197,7 @@ def test_every_job_fails_alone_whatever_it_raises(tmp_path, script, generator, t
         outfile.touch()
 
     monkeypatch.setattr(Dubber, "dub", dub)
-    monkeypatch.setattr("inference.say", lambda record, file: None)
+    monkeypatch.setattr("inference.report", lambda record, request, results: None)
     good = {"face": str(talking), "audio": str(speech)}
     rows = [
         good | {"face": str(speech), "outfile": "0.mp4"}, good | {"outfile": "1.mp4"}, {"face": "f.mp4"},

@@ -218,7 +218,7 @@ def test_what_cannot_be_scored_gets_one_line(talking, expert, generator, tmp_pat
         (["--video", empty], "holds no videos"),
         (["--video", empty, "--audio", short], "is a folder"),
         (["--video", talking, "--audio", short], "short.wav: its sound lasts 0.01 s, too short"),
-        (["--list", headless], "headless.csv: has the columns a.mp4, b.wav; give"),
+        (["--list", headless], "headless.csv: has the columns a.mp4, b.wav"),
         (["--video", talking, "--syncnet_checkpoint_path", generator], "a lip-sync expert (SyncNet_color) is needed"),
     ):
         scorer = [] if "--syncnet_checkpoint_path" in arguments else ["--syncnet_checkpoint_path", expert]

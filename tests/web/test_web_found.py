@@ -6,7 +6,8 @@ import pytest
 
 from utils.errors import InputError
 from web.jobs import FAILED, Job
-from web.site import EVERYBODY, Site, WebOptions
+from web.options import WebOptions
+from web.site import EVERYBODY, Site
 
 
 @pytest.fixture
