@@ -27,11 +27,10 @@ from dubbing.speech import Speech, load_speech
 from dubbing.still import draw, loudest_times, sheet_of, shown_seconds
 from face_detection.boxes import LONGEST_SIDE
 from face_detection.crop import to_network_size
-from face_detection.find import several_people
+from face_detection.find import CutFinder, several_people
 from face_detection.track import most_at_once
 from hparams import HParams
 from media import codecs, yuv
-from media.shots import CutFinder
 from media.sound import read_audio
 from metrics import footage
 from models.published import BUNDLED_GENERATOR

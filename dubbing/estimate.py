@@ -24,7 +24,7 @@ from dubbing.refining import Refine
 from dubbing.source import Source
 from dubbing.speech import Speech
 from dubbing.stages import Composite, Generate, SyncMonitor, composited, dub_stages, run_stages
-from face_detection.sparse import KEY_STEP
+from face_detection.find import KEY_STEP
 from media.codecs import Encoding
 from media.writer import VideoWriter
 

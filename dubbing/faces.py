@@ -21,11 +21,9 @@ from dubbing.stages import prefetch
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
 from face_detection.crop import pad_and_clip
-from face_detection.find import find_faces
-from face_detection.sparse import KEY_STEP
+from face_detection.find import KEY_STEP, CutFinder, cuts_at, find_faces
 from face_detection.track import NobodyThere, faces_of, follow_face, most_at_once
 from media import yuv
-from media.shots import CutFinder, cuts_at
 from utils.errors import InputError, warn
 from utils.images import Rect, write_png
 

@@ -16,7 +16,7 @@ from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech
 from dubbing.stages import FaceTask, FrameTask
 from face_detection.crop import resized, to_network_size
-from face_detection.sparse import resembles
+from face_detection.find import resembles
 from hparams import HParams
 
 INVISIBLE = 0.5 / 255  # a mask that is nowhere above this changes no level

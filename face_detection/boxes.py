@@ -97,17 +97,6 @@ def best_boxes(
     boxes = decode(offsets[chosen], anchors)
     points = boxes[:, :0] if points is None else decode_points(points[chosen], anchors)
     found = np.concatenate((boxes, scores[:, None], points), axis=1)
-    best = _suppress(found, overlap)
-    return best[best[:, 4] > keep]
-
-
-def _suppress(found: np.ndarray, overlap: float) -> np.ndarray:
-    """Non-maximum suppression: detections [N, 5 or more], best first, without those that overlap a better one by more
-    than `overlap`. torchvision's does the same, but takes a second and 160 MB to import."""
-    found = found[np.argsort(-found[:, 4], kind="stable")]
-    left, kept = found, [found[:0]]
-    while len(left):
-        best, left = left[:1], left[1:]
-        kept.append(best)
-        left = left[~(overlaps(best, left)[0] > overlap)]
-    return np.concatenate(kept)
+    corners_sizes = np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), axis=1).astype(float)
+    best = cv2.dnn.NMSBoxes(corners_sizes.tolist(), scores.tolist(), candidate, overlap)  # best first
+    return found[[number for number in best if scores[number] > keep]]

@@ -22,11 +22,9 @@ from av.video.reformatter import VideoReformatter
 
 from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
 from face_detection.crop import NO_PADS, pad_and_clip
-from face_detection.find import BatchedDetector
-from face_detection.sparse import KEY_STEP, detect_sparsely
+from face_detection.find import KEY_STEP, BatchedDetector, CutFinder, detect_sparsely
 from face_detection.track import MAX_GAP, SMOOTH_FRAMES, Track, follow_face
 from media import yuv
-from media.shots import CutFinder
 from utils.images import Rect
 
 AHEAD = MAX_GAP + SMOOTH_FRAMES + 1  # frames that a box may depend on
@@ -121,7 +119,7 @@ class OnePass:
             return
         size = first.width * first.height * 2
         batch = max(1, min(self._batch_size, HELD_BYTES // (size * KEY_STEP)))
-        reduced = self._reduced(self._cut_finder.watch_pictures(chain([first], pictures)))
+        reduced = self._reduced(self._cut_finder.watch(chain([first], pictures)))
         block = []
         for found in detect_sparsely(reduced, self._detector, batch, closely=True):
             block.append(unscaled(found, self._scale))

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from face_detection.sparse import KEY_STEP, detect_sparsely
+from face_detection.find import KEY_STEP, detect_sparsely
 from face_detection.track import follow_face
 from footage import face, frames_of
 from portrait import portrait

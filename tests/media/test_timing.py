@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from av.video.reformatter import VideoReformatter
 
-from media.shots import CutFinder
+from face_detection.find import CutFinder
 from media.sound import read_audio
 from media.writer import VideoWriter
 

@@ -15,11 +15,10 @@ from conftest import NARROW
 from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows
 from data.sampling import Key
-from face_detection.find import lying_faces, several_people
+from face_detection.find import CutFinder, lying_faces, several_people
 from face_detection.track import follow_face
 from hparams import hparams
 from media import yuv
-from media.shots import CutFinder
 from metrics.experts import Expert
 from metrics.footage import sharpness
 from metrics.sync_offset import score_distances
@@ -75,7 +74,7 @@ def test_cuts_are_found_and_motion_and_flashes_are_not():
 def test_cuts_of_decoded_pictures_are_those_of_their_images():
     pictures = [yuv.from_bgr(image, "yuv420p") for image in [*moving(25, 0), *moving(25, 1), *moving(20, 2)]]
     finder, by_image = CutFinder(), CutFinder()
-    assert list(finder.watch_pictures(pictures)) == pictures
+    assert list(finder.watch(pictures)) == pictures
     assert len(list(by_image.watch(map(yuv.to_bgr, pictures)))) == len(pictures)
     assert finder.cuts() == by_image.cuts() == [25, 50]
     np.testing.assert_allclose(finder.changes, by_image.changes, rtol=0.05, atol=0.1)
