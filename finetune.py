@@ -22,7 +22,7 @@ from preprocessing.options import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils import cli
 from utils.errors import InputError
-from utils.options import CommonOptions, from_args, option
+from utils.options import CommonOptions, from_args, option, stream_option
 
 if TYPE_CHECKING:
     from training.base import Training
@@ -39,21 +39,16 @@ class FinetuneOptions(CommonOptions):
     """What to learn from, for how long, and what to dub with it."""
 
     videos: Path = option("folder of videos of one person, flat or nested", common=True)
-    outdir: Path = option("where everything goes", Path("finetuned"), common=True)
-    face: Path | None = option("video to dub at the end, with --audio; else one that is kept aside", None, common=True)
-    audio: Path | None = option("speech to dub it with; else that of another of the videos", None, common=True)
-    audio_stream: int | None = option(
-        "sound track of the videos, from 0; else the one marked as default, or the first", None, metavar="N", minimum=0
-    )
-    video_stream: int | None = option(
-        "which of several videos in one file, from 0; else the one marked as default, or the first", None, metavar="N",
-        minimum=0,
-    )  # fmt: skip
-    minutes: float = option("of learning, for the generator", 30.0, unit="minutes", minimum=0.01, common=True)
-    refiner_minutes: float = option("of learning, for the refiner", 40.0, unit="minutes", minimum=0.01, common=True)
+    outdir: Path = option("folder for everything", Path("finetuned"), common=True)
+    face: Path | None = option("video to dub at the end, with --audio (default: a held-out one)", None, common=True)
+    audio: Path | None = option("speech to dub it with (default: that of another video)", None, common=True)
+    audio_stream: int | None = stream_option("audio track of the videos")
+    video_stream: int | None = stream_option("video track of the files")
+    minutes: float = option("training time of the generator", 30.0, unit="minutes", minimum=0.01, common=True)
+    refiner_minutes: float = option("training time of the refiner", 40.0, unit="minutes", minimum=0.01, common=True)
     seconds: float = option("length of the comparison", 10.0, unit="seconds", minimum=0.1)
-    checkpoint_path: Path | None = option("generator to start from; else the best there is", None, weights=True)
-    syncnet_checkpoint_path: Path | None = option("lip-sync expert; else the best there is", None, weights=True)
+    checkpoint_path: Path | None = option("generator to start from (default: the best installed)", None, weights=True)
+    syncnet_checkpoint_path: Path | None = option("lip-sync expert (default: the best installed)", None, weights=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

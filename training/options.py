@@ -10,29 +10,31 @@ from utils.options import PRECISIONS, CommonOptions, option
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(CommonOptions):
-    """What all trainings take."""
+    """Settings of all trainings."""
 
     data_root: Path = option("the --preprocessed_root of preprocess.py")
-    checkpoint_dir: Path = option("the run: checkpoints, logs, samples")
+    checkpoint_dir: Path = option("folder of the run: checkpoints, logs, samples")
     checkpoint_path: Path | None = option(
-        "start here; else from the newest in --checkpoint_dir", None, common=True, weights=True
+        "checkpoint to start from (default: the newest of the run)", None, common=True, weights=True
     )
-    reset_optimizer: bool = option("take only its weights and count from step 0", False, common=True)
-    filelists_dir: Path = option("where train.txt and eval.txt are", Path("filelists"))
+    reset_optimizer: bool = option(
+        "take only the weights of --checkpoint_path and count from step 0", False, common=True
+    )
+    filelists_dir: Path = option("folder of train.txt and eval.txt", Path("filelists"))
     preset: str | None = option(
-        "hparams for a purpose: " + "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items()), None,
+        "hparams for a purpose. " + "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items()), None,
         choices=tuple(PRESETS), common=True,
     )  # fmt: skip
     max_steps: int | None = option(
-        "stop at this step; else hparams max_steps", None, unit="steps", minimum=1, common=True
+        "stop at this step (default: hparams max_steps)", None, unit="steps", minimum=1, common=True
     )
-    max_minutes: float | None = option("stop after so long", None, unit="minutes", minimum=0.01, common=True)
+    max_minutes: float | None = option("stop after this time", None, unit="minutes", minimum=0.01, common=True)
     patience: int | None = option(
-        "stop after N evaluations without a better one; else hparams patience", None, metavar="N", minimum=1
+        "stop after N evaluations without improvement (default: hparams patience)", None, metavar="N", minimum=1
     )
-    keep: int = option("numbered checkpoints to keep", 5, metavar="N", minimum=1)
-    num_workers: int | None = option("loader processes; else hparams num_workers", None, minimum=0)
-    precision: str = option("number format of the networks", "auto", choices=PRECISIONS)
+    keep: int = option("number of checkpoints to keep", 5, metavar="N", minimum=1)
+    num_workers: int | None = option("dataloader workers (default: hparams num_workers)", None, minimum=0)
+    precision: str = option("dtype of the networks", "auto", choices=PRECISIONS)
 
     @property
     def hparams_overrides(self) -> str:
@@ -48,9 +50,9 @@ class TrainingOptions(CommonOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorOptions(TrainingOptions):
-    """What the generator's training takes besides."""
+    """Further settings of the generator's training."""
 
-    syncnet_checkpoint_path: Path = option("the lip-sync expert", weights=True)
+    syncnet_checkpoint_path: Path = option("lip-sync expert", weights=True)
     gan: bool = option("train with the visual-quality discriminator", False, common=True)
     disc_checkpoint_path: Path | None = option("discriminator to start from, with --gan", None, weights=True)
 
@@ -62,15 +64,15 @@ class GeneratorOptions(TrainingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RefinerOptions(TrainingOptions):
-    """What the refiner's training takes besides."""
+    """Further settings of the refiner's training."""
 
     generator_path: Path | None = option(
-        "the generator whose faces are refined; else as in inference.py", None, weights=True
+        "generator whose faces are refined (default: as in inference.py)", None, weights=True
     )
     syncnet_checkpoint_path: Path | None = option(
-        "the expert that watches over lip-sync; else the best there is", None, weights=True
+        "lip-sync expert for evaluations (default: the best installed)", None, weights=True
     )
     bank: str = option(
-        "references: one bank of the person in all clips, or for a refiner of anyone of each clip itself", "person",
+        "references: one bank of all clips of the person, or one per clip, for a refiner of any person", "person",
         choices=("person", "clip"),
     )  # fmt: skip
