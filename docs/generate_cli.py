@@ -6,6 +6,7 @@ python -m docs.generate_cli
 from collections.abc import Iterable
 from dataclasses import MISSING, Field
 from pathlib import Path
+from typing import get_args
 
 from dubbing.options import Options as DubbingOptions
 from dubbing.options import Request
@@ -106,7 +107,8 @@ def _values(setting: Field) -> str:
     if about["choices"]:
         return ", ".join(f"`{choice}`" for choice in about["choices"])
     metavar = about["metavar"] or METAVARS[kind]
-    notes = [f"`{' '.join(metavar) if isinstance(metavar, tuple) else metavar}` {about['unit']}".rstrip()]
+    metavar = " ".join(metavar) if isinstance(metavar, tuple) else metavar + " ..." * (Ellipsis in get_args(kind))
+    notes = [f"`{metavar}` {about['unit']}".rstrip()]
     bounds = {"at least": about["minimum"], "at most": about["maximum"], "without a value": about["const"]}
     return ", ".join([*notes, *(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)])
 
