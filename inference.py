@@ -91,7 +91,7 @@ def check_footage(request: Request, options: Options, stdout: TextIO) -> int:
 def draw_still(face: Path, audio: Path, request: Request, options: Options, stdout: TextIO) -> int:
     """One frame of the dub, beside its source."""
     from dubbing.jobs import picture_path
-    from dubbing.still import still
+    from dubbing.samples import still
     from utils.progress import doing
 
     picture = picture_path(face, audio, request.outfile or OUTFILE, options)

@@ -4,30 +4,31 @@ report = check(Path("talk.mp4"), Path("speech.wav"), Path("out.mp4"), Options())
 print(report.text()); json.dumps(asdict(report))
 """
 
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from math import inf, isfinite
 from pathlib import Path
 
 import numpy as np
 
 import audio as mels
-from dubbing.estimate import Estimate, estimate
-from dubbing.faces import no_face, turning
+from dubbing.dubber import dub_frames
+from dubbing.faces import FaceFinder, FaceRegions, evenly, number_of, numbered_faces, place_of
 from dubbing.mouths import limits
-from dubbing.networks import load_networks
-from dubbing.numbered import followed_number, numbered_faces, place_of
+from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
-from dubbing.pose import FRONTAL, LANDMARKS, may_lie, yaw
-from dubbing.refining import refine_stage
-from dubbing.samples import Samples, look_at, spread
-from dubbing.source import Source
+from dubbing.plan import DubPlan, open_source
+from dubbing.pose import FRONTAL, LANDMARKS, yaw
+from dubbing.record import StageTimer
+from dubbing.samples import MARGIN, VIEW, Samples, choose_face, dub_samples, loudest_times, one_play, sample_faces
 from dubbing.speech import Speech, load_speech
-from dubbing.still import draw, loudest_times, sheet_of, shown_seconds
 from face_detection.boxes import LONGEST_SIDE
 from face_detection.crop import to_network_size
-from face_detection.find import CutFinder, several_people
+from face_detection.find import KEY_STEP, CutFinder, several_people
 from face_detection.track import most_at_once
 from hparams import HParams
 from media import codecs, yuv
@@ -36,17 +37,23 @@ from metrics import footage
 from models.published import BUNDLED_GENERATOR
 from utils.cli import quoted
 from utils.errors import InputError
-from utils.images import write_png
+from utils.images import labelled_rows, square_around, write_png
 from utils.options import written
 
-SAMPLES, DRAWN = 14, 3  # frames that are looked at, and of which mouths are drawn
+SAMPLES, DRAWN, TIMED = (
+    14,
+    3,
+    48,
+)  # frames that are looked at, of which mouths are drawn, and that are dubbed for timing
 WATCHED = 4.0  # seconds of work in which a video is watched for hard cuts, from its beginning
 PROFILES, COVERED = 0.15, 0.1  # shares of the looked-at frames from which on they are mentioned
 CLIPPED, AT_FULL_SCALE = 0.001, 0.999  # share of the samples that are at full scale
+DETECTED = 1.3 / KEY_STEP  # share of the frames in which a dub detects faces, mostly
+MIB = 1 << 20
 ADVICE = {
     "face_share": "the others stay as filmed",
     "several_people": "one is followed; choose by --face_at or --face_index",
-    "cuts": "the face is found anew in each shot; a choice holds where that person stays in place",
+    "cuts": "the face is found again in each shot; a choice holds where that person stays in place",
     "face_height": "the mouth will show little; film closer, or take a copy of higher resolution",
     "sharpness": "the new mouth may look sharper than the face; use sharper footage",
     "speech_share": "elsewhere the mouth rests",
@@ -55,57 +62,69 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class FoundFace:
-    """One of the faces of a frame. number: from the left, from 0; box: x1, y1, x2, y2 in pixels of the frame as it is
-    dubbed; followed: whether it is the one that is dubbed."""
+    """One of the faces of a frame."""
 
-    number: int
-    box: tuple[int, int, int, int]
-    followed: bool
+    number: int  # from the left, from 0
+    box: tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the frame as it is dubbed
+    followed: bool  # whether it is the one that is dubbed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a dub takes on this machine."""
+
+    frames: int
+    seconds: float
+    faces: float  # of these seconds, for finding the face, unless it is cached
+    megabytes: int | None  # of memory at most (MiB), None where the system does not tell
+    gpu_megabytes: int | None  # likewise, None without a GPU
+
+    def summary(self) -> str:
+        faces = f", {self.faces:.0f} of them for finding the face, once" if self.faces >= 1 else ""
+        memory = f"; memory: {self.megabytes} MiB" if self.megabytes else ""
+        gpu = f", of the GPU's {self.gpu_megabytes} MiB" if self.gpu_megabytes else ""
+        return f"a dub of {self.frames} frames takes about {self.seconds:.0f} s here{faces}{memory}{gpu}"
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """face, audio, outfile: as given; usable: whether a dub would be made; problems: why not; remarks: what is less
-    than good, and what to do; limits: what of the footage the weights draw badly; findings: what of the files will be
-    changed; faces: of the frame at `faces_time` seconds, which `faces_picture` shows with their numbers; weights: what
-    Networks.in_words says; mouths: a picture of some frames, source above result, None where there is no speech;
-    estimate: None likewise; seconds: that the check took; command: the dub, to be copied."""
+    """What a check found."""
 
     face: str
     audio: str | None
     outfile: str
-    usable: bool
-    problems: list[str]
-    remarks: list[str]
-    limits: list[str]
-    findings: list[str]
-    faces: list[FoundFace]
-    faces_time: float
-    faces_picture: str | None
+    usable: bool  # whether a dub would be made
+    problems: list[str]  # why not
+    remarks: list[str]  # what is less than good, and what to do
+    limits: list[str]  # what of the footage the weights draw badly
+    findings: list[str]  # what of the files will be changed
+    faces: list[FoundFace]  # of the frame at faces_time
+    faces_time: float  # seconds
+    faces_picture: str | None  # shows them with their numbers
     weights: str
-    mouths: str | None
-    estimate: Estimate | None
-    seconds: float
-    command: str
+    mouths: str | None  # a picture of some frames, source above result; None without speech
+    estimate: Estimate | None  # likewise
+    seconds: float  # that the check took
+    command: str  # the dub, to be copied
 
     def text(self) -> str:
         """For a terminal."""
-        lines = [*(f"problem: {line}" for line in self.problems), *(f"remark: {line}" for line in self.remarks)]
-        lines += [f"found: {', '.join(self.findings)}"] if self.findings else []
-        lines += [] if lines else ["nothing is wrong with the footage"]
+        lines = self.lines() or ["nothing is wrong with the footage"]
         if self.faces_picture:
-            places = [
-                f"{face.number} at {place_of(np.array(face.box))}{' (followed)' if face.followed else ''}"
-                for face in self.faces
-            ]
+            places = [f"{f.number} at {place_of(np.array(f.box))}{' (followed)' * f.followed}" for f in self.faces]
             lines.append(f"faces at {self.faces_time:.2f} s: {', '.join(places)}; see {self.faces_picture}")
         lines.append(self.weights)
-        lines += [self.limits_in_words()] if self.limits else []
+        lines += [self.limits_summary()] if self.limits else []
         lines += [f"mouths: see {self.mouths}"] if self.mouths else []
-        lines += [estimate_in_words(self.estimate)] if self.estimate else []
+        lines += [self.estimate.summary()] if self.estimate else []
         return "\n".join([*lines, *([self.command] if self.usable else [])])
 
-    def limits_in_words(self) -> str:
+    def lines(self) -> list[str]:
+        """What is wrong, and what was found in the files."""
+        lines = [*(f"problem: {line}" for line in self.problems), *(f"remark: {line}" for line in self.remarks)]
+        return lines + ([f"found: {', '.join(self.findings)}"] if self.findings else [])
+
+    def limits_summary(self) -> str:
         return f"these weights cannot do well what this footage shows: {', '.join(self.limits)}"
 
 
@@ -116,50 +135,43 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     audio: else the video's own sound is looked at. Raises InputError for files that cannot be read at all.
     """
     began = time.perf_counter()
-    networks = load_networks(options)
-    source = Source(face, options.transform, options.static, options.frame_rate, options.start, options.end)
-    encoding = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset)
+    networks, source = load_networks(options), open_source(face, options)
+    pix_fmt = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset).pix_fmt
     own = face if source.reader and source.reader.has_sound else None
     speech, problems, remarks = _hear(audio or own, options, networks.hp)
     if audio is None:  # the video's own sound need not be speech
         problems, remarks = [], []
     starting = time.perf_counter() - began
-    seconds = min(shown_seconds(source, speech), options.preview or np.inf)
-    watched = _watch(source, encoding.pix_fmt, seconds)
-    loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
-    times = sorted({*spread(seconds, SAMPLES), *loud}) if np.isfinite(seconds) else [0.0]
-    frames = source.frames_at(encoding.pix_fmt, times, seconds / SAMPLES if np.isfinite(seconds) else 0.0)
+    seconds = min(one_play(source, speech), options.preview or inf)
     faces_file = Path(f"{outfile}.faces.png")
-    samples = look_at(frames, options, networks.generator.device, faces_file)
-    regions = samples.regions(source, options)
-    if not any(regions):
-        problems.append(no_face(source, encoding.pix_fmt, seconds, options))
-    known = [found for found in samples.followed if found is not None]
-    if not options.align and not options.box and may_lie(known):
-        advice = turning(source, encoding.pix_fmt, seconds, options)
-        problems += [f"--face {face}: {advice}"] if advice and any(regions) else []
-    if not problems:  # what lies or is not there cannot be judged
-        remarks = [*_of_pictures(samples, regions, watched, networks.hp, options), *remarks]
-
-    hard = []
-    if networks.path == BUNDLED_GENERATOR and not problems:
-        shown = [
-            (frame, face) for frame, face in zip(samples.frames, samples.followed, strict=True) if face is not None
-        ]
-        hard = limits([yuv.to_bgr(frame.picture) for frame, _ in shown], [face for _, face in shown])
-    mouths = cost = None
-    if speech and any(regions) and not problems:
-        drawn = draw(samples.in_times(loud), samples, source, encoding.pix_fmt, speech, networks, options)
-        if drawn:
+    finder = FaceFinder(source, pix_fmt, seconds, options, networks.generator.device, faces_file)
+    watched = _watch(finder)
+    loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
+    times = sorted({*evenly(seconds, SAMPLES), *loud}) if isfinite(seconds) else [0.0]
+    frames = source.frames_at(pix_fmt, times, seconds / SAMPLES if isfinite(seconds) else 0.0)
+    samples = sample_faces(frames, options, finder.device)
+    faces = finder.given_box() if options.box else None
+    try:
+        faces = faces or choose_face(finder, samples)
+    except InputError as error:
+        problems.append(str(error))
+    hard, mouths, cost = [], None, None
+    if faces and not problems:
+        remarks = [*_look(samples, faces, watched, networks.hp, options), *remarks]
+        if networks.path == BUNDLED_GENERATOR:
+            shown = [(frame, face) for frame, face in zip(frames, faces.followed, strict=False) if face is not None]
+            hard = limits([yuv.to_bgr(frame.picture) for frame, _ in shown], [face for _, face in shown])
+    if speech and faces and not problems:
+        short = replace(options, preview=min(TIMED / float(source.rate), options.preview or speech.seconds))
+        plan = DubPlan(networks, source, speech, outfile.suffix, short)
+        dubbed = dub_samples(plan, samples, faces, loud)
+        if dubbed:
             mouths = Path(f"{outfile}.check.png")
-            write_png(mouths, sheet_of(drawn))
-        refine = refine_stage(networks.refiner, samples.crops(regions))
-        usual = sorted((region for region in regions if region), key=lambda region: region.rect.height)
-        cost = estimate(
-            source, speech, encoding, networks, refine, usual[len(usual) // 2], options, outfile.suffix,
-            watched.seconds, samples.seconds, starting,
-        )  # fmt: skip
-    number, faces = _numbered(samples, faces_file)
+            pairs = [[square_around(shown, d.rect, MARGIN, VIEW) for shown in (d.before, d.after)] for d in dubbed]
+            write_png(mouths, labelled_rows(dict(zip(("source", "result"), zip(*pairs, strict=True), strict=True))))
+        finding = 0.0 if options.box else watched.seconds + samples.seconds * DETECTED
+        cost = _estimate(plan, faces, options, outfile, starting, finding)
+    number, found = _number_faces(samples, faces, faces_file)
     return CheckReport(
         face=str(face),
         audio=None if audio is None else str(audio),
@@ -168,11 +180,11 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
         problems=problems,
         remarks=remarks,
         limits=hard,
-        findings=_findings(source, speech if audio else None),
-        faces=faces,
-        faces_time=round(samples.frames[number].time, 3),
-        faces_picture=str(faces_file) if faces else None,
-        weights=networks.in_words(),
+        findings=list(dict.fromkeys([*source.findings, *(speech.findings if speech and audio else [])])),
+        faces=found,
+        faces_time=round(frames[number].time, 3),
+        faces_picture=str(faces_file) if found else None,
+        weights=networks.summary(),
         mouths=None if mouths is None else str(mouths),
         estimate=cost if audio else None,
         seconds=round(time.perf_counter() - began, 2),
@@ -200,7 +212,7 @@ def _hear(path: Path | None, options: Options, hp: HParams) -> tuple[Speech | No
     if path is None:
         return None, [], []
     try:
-        speech = load_speech(path, options.audio_stream, options.silence == "rest", hp, options.level == "keep")
+        speech = load_speech(path, options, hp)
     except InputError as error:
         return None, [str(error)], []
     wav = read_audio(path, hp.sample_rate, speech.clock.sound_zero, options.audio_stream)
@@ -208,74 +220,68 @@ def _hear(path: Path | None, options: Options, hp: HParams) -> tuple[Speech | No
     clipped = float((np.abs(wav) > AT_FULL_SCALE * max(1.0, float(np.abs(wav).max()))).mean())
     if clipped > CLIPPED:
         remarks.append(f"clipped sound ({clipped:.1%} of the samples): record it at a lower level")
-    if options.level == "keep":
-        gain = mels.speech_gain(wav, hp)
-        remarks += [f"quiet speech ({gain:.0f} dB too low): the mouth will move little; leave out --level keep"] * bool(
-            gain
-        )
+    if options.level == "keep" and (gain := mels.speech_gain(wav, hp)):
+        remarks.append(f"quiet speech ({gain:.0f} dB too low): the mouth will move little; leave out --level keep")
     share = mels.speech_share(mels.frame_powers(wav * np.float32(10 ** (speech.raised / 20)), hp))
     return speech, [], remarks + footage.remarks({"speech_share": share}, ADVICE)
 
 
 @dataclass(frozen=True)
 class Watched:
-    """cuts: hard cuts in the first `until` seconds of the video; whole: whether that is all that is dubbed; seconds: of
-    work that a frame took."""
+    """What was seen of a video that was decoded as for the search for faces."""
 
-    cuts: int
+    cuts: int  # hard cuts in the first `until` seconds
     until: float
-    whole: bool
-    seconds: float
+    whole: bool  # whether that is all that is dubbed
+    seconds: float  # of work that a frame took
 
 
-def _watch(source: Source, pix_fmt: str, limit: float) -> Watched:
-    """Decode the video as for the search for faces, as far as there is time for."""
-    finder, began, until, count = CutFinder(), time.perf_counter(), 0.0, 0
-    whole = True
+def _watch(finder: FaceFinder) -> Watched:
+    """Decode the video as far as there is time for."""
+    cut_finder, began, times, whole = CutFinder(), time.perf_counter(), [0.0], True
 
     def images() -> Iterator[np.ndarray]:
-        nonlocal until, count, whole
-        for frame in source.iter_once(pix_fmt, limit):
-            if time.perf_counter() - began > WATCHED:
-                whole = False
+        nonlocal whole
+        for frame in finder.source.iter_once(finder.pix_fmt, finder.seconds):
+            whole = time.perf_counter() - began <= WATCHED
+            if not whole:
                 return
-            until, count = frame.time, count + 1
+            times.append(frame.time)
             yield yuv.reduced_bgr(frame.picture, LONGEST_SIDE)[0]
 
-    for _ in finder.watch(images()):
+    for _ in cut_finder.watch(images()):
         pass
-    return Watched(len(finder.cuts()), until, whole, (time.perf_counter() - began) / max(1, count))
+    seconds = (time.perf_counter() - began) / max(1, len(times) - 1)
+    return Watched(len(cut_finder.cuts()), times[-1], whole, seconds)
 
 
-def _of_pictures(samples: Samples, regions: list, watched: Watched, hp: HParams, options: Options) -> list[str]:
-    """Remarks on what the pictures show."""
-    if options.box or not any(regions):
+def _look(samples: Samples, faces: FaceRegions, watched: Watched, hp: HParams, options: Options) -> list[str]:
+    """Remarks on what the pictures show; none on a box that was given."""
+    crops = samples.crops(faces)
+    if options.box or not crops:
         return []
-    crops = samples.crops(regions)
-    faces = [face for face in samples.followed if face is not None]
     small = [to_network_size(crop, hp.img_size) for crop in crops]
+    chosen = options.face_at is not None or options.face_index is not None
     facts = {
-        "face_share": len(crops) / len(regions),
-        "several_people": several_people(samples.detections) if options.face_at is options.face_index is None else 0.0,
+        "face_share": len(crops) / len(samples.frames),
+        "several_people": 0.0 if chosen else several_people(samples.detections.faces),
         "cuts": watched.cuts,
         "face_height": float(np.median([len(crop) for crop in crops])),
         "sharpness": footage.sharpness(np.stack(small)),
     }
     part = "" if watched.whole else f", counted in the first {watched.until:.0f} s"
     remarks = footage.remarks(facts, ADVICE | {"cuts": ADVICE["cuts"] + part})
-    turned = np.mean([abs(float(yaw(face[LANDMARKS]))) > FRONTAL for face in faces])
+    turned = np.mean([abs(float(yaw(face[LANDMARKS]))) > FRONTAL for face in faces.followed if face is not None])
     instead = "they fade to the source" if options.occlusion else "try --occlusion, which leaves them as filmed"
     remarks += [f"profile views in {turned:.0%} of the frames: {instead}"] if turned > PROFILES else []
     covered = _covered(small)
     instead = "" if options.occlusion else ": use --occlusion, which keeps it in front"
-    remarks += [f"something covers the mouth in {covered:.0%} of the frames{instead}"] if covered > COVERED else []
-    return remarks
+    return remarks + ([f"something covers the mouth in {covered:.0%} of the frames{instead}"] * (covered > COVERED))
 
 
-def _covered(faces: list[np.ndarray]) -> float:
+def _covered(faces: Sequence[np.ndarray]) -> float:
     """Share of the faces, uint8 BGR [S, S, 3], whose mouth something covers."""
-    detector = OcclusionDetector(np.stack(faces))
-    hidden = []
+    detector, hidden = OcclusionDetector(np.stack(faces)), []
     for face in faces:
         detector.reset()
         detector.visible(face)  # what covers a face counts from the second frame on
@@ -283,25 +289,53 @@ def _covered(faces: list[np.ndarray]) -> float:
     return float(np.mean(hidden))
 
 
-def _numbered(samples: Samples, path: Path) -> tuple[int, list[FoundFace]]:
+def _number_faces(samples: Samples, faces: FaceRegions | None, path: Path) -> tuple[int, list[FoundFace]]:
     """The frame that shows the most faces, and these, drawn into the file."""
-    number, people = most_at_once(samples.detections)
+    number, people = most_at_once(samples.detections.faces)
     if not len(people):
         return number, []
-    track = samples.track
-    followed = followed_number(people, track.boxes[number]) if track.found[number] else None
-    picture = yuv.to_bgr(samples.frames[number].picture)
-    write_png(path, numbered_faces(picture, people, followed))
+    face = faces.followed[number] if faces and faces.followed else None
+    followed = None if face is None else number_of(people, face)
+    write_png(path, numbered_faces(yuv.to_bgr(samples.frames[number].picture), people, followed))
     boxes = [tuple(round(float(value)) for value in box[:4]) for box in people]
     return number, [FoundFace(n, box, n == followed) for n, box in enumerate(boxes)]  # type: ignore[arg-type]
 
 
-def _findings(source: Source, speech: Speech | None) -> list[str]:
-    return list(dict.fromkeys([*source.findings, *(speech.findings if speech else [])]))
+def _estimate(
+    plan: DubPlan, faces: FaceRegions, options: Options, outfile: Path, starting: float, finding: float
+) -> Estimate:
+    """From a dub of TIMED frames, all with a face of usual size.
+
+    plan: of this dub; options: of the whole one; starting: seconds for reading weights and speech; finding: seconds a
+    frame for finding the face.
+    """
+    seconds = min(plan.speech.seconds, options.preview or inf)
+    frames = plan.source.frames_in(seconds, options.plays_whole)
+    by_size = sorted((region for region in faces.regions if region), key=lambda region: region.rect.height)
+    usual = FaceRegions([by_size[len(by_size) // 2]], [False], faces.detector)
+    plan.reader = replace(plan.reader, faces=usual)
+    timer = StageTimer()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"timed{outfile.suffix}"
+        done = dub_frames(plan, file, file, timer, lambda tasks, **_: tasks)
+    dubbing = timer.rounded()["dub"] / max(1, done["frames"]) * frames
+    looking = finding * plan.source.frames_once(seconds)
+    return Estimate(frames, starting + looking + dubbing, looking, peak_megabytes(), _gpu_megabytes(plan.networks))
 
 
-def estimate_in_words(cost: Estimate) -> str:
-    faces = f", {cost.faces:.0f} of them for finding the face, once" if cost.faces >= 1 else ""
-    memory = f"; memory: {cost.megabytes} MiB" if cost.megabytes else ""
-    gpu = f", of the GPU's {cost.gpu_megabytes} MiB" if cost.gpu_megabytes else ""
-    return f"a dub of {cost.frames} frames takes about {cost.seconds:.0f} s here{faces}{memory}{gpu}"
+def peak_megabytes() -> int | None:
+    """The most memory, in MiB, that this process has had so far."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes in what is counted
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // MIB
+
+
+def _gpu_megabytes(networks: Networks) -> int | None:
+    if not networks.generator.device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.max_memory_reserved(networks.generator.device) // MIB

@@ -1,47 +1,74 @@
-"""Where the face to dub is, in every frame of one play of the video."""
+"""Where the face to dub is, in every frame of one play of the video: searched or known from before, followed, cropped.
 
+What a search found is kept in the user's cache folder, where it is found again by the video's content and the settings.
+"""
+
+import hashlib
+import io
+import json
 import sys
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
-from dubbing import face_cache
-from dubbing.face_cache import CachedFaces
-from dubbing.numbered import choice_in_words, faces_in_words, numbered_faces
 from dubbing.options import Options
 from dubbing.paste import FaceRegion
-from dubbing.pose import may_lie, opacities, quarter_turns, tilts_of
-from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, Progress
+from dubbing.pose import SMOOTH_FRAMES, may_lie, opacities, quarter_turns, tilts_of
+from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, ProgressBar
 from dubbing.refining import FrameSampler
 from dubbing.source import TOLERANCE, Source, TimedFrame
 from dubbing.stages import prefetch
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
 from face_detection.crop import pad_and_clip
-from face_detection.find import KEY_STEP, CutFinder, cuts_at, find_faces
-from face_detection.track import NobodyThere, faces_of, follow_face, most_at_once
+from face_detection.find import KEY_STEP, CutFinder, cuts_at, find_faces, several_people
+from face_detection.track import NobodyThere, Track, faces_of, follow_face, most_at_once
 from media import yuv
+from metrics.footage import SEVERAL_PEOPLE
 from utils.errors import InputError, warn
+from utils.files import cache_folder, sha256, write_bytes
 from utils.images import Rect, write_png
 
 MOUTH = 0.75  # where the mouth is, in parts of the box's height
-FEW = 5  # frames that are looked at to check what was given or found
+GLIMPSES = 5  # frames that are looked at to check what was given or found
+CACHE_FORMAT = 4  # of the cache's files; a change forgets the old ones
+DIGEST_BYTES = 32  # of a SHA-256
+FOLLOWED, OTHER, INK = (80, 200, 60), (40, 150, 255), (0, 0, 0)  # BGR: boxes of the followed face, of others; numbers
+NUMBER_HEIGHT, SMALLEST_NUMBER = 0.05, 14.0  # in parts of the picture's shorter side, and in pixels
+
+
+class Detections(NamedTuple):
+    """What was found in the frames of one play of a video."""
+
+    faces: list[np.ndarray]  # per frame float32 [N, 5] (x1 y1 x2 y2 score), or [N, 15] with landmarks, as it is dubbed
+    changes: np.ndarray  # float64 [T - 1], of which cuts are found (media/shots.py)
+    times: np.ndarray  # float64 [T], of the frames, in seconds
+    seconds: float  # up to which time the video was searched
+
+    def within(self, seconds: float) -> "Detections":
+        """What there is up to a time, whatever was found later."""
+        count = int(np.count_nonzero(self.times <= seconds - TOLERANCE))
+        return Detections(self.faces[:count], self.changes[: max(0, count - 1)], self.times[:count], seconds)
 
 
 @dataclass(frozen=True)
 class FaceRegions:
-    """regions: per frame of one play, None where there is no face to dub, or one for all frames; interpolated: which of
-    them lie between detections; detector: its name, None for a box that was given; cached: whether nothing had to be
-    detected; landmarks: whether these are known."""
+    """The face to dub in every frame of one play, or one region for all of them."""
 
-    regions: list[FaceRegion | None]
-    interpolated: list[bool]
-    detector: str | None
-    cached: bool
-    landmarks: bool = False
+    regions: list[FaceRegion | None]  # None where there is no face to dub
+    interpolated: list[bool]  # which of them lie between detections
+    detector: str | None  # its name; None for a box that was given
+    cached: bool = False  # whether nothing had to be detected
+    followed: list[np.ndarray | None] = field(default_factory=list)  # the detection in every frame, None without one
+
+    @property
+    def has_landmarks(self) -> bool:
+        return self.detector == "retinaface"
 
     def at(self, number: int) -> tuple[FaceRegion | None, str]:
         """The region in a frame, and the state that this puts the frame in."""
@@ -52,69 +79,188 @@ class FaceRegions:
         return region, INTERPOLATED if self.interpolated[number] else DUBBED
 
 
-def find_regions(
-    source: Source,
-    pix_fmt: str,
-    seconds: float,
-    options: Options,
-    device: str,
-    progress: Progress,
-    sampler: FrameSampler | None = None,
-    faces_file: Path | None = None,
-) -> FaceRegions:
-    """The face to dub in what is shown within `seconds`. Raises InputError where there is none, where --face_at or
-    --face_index name nobody, and where heads lie on their side but --align is not asked for.
+@dataclass(frozen=True)
+class FaceFinder:
+    """Finds the face to dub in what a source shows within `seconds`."""
 
-    sampler: is given the frames, where the video is decoded for this; faces_file: PNG to write, with the faces there
-    are, where nobody is named.
-    """
-    if options.box:
-        box = given_box(options.box, source)
-        _warn_of_empty_box(box, source, pix_fmt, seconds, options, device)
-        return FaceRegions([FaceRegion(box)], [False], None, False)
-    detector = detector_for(options)
-    landmarks = detector == "retinaface"
-    path, seconds = None, min(seconds, source.length)
-    if not options.no_cache:
+    source: Source
+    pix_fmt: str
+    seconds: float
+    options: Options
+    device: str
+    faces_file: Path | None = None  # PNG with the numbered faces, written where --face_at or --face_index miss
+
+    def find(self, progress: ProgressBar, sampler: FrameSampler | None = None) -> FaceRegions:
+        """Raises InputError where there is no face to dub, where --face_at or --face_index name nobody, and where heads
+        lie on their side but --align is not asked for. sampler: is given the frames, where the video is decoded."""
+        if self.options.box:
+            regions = self.given_box()
+            self._warn_of_empty_box(regions)
+            return regions
+        detector = detector_for(self.options)
+        seconds = min(self.seconds, self.source.length)
+        path = self._cache_path(detector)
+        known = read_cache(path, seconds) if path else None
+        print(f"faces by {detector}" + (", as found before" if known else ""), flush=True)
+        searched = known or self._search(detector, seconds, progress, sampler)
+        if not known and path:
+            write_cache(path, searched)
+        detections = searched.within(seconds)
+        count = len(detections.faces)
+        if count < len(searched.faces) and (count - 1) % KEY_STEP:
+            detections = self._with_end_searched(detections, detector)
+        return self.choose(detections, detector, known is not None)
+
+    def choose(
+        self, detections: Detections, detector: str, cached: bool = False, frames: Sequence[TimedFrame] | None = None
+    ) -> FaceRegions:
+        """The face to dub among these detections; raises as find(). frames: those of the detections, where they are
+        samples from all over the video, over which nothing can be smoothed."""
+        options, sampled = self.options, frames is not None
+        if options.box:
+            return self.given_box()
+        if not any(map(len, detections.faces)):
+            raise InputError(self.no_face())
+        smooth, cuts = not (options.nosmooth or sampled), [] if sampled else cuts_at(detections.changes)
+        try:
+            track = follow_face(detections.faces, smooth, cuts, options.face_at, options.face_index)
+        except NobodyThere as error:
+            times, number = detections.times.tolist(), error.frame
+            shown = frames[number] if frames else self.source.read_range(self.pix_fmt, times, number, number + 1)[0]
+            raise InputError(self._who_is_there(error, shown)) from error
+        followed = faces_of(detections.faces, track)
+        if not options.align and may_lie([face for face in followed if face is not None]) and (how := self.turning()):
+            raise InputError(f"--face {self.source.path}: {how}")
+        if not sampled and options.face_at is None and options.face_index is None:
+            _print_choice(detections, track)
+        count, window = len(track.boxes), 1 if sampled else SMOOTH_FRAMES
+        tilts = tilts_of(detections.faces, track, window) if options.align else np.zeros(count)
+        shares = opacities(detections.faces, track, window) if options.occlusion else np.ones(count)
+        regions = [
+            region_of(box, tilt, share, options.pads, self.source) if found else None
+            for box, tilt, share, found in zip(track.boxes, tilts, shares, track.found, strict=True)
+        ]
+        if not any(regions):
+            raise InputError(self.no_face())
+        return FaceRegions(regions, track.interpolated.tolist(), detector, cached, followed)
+
+    def given_box(self) -> FaceRegions:
+        """That of --box: top, bottom, left, right. Raises InputError where it reaches beyond the frame."""
+        top, bottom, left, right = self.options.box or (0, 0, 0, 0)
+        height, width = self.source.height, self.source.width
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise InputError(f"--box {top} {bottom} {left} {right}: does not lie inside the frame of {width}x{height}")
+        return FaceRegions([FaceRegion(Rect(left, top, right, bottom))], [False], None)
+
+    def no_face(self) -> str:
+        """The error that there is none, and what to do."""
+        advice = self.turning() or "use footage that shows it larger, or give its place with --box"
+        if self.source.reader and self.source.reader.videos > 1:
+            advice = f"the file has {self.source.reader.videos} videos; choose another by --video_stream"
+        return f"--face {self.source.path}: no face found in any frame; {advice}"
+
+    def turning(self) -> str | None:
+        """That heads lie, and what makes them upright; None where they do not, in the frames that are looked at."""
+        rotate = self.options.rotate
+        turns = quarter_turns(self._glimpses()[0], build_detector("retinaface", landmarks=True))
+        if not turns:
+            return None
+        how = "is upside down" if turns == 2 else "lies on its side"
+        degrees = 90 * ((turns + rotate) % 4)
+        if degrees in (0, 90):
+            return f"the head {how}; {'leave out' if rotate else 'use'} --rotate"
+        instead = " and leave out --rotate" if rotate else ", which is more than --rotate does"
+        align = "" if turns == 2 else ", or try --align"
+        return f"the head {how}; turn the file by {degrees} degrees clockwise in a video editor{instead}{align}"
+
+    def _glimpses(self) -> tuple[list[np.ndarray], float]:
+        """Some frames from all over the video, as detectors take them, and their scale."""
+        end, clock = self.seconds, self.source.clock
+        if clock.picture:
+            end = min(end, clock.picture.end)
+        frames = self.source.frames_at(self.pix_fmt, evenly(end, GLIMPSES), end / GLIMPSES)
+        reduced = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames]
+        return [image for image, _ in reduced], reduced[0][1] if reduced else 1.0
+
+    def _warn_of_empty_box(self, given: FaceRegions) -> None:
+        """Say where faces are, if not in the box. Boxes are given where detectors fail, so finding none says little."""
+        box = given.regions[0].rect  # type: ignore[union-attr]
+        try:
+            detector = build_detector(self.options.face_detector, self.device)
+        except InputError:  # this dub needs none
+            return
+        images, scale = self._glimpses()
+        found = [unscaled(faces, scale) for faces in detector.detect(images)] if images else []
+        flag = f"--box {box.y1} {box.y2} {box.x1} {box.x2}"
+        if not any(map(len, found)):
+            warn(f"{flag}: no face is found there, nor elsewhere, in the {len(found)} frames looked at")
+            return
+        centres = np.concatenate([(faces[:, :2] + faces[:, 2:4]) / 2 for faces in found])
+        if not ((centres >= (box.x1, box.y1)) & (centres < (box.x2, box.y2))).all(axis=1).any():
+            warn(f"{flag}: no face is found there; faces are {list_faces(most_at_once(found)[1])}")
+
+    def _who_is_there(self, error: NobodyThere, frame: TimedFrame) -> str:
+        """The error with the faces that exist, which are drawn into faces_file."""
+        if self.faces_file:
+            write_png(self.faces_file, numbered_faces(yuv.to_bgr(frame.picture), error.faces))
+        shown = f"; see {self.faces_file}" if self.faces_file else ""
+        return f"{error}; at {frame.time:.2f} s faces are {list_faces(error.faces)}{shown}"
+
+    def _cache_path(self, detector: str) -> Path | None:
+        """The file for this video's content and these settings."""
+        if self.options.no_cache:
+            return None
+        source = self.source
         settings = {"static": source.still, **vars(source.transform)}
         settings |= {"start": source.part[0]} if source.part else {}
-        path = face_cache.cache_path(source.path, settings | detector_identity(detector))
-    known = face_cache.read(path, seconds) if path else None
-    cached = known is not None
-    print(f"faces by {detector}" + (", as found before" if cached else ""), flush=True)
-    if known is None:
-        built = build_detector(detector, device, landmarks=landmarks)
-        batches = detector == "sfd" and device != "cpu"  # elsewhere a batch is no faster, and stopping takes longer
-        batch_size = options.face_det_batch_size if batches else 1
-        known = _search(source, pix_fmt, seconds, built, batch_size, progress, sampler)
-        _keep(known, path)
-    faces = known.within(seconds)
-    if len(faces.detections) < len(known.detections) and (len(faces.detections) - 1) % KEY_STEP:
-        faces = _with_end_searched(faces, source, pix_fmt, build_detector(detector, device, landmarks=landmarks))
-    if not any(map(len, faces.detections)):
-        raise InputError(no_face(source, pix_fmt, seconds, options))
-    cuts = cuts_at(faces.changes)
-    try:
-        track = follow_face(faces.detections, not options.nosmooth, cuts, options.face_at, options.face_index)
-    except NobodyThere as error:
-        (frame,) = source.read_range(pix_fmt, faces.times.tolist(), error.frame, error.frame + 1)
-        raise InputError(who_is_there(error, yuv.to_bgr(frame.picture), frame.time, faces_file)) from error
-    followed = [face for face in faces_of(faces.detections, track) if face is not None]
-    if not options.align and may_lie(followed) and (advice := turning(source, pix_fmt, seconds, options)):
-        raise InputError(f"--face {source.path}: {advice}")
-    choice = choice_in_words(faces.detections, track, faces.times)
-    if choice and options.face_at is None and options.face_index is None:
-        print(choice, flush=True)
-    count = len(track.boxes)
-    tilts = tilts_of(faces.detections, track) if options.align else np.zeros(count)
-    weights = opacities(faces.detections, track) if options.occlusion else np.ones(count)
-    regions = [
-        region_of(box, tilt, weight, options.pads, source) if found else None
-        for box, tilt, weight, found in zip(track.boxes, tilts, weights, track.found, strict=True)
-    ]
-    if not any(regions):
-        raise InputError(no_face(source, pix_fmt, seconds, options))
-    return FaceRegions(regions, track.interpolated.tolist(), detector, cached, landmarks)
+        settings |= detector_identity(detector)
+        key = json.dumps([CACHE_FORMAT, sha256(source.path), settings], sort_keys=True)
+        return cache_folder("faces") / f"{hashlib.sha256(key.encode()).hexdigest()}.faces"
+
+    def _search(self, detector: str, seconds: float, progress: ProgressBar, sampler: FrameSampler | None) -> Detections:
+        times: list[float] = []
+        scale, complete = 1.0, True
+
+        def shown() -> Generator[TimedFrame, None, None]:
+            nonlocal complete
+            for frame in self.source.iter_once(self.pix_fmt):
+                if frame.time > seconds - TOLERANCE:
+                    complete = False
+                    return
+                yield frame
+
+        def images() -> Generator[np.ndarray, None, None]:
+            nonlocal scale
+            total = self.source.frames_once(seconds)
+            for frame in progress(shown(), desc="faces", unit="frame", total=total):
+                times.append(frame.time)
+                if sampler:
+                    sampler.add(frame)
+                image, scale = yuv.reduced_bgr(frame.picture, LONGEST_SIDE)
+                yield image
+
+        cut_finder = CutFinder()
+        batches = detector == "sfd" and self.device != "cpu"  # elsewhere no faster, and it stops later
+        batch_size = self.options.face_det_batch_size if batches else 1
+        ahead = prefetch(cut_finder.watch(images()), KEY_STEP)
+        found = find_faces(ahead, self._build(detector), batch_size, sparse=True)
+        faces = [unscaled(boxes, scale) for boxes in found.detections]
+        searched = min(inf if complete else seconds, self.source.length)
+        return Detections(faces, np.array(cut_finder.changes), np.array(times), searched)
+
+    def _with_end_searched(self, detections: Detections, detector: str) -> Detections:
+        """The frames after the last key frame as they are found where the search ends with them: whether the video was
+        ever searched further makes no difference."""
+        count = len(detections.faces)
+        first = (count - 1) // KEY_STEP * KEY_STEP
+        frames = self.source.read_range(self.pix_fmt, detections.times.tolist(), first, count)
+        images, scales = zip(*(yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames), strict=True)
+        found = find_faces(images, self._build(detector), KEY_STEP, sparse=True)
+        end = [unscaled(boxes, scales[0]) for boxes in found.detections]
+        return detections._replace(faces=detections.faces[:first] + end)
+
+    def _build(self, detector: str) -> Detector:
+        return build_detector(detector, self.device, landmarks=detector == "retinaface")
 
 
 def detector_for(options: Options) -> str:
@@ -127,20 +273,22 @@ def detector_for(options: Options) -> str:
 
 
 def region_of(
-    box: np.ndarray, tilt: float, weight: float, pads: tuple[int, int, int, int], source: Source
+    box: np.ndarray, tilt: float, opacity: float, pads: tuple[int, int, int, int], source: Source
 ) -> FaceRegion | None:
-    """The region of a face's box; None where the frame does not show the mouth. A head that lies has a wide box, which
-    is that of the upright crop turned by a quarter."""
+    """The region of a face; None where the frame does not show the mouth. A head that lies has a wide box, which is
+    that of the upright crop turned by a quarter.
+
+    box: x1 y1 x2 y2 in pixels of the frame; tilt: degrees clockwise; pads: top, bottom, left, right in pixels.
+    """
     x1, y1, x2, y2 = box
     if 45 < abs(tilt) < 135:
         middle_x, middle_y, wide, high = (x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2
-        rect = pad_and_clip(
-            (middle_x - high, middle_y - wide, middle_x + high, middle_y + wide), pads, source.height, source.width
-        )
+        upright = middle_x - high, middle_y - wide, middle_x + high, middle_y + wide
+        rect = pad_and_clip(upright, pads, source.height, source.width)
     else:
         rect = pad_and_clip(box, pads, source.height, source.width)
     shown = rect.usable and (tilt or mouth_inside(box, source.height, source.width))
-    return FaceRegion(rect, float(tilt), float(weight)) if shown else None
+    return FaceRegion(rect, float(tilt), float(opacity)) if shown else None
 
 
 def mouth_inside(box: np.ndarray, height: int, width: int) -> bool:
@@ -149,129 +297,84 @@ def mouth_inside(box: np.ndarray, height: int, width: int) -> bool:
     return bool(0 <= (x1 + x2) / 2 < width and y1 + MOUTH * (y2 - y1) < height)
 
 
-def no_face(source: Source, pix_fmt: str, seconds: float, options: Options) -> str:
-    """That there is none, and what to do."""
-    advice = (
-        turning(source, pix_fmt, seconds, options) or "use footage that shows it larger, or give its place with --box"
-    )
-    if source.reader and source.reader.videos > 1:
-        advice = f"the file has {source.reader.videos} videos; choose another by --video_stream"
-    return f"--face {source.path}: no face found in any frame; {advice}"
+def evenly(seconds: float, count: int) -> list[float]:
+    """That many times, in seconds, in the middles of equal parts."""
+    return ((np.arange(count) + 0.5) * seconds / max(count, 1)).tolist()
 
 
-def turning(source: Source, pix_fmt: str, seconds: float, options: Options) -> str | None:
-    """That heads lie, and what makes them upright; None where they do not lie. Some frames are looked at."""
-    images, _ = _glimpsed(source, pix_fmt, seconds)
-    turns = quarter_turns(images, build_detector("retinaface", landmarks=True))
-    if not turns:
+def read_cache(path: Path, seconds: float) -> Detections | None:
+    """What is known of the first `seconds`; None where that is too little, or the file is missing or damaged."""
+    if not path.exists():
         return None
-    how = "is upside down" if turns == 2 else "lies on its side"
-    degrees = 90 * ((turns + options.rotate) % 4)
-    if degrees in (0, 90):
-        return f"the head {how}; {'leave out' if options.rotate else 'use'} --rotate"
-    instead = " and leave out --rotate" if options.rotate else ", which is more than --rotate does"
-    align = "" if turns == 2 else ", or try --align"
-    return f"the head {how}; turn the file by {degrees} degrees clockwise in a video editor{instead}{align}"
+    content = path.read_bytes()
+    digest, arrays = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if hashlib.sha256(arrays).digest() != digest:
+        return None
+    with np.load(io.BytesIO(arrays), allow_pickle=False) as kept:
+        if float(kept["seconds"]) < seconds:
+            return None
+        faces = np.split(kept["faces"], np.cumsum(kept["counts"])[:-1])
+        return Detections(faces, kept["changes"], kept["times"], float(kept["seconds"]))
 
 
-def _glimpsed(source: Source, pix_fmt: str, seconds: float) -> tuple[list[np.ndarray], float]:
-    """Some frames from all over the video, as detectors take them, and their scale."""
-    end = seconds if source.clock.picture is None else min(seconds, source.clock.picture.end)
-    times = ((np.arange(FEW) + 0.5) * end / FEW).tolist()
-    reduced = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in source.frames_at(pix_fmt, times, end / FEW)]
-    return [image for image, _ in reduced], reduced[0][1] if reduced else 1.0
-
-
-def _warn_of_empty_box(box: Rect, source: Source, pix_fmt: str, seconds: float, options: Options, device: str) -> None:
-    """Say where faces are, if not in the box. A box is given where detectors fail, so that finding none says little."""
+def write_cache(path: Path, detections: Detections) -> None:
+    """Keep them for the next dub; the arrays come after their SHA-256, so that damage is noticed."""
+    file, counts = io.BytesIO(), [len(found) for found in detections.faces]
+    arrays = {"faces": np.concatenate(detections.faces), "changes": detections.changes, "times": detections.times}
+    np.savez_compressed(file, allow_pickle=False, counts=counts, seconds=detections.seconds, **arrays)
     try:
-        detector = build_detector(options.face_detector, device)
-    except InputError:  # this dub needs none
-        return
-    images, scale = _glimpsed(source, pix_fmt, seconds)
-    found = [unscaled(faces, scale) for faces in detector.detect(images)] if images else []
-    flag = f"--box {box.y1} {box.y2} {box.x1} {box.x2}"
-    if not any(map(len, found)):
-        warn(f"{flag}: no face is found there, nor elsewhere, in the {len(found)} frames looked at")
-        return
-    centres = np.concatenate([(faces[:, :2] + faces[:, 2:4]) / 2 for faces in found])
-    inside = (centres >= (box.x1, box.y1)).all(axis=1) & (centres < (box.x2, box.y2)).all(axis=1)
-    if not inside.any():
-        _, people = most_at_once(found)
-        warn(f"{flag}: no face is found there; faces are {faces_in_words(people)}")
-
-
-def who_is_there(error: NobodyThere, picture: np.ndarray, time: float, faces_file: Path | None) -> str:
-    """The error with the faces that there are, which are drawn into the file."""
-    shown = ""
-    if faces_file:
-        write_png(faces_file, numbered_faces(picture, error.faces))
-        shown = f"; see {faces_file}"
-    return f"{error}; at {time:.2f} s faces are {faces_in_words(error.faces)}{shown}"
-
-
-def given_box(box: tuple[int, int, int, int], source: Source) -> Rect:
-    """That of --box: top, bottom, left, right. Raises InputError where it reaches beyond the frame."""
-    top, bottom, left, right = box
-    if not (0 <= top < bottom <= source.height and 0 <= left < right <= source.width):
-        raise InputError(
-            f"--box {top} {bottom} {left} {right}: does not lie inside the frame of {source.width}x{source.height}"
-        )
-    return Rect(left, top, right, bottom)
-
-
-def _search(
-    source: Source,
-    pix_fmt: str,
-    seconds: float,
-    detector: Detector,
-    batch_size: int,
-    progress: Progress,
-    sampler: FrameSampler | None,
-) -> CachedFaces:
-    times: list[float] = []
-    scale, complete = 1.0, True
-
-    def shown() -> Generator[TimedFrame, None, None]:
-        nonlocal complete
-        for frame in source.iter_once(pix_fmt):
-            if frame.time > seconds - TOLERANCE:
-                complete = False
-                return
-            yield frame
-
-    def images() -> Generator[np.ndarray, None, None]:
-        nonlocal scale
-        for frame in progress(shown(), desc="faces", unit="frame", total=source.frames_once(seconds)):
-            times.append(frame.time)
-            if sampler:
-                sampler.add(frame)
-            image, scale = yuv.reduced_bgr(frame.picture, LONGEST_SIDE)
-            yield image
-
-    cut_finder = CutFinder()
-    found = find_faces(prefetch(cut_finder.watch(images()), KEY_STEP), detector, batch_size, sparse=True)
-    detections = [unscaled(faces, scale) for faces in found.detections]
-    return CachedFaces(
-        detections, np.array(cut_finder.changes), np.array(times), min(inf if complete else seconds, source.length)
-    )
-
-
-def _with_end_searched(faces: CachedFaces, source: Source, pix_fmt: str, detector: Detector) -> CachedFaces:
-    """The frames after the last key frame as they are found where the search ends with them: whether the video was ever
-    searched further makes no difference."""
-    count = len(faces.detections)
-    first = (count - 1) // KEY_STEP * KEY_STEP
-    frames = source.read_range(pix_fmt, faces.times.tolist(), first, count)
-    images, scales = zip(*(yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames), strict=True)
-    found = find_faces(images, detector, KEY_STEP, sparse=True)
-    end = [unscaled(boxes, scales[0]) for boxes in found.detections]
-    return faces._replace(detections=faces.detections[:first] + end)
-
-
-def _keep(faces: CachedFaces, path: Path | None) -> None:
-    try:
-        if path:
-            face_cache.write(path, faces)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, hashlib.sha256(file.getvalue()).digest() + file.getvalue())
     except OSError as error:
-        print(f"faces are not kept for the next time: {error}", file=sys.stderr)
+        print(f"the faces cannot be cached for the next dub: {error}", file=sys.stderr)
+
+
+def numbered_faces(picture: np.ndarray, boxes: np.ndarray, followed: int | None = None) -> np.ndarray:
+    """A copy of the picture, uint8 BGR [H, W, 3], with boxes, float [N, 4 or more], numbered in their order from 0; the
+    followed one in another colour."""
+    drawn = picture.copy()
+    height = max(SMALLEST_NUMBER, NUMBER_HEIGHT * min(picture.shape[:2]))
+    scale, line = height / 22, max(2, round(height / 8))  # the font's digits have 22 pixels
+    for number, box in enumerate(boxes):
+        colour = FOLLOWED if number == followed else OTHER
+        x1, y1, x2, y2 = (round(float(value)) for value in box[:4])
+        cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, line)
+        (width, tall), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, scale, line)
+        left, top = max(0, x1), max(0, y1)  # a face may reach beyond the frame
+        margin = round(height / 3)
+        cv2.rectangle(drawn, (left, top), (left + width + 2 * margin, top + tall + 2 * margin), colour, cv2.FILLED)
+        place = left + margin, top + tall + margin
+        cv2.putText(drawn, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, scale, INK, line, cv2.LINE_AA)
+    return drawn
+
+
+def list_faces(boxes: Sequence[np.ndarray] | np.ndarray) -> str:
+    """Number, centre and size of each box, float [N, 4 or more]."""
+    return ", ".join(f"{number} at {place_of(box)}" for number, box in enumerate(boxes))
+
+
+def place_of(box: np.ndarray) -> str:
+    """Centre and size of a box, float [4 or more], in pixels."""
+    x1, y1, x2, y2 = box[:4]
+    return f"{(x1 + x2) / 2:.0f},{(y1 + y2) / 2:.0f} ({x2 - x1:.0f}x{y2 - y1:.0f})"
+
+
+def number_of(people: np.ndarray, box: np.ndarray) -> int:
+    """Which of the faces, float [N, 4 or more], a box is."""
+    return int(np.abs(people[:, :4] - box[:4]).sum(axis=1).argmin())
+
+
+def _print_choice(detections: Detections, track: Track) -> None:
+    """Say who of several people is followed, and how to choose another."""
+    if several_people(detections.faces) <= SEVERAL_PEOPLE or not track.found.any():
+        return
+    frame, people = most_at_once(detections.faces)
+    who = "the face"
+    if track.found[frame]:
+        who = f"face {number_of(people, track.boxes[frame])} of {len(people)} from the left"
+    else:
+        frame = int(track.found.argmax())
+    print(
+        f"several people: {who}, at {place_of(track.boxes[frame])} at {detections.times[frame]:.2f} s, is followed; "
+        "choose another by --face_index (from 0) or --face_at X,Y", flush=True,
+    )  # fmt: skip

@@ -39,7 +39,7 @@ class Networks:
     options: Options
     files: dict[Path, tuple]
 
-    def in_words(self) -> str:
+    def summary(self) -> str:
         """Which weights these are, in a line; of bundled ones, what they are good for."""
         refiner = f"; refiner: {self.refiner.path}" if self.refiner else ""
         if self.path == BUNDLED_GENERATOR:

@@ -59,20 +59,21 @@ def opacity(yaw: np.ndarray | float) -> np.ndarray:
     return np.asarray(seen * seen * (3 - 2 * seen), np.float32)
 
 
-def opacities(detections: list[np.ndarray], track: Track) -> np.ndarray:
+def opacities(detections: list[np.ndarray], track: Track, window: int = SMOOTH_FRAMES) -> np.ndarray:
     """opacity of the tracked face in every frame: float32 [T]; 1 where there is none.
 
-    detections: float32 [N, 15] for each of T frames, or without landmarks [N, 5].
+    detections: float32 [N, 15] for each of T frames, or without landmarks [N, 5]; window: frames that angles are
+    averaged over.
     """
-    return opacity(_smooth(yaw, detections, track))
+    return opacity(_smooth(yaw, detections, track, window))
 
 
-def tilts_of(detections: list[np.ndarray], track: Track) -> np.ndarray:
+def tilts_of(detections: list[np.ndarray], track: Track, window: int = SMOOTH_FRAMES) -> np.ndarray:
     """By how many degrees the tracked face is turned clockwise in every frame: float64 [T]; 0 where there is none.
 
-    detections: float32 [N, 15] for each of T frames.
+    detections: float32 [N, 15] for each of T frames; window: frames that angles are averaged over.
     """
-    return _smooth(tilt, detections, track)
+    return _smooth(tilt, detections, track, window)
 
 
 def tilt(landmarks: np.ndarray) -> np.ndarray:
@@ -80,8 +81,10 @@ def tilt(landmarks: np.ndarray) -> np.ndarray:
     return np.degrees(np.arctan2(y2 - y1, x2 - x1))
 
 
-def _smooth(angle: Callable[[np.ndarray], np.ndarray], detections: list[np.ndarray], track: Track) -> np.ndarray:
-    """An angle of the tracked face's landmarks, averaged over SMOOTH_FRAMES within each segment, 0 where there is no
+def _smooth(
+    angle: Callable[[np.ndarray], np.ndarray], detections: list[np.ndarray], track: Track, window: int
+) -> np.ndarray:
+    """An angle of the tracked face's landmarks, averaged over `window` frames within each segment, 0 where there is no
     face: float64 [T]."""
     angles = np.full(len(detections), np.nan)
     for number, face in enumerate(faces_of(detections, track)):
@@ -91,7 +94,7 @@ def _smooth(angle: Callable[[np.ndarray], np.ndarray], detections: list[np.ndarr
         frames = np.flatnonzero(track.segment == segment)
         known = frames[~np.isnan(angles[frames])]
         if len(known):
-            reach = min(SMOOTH_FRAMES // 2, len(frames) - 1)
+            reach = min(window // 2, len(frames) - 1)
             padded = np.pad(np.interp(frames, known, angles[known]), reach, mode="edge")
             angles[frames] = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), mode="valid")
     return np.nan_to_num(angles)

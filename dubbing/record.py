@@ -13,7 +13,7 @@ from utils.errors import InputError
 from utils.files import read_json
 
 Item = TypeVar("Item")
-Progress = Callable[..., Iterable[Any]]  # called like tqdm: progress(items, desc=..., unit=..., total=...)
+ProgressBar = Callable[..., Iterable[Any]]  # called like tqdm: progress(items, desc=..., unit=..., total=...)
 
 DUBBED, INTERPOLATED, UNCHANGED = "dubbed", "interpolated", "unchanged"  # states of a frame
 STATES = (DUBBED, INTERPOLATED, UNCHANGED)
@@ -21,56 +21,45 @@ STATES = (DUBBED, INTERPOLATED, UNCHANGED)
 
 @dataclass(frozen=True)
 class Record:
-    """What was done: the content of <outfile>.json.
-
-    source_fps: pictures a second in the video, None for a picture; fps: in the result, where the rate is constant;
-    refiner: its file, the size of its faces, where its references came from and how many frames were refined; frames,
-    and of these dubbed, interpolated (between two detections) and unchanged (no face, or nothing of it to be dubbed);
-    occlusion: with --occlusion, whether covered and turned faces could be told; occluded, turned: frames in which
-    something covers the mouth, or it fades to the source as the head is turned to the side; findings: what was found in
-    the files and changed for the dub, in words; ranges: the times of each state in seconds; sync: as evaluate.py gives
-    it (docs/scoring.md), None where nothing could be scored; busy: seconds that each stage worked, which overlap;
-    settings: the options that are not as by default; part: seconds of the video that were used, None for all;
-    final_audio: what is heard in place of `audio`; video_sha256: of the video that this is the record of.
-    """
+    """What was done: the content of <outfile>.json."""
 
     face: str
     audio: str
     outfile: str
-    generator: dict[str, str]
-    refiner: dict[str, Any] | None
+    generator: dict[str, str]  # file, sha256
+    refiner: dict[str, Any] | None  # file, size of its faces, origin of its references, number of refined frames
     engine: str
     precision: str
     device: str
-    timing: str
+    timing: str  # where the mel of a frame starts: "training" or "published"
     paste: str
     silence: str
-    silent_share: float
+    silent_share: float  # of the time, in which the mouth rests
     extend: str
-    source_fps: float | None
-    fps: float
+    source_fps: float | None  # pictures a second in the video, None for a picture
+    fps: float  # in the result, where the rate is constant
     encoder: str
-    options: dict[str, str]
+    options: dict[str, str]  # of the encoder
     speech_seconds: float
-    findings: list[str]
+    findings: list[str]  # what was found in the files and changed for the dub, in words
     preview_seconds: float | None
-    frames: int
+    frames: int  # of the result; of these:
     dubbed: int
-    interpolated: int
-    unchanged: int
-    occlusion: dict[str, bool] | None
-    occluded: int
-    turned: int
-    ranges: dict[str, list[list[float]]]
-    faces: dict[str, Any]
+    interpolated: int  # between two detections
+    unchanged: int  # no face, or nothing of it to be dubbed
+    occlusion: dict[str, bool] | None  # with --occlusion, whether covered and turned faces can be told
+    occluded: int  # frames in which something covers the mouth
+    turned: int  # frames in which the mouth fades to the source, since the head is turned to the side
+    ranges: dict[str, list[list[float]]]  # seconds of each state, [start, end]
+    faces: dict[str, Any]  # detector, None for a box that was given; cached: whether nothing had to be detected
     damaged_packets: int
-    batch_halved: int
-    sync: dict[str, Any] | None
-    busy: dict[str, float]
-    settings: dict[str, Any]
-    part: list[float] | None = None
-    final_audio: str | None = None
-    video_sha256: str | None = None
+    batch_halved: int  # times that memory ran out
+    sync: dict[str, Any] | None  # as evaluate.py gives it (docs/scoring.md), None where nothing could be scored
+    busy: dict[str, float]  # seconds that each stage worked; stages overlap
+    settings: dict[str, Any]  # options that differ from their defaults
+    part: list[float] | None = None  # seconds of the video that were used, None for all
+    final_audio: str | None = None  # what is heard in place of `audio`
+    video_sha256: str | None = None  # of the video that this is the record of
 
 
 def digest(video: Path) -> str:
@@ -144,9 +133,9 @@ class StateLog:
                 return
         self._ranges.append((state, start, start + step))
 
-    def ranges(self) -> dict[str, list[list[float]]]:
-        """By state, [start, end] in seconds."""
+    def record(self) -> dict[str, Any]:
+        """What a Record says of them."""
         ranges: dict[str, list[list[float]]] = {state: [] for state in STATES}
         for state, start, end in self._ranges:
             ranges[state].append([round(start, 3), round(end, 3)])
-        return ranges
+        return {"frames": sum(self.counts.values()), **self.counts, "ranges": ranges}

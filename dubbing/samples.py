@@ -1,105 +1,168 @@
-"""The face in some frames of a video, where looking at all takes too long: for a single picture, for a check."""
+"""Some frames of a video dubbed without the rest, for --check and --still: where the speech is loudest, which opens the
+mouth."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import inf
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from dubbing.faces import detector_for, given_box, region_of, who_is_there
+from audio import dub_mel_start
+from dubbing.faces import Detections, FaceFinder, FaceRegions, detector_for, evenly
+from dubbing.networks import load_networks
 from dubbing.options import Options
-from dubbing.paste import FaceRegion, upright_crop
-from dubbing.pose import LANDMARKS, opacity, tilt, yaw
+from dubbing.paste import upright_crop
+from dubbing.plan import DubPlan
+from dubbing.pose import LANDMARKS
+from dubbing.record import DUBBED, StageTimer
 from dubbing.source import Source, TimedFrame
+from dubbing.speech import Speech
+from dubbing.stages import FrameTask, run_stages
 from face_detection import RetinaFace, build_detector
 from face_detection.boxes import LONGEST_SIDE, Detector, overlaps, unscaled
-from face_detection.track import LINK_IOU, NobodyThere, Track, faces_of, follow_face
-from media import yuv
+from face_detection.crop import to_network_size
+from face_detection.track import LINK_IOU
+from hparams import HParams
+from media import codecs, yuv
+from media.files import tagged_png
 from utils.errors import InputError
+from utils.files import write_bytes
+from utils.images import BACKGROUND, FONT, FONT_SCALE, INK, Rect, square_around
+
+OTHERS = 5  # frames from all over the video that tell who is in it, and how the person looks
+VOWEL_BANDS = 40  # mel bands from the lowest, up to some 2 kHz, where vowels have their energy
+TITLE_HEIGHT = 32  # pixels of what is written above a picture
+VIEW, MARGIN = 480, 0.15  # pixels of a face in the picture, and how much is shown around it, in parts of its size
 
 
 @dataclass(frozen=True)
 class Samples:
-    """frames: some of one play, with their own times; detections: float32 [N, 15] for each, boxes by the detector of
-    the dub and landmarks, all 0 where there are none for a box; track: the person to dub in them, as he or she is
-    followed through a whole video; seconds: that the detector took for a frame."""
+    """Some frames of one play, and the faces in them."""
 
-    frames: list[TimedFrame]
-    detections: list[np.ndarray]
-    track: Track
-    detector: str
-    seconds: float
+    frames: list[TimedFrame]  # with their own times
+    detections: Detections  # [N, 15] for each frame; landmarks are all 0 where a box has none
+    detector: str  # that the dub takes, which found the boxes
+    seconds: float  # that it took for a frame
 
-    def in_times(self, times: Sequence[float]) -> list[int]:
-        """Numbers of the frames nearest to these times."""
-        own = np.array([frame.time for frame in self.frames])
-        return [int(np.abs(own - wanted).argmin()) for wanted in times]
-
-    @property
-    def followed(self) -> list[np.ndarray | None]:
-        """The person's detection in every frame, float32 [15]; None where there is none."""
-        faces = zip(faces_of(self.detections, self.track), self.track.interpolated, strict=True)
-        return [None if between else face for face, between in faces]
-
-    def regions(self, source: Source, options: Options) -> list[FaceRegion | None]:
-        """Where the face to dub is in every frame, as dubbing/faces.py finds it but for smoothing. Raises InputError
-        for a --box that reaches beyond the frame."""
-        if options.box:
-            return [FaceRegion(given_box(options.box, source))] * len(self.frames)
-        regions: list[FaceRegion | None] = []
-        for face, box in zip(self.followed, self.track.boxes, strict=True):
-            if face is None:
-                regions.append(None)
-                continue
-            points = face[LANDMARKS]
-            turned = float(tilt(points)) if options.align else 0.0
-            weight = float(opacity(yaw(points))) if options.occlusion else 1.0
-            regions.append(region_of(box, turned, weight, options.pads, source))
-        return regions
-
-    def crops(self, regions: Sequence[FaceRegion | None]) -> list[np.ndarray]:
-        """Upright crops of the face where it is, uint8 BGR [h, w, 3] of different sizes."""
-        pairs = zip(self.frames, regions, strict=True)
-        return [upright_crop(frame.picture, region) for frame, region in pairs if region is not None]
+    def crops(self, faces: FaceRegions) -> list[np.ndarray]:
+        """Upright crops of the face where it is detected, uint8 BGR [h, w, 3] of different sizes."""
+        found = [(frame.picture, faces.at(number)) for number, frame in enumerate(self.frames)]
+        return [upright_crop(picture, region) for picture, (region, state) in found if region and state == DUBBED]
 
 
-def look_at(frames: Sequence[TimedFrame], options: Options, device: str, faces_file: Path | None = None) -> Samples:
-    """frames: at least one, in the order of their times. Raises InputError where --face_at or --face_index name nobody
-    in them; the faces there are are drawn into faces_file then."""
+@dataclass(frozen=True)
+class DubbedFrame:
+    """A frame before and after."""
+
+    time: float  # seconds at which it is shown
+    before: np.ndarray  # uint8 BGR [H, W, 3]
+    after: np.ndarray
+    rect: Rect  # where its face is
+
+
+def sample_faces(frames: Sequence[TimedFrame], options: Options, device: str) -> Samples:
+    """frames: at least one, in the order of their times."""
     name, finder = detector_for(options), RetinaFace(landmarks=True)
     detector: Detector = finder if name == "retinaface" else build_detector(name, device)
     reduced = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames]
-    _detected(detector, *reduced[0])  # the first one takes longer
+    _detect(detector, *reduced[0])  # the first one takes longer
     began = time.perf_counter()
-    with_boxes = [_detected(detector, *pair) for pair in reduced]
+    found = [_detect(detector, *pair) for pair in reduced]
     seconds = (time.perf_counter() - began) / len(frames)
-    with_points = with_boxes if detector is finder else [_detected(finder, *pair) for pair in reduced]
-    detections = [_with_landmarks(*pair) for pair in zip(with_boxes, with_points, strict=True)]
-    try:
-        track = follow_face(detections, False, (), options.face_at, options.face_index)
-    except NobodyThere as error:
-        frame = frames[error.frame]
-        raise InputError(who_is_there(error, yuv.to_bgr(frame.picture), frame.time, faces_file)) from error
-    return Samples(list(frames), detections, track, name, seconds)
+    if detector is not finder:
+        found = [_with_landmarks(boxes, _detect(finder, *pair)) for boxes, pair in zip(found, reduced, strict=True)]
+    times = np.array([frame.time for frame in frames])
+    return Samples(list(frames), Detections(found, np.zeros(len(found) - 1), times, inf), name, seconds)
 
 
-def spread(seconds: float, count: int) -> list[float]:
-    """That many times all over the seconds."""
-    return ((np.arange(count) + 0.5) * seconds / max(count, 1)).tolist()
+def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequence[float]) -> list[DubbedFrame]:
+    """The samples nearest to these times as the dub will show them, but for the smoothing of boxes; those without a
+    detected face are left out. Makes the plan use() these faces."""
+    plan.use(faces, samples.crops(faces))
+    own, dubbed = samples.detections.times, []
+    for wanted in times:
+        number = int(np.abs(own - wanted).argmin())
+        region, state = faces.at(number)
+        if region is None or state != DUBBED:
+            continue
+        frame = samples.frames[number]
+        frame = frame._replace(picture=yuv.clone(frame.picture), time=wanted if plan.source.still else frame.time)
+        crop = upright_crop(frame.picture, region)
+        source_face = to_network_size(crop, plan.networks.hp.img_size)
+        if plan.occlusion:
+            plan.occlusion.reset()
+            plan.occlusion.visible(source_face)  # what covers a face counts from the second frame on
+        task = FrameTask(frame, DUBBED, plan.reader.face_task(frame, region, crop, source_face))
+        before = yuv.to_bgr(frame.picture)
+        run_stages([task], plan.stages | {"composite": plan.composite}, StageTimer())
+        dubbed.append(DubbedFrame(frame.time, before, yuv.to_bgr(frame.picture), region.rect))
+    return dubbed
 
 
-def _detected(detector: Detector, image: np.ndarray, scale: float) -> np.ndarray:
+def still(face: Path, audio: Path, outfile: Path, options: Options) -> DubbedFrame:
+    """Write one frame of the dub, at the loudest moment of the speech, beside its source, as PNG.
+
+    outfile: the picture. Raises InputError for what cannot be used, and where that frame shows no face to dub.
+    """
+    networks = load_networks(replace(options, no_score=True))
+    plan = DubPlan.open(face, audio, codecs.usual_suffix(options.codec), options, networks)
+    finder = plan.finder(Path(f"{outfile}.faces.png"))
+    seconds = one_play(plan.source, plan.speech)
+    loudest = loudest_times(plan.speech.mel, networks.hp, seconds, 1)
+    frames = plan.source.frames_at(plan.pix_fmt, sorted({*loudest, *evenly(seconds, 0 if options.box else OTHERS)}))
+    samples = sample_faces(frames, options, finder.device)
+    dubbed = dub_samples(plan, samples, choose_face(finder, samples), loudest)
+    if not dubbed:
+        raise InputError(finder.no_face())
+    shown = {"source": dubbed[0].before, "result": dubbed[0].after}
+    views = [_titled(square_around(picture, dubbed[0].rect, MARGIN, VIEW), title) for title, picture in shown.items()]
+    write_bytes(outfile, tagged_png(np.hstack(views)))
+    return dubbed[0]
+
+
+def choose_face(finder: FaceFinder, samples: Samples) -> FaceRegions:
+    """The face to dub in the samples; raises InputError as a dub does."""
+    return finder.choose(samples.detections, samples.detector, frames=samples.frames)
+
+
+def one_play(source: Source, speech: Speech | None) -> float:
+    """Seconds of one play that are dubbed; infinite for a picture without speech."""
+    end = source.clock.picture.end if source.clock.picture and not source.still else inf
+    return float(min(end, speech.seconds if speech else inf))
+
+
+def loudest_times(mel: np.ndarray, hp: HParams, seconds: float, count: int) -> list[float]:
+    """When to show a frame, within the first seconds of a speech, so that what it is paired with is loud; one time in
+    each of `count` equal parts. mel: float32 [num_mels, columns]."""
+    decibels = (mel[:VOWEL_BANDS] / hp.max_abs_value + 1) / 2 * -hp.min_level_db
+    power = np.convolve((10 ** (decibels / 10)).sum(axis=0), np.ones(hp.mel_window), mode="valid")  # by first column
+    times = []
+    for start, end in pairwise(np.linspace(0, seconds, count + 1)):
+        grid = np.arange(start, end, 1 / hp.mel_columns_per_second)
+        starts = [dub_mel_start(float(moment), mel.shape[1], hp) for moment in grid]
+        times.append(float(grid[int(np.argmax(power[starts]))]))
+    return times
+
+
+def _detect(detector: Detector, image: np.ndarray, scale: float) -> np.ndarray:
     return unscaled(detector.detect([image])[0], scale)
 
 
 def _with_landmarks(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Boxes [N, 5] with the landmarks of the faces [M, 15] that they are; [N, 15] are returned as they are."""
-    if boxes.shape[1] == LANDMARKS.stop:
-        return boxes
+    """Boxes [N, 5] with the landmarks of the faces [M, 15] that they overlap: [N, 15]."""
     points = np.zeros((len(boxes), LANDMARKS.stop - LANDMARKS.start), np.float32)
     if len(boxes) and len(others):
         overlap = overlaps(boxes, others)
         known = overlap.max(axis=1) >= LINK_IOU
         points[known] = others[overlap.argmax(axis=1)[known], LANDMARKS]
     return np.concatenate([boxes, points], axis=1)
+
+
+def _titled(picture: np.ndarray, title: str) -> np.ndarray:
+    band = np.full((TITLE_HEIGHT, picture.shape[1], 3), BACKGROUND, np.uint8)
+    cv2.putText(band, title, (10, TITLE_HEIGHT * 2 // 3), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    return np.vstack([band, picture])

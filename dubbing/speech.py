@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 import audio
+from dubbing.options import Options
 from hparams import HParams
 from media.clock import Clock
 from media.sound import read_audio, sound_clock
@@ -18,6 +19,7 @@ FADE = 0.08  # seconds from speech to rest
 
 
 class Speech(NamedTuple):
+    path: Path
     mel: np.ndarray  # float32 [num_mels, columns]
     seconds: float
     silent: float  # share of the time in which the mouth rests
@@ -31,9 +33,10 @@ class Speech(NamedTuple):
         return [*self.clock.findings, *self.found, *audio.raised_notice(self.raised)]
 
 
-def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams, keep_level: bool = False) -> Speech:
-    """Speech of any media file, from its zero, raised where it is quiet unless keep_level. With `rest` its silence
-    becomes that of a quiet room: the lowest mel values."""
+def load_speech(path: Path, options: Options, hp: HParams) -> Speech:
+    """Speech of any media file, from its zero, raised where it is quiet unless --level is keep. With --silence rest its
+    silence becomes that of a quiet room: the lowest mel values. Raises InputError for what cannot be used."""
+    stream = options.audio_stream
     with flag_named("--audio"):
         clock = sound_clock(path, stream)
     found: list[str] = []
@@ -41,7 +44,7 @@ def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams, keep_le
     seconds, least = len(wav) / hp.sample_rate, hp.mel_window / hp.mel_columns_per_second
     if seconds < least:
         raise InputError(f"--audio {path}: lasts {seconds:.2f} s; at least {least:.1f} s of speech are needed")
-    wav, raised = (wav, 0.0) if keep_level else audio.raise_quiet_speech(wav, hp)
+    wav, raised = (wav, 0.0) if options.level == "keep" else audio.raise_quiet_speech(wav, hp)
     powers = audio.frame_powers(wav, hp)
     if audio.is_silent(powers):
         raise InputError(f"--audio {path}: is silent ({audio.loudness_dbfs(powers):.0f} dBFS); give a file with speech")
@@ -49,10 +52,11 @@ def load_speech(path: Path, stream: int | None, rest: bool, hp: HParams, keep_le
         found.append(doubt)
         warn(f"--audio {path}: {doubt}; is there speech in it?")
     mel = audio.melspectrogram(wav, hp)
-    if not rest:
-        return Speech(mel, seconds, 0.0, clock, raised, found)
-    gate = speech_gate(powers, mel.shape[1], hp)
-    return Speech(fade_silence(mel, gate, hp), seconds, float((gate == 0).mean()), clock, raised, found)
+    silent = 0.0
+    if options.silence == "rest":
+        gate = speech_gate(powers, mel.shape[1], hp)
+        mel, silent = fade_silence(mel, gate, hp), float((gate == 0).mean())
+    return Speech(path, mel, seconds, silent, clock, raised, found)
 
 
 def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:

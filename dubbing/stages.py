@@ -81,13 +81,6 @@ class Generate:
         return [face._replace(generated=new) for face, new in zip(faces, generated, strict=True)]
 
 
-def dub_stages(generate: Generate, refine: Stage | None, style: str) -> dict[str, Stage]:
-    """What makes the new faces, in its order. style: of dubbing/paste.py."""
-    stages: dict[str, Stage] = {"generate": generate}
-    stages |= {"refine": refine} if refine else {}
-    return stages | ({"match": match} if style == "soft" else {})
-
-
 def match(faces: list[FaceTask]) -> list[FaceTask]:
     return [face._replace(generated=match_colours(face.generated, face.source_face)) for face in faces]
 

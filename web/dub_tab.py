@@ -140,13 +140,11 @@ def _check(site: Site, face: Path, speech: Path | None, options: Options) -> Wor
 
 def check_lines(face: Path, speech: Path | None, outfile: Path, options: Options) -> tuple[list[str], dict]:
     """What a check says of the footage, line by line, and its report without the server's paths."""
-    from dubbing.check import check, estimate_in_words
+    from dubbing.check import check
 
     report = check(face, speech, outfile, options)
-    lines = [f"problem: {line}" for line in report.problems] + [f"remark: {line}" for line in report.remarks]
-    lines += [f"found: {', '.join(report.findings)}"] if report.findings else []
-    lines = [for_visitors(line, face) for line in lines or ["nothing is wrong with the footage"]]
-    cost = [estimate_in_words(report.estimate)] if report.estimate else []
+    lines = [for_visitors(line, face) for line in report.lines() or ["nothing is wrong with the footage"]]
+    cost = [report.estimate.summary()] if report.estimate else []
     return lines + cost, without_paths(asdict(report))
 
 
@@ -206,20 +204,20 @@ class FirstFrame:
 
     def drawn(self, chosen: int | None = None) -> np.ndarray:
         """uint8 RGB [H, W, 3], the faces boxed and numbered."""
-        from dubbing.numbered import numbered_faces
+        from dubbing.faces import numbered_faces
 
         return np.ascontiguousarray(numbered_faces(self.picture, self.boxes, chosen)[..., ::-1])
 
 
 def first_frame(face: Path, options: Options) -> FirstFrame:
     """Raises InputError for a file that cannot be read."""
-    from dubbing.samples import look_at
-    from dubbing.source import Source
+    from dubbing.plan import open_source
+    from dubbing.samples import sample_faces
     from media import yuv
     from utils.devices import pick_device
 
-    source = Source(face, options.transform, options.static, options.frame_rate)
+    source = open_source(face, options)
     frames = source.frames_at("yuv420p", [0.0])
-    (people,) = look_at(frames, options, str(pick_device(options.device))).detections
+    (people,) = sample_faces(frames, options, str(pick_device(options.device))).detections.faces
     people = people[np.argsort(people[:, 0])]  # from the left, as --face_index counts
     return FirstFrame(yuv.to_bgr(frames[0].picture), people[:, :4].astype(float))

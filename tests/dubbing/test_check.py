@@ -14,8 +14,7 @@ import pytest
 import audio
 from dubbing import Options
 from dubbing.check import check, command
-from dubbing.samples import spread
-from dubbing.still import loudest_times
+from dubbing.samples import loudest_times
 from hparams import hparams
 from media.files import is_tagged_png
 from media.writer import VideoWriter
@@ -155,4 +154,3 @@ def test_the_loudest_moments_are_those_of_the_speech(speech):
         wav[int(start * RATE) : int((start + 0.2) * RATE)] += audio.load_wav(speech, RATE)[: int(0.2 * RATE)]
     times = loudest_times(audio.melspectrogram(wav), hparams, 3.0, 2)
     assert times == pytest.approx([0.54, 1.94], abs=0.12)
-    assert spread(4.0, 4) == [0.5, 1.5, 2.5, 3.5]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dubbing.numbered import numbered_faces
+from dubbing.faces import numbered_faces
 from dubbing.pose import may_lie, quarter_turns
 from face_detection import RetinaFace
 from face_detection.boxes import shrink

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from test_dubbing import planes_of, record_of
 
-from dubbing import face_cache
-from dubbing.face_cache import CachedFaces
+from dubbing.faces import Detections, read_cache, write_cache
 from media.reader import VideoReader
 from media.writer import VideoWriter
 from portrait import portrait
@@ -67,14 +66,14 @@ def test_a_preview_is_the_same_to_the_bit_where_the_whole_video_was_searched(dub
 def test_no_damage_to_the_file_is_more_than_a_file_that_is_not_there(tmp_path):
     path, rng = tmp_path / "some.faces", np.random.default_rng(0)
     detections = [rng.normal(size=(n % 3, 15)).astype(np.float32) for n in range(20)]
-    face_cache.write(path, CachedFaces(detections, np.zeros(19), np.arange(20) / 25, np.inf))
+    write_cache(path, Detections(detections, np.zeros(19), np.arange(20) / 25, np.inf))
     whole = path.read_bytes()
-    assert face_cache.read(path, 5.0) is not None
+    assert read_cache(path, 5.0) is not None
     for place in rng.integers(0, 8 * len(whole), 300):
         damaged = bytearray(whole)
         damaged[place // 8] ^= 1 << int(place % 8)
         path.write_bytes(damaged)
-        assert face_cache.read(path, 5.0) is None
+        assert read_cache(path, 5.0) is None
     for length in (0, 10, 40, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert face_cache.read(path, 5.0) is None
+        assert read_cache(path, 5.0) is None

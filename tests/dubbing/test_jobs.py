@@ -130,7 +130,7 @@ def test_numbers_that_make_no_sense_get_one_line(dub, flags, said):
 
 
 def test_a_batch_that_is_made_smaller_is_told(dub, monkeypatch):
-    monkeypatch.setattr("dubbing.dubber.QUEUE_BYTES", 3_000_000)
+    monkeypatch.setattr("dubbing.plan.QUEUE_BYTES", 3_000_000)
     result = dub("--box", *BOX.split(), "--wav2lip_batch_size", 64, "--preview", 0.2)
     assert result.code == 0
     assert "--wav2lip_batch_size 64: 3, since" in result.out

@@ -4,33 +4,28 @@ import numpy as np
 import pytest
 
 from demo import showcase
+from dubbing.faces import FaceFinder
 from dubbing.mouths import limits
 from dubbing.options import Options
-from dubbing.samples import Samples, look_at
-from dubbing.source import FrameTransform, Source
+from dubbing.plan import open_source
+from dubbing.samples import choose_face, sample_faces
 from media import yuv
 
 
 @pytest.fixture(scope="module")
-def samples() -> Samples:
-    """Of a recording: the mouth closed, and with teeth."""
-    source = Source(showcase.PEOPLE[0].face, FrameTransform(), False, None)
-    return look_at(source.frames_at("yuv420p", [0.1, 1.3]), Options(), "cpu")
+def mouths() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Pictures of a recording, the mouth closed, and with teeth; and the detections in them."""
+    source, options = open_source(showcase.PEOPLE[0].face, Options()), Options()
+    samples = sample_faces(source.frames_at("yuv420p", [0.1, 1.3]), options, "cpu")
+    faces = choose_face(FaceFinder(source, "yuv420p", 2.0, options, "cpu"), samples).followed
+    return [yuv.to_bgr(frame.picture) for frame in samples.frames], faces
 
 
-@pytest.fixture
-def faces(samples) -> list[np.ndarray]:
-    return [face.copy() for face in samples.followed]
-
-
-def test_teeth_are_counted_where_they_show(samples, faces):
-    pictures = [yuv.to_bgr(frame.picture) for frame in samples.frames]
+def test_teeth_smiles_beards_and_turned_heads_are_counted_and_small_faces_are_not(mouths):
+    pictures, faces = mouths
     assert limits(pictures, faces) == ["teeth in 1 of 2 frames"]
     assert limits(pictures[:1], faces[:1]) == []
-
-
-def test_smiles_beards_and_turned_heads_are_counted_and_small_faces_are_not(samples, faces):
-    closed = yuv.to_bgr(samples.frames[0].picture)
+    closed = pictures[0]
     wide, turned, small, face = (faces[0].copy() for _ in range(4))
     eyes, mouth = face[[5, 7]], face[[11, 13]]
     wide[[11, 13]] = mouth.mean() + np.array([-0.5, 0.5]) * (eyes[1] - eyes[0])

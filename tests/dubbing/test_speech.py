@@ -8,18 +8,20 @@ import pytest
 import soundfile
 
 import audio
+from dubbing.options import Options
 from dubbing.speech import SHORTEST_REST, fade_silence, load_speech, speech_gate
 from hparams import hparams
 from portrait import SPEECH
 
 RATE = 16_000
+REST, MODEL = Options(), Options(silence="model")
 
 
 def test_the_mouth_rests_in_silence_and_not_in_short_pauses(tmp_path):
     wav = audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE]
     noise = np.random.default_rng(0).normal(0, 1e-3, RATE).astype(np.float32)
     audio.save_wav(np.concatenate([wav, noise, wav]), tmp_path / "pause.wav", RATE)
-    rest, model = (load_speech(tmp_path / "pause.wav", None, rest, hparams) for rest in (True, False))
+    rest, model = (load_speech(tmp_path / "pause.wav", how, hparams) for how in (REST, MODEL))
     silent = slice(round(1.3 * 80), round(1.7 * 80))
     assert (rest.mel[:, silent] == -hparams.max_abs_value).all()
     assert model.mel[:, silent].std() > 0.1
@@ -40,14 +42,14 @@ def test_quiet_speech_is_heard_as_if_it_were_not_quiet_unless_its_level_is_kept(
     pause = np.random.default_rng(0).normal(0, 1e-3, RATE).astype(np.float32)
     for name, level in (("plain", 1.0), ("quiet", 0.03)):  # 30 dB
         soundfile.write(tmp_path / f"{name}.wav", np.concatenate([wav, pause, wav]) * level, RATE, subtype="FLOAT")
-    plain, quiet = (load_speech(tmp_path / f"{name}.wav", None, True, hparams) for name in ("plain", "quiet"))
+    plain, quiet = (load_speech(tmp_path / f"{name}.wav", REST, hparams) for name in ("plain", "quiet"))
     assert plain.raised == 0.0
     assert quiet.raised == pytest.approx(30, abs=2)
     assert quiet.silent == pytest.approx(plain.silent, abs=0.02)  # the silence detector's floor follows
     spoken = slice(16, 120)
     difference = 8 / 100 * (quiet.raised + 20 * np.log10(0.03))  # of the mels' -4..4
     assert np.abs(quiet.mel[:, spoken] - plain.mel[:, spoken] - difference).mean() < 0.05
-    kept = load_speech(tmp_path / "quiet.wav", None, False, hparams, keep_level=True)
+    kept = load_speech(tmp_path / "quiet.wav", Options(silence="model", level="keep"), hparams)
     assert kept.raised == 0.0
     assert np.array_equal(kept.mel, audio.melspectrogram(audio.load_wav(tmp_path / "quiet.wav", RATE)))
 
@@ -67,17 +69,17 @@ def test_speech_that_starts_late_in_its_file_is_silent_till_then(tmp_path):
         block.rate, block.pts, block.time_base = RATE, round(0.5 * RATE), Fraction(1, RATE)
         out.mux(sound.encode(block))
         out.mux([*video.encode(None), *sound.encode(None)])
-    late = load_speech(tmp_path / "late.mkv", None, False, hparams)
+    late = load_speech(tmp_path / "late.mkv", MODEL, hparams)
     assert late.seconds == pytest.approx(1.5, abs=0.01)
     assert (late.mel[:, : round(0.47 * 80)] == -hparams.max_abs_value).all()
-    own = load_speech(tmp_path / "a.wav", None, False, hparams)
+    own = load_speech(tmp_path / "a.wav", MODEL, hparams)
     assert np.abs(late.mel[:, 44:116] - own.mel[:, 4:76]).max() < 0.2
 
 
 def test_speech_in_loud_music_is_doubted_and_not_refused(tmp_path, capsys):
     chord = sum(np.sin(2 * np.pi * pitch * np.arange(2 * RATE) / RATE) for pitch in (220, 277, 330))
     audio.save_wav(0.1 * audio.load_wav(SPEECH, RATE)[: 2 * RATE] + 0.2 * chord, tmp_path / "bed.wav", RATE)
-    speech = load_speech(tmp_path / "bed.wav", None, True, hparams)
+    speech = load_speech(tmp_path / "bed.wav", REST, hparams)
     assert speech.seconds == pytest.approx(2.0)
     assert any("one level" in finding for finding in speech.findings)
     assert "bed.wav" in capsys.readouterr().err

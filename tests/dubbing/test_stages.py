@@ -152,7 +152,7 @@ def test_a_dub_decodes_the_video_twice_and_looks_at_some_frames_where_a_box_is_g
 
 @pytest.mark.slow
 def test_what_is_not_shown_is_not_generated_not_scored_and_not_called_dubbed(dub, talking, tmp_path, monkeypatch):
-    monkeypatch.setattr(dub_faces, "opacities", lambda detections, track: np.zeros(len(detections)))
+    monkeypatch.setattr(dub_faces, "opacities", lambda detections, *_: np.zeros(len(detections)))
     monkeypatch.setattr(Wav2Lip, "forward", None)
     assert dub("--occlusion", "--codec", "ffv1", "--outfile", tmp_path / "out.mkv").code == 0
     record = record_of(tmp_path / "out.mkv")

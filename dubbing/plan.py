@@ -1,0 +1,152 @@
+"""What one dub is made of, as its options ask for it: one wiring for the dub itself, for --check and for --still."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dubbing.faces import FaceFinder, FaceRegions
+from dubbing.networks import Networks
+from dubbing.occlusion import OcclusionDetector
+from dubbing.options import Options
+from dubbing.reading import FrameReader, Masks
+from dubbing.record import ProgressBar, StageTimer
+from dubbing.refining import FrameSampler, refine_stage
+from dubbing.source import Source
+from dubbing.speech import Speech, load_speech
+from dubbing.stages import Composite, Generate, Stage, match
+from face_detection.crop import to_network_size
+from media import codecs
+from media.clock import END_HELD
+from media.sound import sound_clock
+from utils.errors import flag_named, warn
+
+OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
+QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
+
+
+class DubPlan:
+    """Source, speech and encoding of a dub. After use() it also has a reader of frame tasks and the stages that these
+    go through. suffix: of the file to write."""
+
+    def __init__(self, networks: Networks, source: Source, speech: Speech, suffix: str, options: Options) -> None:
+        self.networks, self.source, self.speech, self.options = networks, source, speech, options
+        self.encoding = codecs.choose(options.codec, suffix, source.pix_fmt, options.crf, options.preset)
+        self.pix_fmt = self.encoding.pix_fmt
+        self.seconds = min(speech.seconds, options.preview or speech.seconds)  # that are dubbed
+        self.shown_seconds = source.shown_seconds(self.seconds, options.plays_whole)  # that the result lasts
+        self.frames = source.frames_in(self.seconds, options.plays_whole)  # about how many the result has
+        with flag_named("--final_audio"):
+            self.final_clock = sound_clock(options.final_audio) if options.final_audio else None
+
+    @classmethod
+    def open(cls, face: Path, audio: Path, suffix: str, options: Options, networks: Networks) -> "DubPlan":
+        """Raises InputError for files that cannot be used."""
+        speech = load_speech(audio, options, networks.hp)
+        return cls(networks, open_source(face, options), speech, suffix, options)
+
+    def look(self, progress: ProgressBar, timer: StageTimer, faces_file: Path) -> None:
+        """Find the face, and use() it. Sample frames are kept while faces are searched; where nothing has to be
+        searched, the video is decoded for them."""
+        refiner = self.networks.refiner
+        by_video = self.options.occlusion or (refiner and not refiner.bank)
+        sampler = FrameSampler(self.source.frame_bytes(self.pix_fmt)) if by_video else None
+        with timer("faces"):
+            faces = self.finder(faces_file).find(progress, sampler)
+        with timer("references"):
+            if sampler and not sampler.frames:
+                for frame in self.source.iter_once(self.pix_fmt, self.seconds):
+                    sampler.add(frame)
+            self.use(faces, sampler.crops(lambda number: faces.at(number)[0]) if sampler else [])
+
+    def finder(self, faces_file: Path) -> FaceFinder:
+        device = self.networks.generator.device
+        return FaceFinder(self.source, self.pix_fmt, self.seconds, self.options, device, faces_file)
+
+    def use(self, faces: FaceRegions, crops: Sequence[np.ndarray]) -> None:
+        """Build the reader and the stages for these faces. crops: of the face from all over the video, uint8 BGR
+        [h, w, 3] of any sizes, for the refiner and for occlusion."""
+        options, networks, hp = self.options, self.networks, self.networks.hp
+        self.faces, self.refine = faces, refine_stage(networks.refiner, crops)
+        self.occlusion = self._occlusion(crops) if options.occlusion else None
+        self.masks = Masks(options.paste, hp.img_size, self.occlusion)
+        size = self.refine.refiner.size if self.refine else None
+        self.reader = FrameReader(
+            self.source, self.pix_fmt, self.seconds, faces, self.speech, self.masks, size, hp, options
+        )
+        self.stages: dict[str, Stage] = {"generate": Generate(networks.generator, self.speech.mel, hp.mel_window)}
+        self.stages |= {"refine": self.refine} if self.refine else {}
+        self.stages |= {"match": match} if options.paste == "soft" else {}
+        self.composite = Composite(options.paste)
+
+    def _occlusion(self, crops: Sequence[np.ndarray]) -> OcclusionDetector:
+        """A warning says what it cannot tell here."""
+        chosen = np.unique(np.linspace(0, max(0, len(crops) - 1), OCCLUSION_REFERENCES).astype(int))[: len(crops)]
+        size = self.networks.hp.img_size
+        small = [to_network_size(crops[number], size) for number in chosen]
+        occlusion = OcclusionDetector(np.stack(small) if small else np.empty((0, size, size, 3), np.uint8))
+        if not occlusion.has_evidence:
+            warn("--occlusion: the video shows too little of the face to tell what covers it")
+        if not self.faces.has_landmarks:
+            warn("--occlusion: profile views are dubbed; only --face_detector retinaface tells them, without a --box")
+        return occlusion
+
+    def batch_size(self) -> int:
+        """Frames at once, fewer than --wav2lip_batch_size where they are so large that they would fill the memory."""
+        most, wanted = QUEUE_BYTES // 2 // self.source.frame_bytes(self.pix_fmt), self.networks.generator.batch_size
+        size = max(1, min(wanted, most))
+        if self.options.wav2lip_batch_size and size < wanted:
+            print(f"--wav2lip_batch_size {wanted}: {size}, since frames this large must not fill the memory")
+        return size
+
+    def findings(self) -> list[str]:
+        """What was found and changed in the files so far, in short phrases."""
+        found, final, seconds = [*self.source.findings, *self.speech.findings], self.final_clock, self.shown_seconds
+        longer = (final.sound.end if final and final.sound else seconds) - seconds
+        if abs(longer) > END_HELD:
+            length = f"{longer:.1f} s longer, cut" if longer > 0 else f"{-longer:.1f} s shorter, silence after it"
+            found.append(f"final audio {length}")
+        return list(dict.fromkeys(found))
+
+    def record(self) -> dict[str, Any]:
+        """What a Record says of it, after the dub."""
+        source, speech, options, generator = self.source, self.speech, self.options, self.networks.generator
+        return {
+            "face": str(source.path),
+            "audio": str(speech.path),
+            "generator": {"file": str(self.networks.path), "sha256": self.networks.sha256},
+            "refiner": self.refine.record() if self.refine else None,
+            "engine": generator.engine,
+            "precision": generator.precision,
+            "device": generator.device,
+            "batch_halved": generator.halved,
+            "timing": "published" if options.published_timing else "training",
+            "paste": options.paste,
+            "silence": options.silence,
+            "silent_share": round(speech.silent, 3),
+            "speech_seconds": round(speech.seconds, 3),
+            "extend": source.extension(options.extend, speech.seconds),
+            "source_fps": round(float(source.reader.rate), 3) if source.reader else None,
+            "fps": round(float(source.rate), 3),
+            "part": list(source.part) if source.part else None,
+            "damaged_packets": source.reader.damaged_packets if source.reader else 0,
+            "findings": self.findings(),  # some are noticed while frames are decoded
+            "encoder": self.encoding.encoder,
+            "options": self.encoding.options,
+            "preview_seconds": options.preview,
+            "final_audio": str(options.final_audio) if options.final_audio else None,
+            "faces": {"detector": self.faces.detector, "cached": self.faces.cached},
+            "occlusion": self._occlusion_record(),
+            "occluded": self.masks.occluded,
+            "turned": self.masks.turned,
+            "settings": options.as_json(),
+        }
+
+    def _occlusion_record(self) -> dict[str, bool] | None:
+        found = self.occlusion
+        return {"covered": found.has_evidence, "turned": self.faces.has_landmarks} if found else None
+
+
+def open_source(face: Path, options: Options) -> Source:
+    return Source(face, options.transform, options.static, options.frame_rate, options.start, options.end)
