@@ -80,8 +80,7 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     from demo import finetuned
     from models.face_refiner import PERSON
     from models.published import default_expert, default_generator
-    from preprocessing import footage
-    from preprocessing.run import preprocess
+    from preprocessing.run import preprocess, summarize_footage
     from training.generator import GeneratorTraining
     from training.refiner import RefinerTraining
     from training.run_directory import BEST
@@ -110,7 +109,7 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     )
     print("== preprocessing", flush=True)
     skipped = preprocess(clips)
-    found = footage.look_at(clips)
+    found = summarize_footage(clips)
     made_from: dict[str, Any] = {
         "clips": found.digest,
         "expert": sha256(expert),

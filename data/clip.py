@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 
 import audio
+from data.clip_record import read_record
 from face_detection.crop import to_network_size
 from hparams import MEL_NAMES, HParams
 from media.reader import read_image
@@ -27,11 +28,6 @@ from utils.files import atomic_write, read_json, system_name, write_text
 FORMAT = 3  # of the caches
 ARRAYS = ("mel.npy", "faces.npy")
 BLOCK = 1 << 20  # bytes
-RECORD_TYPES: dict[str, Any] = {  # of what clip.json holds
-    "problem": (str, type(None)), "frames": (int,), "seconds": (int, float), "faces": (int,), "face_height": (int,),
-    "sound_offset": (int,), "cuts": (list,), "origin": (dict,), "speech_share": (int, float), "fps_in": (int, float),
-    "findings": (list,),
-}  # fmt: skip
 
 
 class Clip:
@@ -51,8 +47,8 @@ class Clip:
         self.frames = np.array([number for number, _ in pictures])
         self.names = [entry.name for _, entry in pictures]
         record = read_record(folder)
-        self.times = self.frames + record.get("sound_offset", 0)
-        self.shots = np.searchsorted(record.get("cuts", []), self.frames, side="right")
+        self.times = self.frames + record.sound_offset
+        self.shots = np.searchsorted(record.cuts or [], self.frames, side="right")
         origin = _made_from(pictures, sound, hp)
         if not _is_current(folder, origin):
             _make(folder, pictures, sound, origin, hp)
@@ -100,19 +96,6 @@ class Clip:
     def mel_window(self, start: int, hp: HParams) -> np.ndarray:
         """float32 [1, num_mels, mel_window], the columns from `start` on."""
         return np.array(self.mel[start : start + hp.mel_window].T[None])
-
-
-def read_record(folder: Path) -> dict:
-    """clip.json, what preprocessing found out about the clip; {} where the published preprocessing wrote none. Raises
-    InputError where it is damaged or of another kind."""
-    path = folder / "clip.json"
-    if not path.exists():
-        return {}
-    record = read_json(path, "delete it, then run preprocess.py --report_only")
-    kinds = RECORD_TYPES.items()
-    if any(not isinstance(record.get(name, kind[0]()), kind) for name, kind in kinds):
-        raise InputError(f"{path}: was not written by preprocess.py; move it elsewhere")
-    return record
 
 
 def _numbered_pictures(folder: Path) -> list[tuple[int, os.DirEntry]]:

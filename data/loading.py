@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import ceil
 from multiprocessing.queues import Queue
-from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from data.sampling import SINGLE_SEED, Key, StepPlan, StepSampler
 from hparams import HParams
 from utils import distributed
 from utils.errors import InputError
-from utils.interrupts import STOP_SIGNALS, start_resource_tracker
+from utils.interrupts import STOP_SIGNALS, stop_signals_held
 from utils.progress import Progress
 
 PREFETCHED = 4  # batches, by each worker
@@ -84,7 +83,8 @@ def training_loader(windows: Windows, step_size: int, first_step: int) -> DataLo
 def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
     """Within the block, its batches, from processes that end with it at once, whatever they do."""
     before = multiprocessing.active_children()
-    batches = _start(loader)
+    with stop_signals_held():  # until _leave_process_group runs in the workers
+        batches = iter(loader)
     workers = [process for process in multiprocessing.active_children() if process not in before]
     try:
         yield batches
@@ -107,21 +107,6 @@ def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
             process.join()
         if child_ends:
             signal.signal(child_ends, handler)
-
-
-def _start(loader: DataLoader) -> Iterator[dict]:
-    """Till _leave_process_group runs in the workers stop signals wait: these would end them with a traceback. Not on
-    Windows, where signals cannot be blocked."""
-    if loader.num_workers:
-        get_temp_dir()  # which workers then use, too: one that is killed leaves nothing in it that stays
-    if not hasattr(signal, "pthread_sigmask"):
-        return iter(loader)
-    start_resource_tracker()  # which lets signals through where it starts with the first process
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        return iter(loader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def steps_ahead(hp: HParams) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from demo import comparison
 from face_detection import build_detector
 from metrics.terms import MEANINGS
-from preprocessing.footage import Footage
+from preprocessing.run import Footage
 from reports import page
 from utils import cli
 from utils.devices import pick_device

@@ -1,19 +1,39 @@
-"""All of preprocessing: videos to clips, or clips that are there, then the survey of them."""
+"""All of preprocessing: videos to clips in worker processes, or existing clips, then report and lists of them."""
 
+import hashlib
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
-from hparams import hparams
+import torch
+
+from data import filelists
+from data.clip_record import ClipRecord, read_record
+from face_detection import build_detector
+from hparams import HParams, hparams
+from metrics.experts import Expert
+from preprocessing import report
+from preprocessing.clip_maker import Worker, start_worker, work
 from preprocessing.options import PreprocessingOptions
-from preprocessing.plan import plan_jobs
-from preprocessing.survey import clip_folders, load_expert, record_of, survey
-from preprocessing.workers import make_clips
+from preprocessing.survey import amount, clip_folders, judge_all, load_expert, measure, record_of
+from preprocessing.videos import Job, find_videos, plan_jobs
 from utils import distributed
 from utils.devices import Precision, pick_device
-from utils.files import only_user, writable_folder
+from utils.errors import InputError
+from utils.files import only_user, read_json, writable_folder
+from utils.interrupts import stop_signals_held
+from utils.progress import Progress
 
 
 def preprocess(options: PreprocessingOptions) -> int:
-    """Make the clips, the report and the lists, under torchrun this process's share of the clips; returns the exit code
+    """Make the clips, the report and the lists; under torchrun this process's share of the clips. Returns the exit code
     of preprocess.py."""
     hp, root = hparams.override(options.hparams), options.preprocessed_root
     device = pick_device(distributed.init_processes(options.device))
@@ -27,6 +47,122 @@ def preprocess(options: PreprocessingOptions) -> int:
                 held.enter_context(only_user(root, "--preprocessed_root"))
         expert = load_expert(options.syncnet_checkpoint_path, Precision("auto", device))
         made = [record_of(folder, root, hp) for folder in folders] if options.report_only else make_clips(jobs, options)
-        code = survey(made, options, expert, hp)
+        code = report_on(made, options, expert, hp)
         distributed.destroy_processes()  # once all have come this far
     return code
+
+
+def make_clips(jobs: list[Job], options: PreprocessingOptions) -> list[ClipRecord]:
+    """The records of the jobs' clips; finished clips are not made again."""
+    finished = {job.clip: record for job in jobs if (record := job.finished_record())}
+    missing = [job for job in jobs if job.clip not in finished]
+    detector = build_detector(options.face_detector)
+    print(f"{len(jobs)} videos, {len(finished)} finished before; faces by {detector.name}", flush=True)
+    if not missing:
+        return [*finished.values()]
+    devices = worker_devices(options, detector.name == "S3FD")[: len(missing)]
+    return [*finished.values(), *run_workers(missing, devices, options.face_detector)]
+
+
+def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[ClipRecord]:
+    """Records as the clips are finished, in worker processes, one for each of the devices."""
+    began, fps = time.monotonic(), jobs[0].hp.fps
+    context = multiprocessing.get_context("spawn")
+    with stop_signals_held():  # the resource tracker and the workers start here
+        queue = context.Queue()
+        for device in devices:
+            queue.put(device)
+        worker = Worker(detector, queue, threads_each(len(devices)), context.Value("q", 0), context.RawValue("b", 0))
+        pool = ProcessPoolExecutor(len(devices), context, start_worker, (worker,))
+        waiting = {pool.submit(work, job) for job in jobs}
+    with Progress(desc="clips", unit="clip", total=len(jobs), disable=not distributed.is_main()) as bar:
+        try:
+            while waiting:
+                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+                bar.set_postfix_str(pace(worker.counter.value / fps, time.monotonic() - began), refresh=False)
+                bar.update(len(done))
+        except BrokenProcessPool as error:
+            raise InputError("a worker process died, most likely for lack of memory; use fewer --workers") from error
+        finally:
+            worker.stop.value = 1
+            pool.shutdown(cancel_futures=True)
+
+
+def pace(footage: float, seconds: float) -> str:
+    """footage: seconds of video that were read in so many seconds."""
+    return f"{footage:.0f} s of footage, {footage / seconds:.1f} times real time"
+
+
+def worker_devices(options: PreprocessingOptions, on_gpu: bool) -> list[str]:
+    """A device for every worker of this process: one worker per GPU if the detector can use it, else one per core.
+    Processes that torchrun started on one machine share its devices."""
+    here, place = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    gpus = torch.cuda.device_count() if on_gpu and options.device == "auto" else 0
+    if gpus and here > 1:
+        return [f"cuda:{place % gpus}"] * (options.workers or 1)
+    if gpus:
+        gpus = min(options.ngpu, gpus)
+        return [f"cuda:{i % gpus}" for i in range(options.workers or gpus)]
+    device = "cpu" if options.device == "auto" else options.device
+    return [device] * (options.workers or (_cores() if device == "cpu" else 1))
+
+
+def threads_each(workers: int) -> int:
+    """CPU threads for each worker of this process."""
+    return max(1, _cores() // workers)
+
+
+def _cores() -> int:
+    """This process's share of the machine's cores among the processes that torchrun started on it."""
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def report_on(records: list[ClipRecord], options: PreprocessingOptions, expert: Expert | None, hp: HParams) -> int:
+    """Measure and judge the clips of all processes; the main process writes and prints the records, report and lists.
+    Returns the exit code: 0 if all clips can be used. records: of this process's share."""
+    root = options.preprocessed_root
+    bar = Progress(records, "survey", unit="clip", disable=not distributed.is_main())
+    measured = [measure(record, root / record.clip, expert, hp) if record.made else record for record in bar]
+    everything = sorted(distributed.all_gather(measured), key=lambda record: record.clip)
+    if not distributed.is_main():
+        return 0
+    judged, remarks = judge_all(everything, hp)
+    remarks = [amount(report.total(judged)["usable_minutes"])[1], *remarks]
+    for record in judged:
+        if record.made and read_record(root / record.clip) != record:
+            record.write(root / record.clip)
+    report.write(root, judged, remarks)
+    print("\n".join([report.table(judged), *remarks, f"{root / 'report.html'}: look at it before training"]))
+    usable = [record.clip for record in judged if record.usable]
+    left_out = [record.clip for record in judged if not record.usable]
+    if not usable:
+        raise InputError(f"{root}: none of its {len(judged)} videos can be used; see the table")
+    for sentence in filelists.update_lists(options.filelists_dir, root, usable, left_out):
+        print(sentence)
+    return 0 if not left_out else 1
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What preprocessing left, for finetune.py."""
+
+    enough: bool  # whether there is enough to learn a person from
+    amount: str  # the same as a sentence
+    digest: str  # of what the listed clips are made from
+    face: Path  # a video to dub: a held-out one
+    speech: Path  # a video whose speech to dub it with: another held-out one if there are two
+
+
+def summarize_footage(options: PreprocessingOptions) -> Footage:
+    """What preprocessing with these options has left."""
+    root, videos = options.preprocessed_root, find_videos(options.data_root)
+    report_json = read_json(root / "report.json", "run preprocess.py --report_only")
+    trained, held_out = (filelists.listed_clips(options.filelists_dir, split, root) for split in ("train", "eval"))
+    origins = [(folder.name, read_record(folder).origin) for folder in (*trained, *held_out)]
+    digest = hashlib.sha256(json.dumps(origins).encode()).hexdigest()
+    clips = [folder.relative_to(root).as_posix() for folder in (*held_out, *trained)]
+    sources = [videos[clip] for clip in clips if clip in videos]
+    enough, sentence = amount(report_json["total"]["usable_minutes"])
+    return Footage(enough, sentence, digest, sources[0], sources[min(1, len(sources) - 1)])

@@ -1,40 +1,47 @@
-"""What preprocessed clips are like, measured as they lie on disk, whichever preprocessing wrote them.
+"""What preprocessed clips are like, measured as they lie on disk, whichever preprocessing wrote them; and what that
+means: whether they can be trained on, and what their owner can do about it."""
 
-clip.json of every clip is brought up to date; training reads the sound's offset from it.
-"""
-
+from dataclasses import replace
 from pathlib import Path
 
 import audio
-from data import filelists
-from data.clip import Clip, read_record
+from data.clip import Clip
+from data.clip_record import ClipRecord, read_record
 from data.dataset import GeneratorWindows
 from hparams import HParams
 from media.reader import read_image
+from metrics import footage
 from metrics.experts import Expert
-from metrics.footage import sharpness
-from metrics.sync_offset import score_distances
+from metrics.footage import LITTLE_SPEECH, SHORT_SHOT, sharpness
+from metrics.sync_offset import TRUSTED_EVIDENCE, score_distances
 from models.published import PUBLISHED_EXPERT
-from preprocessing import report
-from preprocessing.make_clip import hear
-from preprocessing.options import PreprocessingOptions
-from preprocessing.verdicts import amount, judge_all
-from utils import distributed
+from preprocessing.clip_maker import measure_speech
 from utils.devices import Precision
 from utils.errors import InputError
-from utils.files import folders_below, read_json, write_json
-from utils.progress import Progress
+from utils.files import folders_below
 
-FEWEST_WINDOWS = 20  # compared at every shift; fewer give wrong offsets now and then
-WINDOWS = 300  # of a clip, evenly spaced, that the expert is shown
-PICTURES = 8  # of a clip, whose sharpness is measured
+MIN_WINDOWS = 20  # compared at every shift; fewer give wrong offsets now and then
+MAX_WINDOWS = 300  # of a clip, evenly spaced, that the expert sees
+SHARPNESS_PICTURES = 8  # of a clip, whose sharpness is measured
+SILENT_END = 0.5  # seconds of picture without sound that are worth a remark
+MIN_OFFSET = 2  # frames; smaller offsets are within what a single clip resolves, and are not corrected
+GOOD_MINUTES, MIN_MINUTES = 3.0, 1.0  # usable minutes of one person for a finetune with its refiner
+ADVICE = {
+    "face_share": "the other frames are left out; show the face more",
+    "on_side": "turn the video upright",
+    "several_people": "the largest is used; crop to one",
+    "face_height": "film closer",
+    "sharpness": "use sharper footage",
+    "speech_share": "cut the silence out",
+}
 
 
 def load_expert(path: Path | None, precision: Precision) -> Expert | None:
-    """The expert at `path`, or the published one in its place, or None."""
+    """The expert at `path`, else the published one, or None if it is not installed."""
     if path is None and not PUBLISHED_EXPERT.exists():
-        print(f"the sound's offset is not measured, since the bundled expert knows too few faces: `python weights.py "
-              f"fetch {PUBLISHED_EXPERT.stem}`, or --syncnet_checkpoint_path with an expert", flush=True)  # fmt: skip
+        fetch = f"`python weights.py fetch {PUBLISHED_EXPERT.stem}`"
+        print(f"sound offsets are not measured (the bundled expert has seen too few faces): run {fetch}, or give an "
+              "expert by --syncnet_checkpoint_path", flush=True)  # fmt: skip
         return None
     return Expert.load(path or PUBLISHED_EXPERT, precision)
 
@@ -52,90 +59,111 @@ def clip_folders(root: Path) -> list[Path]:
     return clips
 
 
-def record_of(folder: Path, root: Path, hp: HParams) -> dict:
-    """What the pictures say of a clip, and clip.json, if there is one; what is wrong with the folder is its problem."""
+def record_of(folder: Path, root: Path, hp: HParams) -> ClipRecord:
+    """The record in a clip's folder, completed from its pictures; an error becomes its problem."""
     clip = folder.relative_to(root).as_posix()
     try:
-        return _record(folder, hp) | {"clip": clip}
+        record = replace(read_record(folder), clip=clip)
+        if record.frames and record.seconds and record.face_height:
+            return record
+        numbers = Clip(folder, hp).frames
     except InputError as error:
-        return {"clip": clip, "problem": str(error)}
+        return ClipRecord(clip, str(error))
+    frames = int(numbers[-1]) + 1
+    height = len(read_image(folder / f"{numbers[len(numbers) // 2]}.jpg"))
+    return replace(record, frames=frames, seconds=round(frames / hp.fps, 3), faces=len(numbers), face_height=height)
 
 
-def _record(folder: Path, hp: HParams) -> dict:
-    record = read_record(folder)
-    if record.keys() >= {"problem", "frames", "seconds", "faces", "face_height"}:
-        return record
-    frames = Clip(folder, hp).frames
-    count = int(frames[-1]) + 1
-    return {
-        "problem": None,
-        "frames": count,
-        "seconds": round(count / hp.fps, 3),
-        "faces": len(frames),
-        "face_height": len(read_image(folder / f"{frames[len(frames) // 2]}.jpg")),
-    } | record
-
-
-def survey(records: list[dict], options: PreprocessingOptions, expert: Expert | None, hp: HParams) -> int:
-    """Measure and judge the clips of all processes; in the main process bring clip.json, report and lists up to date
-    and print them. Returns the exit code: 0 where all clips can be used.
-
-    records: this process's share.
-    """
-    root = options.preprocessed_root
-    bar = Progress(records, "survey", unit="clip", disable=not distributed.is_main())
-    measured = [measure(record, root / record["clip"], expert, hp) if "frames" in record else record for record in bar]
-    everything = sorted(distributed.all_gather(measured), key=lambda record: record["clip"])
-    if not distributed.is_main():
-        return 0
-    judged, remarks = judge_all(everything, hp)
-    remarks = [amount(report.total(judged)["usable_minutes"])[1], *remarks]
-    for record in judged:
-        if "frames" in record:
-            _write_record(root / record["clip"] / "clip.json", record)
-    report.write(root, judged, remarks)
-    print(report.table(judged))
-    for line in remarks:
-        print(line)
-    print(f"{root / 'report.html'}: look at it before training")
-    usable = [record["clip"] for record in judged if record["usable"]]
-    left_out = [record["clip"] for record in judged if not record["usable"]]
-    if not usable:
-        raise InputError(f"{root}: none of its {len(judged)} videos can be used; see the table")
-    for sentence in filelists.update_lists(options.filelists_dir, root, usable, left_out):
-        print(sentence)
-    return 0 if not left_out else 1
-
-
-def measure(record: dict, folder: Path, expert: Expert | None, hp: HParams) -> dict:
-    """The record with the clip's sharpness, loudness, speech, training windows and, by an expert, the sound's offset; a
-    clip that cannot be read has nothing but a problem."""
+def measure(record: ClipRecord, folder: Path, expert: Expert | None, hp: HParams) -> ClipRecord:
+    """The record with sharpness, loudness, speech, number of windows and, given an expert, the sound's offset. The
+    record of a clip that cannot be read has only a problem."""
     try:
         clip = Clip(folder, hp)
     except InputError as error:
-        return {"clip": record["clip"], "problem": str(error)}
-    powers, raised = hear(folder / "audio.wav", hp)
-    measured = {
-        "sharpness": round(sharpness(clip.faces[:: max(1, len(clip.faces) // PICTURES)]), 1),
-        "loudness_dbfs": round(audio.loudness_dbfs(powers) - raised, 1),
-        "speech_share": round(audio.speech_share(powers), 3),
-        "windows": len(clip.window_rows(hp, GeneratorWindows.per_frame_mels)),
-        "findings": record.get("findings", audio.raised_notice(raised)),
-    }
-    return record | measured | (_offset(clip, expert, hp) if expert else {})
-
-
-def _offset(clip: Clip, expert: Expert, hp: HParams) -> dict:
-    """offset, confidence and evidence, None where the clip is too short to tell."""
+        return ClipRecord(record.clip, str(error))
+    powers, raised = measure_speech(folder / "audio.wav", hp)
+    measured = replace(
+        record,
+        sharpness=round(sharpness(clip.faces[:: max(1, len(clip.faces) // SHARPNESS_PICTURES)]), 1),
+        loudness_dbfs=round(audio.loudness_dbfs(powers) - raised, 1),
+        speech_share=round(audio.speech_share(powers), 3),
+        windows=len(clip.window_rows(hp, GeneratorWindows.per_frame_mels)),
+        findings=audio.raised_notice(raised) if record.findings is None else record.findings,
+    )
+    if expert is None:
+        return measured
     starts = clip.run_starts(hp.window_frames)
-    starts = starts[:: -(-len(starts) // WINDOWS) or 1]
-    score = score_distances(expert.distances(clip.faces, starts, clip.frames[starts], clip.mel.T), FEWEST_WINDOWS)
-    if score is None:
-        return {"offset": None, "confidence": None, "evidence": None}
+    starts = starts[:: -(-len(starts) // MAX_WINDOWS) or 1]
+    score = score_distances(expert.distances(clip.faces, starts, clip.frames[starts], clip.mel.T), MIN_WINDOWS)
+    if score is None:  # too short
+        return replace(measured, offset=None, confidence=None, evidence=None)
     confidence, evidence = round(score.confidence, 4), round(score.evidence, 2)
-    return {"offset": score.offset, "confidence": confidence, "evidence": evidence}
+    return replace(measured, offset=score.offset, confidence=confidence, evidence=evidence)
 
 
-def _write_record(path: Path, record: dict) -> None:
-    if not path.exists() or read_json(path) != record:
-        write_json(path, record)
+def judge_all(records: list[ClipRecord], hp: HParams) -> tuple[list[ClipRecord], list[str]]:
+    """The records with `usable`, `verdict` and `sound_offset`, and remarks on all of them together."""
+    scored = [record for record in records if _has_offset(record)]
+    sure = [record for record in scored if _is_significant(record)]
+    expert_is_reliable = 2 * len(sure) > len(scored)
+    remarks = []
+    if scored and not expert_is_reliable:
+        remarks.append("the expert is unreliable on this data (confident on at most half of the clips); its offsets "
+                       "are ignored")  # fmt: skip
+    return [_judge(record, expert_is_reliable, hp) for record in records], remarks
+
+
+def _has_offset(record: ClipRecord) -> bool:
+    return record.problem is None and record.offset is not None and record.speech_share >= LITTLE_SPEECH
+
+
+def _is_significant(record: ClipRecord) -> bool:
+    return (record.evidence or 0) >= TRUSTED_EVIDENCE
+
+
+def _judge(record: ClipRecord, expert_is_reliable: bool, hp: HParams) -> ClipRecord:
+    problem, remarks, sound_offset = record.problem, _remarks(record, hp) if record.made else [], 0
+    if not problem and record.windows is not None and record.windows < GeneratorWindows.needed:
+        problem = (f"too short: {record.windows} training windows ({hp.window_frames} frames in a row with a face, and "
+                   f"their sound), {GeneratorWindows.needed} are needed")  # fmt: skip
+    offset = (record.offset or 0) if expert_is_reliable and _has_offset(record) else 0
+    if abs(offset) >= MIN_OFFSET and _is_significant(record):
+        sound_offset = offset
+        milliseconds, when = abs(offset) * 1000 // hp.fps, "late" if offset > 0 else "early"
+        remarks.insert(0, f"sound {abs(offset)} frames ({milliseconds} ms) {when}, corrected in training")
+    elif abs(offset) >= MIN_OFFSET:
+        problem = "left out: sound and picture do not fit (dubbed, another voice, not this face?)"
+    verdict = "; ".join([problem or "ok", *remarks])
+    return replace(record, usable=problem is None, verdict=verdict, sound_offset=sound_offset)
+
+
+def _remarks(record: ClipRecord, hp: HParams) -> list[str]:
+    """Most important first."""
+    cuts = record.cuts or []
+    short_shots = "; use longer shots" if record.seconds / (len(cuts) + 1) < SHORT_SHOT else ""
+    measured = ("on_side", "several_people", "face_height", "sharpness", "speech_share")
+    facts = {name: value for name in measured if (value := getattr(record, name)) is not None}
+    facts |= {"face_share": record.faces / record.frames, "cuts": len(cuts)}
+    remarks = footage.remarks(facts, ADVICE | {"cuts": f"no window spans one{short_shots}"})
+    if record.sound_seconds is not None and (silent := record.seconds - record.sound_seconds) > SILENT_END:
+        remarks.append(f"sound ends {silent:.1f} s early: check the file")
+    if record.damaged_packets:
+        remarks.append(f"{record.damaged_packets} damaged packets skipped: copy it again")
+    if record.fps_in not in (None, hp.fps):
+        remarks.append(f"{record.fps_in} fps, re-timed to {hp.fps}")
+    return remarks
+
+
+def amount(minutes: float) -> tuple[bool, str]:
+    """Whether so many usable minutes are enough to learn one person from, and a sentence that says so."""
+    if minutes >= GOOD_MINUTES:
+        return True, f"amount: {_duration(minutes)}, enough for a finetune of one person"
+    missing = f"add {_duration(GOOD_MINUTES - minutes)} of the same person"
+    of_wanted = f"amount: {_duration(minutes)} of {GOOD_MINUTES:g} minutes"
+    if minutes >= MIN_MINUTES:
+        return False, f"{of_wanted}; a finetune of one person works, and better with more: {missing}"
+    return False, f"{of_wanted}, too little for a good finetune of one person: {missing}"
+
+
+def _duration(minutes: float) -> str:
+    return f"{round(60 * minutes)} s" if minutes < 2 else f"{minutes:.1f} minutes"

@@ -40,18 +40,19 @@ def undrawn_plots(monkeypatch) -> None:
     monkeypatch.setattr("reports.page.inline_svg", lambda figure: '<svg viewBox="0 0 8 4"></svg>')
 
 
-def make_clips_here(jobs: list, devices: list[str], detector: str) -> list[dict]:
-    """As preprocessing.workers.run_workers, without starting a process."""
-    from preprocessing.make_clip import ClipMaker
+def make_clips_here(jobs: list, devices: list[str], detector: str) -> list:
+    """As preprocessing.run.run_workers, without starting a process."""
+    from preprocessing.clip_maker import ClipMaker, Worker
 
-    maker = ClipMaker(detector, devices[0], 1, multiprocessing.Value("q"), multiprocessing.RawValue("b"))
+    counter, stop = multiprocessing.Value("q"), multiprocessing.RawValue("b")
+    maker = ClipMaker(Worker(detector, None, 1, counter, stop), devices[0])
     return [maker.make_clip(job) for job in jobs]
 
 
 @pytest.fixture
 def no_workers(monkeypatch) -> None:
     """preprocess.py makes its clips in this process."""
-    monkeypatch.setattr("preprocessing.workers.run_workers", make_clips_here)
+    monkeypatch.setattr("preprocessing.run.run_workers", make_clips_here)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +76,7 @@ def preprocessed(tmp_path_factory) -> SimpleNamespace:
     paths = SimpleNamespace(raw=folder / "raw", root=folder / "clips", lists=folder / "lists")
     flags = ["--data_root", paths.raw, "--preprocessed_root", paths.root, "--filelists_dir", paths.lists]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("preprocessing.workers.run_workers", make_clips_here)
+        patch.setattr("preprocessing.run.run_workers", make_clips_here)
         assert run_quietly("preprocess", *flags) == 0
     return paths
 

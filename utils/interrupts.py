@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -26,6 +27,22 @@ def start_resource_tracker() -> None:
             resource_tracker.ensure_running()
         finally:
             signal.signal(signal.SIGHUP, before)
+
+
+@contextmanager
+def stop_signals_held() -> Iterator[None]:
+    """Processes that are started in the block get stop signals only once they unblock them: until they have imported
+    all, a signal could only make them print a traceback. This process gets its own after the block. Not on Windows,
+    where signals cannot be blocked."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    start_resource_tracker()  # it unblocks signals if it is started by the first process
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Interrupts:

@@ -57,6 +57,15 @@ def test_where_the_face_is_not_steady_every_frame_is_detected():
     assert 12 not in detector.seen
 
 
+@pytest.mark.parametrize(("step", "detected"), [(0.0, 6), (1.0, 10)])
+def test_where_boxes_must_be_close_a_face_that_moves_is_also_detected_between_key_frames(step, detected):
+    frames, boxes = drifting(step)
+    detector = CountingDetector(boxes)
+    found = list(detect_sparsely(iter(frames), detector, 4, closely=True))
+    assert all(np.abs(ours - theirs).max() < 1 for ours, theirs in zip(found, boxes, strict=True))
+    assert len(detector.seen) == detected
+
+
 def test_a_person_is_followed_by_place_and_nobody_else_instead():
     left, right = face(100, size=100), face(300, size=250)
     frames = frames_of(*[[left, right]] * 8, *[[left]] * 20, *[[left, right]] * 8)

@@ -13,7 +13,7 @@ import pytest
 
 from portrait import make_clip
 from preprocessing.options import PreprocessingOptions
-from preprocessing.workers import threads_each, worker_devices
+from preprocessing.run import pace, threads_each, worker_devices
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -37,53 +37,39 @@ def machine(monkeypatch) -> Callable:
     return make
 
 
-def devices(on_gpu: bool, **settings) -> list[str]:
-    return worker_devices(PreprocessingOptions(data_root="raw", preprocessed_root="clips", **settings), on_gpu)
+@pytest.mark.parametrize(
+    ("machine_has", "on_gpu", "settings", "expected"),
+    [
+        ({"gpus": 4}, True, {}, ["cuda:0"]),
+        ({"gpus": 4}, True, {"ngpu": 9}, ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]),
+        ({"gpus": 0, "cores": 6}, True, {"ngpu": 2}, ["cpu"] * 6),
+        ({"gpus": 2, "cores": 6}, False, {"ngpu": 2}, ["cpu"] * 6),  # RetinaFace runs on the CPU
+        ({"gpus": 2, "cores": 6}, True, {"device": "cpu"}, ["cpu"] * 6),
+        ({"gpus": 4}, True, {"ngpu": 2, "device": "cuda:3"}, ["cuda:3"]),
+        ({"gpus": 4}, True, {"workers": 3, "ngpu": 2}, ["cuda:0", "cuda:1", "cuda:0"]),
+        ({"gpus": 4}, False, {"workers": 3}, ["cpu"] * 3),
+        ({"gpus": 2, "here": 3, "place": 1}, True, {"workers": 2}, ["cuda:1"] * 2),  # under torchrun
+        ({"gpus": 2, "here": 3, "place": 2}, True, {}, ["cuda:0"]),
+        ({"gpus": 2, "here": 3, "place": 1}, False, {}, ["cpu"] * 2),
+        ({"gpus": 0, "cores": 2, "here": 3, "place": 2}, True, {}, ["cpu"]),
+    ],
+)
+def test_workers_share_gpus_or_cores(machine, machine_has, on_gpu, settings, expected):
+    machine(**machine_has)
+    assert (
+        worker_devices(PreprocessingOptions(data_root="raw", preprocessed_root="clips", **settings), on_gpu) == expected
+    )
 
 
-def test_s3fd_gets_a_worker_on_each_gpu_up_to_ngpu(machine):
-    machine(gpus=4)
-    assert devices(True) == ["cuda:0"]
-    assert devices(True, ngpu=3) == ["cuda:0", "cuda:1", "cuda:2"]
-    assert devices(True, ngpu=9) == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
-
-
-def test_without_a_gpu_or_a_detector_for_it_there_is_a_worker_for_each_core(machine):
-    machine(gpus=0, cores=6)
-    assert devices(True, ngpu=2) == ["cpu"] * 6
-    machine(gpus=2, cores=6)
-    assert devices(False, ngpu=2) == ["cpu"] * 6  # RetinaFace runs on the CPU
-    assert devices(True, device="cpu") == ["cpu"] * 6
-
-
-def test_a_device_given_by_name_has_one_worker(machine):
-    machine(gpus=4, cores=6)
-    assert devices(True, ngpu=2, device="cuda:3") == ["cuda:3"]
-
-
-def test_the_given_number_of_workers_takes_turns_at_the_devices(machine):
-    machine(gpus=4)
-    assert devices(True, workers=5, ngpu=2) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
-    assert devices(True, workers=1, ngpu=2) == ["cuda:0"]
-    assert devices(False, workers=3) == ["cpu"] * 3
-
-
-def test_processes_of_torchrun_share_the_gpus_and_cores_of_their_machine(machine):
-    machine(gpus=2, cores=8, here=3, place=1)
-    assert devices(True) == ["cuda:1"]
-    assert devices(True, workers=2) == ["cuda:1"] * 2
-    assert devices(False) == ["cpu"] * 2
-    machine(gpus=2, cores=8, here=3, place=2)
-    assert devices(True) == ["cuda:0"]
-    assert threads_each(1) == 2
-    machine(gpus=0, cores=2, here=3, place=2)
-    assert devices(True) == ["cpu"]
-    assert threads_each(1) == 1
+def test_threads_and_pace(machine):
+    machine(cores=8, here=3)
+    assert (threads_each(1), threads_each(5)) == (2, 1)
+    assert pace(300.0, 20.0) == "300 s of footage, 15.0 times real time"
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory) -> Path:
-    """A video of 1 s; one of 9 s, still being decoded when its first faces are written; one of 1 s."""
+    """A video of 1 s; one of 9 s, in which there is time to stop; one of 1 s."""
     folder = tmp_path_factory.mktemp("videos") / "raw"
     folder.mkdir()
     make_clip(folder / "a.mp4", start=1.0, seconds=1.0)
@@ -106,10 +92,10 @@ def start(raw: Path, folder: Path) -> subprocess.Popen:
     )
 
 
-def wait_till_b_is_written(process: subprocess.Popen, folder: Path) -> None:
-    """Wait until some faces of clip b, the one after a, are there."""
+def wait_for_b(process: subprocess.Popen, folder: Path) -> None:
+    """Wait until clip b is being made, the one after a."""
     clips = folder / "clips" / "raw"
-    while not ((clips / "a").exists() and any(clips.glob(".*/5.jpg"))):
+    while not ((clips / "a").exists() and any(clips.glob(".*.part"))):
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
 
@@ -147,7 +133,7 @@ def assert_the_same_command_makes_the_rest(script: Callable, raw: Path, folder: 
 @pytest.mark.skipif(not CHILDREN.exists(), reason="child processes are not listed in /proc")
 def test_a_worker_that_dies_gives_one_error_and_no_half_written_clip(raw, tmp_path, script, no_workers):
     with start(raw, tmp_path) as process:
-        wait_till_b_is_written(process, tmp_path)
+        wait_for_b(process, tmp_path)
         (worker,) = workers_of(process)
         os.kill(worker, signal.SIGKILL)
         _, err = process.communicate(timeout=60)
@@ -185,7 +171,7 @@ def test_ctrl_c_while_the_worker_imports_is_one_line(raw, tmp_path):
 )
 def test_a_stop_leaves_whole_clips_only(raw, tmp_path, send, number):
     with start(raw, tmp_path) as process:
-        wait_till_b_is_written(process, tmp_path)
+        wait_for_b(process, tmp_path)
         send(process.pid, number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -199,10 +185,10 @@ def test_a_stop_leaves_whole_clips_only(raw, tmp_path, send, number):
 @pytest.mark.skipif(not CHILDREN.exists(), reason="child processes are not listed in /proc")
 def test_a_folder_is_one_process_s_till_that_ends_and_its_workers_with_it(raw, tmp_path, script, no_workers):
     with start(raw, tmp_path) as process:
-        wait_till_b_is_written(process, tmp_path)
+        wait_for_b(process, tmp_path)
         (worker,) = workers_of(process)
         second = script("preprocess", *arguments(raw, tmp_path))
-        assert (second.code, "another process works there" in second.error) == (2, True), second.error
+        assert (second.code, "in use by" in second.error) == (2, True), second.error
         process.kill()
         process.communicate()
     for _ in range(1000):
@@ -217,7 +203,7 @@ def test_a_folder_is_one_process_s_till_that_ends_and_its_workers_with_it(raw, t
 def test_a_worker_that_finds_faces_with_retinaface_does_without_pytorch():
     program = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'librosa', 'scipy'])); "
-        "from preprocessing import worker; from face_detection import build_detector; "
+        "from preprocessing import clip_maker; from face_detection import build_detector; "
         "print(build_detector('retinaface', 'cpu', 1).name)"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
