@@ -19,7 +19,7 @@ from utils.options import from_args
 def main(args: argparse.Namespace) -> int:
     options = with_weights(from_args(TrainingOptions, args), args.yes)
     from training.expert import ExpertTraining
-    from training.trainer import train
+    from training.loop import train
 
     return train(ExpertTraining, options)
 

@@ -81,10 +81,10 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     from models.face_refiner import PERSON
     from models.published import default_expert, default_generator
     from preprocessing.run import preprocess, summarize_footage
+    from training.checkpoint import BEST
     from training.generator import GeneratorTraining
+    from training.loop import EVALUATION_SHARE
     from training.refiner import RefinerTraining
-    from training.run_directory import BEST
-    from training.schedule import EVALUATION_SHARE
     from utils.files import sha256
     from utils.stages import run_stage
 
@@ -151,15 +151,15 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
 
 def learn(training_class: "type[Training]", options: TrainingOptions, folder: Path) -> dict:
     """Train in the folder, from where a run there has come to; returns what its summary says."""
-    from training import run_directory, summary
-    from training.trainer import Trainer
+    from training import checkpoint, summary
+    from training.loop import Loop
 
-    with run_directory.claimed(folder, "--outdir"):
-        if run_directory.newest_checkpoint(folder):
+    with checkpoint.locked(folder, "--outdir"):
+        if checkpoint.newest_checkpoint(folder):
             options = replace(options, checkpoint_path=None, reset_optimizer=False)
-        training = training_class(replace(options, checkpoint_dir=folder))
-        if not training.finished:
-            Trainer(training, "to go on give the same command").run()
+        loop = Loop(training_class(replace(options, checkpoint_dir=folder)), "to resume give the same command")
+        if not loop.finished:
+            loop.run()
     return summary.read(folder)
 
 

@@ -21,8 +21,8 @@ from utils.options import from_args
 
 def main(args: argparse.Namespace) -> int:
     options = with_weights(from_args(RefinerOptions, args), args.yes)
+    from training.loop import train
     from training.refiner import RefinerTraining
-    from training.trainer import train
 
     return train(RefinerTraining, options)
 

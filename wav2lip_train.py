@@ -25,7 +25,7 @@ from utils.options import from_args
 def main(args: argparse.Namespace) -> int:
     options = with_weights(from_args(GeneratorOptions, args), args.yes)
     from training.generator import GeneratorTraining
-    from training.trainer import train
+    from training.loop import train
 
     return train(GeneratorTraining, options)
 

@@ -17,6 +17,11 @@ def where(preprocessed, folder):
     return ["--data_root", preprocessed.root, "--filelists_dir", preprocessed.lists, "--checkpoint_dir", folder]
 
 
+def steps(folder) -> list[int]:
+    """The steps of a run's numbered checkpoints."""
+    return sorted(int(path.stem.removeprefix("checkpoint_step")) for path in folder.glob("checkpoint_step*.pth"))
+
+
 def scalars(folder, name: str) -> dict[int, float]:
     """A scalar of a run's TensorBoard log by step. TensorBoard's own reader adds up checksums of pictures in Python."""
     found = {}

@@ -8,7 +8,7 @@ import pytest
 from conftest import NARROW_TEXT
 from dubbing import Dubber
 from metrics import generator_score
-from training.trainer import Trainer
+from training.loop import Loop
 from utils.errors import InputError
 from utils.files import only_user
 from utils.stages import run_stage
@@ -51,7 +51,7 @@ def test_a_folder_of_videos_becomes_a_comparison_and_the_same_command_again_trai
     used = dubs[1]["generator"]["file"]
     assert used == (str(outdir / "generator" / "best.pth") if generator["better"] else dubs[0]["generator"]["file"])
 
-    monkeypatch.setattr(Trainer, "run", None)
+    monkeypatch.setattr(Loop, "run", None)
     monkeypatch.setattr(Dubber, "dub", None)
     again = finetune()
     assert again.code == result.code, again.err
@@ -61,13 +61,13 @@ def test_a_folder_of_videos_becomes_a_comparison_and_the_same_command_again_trai
 @pytest.mark.slow
 def test_a_stop_asks_for_the_same_command_and_names_no_flags_that_were_not_given(finetune, monkeypatch):
     def stopped(self):
-        print(self.goes_on)
+        print(self.resume_hint)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "run", stopped)
+    monkeypatch.setattr(Loop, "run", stopped)
     result = finetune()
     assert result.code == 130
-    assert result.out.endswith("to go on give the same command\n")
+    assert result.out.endswith("to resume give the same command\n")
 
 
 def test_what_cannot_be_dubbed_at_the_end_is_noticed_at_the_start(finetune, preprocessed, tmp_path):

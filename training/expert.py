@@ -6,13 +6,11 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from data.dataset import ExpertClips, ExpertWindows, expert_inputs
-from hparams import HParams
 from models import SyncNet_color
 from training import losses
-from training.base import Training
+from training.base import Batch, Training
 from training.network import TrainableNetwork
 from training.options import TrainingOptions
-from training.schedule import Schedule
 from utils.files import read_json
 
 PLATEAU_STEPS = 1000
@@ -21,9 +19,10 @@ LITTLE_FOOTAGE = 20  # minutes
 
 
 class ExpertTraining(Training):
-    """The expert learns to tell windows with their own sound from windows with another moment's."""
+    """The expert learns to tell windows with their own sound from windows with the sound of another moment."""
 
     network_name = "lip-sync expert"
+    prefix = "syncnet_"
     rate_names = ("syncnet_lr",)
     windows_class = ExpertWindows
 
@@ -40,11 +39,7 @@ class ExpertTraining(Training):
     def training_windows_class(self) -> type[ExpertWindows]:
         return {"random": ExpertWindows, "clip": ExpertClips}[self.hp.syncnet_pairs]
 
-    @staticmethod
-    def make_schedule(hp: HParams) -> Schedule:
-        return Schedule(hp.syncnet_batch_size, hp.syncnet_eval_interval, hp.syncnet_checkpoint_interval, hp.eval_early)
-
-    def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def train_on(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
         hp = self.hp
         audio, face = self.expert(*expert_inputs(batch))
         if hp.syncnet_pairs == "clip":
@@ -55,10 +50,8 @@ class ExpertTraining(Training):
         return {"loss": loss.detach()}
 
     @torch.no_grad()
-    def evaluate(
-        self, step: int, batches: list[dict[str, torch.Tensor]], tensorboard: SummaryWriter
-    ) -> dict[str, float]:
-        """Loss, and share of windows judged rightly at a cosine of one half."""
+    def evaluate(self, step: int, batches: list[Batch], tensorboard: SummaryWriter) -> dict[str, float]:
+        """Loss, and the share of windows classified correctly at a cosine of one half."""
         network = self.expert.best_weights.eval()
         loss, right, count = 0.0, 0, 0
         for batch in batches:
@@ -81,22 +74,18 @@ class ExpertTraining(Training):
 
 
 def explain_plateau(report: Path) -> str:
-    """Why the expert may be guessing still, by what preprocessing found in the data."""
-    guess, command = f"the expert still guesses (loss above {PLATEAU_LOSS}): ", "python preprocess.py --report_only"
+    """Why the expert may still be guessing: what the data report says."""
+    text, command = f"the expert still guesses (loss above {PLATEAU_LOSS}): ", "python preprocess.py --report_only"
     if not report.exists():
-        return guess + f"{report} not found; run `{command}` to see what the data is like"
+        return f"{text}{report} not found; run `{command}` for a report on the data"
     content = read_json(report, f"run `{command}`")
-    total, clips = content["total"], [clip for clip in content["clips"] if clip["usable"]]
-    reasons = []
-    if total["usable_minutes"] < LITTLE_FOOTAGE:
-        reasons.append(f"{total['usable_minutes']} minutes are little footage: it takes {LITTLE_FOOTAGE} and more")
-    unmeasured = sum(clip.get("offset") is None for clip in clips)
-    if unmeasured:
-        reasons.append(
-            f"the sound's offset of {unmeasured} of {len(clips)} clips was never measured: run `{command}` with the "
-            "published expert"
-        )
-    remarked = sum(clip["verdict"] != "ok" for clip in clips)
-    if remarked:
-        reasons.append(f"{remarked} of {len(clips)} clips have remarks in {report.with_suffix('.html')}")
-    return guess + ("; ".join(reasons) or "the data looks right; it may take 2,000 steps more, or a larger batch")
+    clips = [clip for clip in content["clips"] if clip["usable"]]
+    counts = {
+        f"{content['total']['usable_minutes']} minutes of footage (at least {LITTLE_FOOTAGE} are needed)":
+            content["total"]["usable_minutes"] < LITTLE_FOOTAGE,
+        f"{len(clips)} clips with sound offsets that were not all measured (run `{command}` with the published expert)":
+            any(clip.get("offset") is None for clip in clips),
+        f"clips with remarks in {report.with_suffix('.html')}": any(clip["verdict"] != "ok" for clip in clips),
+    }  # fmt: skip
+    reasons = [reason for reason, applies in counts.items() if applies]
+    return text + ("; ".join(reasons) or "the data looks right; train 2,000 steps more, or with a larger batch")

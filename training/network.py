@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hparams import HParams
-from training.sync_batch_norms import with_sync_batch_norms
 from utils import distributed, weight_files
 from utils.devices import Precision, channels_last
 from utils.errors import InputError
@@ -42,7 +41,9 @@ class TrainableNetwork:
         device, several = precision.device, distributed.world_size() > 1
         self.network = channels_last(network, device)
         if several and hp.sync_batch_norm:
-            self.network = with_sync_batch_norms(self.network, device)
+            if device.type != "cuda":
+                raise InputError("--hparams sync_batch_norm=True: works on CUDA GPUs alone; leave it out")
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         self.hp, self.precision, self.lr = hp, precision, lr
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True

@@ -29,11 +29,10 @@ from models.inputs import generator_faces, lower_half
 from models.published import default_expert, default_generator
 from models.reference_bank import PREFIX, ReferenceBank, describe
 from models.refiner import Refiner, enlarge, refine, to_floats, to_pictures
-from training import losses, run_directory, samples, summary, verdict
-from training.base import Training
+from training import checkpoint, log, losses, summary, verdict
+from training.base import Batch, Training
 from training.network import TrainableNetwork
 from training.options import RefinerOptions
-from training.schedule import Schedule, seconds_of
 from utils import weight_files
 from utils.cli import command
 from utils.devices import Precision
@@ -50,13 +49,14 @@ class RefinerTraining(Training):
     """The refiner learns to restore the true face from the generated one; the generator stays as it is."""
 
     network_name = "refiner"
+    prefix = "refiner_"
     rate_names = ("refiner_lr",)
     windows_class = SharpFaces
     options: RefinerOptions
     windows: SharpFaces
 
     def __init__(self, options: RefinerOptions) -> None:
-        recorded = run_directory.read_record(options.checkpoint_dir).get("generator_path")
+        recorded = checkpoint.read_record(options.checkpoint_dir).get("generator_path")
         path = self.generator_path = options.generator_path or (Path(recorded) if recorded else default_generator())
         self.generator_content = weight_files.read(path)
         generator, _ = build_network(Wav2Lip, self.generator_content, path)
@@ -79,7 +79,7 @@ class RefinerTraining(Training):
         self.weight = torch.from_numpy(weight).to(self.device)
         self._give_banks(options.bank)
 
-    def record_of_run(self) -> dict[str, str]:
+    def run_identity(self) -> dict[str, str]:
         return {"generator": self.generator_fingerprint, "bank": self.options.bank}
 
     def make_hparams(self) -> HParams:
@@ -89,20 +89,16 @@ class RefinerTraining(Training):
         of_generator = hparams_of(self.generator_content).network_values()
         return replace(hp, **{name: value for name, value in of_generator.items() if not name.startswith("refiner_")})
 
-    @staticmethod
-    def make_schedule(hp: HParams) -> Schedule:
-        return Schedule(hp.refiner_batch_size, hp.refiner_eval_interval, hp.refiner_checkpoint_interval, hp.eval_early)
-
     def objective(self, scores: dict[str, float]) -> float:
         """Distance in gradients, and by how much lip-sync is worse than the generator's, where the expert can tell."""
-        if "sync_generated" not in scores or not verdict.knows_footage(self.footage_scores):
+        if "sync_generated" not in scores or not verdict.expert_is_reliable(self.footage_scores):
             return scores["gradient_distance"]
         return scores["gradient_distance"] + max(0.0, scores["sync_distance"] - scores["sync_generated"])
 
     def better(self, start: dict[str, float], scores: dict[str, float]) -> bool:
         return verdict.compare_scores(start, scores, self.footage_scores)[0]
 
-    def train_on(self, step: int, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def train_on(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
         generated = self._generate(batch)
         refined = refine(self.refiner, generated, batch["target"], batch["references"], self.device)
         target = to_floats(batch["target"], self.device)
@@ -112,7 +108,7 @@ class RefinerTraining(Training):
         return {name: value.detach() for name, value in values.items()}
 
     @torch.no_grad()
-    def _generate(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _generate(self, batch: Batch) -> torch.Tensor:
         """The batch's faces generated, as in a dub uint8 [B, 96, 96, 3]."""
         dtype = next(self.generator.parameters()).dtype
         frame, reference = (to_floats(batch[name], self.device).to(dtype) for name in ("frame", "reference"))
@@ -159,9 +155,7 @@ class RefinerTraining(Training):
         return generator_score.footage_scores(self.expert, self.scored_clips)
 
     @torch.no_grad()
-    def evaluate(
-        self, step: int, batches: list[dict[str, torch.Tensor]], tensorboard: SummaryWriter
-    ) -> dict[str, float]:
+    def evaluate(self, step: int, batches: list[Batch], tensorboard: SummaryWriter) -> dict[str, float]:
         """detail_scores over the clips, each generated to its own speech and refined; the sync of the clips dubbed with
         another's speech, refined, and as sync_generated the distance before that."""
         each, refined_dubs = [], []
@@ -178,18 +172,7 @@ class RefinerTraining(Training):
         scores |= generator_score.sync_numbers(self.expert, refined_dubs)
         return scores | ({"sync_generated": generated["sync_distance"]} if generated else {})
 
-    @torch.no_grad()
-    def seconds_of_evaluation(self, batches: list[dict[str, torch.Tensor]]) -> float:
-        """From the first clip, generated and refined once; the first evaluation alone generates all of them."""
-
-        def one_of_two() -> None:
-            redrawn = self.dubber.redraw(self.scored_clips[0])
-            true = self._true_faces(redrawn)
-            detail_scores(self._refined(redrawn, true), true)
-
-        return 2 * seconds_of(one_of_two) * len(self.scored_clips)
-
-    def evaluate_share(self, share: float) -> None:
+    def reduce_evaluation(self, share: float) -> None:
         self.scored_clips = generator_score.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
 
     def _true_faces(self, dub: ClipDub) -> np.ndarray:
@@ -220,9 +203,7 @@ class RefinerTraining(Training):
         cpu = torch.device("cpu")
         enlarged = enlarge(to_floats(generated, cpu), self.hp.refiner_size)
         rows = (enlarged, *(to_floats(faces, cpu) for faces in (nearest, refined, true)))
-        picture = samples.grid(dict(zip(SAMPLE_ROWS, rows, strict=True)))
-        samples.write_png(self.folder / "samples" / f"step{step:09d}.png", picture)
-        samples.show_picture(tensorboard, "samples", picture, step)
+        log.show_samples(self.folder, step, dict(zip(SAMPLE_ROWS, rows, strict=True)), tensorboard)
 
     def on_best(self, weights: dict) -> None:
         path, state = self.folder / PERSON, weights["state_dict"]
@@ -235,7 +216,7 @@ class RefinerTraining(Training):
         return verdict.remarks(self.history.entries, self.footage_scores)
 
     def conclusion(self) -> list[str]:
-        lines = summary.conclusion(self.folder, self.history, self.footage_scores, "png")
+        lines = [*super().conclusion(), *summary.conclusion(self.folder, self.history, self.footage_scores, "png")]
         path = self.folder / PERSON
         if not path.exists():
             return [f"{path} was not written: dub without a refiner, or train longer", *lines]

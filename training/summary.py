@@ -8,7 +8,7 @@ from media.reader import read_image
 from metrics.terms import MEANINGS, NOT_MEASURABLE
 from reports import page, plots
 from training import verdict
-from training.run_directory import BEST, History
+from training.checkpoint import History
 from utils import images
 from utils.files import read_json, write_json
 
@@ -30,16 +30,6 @@ def write(folder: Path, history: History, truth: dict[str, float]) -> None:
 def read(folder: Path) -> dict:
     """What `write` has last found: `better`, `verdict`, `start`, `best` and the others."""
     return read_json(folder / "summary.json")
-
-
-def best_in_words(folder: Path, history: History) -> str:
-    """At the end of a run: what its best.pth holds."""
-    best, path = history.best()["step"], folder / BEST
-    if not path.exists():
-        return f"{path} was not written: no evaluation was better than those of the run that this one goes on from"
-    if best == 0:
-        return f"{path}: the weights that the run started from, since no evaluation was better"
-    return f"{path}: the weights of step {best}, the best of {len(history.entries)} evaluations"
 
 
 def conclusion(folder: Path, history: History, truth: dict[str, float], samples: str) -> list[str]:
@@ -77,7 +67,7 @@ def _number(scores: dict[str, float], name: str, truth: dict[str, float]) -> str
     if name not in scores:
         return ""
     if name == "sync_offset":
-        return f"{scores[name]:+.0f}" if verdict.knows_footage(truth) else NOT_MEASURABLE
+        return f"{scores[name]:+.0f}" if verdict.expert_is_reliable(truth) else NOT_MEASURABLE
     return f"{scores[name]:.4g}"
 
 

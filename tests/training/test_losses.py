@@ -1,4 +1,4 @@
-"""The training objectives, and discriminators as opponents of the generator."""
+"""The training objectives, and the discriminators under training."""
 
 import math
 
@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from conftest import NARROW
-from models.patch_discriminator import PatchDiscriminator
 from training import losses
-from training.adversaries import ADVERSARIES, Patches, VisualQuality
+from training.discriminators import TRAINERS, PatchTrainer, PublishedTrainer
 from training.network import MovingAverage
 from utils import distributed
 from utils.devices import Precision
@@ -72,8 +71,8 @@ def test_the_gradient_penalty_is_of_the_network_that_is_not_compiled(monkeypatch
     """torch.compile cannot differentiate twice."""
     calls = []
     monkeypatch.setattr(torch, "compile", lambda module: lambda *given: calls.append(0) or module(*given))
-    adversary = Patches(NARROW.override("disc=patch,compile=True"), FP32)
-    adversary.train_on(torch.rand(2, 3, 96, 96), torch.rand(2, 3, 96, 96), step)
+    trainer = PatchTrainer(NARROW.override("disc=patch,compile=True"), FP32)
+    trainer.train_on(torch.rand(2, 3, 96, 96), torch.rand(2, 3, 96, 96), step)
     assert len(calls) == compiled
 
 
@@ -99,45 +98,53 @@ def test_the_sync_loss_may_compare_with_the_true_faces_besides():
     assert losses.sync_loss(Mean(), mel, grey, grey, 1.0).item() == pytest.approx(0, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", sorted(ADVERSARIES))
+@pytest.mark.parametrize("kind", sorted(TRAINERS))
 def test_no_gradient_of_the_generators_loss_reaches_the_discriminator(kind):
-    adversary = ADVERSARIES[kind](NARROW, FP32)
+    trainer = TRAINERS[kind](NARROW, FP32)
     last_layer = torch.rand(3, 3, requires_grad=True)
     target = torch.rand(2, 3, 96, 96)
     generated = torch.einsum("ij,bjhw->bihw", last_layer, torch.rand(2, 3, 96, 96)) / 3
-    adversary.generator_term(generated, target, (generated - target).abs().mean(), last_layer, step=1000).backward()
+    trainer.generator_loss(generated, target, (generated - target).abs().mean(), last_layer, step=1000).backward()
     assert last_layer.grad.abs().sum() > 0
-    assert all(parameter.grad is None for parameter in adversary.network.parameters())
-    adversary.train_on(generated, target, step=8)
-    assert all(parameter.grad is not None for parameter in adversary.network.parameters())
+    assert all(parameter.grad is None for parameter in trainer.network.parameters())
+    trainer.train_on(generated, target, step=8)
+    assert all(parameter.grad is not None for parameter in trainer.network.parameters())
 
 
 def test_the_patch_discriminators_gradient_is_held_at_its_share_and_comes_in_after_it_was_alone(monkeypatch):
     hp = NARROW.override("disc=patch,disc_share=0.3,disc_alone=5")
-    adversary = Patches(hp, FP32)
+    trainer = PatchTrainer(hp, FP32)
     last_layer = torch.rand(3, 3, requires_grad=True)
     target = torch.rand(2, 3, 96, 96)
     generated = torch.einsum("ij,bjhw->bihw", last_layer, torch.rand(2, 3, 96, 96)) / 3
     picture = (generated - target).abs().mean()
-    assert adversary.generator_term(generated, target, picture, last_layer, step=5) == 0
-    term = adversary.generator_term(generated, target, picture, last_layer, step=6)
+    assert trainer.generator_loss(generated, target, picture, last_layer, step=5) == 0
+    term = trainer.generator_loss(generated, target, picture, last_layer, step=6)
     norms = [torch.autograd.grad(part, last_layer, retain_graph=True)[0].norm() for part in (picture, term)]
     assert (norms[1] / norms[0]).item() == pytest.approx(0.3, rel=1e-3)
     monkeypatch.setattr(distributed, "mean_of", lambda norms: norms * torch.tensor([2.0, 1.0]))  # of all processes
-    assert torch.allclose(adversary.generator_term(generated, target, picture, last_layer, step=6), 2 * term)
-    assert adversary.picture_share == 0
-    assert VisualQuality(hp, FP32).picture_share == hp.disc_wt
+    assert torch.allclose(trainer.generator_loss(generated, target, picture, last_layer, step=6), 2 * term)
+    assert trainer.picture_share == 0
+    assert PublishedTrainer(hp, FP32).picture_share == hp.disc_wt
 
 
-def test_the_patch_discriminator_learns_to_tell_blurred_from_sharp_and_has_the_size_it_says():
+def test_the_patch_discriminator_learns_to_tell_blurred_from_sharp():
     torch.manual_seed(0)
-    assert 0.6e6 < sum(p.numel() for p in PatchDiscriminator().parameters()) < 0.8e6
-    adversary = Patches(NARROW.override("disc=patch,disc_initial_learning_rate=1e-3"), FP32)
+    trainer = PatchTrainer(NARROW.override("disc=patch,disc_initial_learning_rate=1e-3"), FP32)
     for step in range(1, 31):
         sharp = torch.rand(4, 3, 96, 96)
-        loss = adversary.train_on(torch.nn.functional.avg_pool2d(sharp, 3, 1, 1), sharp, step)
-        adversary.update(step, 0.0)
+        loss = trainer.train_on(torch.nn.functional.avg_pool2d(sharp, 3, 1, 1), sharp, step)
+        trainer.update(step, 0.0)
     assert loss < 0.8 * 2 * math.log(2)  # guessing
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_confident_wrong_discriminator_has_a_gradient_in_every_precision(dtype):
+    logits = torch.tensor([[7.0]], dtype=dtype, requires_grad=True)
+    loss = losses.real_fake_bce(logits, real=False)
+    loss.backward()
+    assert loss.item() == pytest.approx(7.0009, abs=0.01)
+    assert logits.grad.item() == pytest.approx(1.0, abs=0.01)
 
 
 def test_the_sync_loss_of_no_number_is_no_number_and_else_the_published_one():
@@ -147,3 +154,20 @@ def test_the_sync_loss_of_no_number_is_no_number_and_else_the_published_one():
     published = torch.nn.functional.binary_cross_entropy(cosine, in_sync)
     assert torch.equal(losses.cosine_bce(audio, face, in_sync), published)
     assert losses.cosine_bce(audio * torch.nan, face, in_sync).isnan()
+
+
+def test_refined_losses_tell_blur_from_texture_in_another_place_and_count_under_the_weight():
+    torch.manual_seed(0)
+    target, other = torch.rand(2, 1, 3, 96, 192)
+    blurred = torch.nn.functional.avg_pool2d(target, 5, 1, 2)
+    weight = torch.ones(96, 192)
+    blur, noise, same = (losses.refined_losses(picture, target, weight) for picture in (blurred, other, target))
+    assert blur["texture"] > 5 * noise["texture"]
+    assert noise["l1"] > blur["l1"]
+    assert all(float(value) == 0 for value in same.values())
+    weight[:], target[:] = 0, 0
+    weight[40:60, 80:100] = 1
+    inside, outside = target.clone(), target.clone()
+    inside[..., 50, 90] = outside[..., 5, 5] = 1
+    assert losses.refined_losses(outside, target, weight)["l1"] == 0
+    assert losses.refined_losses(inside, target, weight)["l1"] > 0

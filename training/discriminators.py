@@ -1,4 +1,4 @@
-"""Discriminators under training, and what the generator's loss gets from them."""
+"""Training of the discriminators of --gan, and the adversarial loss they give the generator."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hparams import HParams
 from models import Wav2Lip_disc_qual
 from models.inputs import lower_half
 from models.patch_discriminator import PatchDiscriminator
-from training import losses, run_directory
+from training import checkpoint, losses
 from training.network import TrainableNetwork
 from utils import distributed
 from utils.devices import Precision
@@ -21,20 +21,17 @@ R1_EVERY = 8  # steps
 LARGEST_WEIGHT = 1e4
 
 
-class Adversary(TrainableNetwork, ABC):
-    """A discriminator that is trained, and the generator against it. Frames are [F, 3, S, S] in 0..1.
+class DiscriminatorTrainer(TrainableNetwork, ABC):
+    """A discriminator under training, and the loss it gives the generator. Frames are [F, 3, S, S] in 0..1."""
 
-    picture_share: the part that its loss takes of the picture loss's weight.
-    """
-
-    picture_share = 0.0
+    picture_share = 0.0  # of the picture loss's weight, which the adversarial loss takes
 
     @abstractmethod
-    def generator_term(
+    def generator_loss(
         self, generated: torch.Tensor, target: torch.Tensor, picture_loss: torch.Tensor, last_layer: torch.Tensor,
         step: int,
     ) -> torch.Tensor:  # fmt: skip
-        """What is added to the generator's loss; no gradient reaches the discriminator's own weights.
+        """The weighted adversarial loss, a scalar; no gradient reaches the discriminator's own weights.
 
         last_layer: the weights of the generator's last convolution.
         """
@@ -44,14 +41,14 @@ class Adversary(TrainableNetwork, ABC):
         """Backward pass on real and generated frames; returns the loss."""
 
 
-class VisualQuality(Adversary):
+class PublishedTrainer(DiscriminatorTrainer):
     """The published discriminator, with the published loss and weight (Wav2Lip, ACM MM 2020, section 3.3)."""
 
     def __init__(self, hp: HParams, precision: Precision) -> None:
         super().__init__(Wav2Lip_disc_qual(hp.width), hp, precision, hp.disc_initial_learning_rate, betas=BETAS)
         self.picture_share = hp.disc_wt
 
-    def generator_term(
+    def generator_loss(
         self, generated: torch.Tensor, target: torch.Tensor, picture_loss: torch.Tensor, last_layer: torch.Tensor,
         step: int,
     ) -> torch.Tensor:  # fmt: skip
@@ -66,16 +63,16 @@ class VisualQuality(Adversary):
         return loss.detach()
 
 
-class Patches(Adversary):
-    """The discriminator of patches. Its loss and the difference of its features weigh as much as makes their gradient
-    a given share of the picture loss's where the generator ends (after VQGAN, arXiv 2012.09841, section 3.1); it is
-    held smooth by a gradient penalty on real pictures (R1, arXiv 1801.04406)."""
+class PatchTrainer(DiscriminatorTrainer):
+    """The patch discriminator. Its loss and feature differences are weighted so that their gradient at the generator's
+    last layer is a fixed share of the picture loss's (after VQGAN, arXiv 2012.09841, section 3.1). A gradient penalty
+    on real pictures keeps it smooth (R1, arXiv 1801.04406)."""
 
     def __init__(self, hp: HParams, precision: Precision) -> None:
         single = Precision("fp32", precision.device)  # the penalty's second derivatives
         super().__init__(PatchDiscriminator(), hp, single, hp.disc_initial_learning_rate, betas=BETAS)
 
-    def generator_term(
+    def generator_loss(
         self, generated: torch.Tensor, target: torch.Tensor, picture_loss: torch.Tensor, last_layer: torch.Tensor,
         step: int,
     ) -> torch.Tensor:  # fmt: skip
@@ -108,32 +105,24 @@ class Patches(Adversary):
 
 
 # By hparams disc
-ADVERSARIES: dict[str, Callable[[HParams, Precision], Adversary]] = {"published": VisualQuality, "patch": Patches}
+TRAINERS: dict[str, Callable[[HParams, Precision], DiscriminatorTrainer]] = {
+    "published": PublishedTrainer,
+    "patch": PatchTrainer,
+}
 
 
-def saved_beside(generator: Path | None) -> Path | None:
-    """The discriminator checkpoint that was saved with this generator checkpoint, if there is one."""
-    if generator is None:
-        return None
-    path = run_directory.both(generator)[1]
-    return path if path.exists() else None
-
-
-def open_adversary(
-    hp: HParams, precision: Precision, start: Path | None, given: Path | None, goes_on: bool, weights_only: bool
-) -> Adversary:
+def open_discriminator(
+    hp: HParams, precision: Precision, start: Path | None, given: Path | None, resumes: bool, weights_only: bool
+) -> DiscriminatorTrainer:
     """The discriminator of a run with --gan, with the weights it starts from.
 
-    start: the generator's checkpoint; given: --disc_checkpoint_path; goes_on: whether the run continues in its folder.
+    start: the generator's checkpoint; given: --disc_checkpoint_path; resumes: whether the run is resumed in its folder.
     """
-    path = given
-    if goes_on or (given is None and not weights_only):
-        path = saved_beside(start) or given
-    if path is None and start and not weights_only:
-        print(
-            f"{start.with_name(f'disc_{start.name}')}: not found; the discriminator starts from random weights",
-            flush=True,
-        )
-    adversary = ADVERSARIES[hp.disc](hp, precision)
-    adversary.restore(run_directory.read_checkpoint(path) if path else {}, path, weights_only)
-    return adversary
+    path, saved = given, checkpoint.beside(start) if start else None
+    if saved and saved.exists() and (resumes or (given is None and not weights_only)):
+        path = saved
+    if path is None and saved and not weights_only:
+        print(f"{saved}: not found; the discriminator starts from random weights", flush=True)
+    trainer = TRAINERS[hp.disc](hp, precision)
+    trainer.restore(checkpoint.read_checkpoint(path) if path else {}, path, weights_only)
+    return trainer

@@ -1,0 +1,202 @@
+"""A run's folder: what a run starts from, what it takes over, what it keeps, and what it must not overwrite."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from conftest import NARROW, NARROW_TEXT, save_network
+from data.dataset import ExpertWindows
+from data.loading import open_clips, training_loader
+from hparams import HParams
+from models import SyncNet_color, Wav2Lip, Wav2Lip_disc_qual
+from runs import EXPERT, GENERATOR, steps, where
+from training.checkpoint import NUMBERED, History
+from training.expert import ExpertTraining
+from training.generator import GeneratorTraining
+from training.options import GeneratorOptions
+from utils import weight_files
+from utils.errors import InputError
+
+
+@pytest.fixture
+def expert_run(preprocessed, script):
+    """expert_run(folder, *flags): a run of the expert's training, narrow unless --hparams is given."""
+
+    def call(folder, *flags):
+        values = [] if "--hparams" in flags else ["--hparams", NARROW_TEXT]
+        return script(EXPERT, *where(preprocessed, folder), *values, *flags)
+
+    return call
+
+
+def test_a_run_resumes_from_its_newest_checkpoint_and_keeps_the_newest_few(expert_run, preprocessed, tmp_path, script):
+    run, other = tmp_path / "run", tmp_path / "other"
+    values = ["--hparams", f"{NARROW_TEXT},syncnet_checkpoint_interval=2,syncnet_eval_interval=3"]
+    assert expert_run(run, *values, "--max_steps", 6, "--keep", 2).code == 0
+    (run / NUMBERED.format(1)).touch()  # of someone else
+    resume = [EXPERT, *where(preprocessed, run), "--keep", 2]
+    assert script(*resume, "--max_steps", 9).code == 0
+    assert steps(run) == [1, 8, 9]
+    content = weight_files.read(run / NUMBERED.format(9))
+    assert [entry["step"] for entry in content["history"]] == [0, 3, 6, 9]
+    losses = {entry["step"]: entry["scores"]["loss"] for entry in content["history"] if entry["step"]}
+    best = weight_files.read(run / "best.pth")
+    assert losses[best["global_step"]] == min(losses.values())
+    assert best["optimizer"] is None
+
+    older, theirs = run / NUMBERED.format(8), other / f"disc_{NUMBERED.format(8)}"
+    assert f"up to {NUMBERED.format(9)}" in script(*resume, "--checkpoint_path", older, "--max_steps", 10).error
+    assert "holds a run already" in script(*resume, "--checkpoint_path", older, "--reset_optimizer").error
+    other.mkdir()
+    theirs.write_bytes(b"theirs")  # of someone else, numbered as one that the other run has written
+    elsewhere = script(EXPERT, *where(preprocessed, other), "--checkpoint_path", older, "--max_steps", 10, "--keep", 1)
+    assert (elsewhere.code, theirs.read_bytes(), steps(run)) == (0, b"theirs", [1, 8, 9])
+
+    for name, remedy in ((NUMBERED.format(9), f"resume from {NUMBERED.format(8)}"), ("best.pth", "delete it")):
+        whole = (run / name).read_bytes()
+        (run / name).write_bytes(whole[:5000])
+        error = script(*resume, "--max_steps", 10).error
+        assert f"{name}: is damaged" in error
+        assert remedy in error
+        (run / name).write_bytes(whole)
+
+
+def test_a_folder_of_another_run_or_of_none_is_left_alone(preprocessed, expert, generator, tmp_path, script):
+    own = [*where(preprocessed, tmp_path), "--syncnet_checkpoint_path", expert, "--max_steps", 1]
+    shutil.copy(generator, tmp_path / "best.pth")
+    start = ["--checkpoint_path", tmp_path / "best.pth", "--reset_optimizer", "--hparams", NARROW_TEXT]
+    assert "would be overwritten" in script(GENERATOR, *own, *start).error
+    assert "would be overwritten" in script("refiner_train", *own, "--generator_path", generator).error
+    assert (tmp_path / "best.pth").read_bytes() == generator.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} - {".lock"} == {"best.pth"}
+
+    (tmp_path / "best.pth").unlink()
+    run = [EXPERT, *where(preprocessed, tmp_path), "--max_steps"]
+    assert script(*run, 1, "--hparams", NARROW_TEXT).code == 0
+    assert "another network (lip-sync expert, here generator)" in script(GENERATOR, *own).error
+    (tmp_path / "run.json").write_text("[", encoding="utf-8")
+    assert "run.json: is damaged" in script(*run, 2).error
+    (tmp_path / "run.json").unlink()  # old versions wrote none
+    assert script(*run, 2).code == 0
+
+
+def test_a_second_run_in_a_folder_is_refused_while_the_first_one_runs(expert_run, tmp_path, monkeypatch):
+    def evaluate(*_):
+        assert "in use by" in expert_run(tmp_path).error
+        return {"loss": 0.5}
+
+    monkeypatch.setattr(ExpertTraining, "evaluate", evaluate)
+    assert expert_run(tmp_path, "--max_steps", 1).code == 0
+
+
+def test_a_finetune_takes_the_weights_the_network_and_the_mel_and_nothing_else(expert_run, tmp_path):
+    made_with = NARROW.override("num_workers=0,syncnet_lr=0.5,warmup_steps=77,syncnet_eval_interval=3")
+    content = {"state_dict": SyncNet_color(NARROW.width).state_dict(), "hparams": made_with.to_dict()}
+    torch.save(content | {"optimizer": None, "global_step": 7, "global_epoch": 0}, tmp_path / "start.pth")
+    values = ["--hparams", "num_workers=0,syncnet_batch_size=4,eval_windows=4"]
+    start = ["--checkpoint_path", tmp_path / "start.pth", "--max_steps"]
+    assert expert_run(tmp_path / "fresh", *values, *start, 1, "--reset_optimizer").code == 0
+    saved = weight_files.read(tmp_path / "fresh" / NUMBERED.format(1))["hparams"]
+    names = ("width", "syncnet_lr", "warmup_steps", "syncnet_eval_interval")
+    assert [saved[name] for name in names] == [getattr(HParams(width=NARROW.width), name) for name in names]
+    resumed = expert_run(tmp_path / "resumed", *values, *start, 9)
+    assert "no optimizer state" in resumed.out
+    assert steps(tmp_path / "resumed")[-1] == 9
+    assert "at step 7" in expert_run(tmp_path / "done", *start, 7).error
+
+
+def test_the_discriminator_is_the_given_one_or_the_one_saved_beside(preprocessed, expert, tmp_path, capsys):
+    def at_start(**settings) -> dict[str, torch.Tensor]:
+        options = GeneratorOptions(
+            data_root=preprocessed.root, filelists_dir=preprocessed.lists, checkpoint_dir=tmp_path / "run",
+            syncnet_checkpoint_path=expert, hparams=NARROW_TEXT, device="cpu", gan=True, **settings,
+        )  # fmt: skip
+        return GeneratorTraining(options).discriminator.network.state_dict()
+
+    def save(path, seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        state = Wav2Lip_disc_qual(NARROW.width).state_dict()
+        torch.save({"state_dict": state, "optimizer": None, "global_step": 7, "global_epoch": 0}, path)
+        return state
+
+    def same(ours, theirs) -> bool:
+        return all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+    start, given = save_network(tmp_path / "mine.pth", Wav2Lip), tmp_path / "given.pth"
+    beside, states = save(tmp_path / "disc_mine.pth", 1), save(given, 2)
+    assert same(at_start(checkpoint_path=start), beside)
+    assert same(at_start(checkpoint_path=start, disc_checkpoint_path=given), states)
+    (tmp_path / "disc_mine.pth").unlink()
+    capsys.readouterr()
+    assert not same(at_start(checkpoint_path=start), beside)
+    assert f"{tmp_path / 'disc_mine.pth'}: not found" in capsys.readouterr().out
+    (tmp_path / "run").mkdir()
+    save_network(tmp_path / "run" / NUMBERED.format(7), Wav2Lip)
+    own = save(tmp_path / "run" / f"disc_{NUMBERED.format(7)}", 3)
+    assert same(at_start(disc_checkpoint_path=given), own)  # a resumed run keeps its own
+
+
+@pytest.mark.parametrize("started_from", ["start.pth", ""])
+def test_only_weights_that_the_verdict_calls_better_are_kept_as_the_best(started_from):
+    training = SimpleNamespace(started_from=started_from, footage_scores={"sync_offset": 0.0, "sync_evidence": 20.0})
+    judge = SimpleNamespace(
+        objective=lambda scores: scores["mouth_l1"] + scores["sync_distance"],
+        better=lambda *scores: GeneratorTraining.better(training, *scores),
+    )
+    run = History({}, judge)
+
+    def add(step: int, mouth_l1: float, sync_distance: float, history: History = run) -> bool:
+        return history.add(step, {}, {"mouth_l1": mouth_l1, "sync_distance": sync_distance})
+
+    assert add(0, 0.05, 0.6)
+    assert add(1, 0.052, 0.5) is (not started_from)  # lip-sync improved, but the mouth got worse
+    assert add(2, 0.04, 0.45)
+    assert not add(3, 0.045, 0.55)
+    content = {"history": run.entries, "best_step": run.best_step}
+    assert History(content, judge).best()["step"] == 2
+    lost = History(content, judge, best_exists=False)
+    assert lost.best()["step"] == 0
+    assert add(4, 0.045, 0.55, lost)
+
+
+def test_wrong_input_is_refused_before_the_first_step(preprocessed, expert, generator, tmp_path, script):
+    data, lists = preprocessed.root, preprocessed.lists
+    (tmp_path / "file").touch()
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "train.txt").write_text("talk/gone\n", encoding="utf-8")
+    uneven = NARROW_TEXT.replace("batch_size=8", "batch_size=9") + ",accumulate=2"
+    cases = [
+        (["--data_root", tmp_path / "nowhere"], "no such folder"),
+        (["--data_root", preprocessed.raw], "of its 2 clips are not below"),
+        (["--filelists_dir", tmp_path], "no such list"),
+        (["--filelists_dir", tmp_path / "gone"], "talk/gone"),
+        (["--checkpoint_path", generator], "a lip-sync expert"),
+        (["--checkpoint_path", tmp_path / "k.pth"], "no such file"),
+        (["--hparams", "batchsize=3"], "is it batch_size?"),
+        (["--hparams", uneven], "--hparams syncnet_batch_size=9"),
+        (["--device", "cuda:77"], "not here"),
+        (["--max_minutes", 0], "--max_minutes 0.0: give at least 0.01"),
+        (["--checkpoint_dir", tmp_path / "file" / "out"], "cannot write there"),
+    ]
+    own = ["--data_root", data, "--filelists_dir", lists, "--checkpoint_dir", tmp_path / "out"]
+    for flags, message in cases:
+        result = script(EXPERT, *own, *flags)
+        assert result.code == 2, flags
+        assert message in result.error
+    wrong = script(GENERATOR, *own, "--syncnet_checkpoint_path", generator)
+    assert "is a generator (Wav2Lip); a lip-sync expert" in wrong.error
+
+
+def test_a_clip_that_is_listed_twice_counts_twice_and_is_opened_once(preprocessed, tmp_path):
+    lists, root = tmp_path / "lists", tmp_path / "clips"
+    lists.mkdir()
+    shutil.copytree(preprocessed.root, root, ignore=shutil.ignore_patterns("*.npy"))
+    (lists / "train.txt").write_text("Zoë's talk/clip 0\n" * 8 + "Zoë's talk/clip 1\n", encoding="utf-8")
+    clips = open_clips(root, "train", lists, NARROW)
+    assert (len(clips), len({id(clip) for clip in clips})) == (9, 2)
+    windows = ExpertWindows(clips, NARROW)
+    assert len(windows) > 8 * len(ExpertWindows(clips[:1], NARROW))
+    with pytest.raises(InputError, match="syncnet_batch_size=7"):
+        training_loader(ExpertWindows(clips, NARROW.override("accumulate=2")), 7, 0)

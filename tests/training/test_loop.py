@@ -1,0 +1,380 @@
+"""The loop of the trainings on real preprocessed clips, with narrow networks: it learns, resumes exactly, and ends."""
+
+import errno
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
+
+from conftest import NARROW_TEXT
+from hparams import hparams
+from media.reader import VideoReader, read_image
+from metrics.experts import Expert
+from runs import EXPERT, GENERATOR, scalars, steps, where
+from training import expert as expert_training
+from training import loop
+from training.checkpoint import NUMBERED
+from training.expert import ExpertTraining
+from training.generator import GeneratorTraining
+from training.network import TrainableNetwork
+from training.options import PRESETS, TrainingOptions, as_hparams
+from utils import images, weight_files
+from utils.cli import command
+
+ROOT = Path(__file__).parent.parent.parent
+TINY = "width=0.125,num_workers=0,eval_windows=8,batch_size=1,single_frames=2"
+POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+
+
+@pytest.fixture
+def expert_run(preprocessed, script):
+    """expert_run(folder, values, *flags): a run of the expert's training with these hparams."""
+    return lambda folder, values, *flags: script(EXPERT, *where(preprocessed, folder), "--hparams", values, *flags)
+
+
+@pytest.fixture
+def generator_run(preprocessed, script, expert):
+    """generator_run(folder, values, *flags): a run of the generator's training with these hparams."""
+    return lambda folder, values, *flags: script(
+        GENERATOR, *where(preprocessed, folder), "--syncnet_checkpoint_path", expert, "--hparams", values, *flags
+    )
+
+
+def checkpoint_of(folder, step: int) -> dict:
+    return torch.load(folder / NUMBERED.format(step), weights_only=True)
+
+
+@pytest.mark.slow
+def test_the_experts_loss_falls_and_its_checkpoint_has_the_published_form(expert_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(expert_training, "PLATEAU_STEPS", 2)
+    monkeypatch.setattr(expert_training, "PLATEAU_LOSS", 0.0)
+    # the published batch-norm momentum needs many steps before evaluation follows, so the training loss is compared
+    values = f"{NARROW_TEXT},syncnet_lr=0.003,syncnet_batch_size=32,width=0.25"
+    result = expert_run(tmp_path, values, "--max_steps", 40, "--precision", "fp32")
+    assert result.code == 0
+    assert re.search(r"train: 2 clips, \d+ windows\neval: 1 clips, \d+ windows", result.out)
+    assert "0.1 minutes of footage" in result.out + result.err  # why the expert may be guessing
+    losses = scalars(tmp_path, "train/loss")
+    assert losses[40] < losses[10] - 0.02
+    content = checkpoint_of(tmp_path, 40)
+    assert {"state_dict", "optimizer", "global_step", "global_epoch"} <= content.keys()
+    assert (content["global_step"], content["hparams"]["width"]) == (40, 0.25)
+
+
+@pytest.mark.slow
+def test_the_expert_trains_on_the_sounds_of_a_clip(expert_run, tmp_path):
+    values = "syncnet_pairs=clip,syncnet_clip_windows=4,sampling=people,augment_sound=0.2,syncnet_batch_size=16"
+    result = expert_run(tmp_path, f"{NARROW_TEXT},{values},syncnet_lr=0.003", "--max_steps", 40)
+    assert result.code == 0, result.err
+    losses = scalars(tmp_path, "train/loss")
+    assert losses[40] < losses[10]
+
+
+@pytest.mark.slow
+def test_the_generators_loss_falls_with_samples_and_a_summary(generator_run, expert, tmp_path, monkeypatch):
+    loaded, real = [], Expert.load
+    monkeypatch.setattr(Expert, "load", lambda *given: loaded.append(real(*given)) or loaded[-1])
+    values = f"{NARROW_TEXT},initial_learning_rate=0.004,eval_interval=20,syncnet_wt=0.01"
+    result = generator_run(tmp_path, values, "--max_steps", 40)
+    assert result.code == 0, result.err
+    scores = scalars(tmp_path, "eval/l1")
+    assert sorted(scores) == [0, 20, 40]
+    assert scores[40] < 0.8 * scores[0]
+    samples = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert samples == [f"step{step:09d}{suffix}" for step in (0, 20, 40) for suffix in (".mp4", ".png")]
+    drawn = read_image(tmp_path / "samples" / "step000000040.png")
+    assert drawn.shape == (4 * images.SIDE, images.LABEL_WIDTH + 8 * images.SIDE, 3)  # windows
+    clip = VideoReader(tmp_path / "samples" / "step000000040.mp4")
+    assert clip.has_sound
+    assert clip.frame_estimate == pytest.approx(50, abs=1)
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary["start"]["step"] == 0
+    assert summary["best"]["scores"]["mouth_l1"] < summary["start"]["scores"]["mouth_l1"]
+    assert {"sync_distance", "sync_confidence"} <= summary["real_footage"].keys()
+    assert (tmp_path / "summary.html").exists()
+
+    before, network = weight_files.read(expert)["state_dict"], loaded[0].network  # frozen while it judges
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "flags", "half", "whole"),
+    [
+        (f"{NARROW_TEXT},syncnet_wt=0.03,checkpoint_interval=4,ema=0.9,warmup_steps=6", [], 4, 8),
+        (f"{NARROW_TEXT},syncnet_wt=0.03,checkpoint_interval=4", ["--gan"], 4, 8),
+        # single frames, then windows and with them the sync loss; the patch discriminator alone at first
+        (f"{TINY},frames_first=2,checkpoint_interval=3,disc_alone=1,cosine_lr=False,sync_if_known=False",
+         ["--gan", "--preset", "strangers"], 3, 6),
+    ],
+    ids=["average", "gan", "strangers"],
+)  # fmt: skip
+def test_a_resumed_run_is_the_same_to_the_bit(generator_run, tmp_path, monkeypatch, values, flags, half, whole):
+    monkeypatch.setattr(loop, "LOG_EVERY", whole)
+    one, two = tmp_path / "whole", tmp_path / "halves"
+    for folder, last in ((one, whole), (two, half), (two, whole)):
+        result = generator_run(folder, values, *flags, "--precision", "fp32", "--max_steps", last)
+        assert result.code == 0, result.err
+    for name in [NUMBERED.format(whole), *([f"disc_{NUMBERED.format(whole)}"] if flags else [])]:
+        a, b = (torch.load(folder / name, weights_only=True) for folder in (one, two))
+        for weights in {"state_dict", "trained_state_dict"} & a.keys():
+            assert all(torch.equal(a[weights][key], b[weights][key]) for key in a[weights]), name
+    for loss in ["train/l1", "train/sync"] + (["train/disc"] if flags else []):
+        assert scalars(one, loss)[whole] == scalars(two, loss)[whole]
+
+
+@pytest.mark.slow
+def test_the_sync_weight_is_switched_on_by_the_evaluation_and_kept_on_resume(generator_run, tmp_path):
+    assert generator_run(tmp_path, f"{NARROW_TEXT},sync_on_below=100", "--max_steps", 3).code == 0
+    assert checkpoint_of(tmp_path, 3)["sync_weight"] == hparams.sync_on_wt
+    assert generator_run(tmp_path, "sync_on_below=0.001", "--max_steps", 5).code == 0
+    content = checkpoint_of(tmp_path, 5)
+    assert content["sync_weight"] == hparams.sync_on_wt
+    assert content["hparams"]["width"] == 0.125  # the checkpoint's values hold without being repeated
+
+
+@pytest.mark.slow
+def test_a_finetune_that_never_beats_its_start_keeps_it_and_ends_by_patience(
+    generator_run, generator, tmp_path, monkeypatch
+):
+    real = GeneratorTraining.evaluate
+
+    def evaluate(self, step, *rest):
+        return {name: value * (1 + step) for name, value in real(self, step, *rest).items()}
+
+    monkeypatch.setattr(GeneratorTraining, "evaluate", evaluate)
+    folder = tmp_path / "my run"
+    start = ["--checkpoint_path", generator, "--reset_optimizer", "--patience", 2]
+    result = generator_run(folder, f"{NARROW_TEXT},eval_interval=1", *start, "--max_steps", 1000)
+    assert result.code == 0, result.err
+    assert steps(folder) == [1, 2]
+    best, before = (weight_files.read(path) for path in (folder / "best.pth", generator))
+    assert best["global_step"] == 0
+    assert all(torch.equal(best["state_dict"][name], before["state_dict"][name]) for name in before["state_dict"])
+    assert "step 2: worse than the start: mouth L1 +" in result.out + result.err
+    assert command("inference.py", checkpoint_path=folder / "best.pth", face="talk.mp4") in result.out
+    assert f"{folder / 'samples' / 'step000000002.mp4'}" in result.out
+
+
+def test_presets_are_changed_by_hparams_and_flags_and_their_steps_replaced_by_minutes():
+    assert [
+        as_hparams(PRESETS[name]) for name in PRESETS if hparams.override(as_hparams(PRESETS[name])) == hparams
+    ] == [as_hparams(PRESETS["published"])]
+
+    def values(**settings):
+        options = TrainingOptions(data_root="a", checkpoint_dir="b", preset="finetune", **settings)
+        return hparams.override(options.hparams_overrides)
+
+    hp = values(hparams="max_steps=70,ema=0.5", max_steps=9, num_workers=0, patience=7)
+    assert (hp.max_steps, hp.ema, hp.num_workers, hp.patience, hp.freeze_batch_norm) == (9, 0.5, 0, 7, True)
+    budgets = ({}, {"max_minutes": 6.0}, {"max_minutes": 6.0, "max_steps": 40})
+    assert [values(**budget).max_steps for budget in budgets] == [300, 0, 40]
+
+
+@pytest.mark.slow
+def test_the_finetune_preset_trains_on_frames_then_windows_and_leaves_batch_norms_alone(
+    generator_run, generator, tmp_path
+):
+    result = generator_run(
+        tmp_path, f"{TINY},frames_first=10,max_steps=20,eval_interval=16", "--checkpoint_path", generator,
+        "--reset_optimizer", "--preset", "finetune", "--gan",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "no sync loss" in result.out + result.err  # by an untrained expert
+    content = checkpoint_of(tmp_path, 20)
+    assert {"disc", "adversarial"} <= content["metrics"]["last"].keys()
+    assert [entry["step"] for entry in content["history"]] == [0, 2, 4, 8, 16, 20]  # eval_early
+    before, after = (weight_files.read(path)["state_dict"] for path in (generator, tmp_path / NUMBERED.format(20)))
+    assert all(torch.allclose(before[name], after[name]) for name in before if name.endswith("running_mean"))
+    assert not torch.equal(before["output_block.1.weight"], after["output_block.1.weight"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("budget", "first", "more"), [("--max_minutes", 1, 1.2), ("--max_steps", 10, 12)])
+def test_windows_begin_after_a_share_of_the_budget_and_stay_when_it_is_raised(
+    generator_run, tmp_path, monkeypatch, budget, first, more
+):
+    now = itertools.count(step=1.5)  # a step reads the time four times, and so takes 4.5 seconds
+    monkeypatch.setattr(loop, "monotonic", lambda: next(now))
+    values = f"{TINY},frames_first=0.5,syncnet_wt=0.03,checkpoint_interval=1"
+    begin = {"--max_minutes": 7, "--max_steps": 5}[budget]
+    result = generator_run(tmp_path, values, budget, first, "--keep", 99)
+    assert result.code == 0, result.err
+    contents = [checkpoint_of(tmp_path, step) for step in (1, begin + 1)]
+    assert [content.get("frames_first") for content in contents] == [None, begin]
+    assert "sync" in contents[1]["metrics"]["sums"]
+    assert generator_run(tmp_path, values, budget, more).code == 0
+    assert checkpoint_of(tmp_path, steps(tmp_path)[-1])["frames_first"] == begin
+
+
+def test_minutes_of_learning_count_over_all_parts_and_evaluations_take_a_quarter_besides(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(loop, "monotonic", lambda: now[0])
+    clock = loop.Clock(1000, 3)
+    for context, seconds, progress in ((clock.learning, 45, 0.25), (clock.evaluating, 15, 0.25)):
+        now[0] += 90  # neither
+        with context():
+            now[0] += seconds
+        assert clock.progress(10) == progress
+    assert clock.progress(600) == 0.6
+    resumed = loop.Clock(1000, 3, clock.seconds, [*clock.evaluations, 15])
+    with resumed.learning():
+        now[0] += 45
+    assert resumed.progress(10) == 0.5
+    assert resumed.affords_evaluation()
+    resumed.evaluations.append(15)
+    assert not resumed.affords_evaluation()  # which would leave no time for the last one
+    assert loop.Clock(1000, None, evaluations=[900.0] * 9).affords_evaluation()
+    monkeypatch.setattr(loop.distributed, "broadcast", lambda seconds: 30.0)
+    assert loop.Clock(1000, 1, 45.0).progress(10) == 0.5  # all processes follow the main one's
+
+
+@pytest.mark.slow
+def test_a_run_of_few_minutes_evaluates_less_and_as_much_again_after_a_resume(generator_run, tmp_path, monkeypatch):
+    evaluated, real = [], GeneratorTraining.evaluate
+    monkeypatch.setattr(GeneratorTraining, "evaluate", lambda *given: evaluated.append(len(given[2])) or real(*given))
+    result = generator_run(tmp_path, NARROW_TEXT, "--max_minutes", 4, "--max_steps", 1)
+    assert result.code == 0, result.err
+    assert "held-out" in result.out
+    assert "too few" in result.out + result.err
+    assert 0 < checkpoint_of(tmp_path, 1)["seconds"] < 60
+    assert generator_run(tmp_path, NARROW_TEXT, "--max_minutes", 40, "--max_steps", 2).code == 0
+    assert evaluated == [1, 1, 1]  # of two
+    content = checkpoint_of(tmp_path, 2) | {"seconds": 41 * 60.0}
+    torch.save(content, tmp_path / NUMBERED.format(2))
+    assert "--max_minutes at 40" in generator_run(tmp_path, NARROW_TEXT, "--max_minutes", 40, "--max_steps", 9).error
+
+
+@POSIX
+def test_ctrl_c_saves_a_checkpoint_after_the_step(expert_run, tmp_path, monkeypatch):
+    real = TrainableNetwork.update
+
+    def interrupted(network, step, progress):
+        if step == 5:
+            signal.raise_signal(signal.SIGINT)
+        return real(network, step, progress)
+
+    monkeypatch.setattr(TrainableNetwork, "update", interrupted)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    result = expert_run(tmp_path, NARROW_TEXT, "--max_steps", 1000)
+    assert (result.code, steps(tmp_path)) == (130, [1, 5])
+    assert f"stopped at step 5; {loop.RESUME_HINT}" in result.out + result.err
+    assert checkpoint_of(tmp_path, 5)["global_step"] == 5
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+@POSIX
+@pytest.mark.parametrize(("cut", "saved", "evaluated"), [(0, [], [0, 0, 2, 4]), (4, [1, 4], [0, 2, 4, 4])])
+def test_a_stop_cuts_an_evaluation_off_and_the_resumed_run_repeats_it(
+    expert_run, tmp_path, monkeypatch, cut, saved, evaluated
+):
+    real, seen = ExpertTraining.evaluate, []
+
+    def stopped(self, step, *rest):
+        seen.append(step)
+        if step == cut and seen.count(cut) == 1:
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("the evaluation went on")
+        return real(self, step, *rest)
+
+    monkeypatch.setattr(ExpertTraining, "evaluate", stopped)
+    values = f"{NARROW_TEXT},syncnet_eval_interval=2"
+    result = expert_run(tmp_path, values, "--max_steps", 4)
+    assert (result.code, "the evaluation is cut off" in result.err) == (130, True)
+    assert steps(tmp_path) == saved
+    assert expert_run(tmp_path, values, "--max_steps", 4).code == 0
+    assert [entry["step"] for entry in checkpoint_of(tmp_path, 4)["history"]] == [0, 2, 4]
+    assert seen == evaluated
+    assert "nothing to do" in expert_run(tmp_path, values, "--max_steps", 4).error
+
+
+def test_a_log_that_cannot_be_written_is_one_line(expert_run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalFileSystem, "append", full)
+    monkeypatch.setattr(LocalFileSystem, "write", full)
+    result = expert_run(tmp_path, NARROW_TEXT, "--max_steps", 20)
+    assert (result.code, f"{tmp_path / 'logs'}: No space left" in result.error) == (2, True)
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_learning_rate_that_ruins_the_weights_is_one_line_with_the_last_good_checkpoint(
+    expert_run, expert, tmp_path, resumed
+):
+    values = f"{NARROW_TEXT},syncnet_lr=1e30,syncnet_eval_interval=50,syncnet_checkpoint_interval=50"
+    result = expert_run(tmp_path, values, "--max_steps", 30, *(["--checkpoint_path", expert] if resumed else []))
+    assert result.code == 2
+    good = expert if resumed else tmp_path / "best.pth"
+    assert all(part in result.error for part in ("NaN or infinite", "syncnet_lr=1e+30", f"start from {good}"))
+    assert all(weight.isfinite().all() for weight in weight_files.read(good)["state_dict"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@POSIX
+def test_loader_workers_leave_a_stop_to_the_main_process_and_end_with_it_without_a_word(preprocessed):
+    program = (
+        "import os, signal, sys, threading\n"
+        "from pathlib import Path\n"
+        "from data.loading import open_clips, started, training_loader\n"
+        "from data.dataset import ExpertWindows\n"
+        "from hparams import hparams\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, lambda *_: print('asked'))\n"
+        "    hp = hparams.override('num_workers=2,syncnet_batch_size=4')\n"
+        "    clips = open_clips(Path(sys.argv[1]), 'train', Path(sys.argv[2]), hp)\n"
+        "    threading.Timer(0.3, os.killpg, [os.getpid(), signal.SIGINT]).start()\n"
+        "    with started(training_loader(ExpertWindows(clips, hp, True), 4, 0)) as batches:\n"
+        "        print(len(next(batches)['faces']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, preprocessed.root, preprocessed.lists], cwd=ROOT, start_new_session=True,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("asked\n4\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")
+@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGINT), (1, signal.SIGHUP), (2, signal.SIGTERM)])
+def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint(preprocessed, tmp_path, processes, number):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if processes == 2 else []
+    values = f"{NARROW_TEXT},num_workers=1,syncnet_eval_interval=1000000"
+    arguments = [*launcher, f"{EXPERT}.py", *where(preprocessed, tmp_path), "--hparams", values, "--device", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, start_new_session=True, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while steps(tmp_path) != [1]:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.1)
+        time.sleep(1.0)
+        os.killpg(process.pid, number)
+        output = process.communicate(timeout=30)[0]  # when torchrun kills its processes
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    first, last = steps(tmp_path)
+    assert (first, weight_files.read(tmp_path / NUMBERED.format(last))["global_step"]) == (1, last)
+    assert "stopping after this step" in output
+    assert f"stopped at step {last}" in output
+    assert "Traceback" not in output
+    if processes == 1:
+        assert process.returncode == 130, output

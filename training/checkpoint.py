@@ -1,0 +1,167 @@
+"""The folder of a training run, --checkpoint_dir: where the run starts from, what it writes, how it went.
+
+checkpoint_step<step>.pth   numbered, the newest few (--keep); disc_checkpoint_step<step>.pth beside them
+best.pth                    weights of the best evaluation, without optimizer state; of step 0 where none was better
+run.json                    what is trained there
+logs/, samples/             TensorBoard, pictures
+"""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Protocol
+
+from training.options import TrainingOptions
+from utils import weight_files
+from utils.errors import InputError
+from utils.files import only_user, read_json, write_json
+
+NUMBERED = "checkpoint_step{:09d}.pth"
+PATTERN = "checkpoint_step" + "[0-9]" * 9 + ".pth"
+RECORD = "run.json"
+BEST = "best.pth"
+OUTPUTS = (BEST, "person.safetensors", "summary.json", "summary.html")  # besides numbered checkpoints
+
+
+def check_folder(folder: Path, record: dict[str, str]) -> None:
+    """Raise InputError where a run with this record would overwrite files of another run, or of no run."""
+    if not (folder / RECORD).exists():
+        theirs = [name for name in OUTPUTS if (folder / name).exists()]
+        if theirs and not any(folder.glob(PATTERN)):  # a numbered checkpoint is checked when it is read
+            raise InputError(
+                f"--checkpoint_dir {folder}: holds {', '.join(theirs)}, which would be overwritten; give another folder"
+            )
+    saved = read_record(folder)
+    for name, value in record.items():
+        if saved.get(name, value) != value:
+            raise InputError(
+                f"--checkpoint_dir {folder}: holds a run of another {name} ({saved[name]}, here {value}); give the "
+                f"same {name} to resume it, or another folder"
+            )
+
+
+def locked(folder: Path, flag: str) -> AbstractContextManager:
+    """A block in which no other training can write into the folder; the main process takes the lock."""
+    return only_user(folder, flag) if os.environ.get("RANK", "0") == "0" else nullcontext()
+
+
+def read_record(folder: Path) -> dict[str, str]:
+    """The content of run.json, {} where there is none."""
+    path = folder / RECORD
+    return read_json(path, "delete it to resume the run") if path.exists() else {}
+
+
+def write_record(folder: Path, record: dict[str, str]) -> None:
+    write_json(folder / RECORD, read_record(folder) | record)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    return max(folder.glob(PATTERN), default=None)
+
+
+def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
+    """The checkpoint to start from, None for none, and whether only its weights are taken.
+
+    A folder with a run is resumed from its newest checkpoint. Any other start is refused there: its steps would mix
+    with those of the newer checkpoints.
+    """
+    folder, given = options.checkpoint_dir, options.checkpoint_path
+    newest = newest_checkpoint(folder)
+    if newest is None:
+        return given, options.reset_optimizer
+    if options.reset_optimizer or (given and given.resolve() != newest.resolve()):
+        raise InputError(
+            f"--checkpoint_dir {folder}: holds a run already, up to {newest.name}; to resume it leave out "
+            "--checkpoint_path and --reset_optimizer, to start from another checkpoint give another folder"
+        )
+    print(f"resumes from {newest}", flush=True)
+    return newest, False
+
+
+def read_checkpoint(path: Path) -> dict:
+    """The content of a weight file. Where a numbered checkpoint is damaged, the error names an earlier whole one."""
+    try:
+        return weight_files.read(path)
+    except InputError as error:
+        name = path.name.removeprefix("disc_")
+        if not path.exists() or not path.with_name(name).match(PATTERN):
+            raise
+        earlier = sorted((other for other in path.parent.glob(PATTERN) if other.name < name), reverse=True)
+        whole = next(filter(_is_whole, earlier), None)
+        damaged = "it" if name == path.name else f"it and {name}"
+        remedy = f"delete {damaged} to resume from {whole.name}" if whole else "no earlier one is whole; start again"
+        raise InputError(f"{path}: is damaged; {remedy}") from error
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether it can be read, and the discriminator's where it has one."""
+    try:
+        return all(weight_files.read(path) for path in (checkpoint, beside(checkpoint)) if path.exists())
+    except InputError:
+        return False
+
+
+def beside(generator: Path) -> Path:
+    """Where the discriminator of a generator's checkpoint is saved."""
+    return generator.with_name(f"disc_{generator.name}")
+
+
+def has_best(folder: Path) -> bool:
+    """Whether best.pth is there. Raises InputError where it is damaged."""
+    path = folder / BEST
+    try:
+        return path.exists() and bool(weight_files.read(path))
+    except InputError as error:
+        raise InputError(f"{path}: is damaged; delete it, and the next better evaluation writes it again") from error
+
+
+class Judge(Protocol):
+    """What History asks a training."""
+
+    def objective(self, scores: dict[str, float]) -> float: ...
+
+    def better(self, start: dict[str, float], scores: dict[str, float]) -> bool: ...
+
+
+class History:
+    """How a run went. entries: of each evaluation `step`, `losses` (of training), `scores`; best_step: step of
+    best.pth, None without one; saved: steps of the numbered checkpoints that the run has written."""
+
+    def __init__(self, content: dict, judge: Judge, same_folder: bool = True, best_exists: bool = True) -> None:
+        """content: of the checkpoint that the run resumes from; same_folder: whether it is in the run's folder, whose
+        old checkpoints may be deleted."""
+        self.judge = judge
+        self.entries: list[dict] = content.get("history", [])
+        self.saved: list[int] = content.get("saved", []) if same_folder else []
+        self.best_step: int | None = content.get("best_step") if best_exists else None
+
+    def add(self, step: int, losses: dict, scores: dict) -> bool:
+        """Note an evaluation; returns whether it is the best so far."""
+        best = self.is_best(scores)
+        if best:
+            self.best_step = step
+        self.entries.append({"step": step, "losses": losses, "scores": scores})
+        return best
+
+    def is_best(self, scores: dict) -> bool:
+        if not self.entries:
+            return True
+        if not self.judge.better(self.entries[0]["scores"], scores):
+            return False
+        return self.best_step is None or self.judge.objective(scores) < self.judge.objective(self.best()["scores"])
+
+    def best(self) -> dict:
+        """The entry of best.pth; the first one where there is none."""
+        return next((entry for entry in self.entries if entry["step"] == self.best_step), self.entries[0])
+
+    def since_lowest(self) -> int:
+        """The number of evaluations since the objective was lowest."""
+        objectives = [self.judge.objective(entry["scores"]) for entry in self.entries]
+        return len(objectives) - 1 - objectives.index(min(objectives))
+
+    def delete_old(self, folder: Path, keep: int) -> None:
+        """Delete the numbered checkpoints that this run has written, except the newest `keep`."""
+        while len(self.saved) > keep:
+            path = folder / NUMBERED.format(self.saved.pop(0))
+            path.unlink(missing_ok=True)
+            beside(path).unlink(missing_ok=True)
