@@ -1,16 +1,16 @@
 """Which clip is for training and which for evaluation: filelists/train.txt and filelists/eval.txt.
 
 A list has one clip per line, `<group>/<clip>` below the preprocessed root; a name that a plain line cannot hold is a
-JSON string. Lists only grow: a clip keeps the list it is in, a line that was moved or taken out by hand stays so, and
-lists that were written by hand are left alone; but neither list is left empty, and a clip that was alone, and so in
-both, stays in one when others come. known_clips.json beside them remembers which clips have been put into lists, so
-that one taken out is not put back, and which have been trained on, so that these are not evaluated on later.
+JSON string. A clip keeps its list, also if it was moved or taken out by hand, and lists written by hand are left alone.
+known_clips.json beside the lists remembers which clips have been listed, so that one taken out is not put back, and
+which have been trained on, so that they are not evaluated on later.
 """
 
 import json
 import re
 import zlib
 from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from utils.errors import InputError
@@ -20,73 +20,83 @@ EVAL_SHARE = 0.1
 RECORD = "known_clips.json"
 
 
-def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Collection[str] = ()) -> list[str]:
-    """Add clips that no list has seen yet, and take out those that are left_out; they come back when they are good
-    again. Returns what was done, in sentences for the user."""
-    train, evaluation, record = folder / "train.txt", folder / "eval.txt", folder / RECORD
-    messages = []
-    known = _read_record(record) if record.exists() else None
-    if known is None and (train.exists() or evaluation.exists()):
-        missing = sorted(set(clips) - {*_lines(train), *_lines(evaluation)})
-        doubtful = sorted(set(left_out) & {*_lines(train), *_lines(evaluation)})
-        note = f"; not in them: {_few(missing)}" if missing else ""
-        note += f"; in them, but better left out: {_few(doubtful)}" if doubtful else ""
-        return [f"{folder}: lists written by hand exist and stay as they are{note}"]
-    if known is not None and known["data_root"] != str(data_root.resolve()):
-        messages.append(_put_aside([train, evaluation], known["data_root"]))
-        known = None
+@dataclass(frozen=True)
+class Split:
+    """Clips by list."""
 
-    remembered, trained = (set(known[name]) if known else set() for name in ("clips", "trained"))
-    lists = {train: _lines(train), evaluation: _lines(evaluation)}
-    if not (lists[train] or lists[evaluation]):
-        remembered, trained = set(), set()  # the lists were deleted: begin anew
-    removed = {*left_out} & {*lists[train], *lists[evaluation]}
-    trained |= {*lists[train]}
-    lists = {path: [line for line in lines if line not in removed] for path, lines in lists.items()}
-    remembered -= set(left_out)
-    new = sorted(set(clips) - remembered - {*lists[train], *lists[evaluation]})
-    lists[train], lists[evaluation], said = _shared_out(lists[train], lists[evaluation], new, trained)
+    train: list[str] = field(default_factory=list)
+    evaluation: list[str] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)  # clips that have been in a list
+    trained: set[str] = field(default_factory=set)  # clips that have been in train
+    remarks: list[str] = field(default_factory=list)  # sentences for the user
 
-    about = {"data_root": str(data_root.resolve()), "trained": sorted(trained | {*lists[train]})}
-    write_json(record, about | {"clips": sorted(remembered)})  # a kill before the end leaves the rest as new
-    for path in (evaluation, train):
-        write_text(path, "".join(f"{_line(clip)}\n" for clip in lists[path]))
-    write_json(record, about | {"clips": sorted(remembered | set(clips))})
-    messages += said
-    taken_out = f", {len(removed)} taken out" if removed else ""
-    messages.append(
-        f"{train}: {len(lists[train])} clips, {evaluation}: {len(lists[evaluation])} clips, {len(new)} new{taken_out}"
-    )
-    return messages
+    @property
+    def listed(self) -> set[str]:
+        return {*self.train, *self.evaluation}
 
 
-def _shared_out(
-    train: list[str], evaluation: list[str], new: list[str], trained: set[str]
-) -> tuple[list[str], list[str], list[str]]:
-    """Both lists with the new clips in one of them, so that none is empty and, where it can be, nothing is evaluated on
-    that has been trained on; and what there is to say of it."""
-    everyone, said = {*train, *evaluation, *new}, []
+def split(clips: Collection[str], previous: Split, left_out: Collection[str] = ()) -> Split:
+    """`previous` with the clips that are new, without those that are left_out.
+
+    Neither list is empty while there are clips; no clip that was trained on is evaluated on, unless there is no other.
+    A single clip is in both lists until others come.
+    """
+    known, trained = previous.known - {*left_out}, previous.trained | {*previous.train}
+    train = [clip for clip in previous.train if clip not in left_out]
+    evaluation = [clip for clip in previous.evaluation if clip not in left_out]
+    new = sorted({*clips} - known - {*train, *evaluation})
+    everyone, remarks = {*train, *evaluation, *new}, []
     if len(everyone) == 1:
-        return [*everyone], [*everyone], ["only one clip: it is both trained on and evaluated on; add more videos"]
-    if len(set(evaluation)) == 1 and set(evaluation) <= set(train):  # it was alone
-        said.append(f"{_line(evaluation[0])}: taken out of the evaluation list, since it is trained on")
-        evaluation = []
-    unseen = [clip for clip in new if clip not in trained]
-    kept_aside = {clip for clip in unseen if _position(clip) < EVAL_SHARE}
-    if not evaluation and not kept_aside and everyone:  # the first by position is kept aside all the same
-        kept_aside = {min(unseen or [*train, *new], key=_position)}
-        moved = f"{_line(*kept_aside)}: moved to the empty evaluation list; models already trained on it score too well"
-        said += [] if unseen else [moved]
-    evaluation = [*evaluation, *sorted(kept_aside)]
-    train = [clip for clip in (*train, *new) if clip not in kept_aside]
-    if not train and everyone:
-        evaluation.sort(key=_position)
-        train, evaluation = evaluation[1:], evaluation[:1]
-    return train, evaluation, said
+        train, evaluation = [*everyone], [*everyone]
+        remarks.append("only one clip: it is both trained on and evaluated on; add more videos")
+    else:
+        if len({*evaluation}) == 1 and evaluation[0] in train:  # it was the only clip
+            remarks.append(f"{_line(evaluation[0])}: removed from the evaluation list, since it is trained on")
+            evaluation = []
+        unseen = [clip for clip in new if clip not in trained]
+        held_out = {clip for clip in unseen if _position(clip) < EVAL_SHARE}
+        if not evaluation and not held_out and everyone:
+            held_out = {min(unseen or [*train, *new], key=_position)}
+            if not unseen:
+                remarks.append(f"{_line(*held_out)}: moved to the empty evaluation list; models that were trained on "
+                               "it score too well")  # fmt: skip
+        evaluation = [*evaluation, *sorted(held_out)]
+        train = [clip for clip in (*train, *new) if clip not in held_out]
+        if not train and everyone:
+            evaluation.sort(key=_position)
+            train, evaluation = evaluation[1:], evaluation[:1]
+    return Split(train, evaluation, known | {*clips}, trained | {*train}, remarks)
+
+
+def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Collection[str] = ()) -> list[str]:
+    """Bring the lists in a folder up to date; returns what was done, in sentences for the user."""
+    train, evaluation, record = folder / "train.txt", folder / "eval.txt", folder / RECORD
+    previous, remarks = Split(_read_list(train), _read_list(evaluation)), list[str]()
+    if record.exists():
+        root, known, trained = _read_record(record)
+        if root != str(data_root.resolve()):
+            remarks, previous = [_rename_old(train, evaluation, root)], Split()
+        elif previous.listed:  # else the lists were deleted: start again
+            previous = replace(previous, known=known, trained=trained)
+    elif train.exists() or evaluation.exists():
+        missing, doubtful = sorted({*clips} - previous.listed), sorted({*left_out} & previous.listed)
+        notes = [f"; not in them: {_few(missing)}" if missing else ""]
+        notes += [f"; in them, but better left out: {_few(doubtful)}" if doubtful else ""]
+        return [f"{folder}: lists written by hand exist and stay as they are{''.join(notes)}"]
+
+    lists = split(clips, previous, left_out)
+    added, removed = {*clips} - previous.known - previous.listed, {*left_out} & previous.listed
+    about = {"data_root": str(data_root.resolve()), "trained": sorted(lists.trained)}
+    write_json(record, about | {"clips": sorted(lists.known - added)})  # a kill before the end leaves the rest as new
+    for path, names in ((evaluation, lists.evaluation), (train, lists.train)):
+        write_text(path, "".join(f"{_line(clip)}\n" for clip in names))
+    write_json(record, about | {"clips": sorted(lists.known)})
+    counts = f"{train}: {len(lists.train)} clips, {evaluation}: {len(lists.evaluation)} clips, {len(added)} new"
+    return [*remarks, *lists.remarks, counts + (f", {len(removed)} removed" if removed else "")]
 
 
 def listed_clips(folder: Path, split: str, data_root: Path) -> list[Path]:
-    """Folders of the clips in one list ("train" or "eval"). Raises InputError when list or clips are not there."""
+    """Folders of the clips in one list ("train" or "eval"). Raises InputError if list or clips are missing."""
     if not data_root.is_dir():
         raise InputError(f"--data_root {data_root}: no such folder; give the --preprocessed_root of preprocess.py")
     path = folder / f"{split}.txt"
@@ -94,7 +104,7 @@ def listed_clips(folder: Path, split: str, data_root: Path) -> list[Path]:
         path = folder / "val.txt"  # the published name
     if not path.exists():
         raise InputError(f"{folder / f'{split}.txt'}: no such list; run preprocess.py or give --filelists_dir")
-    lines = _lines(path)
+    lines = _read_list(path)
     if not lines:
         raise InputError(f"{path}: is empty; run preprocess.py on more videos")
     folders = [_folder(data_root, line) for line in lines]
@@ -108,8 +118,8 @@ def listed_clips(folder: Path, split: str, data_root: Path) -> list[Path]:
 
 
 def person_of(clip: Path, data_root: Path) -> str:
-    """Who a clip shows: the first folder of its group, below data_root, which is the group itself where there is none
-    between; "" for a clip that lies elsewhere."""
+    """Who a clip shows: the first folder of its group below data_root, or data_root itself if the clip has no group; ""
+    for a clip that lies elsewhere."""
     inner = clip.relative_to(data_root).parts if clip.is_relative_to(data_root) else ("", "")
     return inner[0] if len(inner) > 1 else data_root.resolve().name
 
@@ -122,11 +132,9 @@ def _folder(data_root: Path, line: str) -> Path:
     return next((data_root / name for name in (*names, *inside_group) if (data_root / name).is_dir()), data_root / line)
 
 
-def _lines(path: Path) -> list[str]:
-    if not path.exists():
-        return []
+def _read_list(path: Path) -> list[str]:
     try:
-        return _names(path.read_bytes().decode())
+        return _names(path.read_bytes().decode()) if path.exists() else []
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is no text in UTF-8; save it as that") from error
 
@@ -146,18 +154,18 @@ def _name(line: str) -> str:
 
 
 def _line(clip: str) -> str:
-    """The line that names a clip: its name, or where that would be read otherwise, as with a line break in it, that as
-    a JSON string."""
+    """The line that names a clip: its name, or a JSON string if a plain line would be read otherwise."""
     return clip if is_text(clip) and _names(clip) == [clip] else json.dumps(clip)
 
 
-def _read_record(path: Path) -> dict:
+def _read_record(path: Path) -> tuple[str, set[str], set[str]]:
+    """data_root, and the clips that have been listed and trained on."""
     try:
-        known = read_json(path)
-        clips, trained = ([str(clip) for clip in each] for each in (known["clips"], known.get("trained", [])))
-        return {"data_root": str(known["data_root"]), "clips": clips, "trained": trained}
+        content = read_json(path)
+        known, trained = ({str(clip) for clip in clips} for clips in (content["clips"], content.get("trained", [])))
+        return str(content["data_root"]), known, trained
     except (InputError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is damaged; delete it and the lists beside it, and they are made anew") from error
+        raise InputError(f"{path}: is damaged; delete it and the lists beside it to make them again") from error
 
 
 def _few(names: list[str]) -> str:
@@ -165,16 +173,17 @@ def _few(names: list[str]) -> str:
 
 
 def _position(clip: str) -> float:
-    """A number in 0..1 that depends on the name alone."""
+    """A number in 0..1 that depends on the name alone, so that the split does not depend on other clips."""
     return zlib.crc32(clip.encode(errors="surrogateescape")) / 2**32
 
 
-def _put_aside(lists: list[Path], old_root: str) -> str:
+def _rename_old(train: Path, evaluation: Path, root: str) -> str:
+    """Rename the lists of another root to the first free name; returns a sentence."""
     names = []
-    for path in filter(Path.exists, lists):
+    for path in filter(Path.exists, (train, evaluation)):
         n = 1
-        while (aside := path.with_suffix(f".{n}.txt")).exists():
+        while (old := path.with_suffix(f".{n}.txt")).exists():
             n += 1
-        path.rename(aside)
-        names.append(aside.name)
-    return f"lists of {old_root} put aside as {', '.join(names)}"
+        path.rename(old)
+        names.append(old.name)
+    return f"lists of {root} renamed to {', '.join(names)}"

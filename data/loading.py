@@ -1,4 +1,4 @@
-"""Clips of the file lists opened, and batches of their windows for training and evaluation."""
+"""Opens the clips of the file lists, and loads batches of their windows for training and evaluation."""
 
 import multiprocessing
 import os
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import ceil
 from multiprocessing.queues import Queue
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import torch
@@ -27,8 +28,8 @@ PREFETCHED = 4  # batches, by each worker
 
 
 def open_clips(data_root: Path, split: str, filelists_dir: Path, hp: HParams) -> list[Clip]:
-    """The clips of one list ("train" or "eval"), their caches made where they are missing. A clip that is listed
-    several times, and so counts more, is opened once."""
+    """The clips of one list ("train" or "eval"); missing caches are made. A clip that is listed several times, and so
+    counts more, is opened once."""
     listed = listed_clips(filelists_dir, split, data_root)
     folders = list(dict.fromkeys(listed))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -41,7 +42,7 @@ def open_clips(data_root: Path, split: str, filelists_dir: Path, hp: HParams) ->
 def open_windows(
     training: type[Windows], evaluation: type[Windows], data_root: Path, filelists_dir: Path, hp: HParams
 ) -> tuple[Windows, Windows]:
-    """Training and evaluation windows, each of one kind; says how many there are. None at all raises InputError."""
+    """Training and evaluation windows of these classes; prints their numbers. Raises InputError if there are none."""
     opened: list[Windows] = []
     for split, kind in (("train", training), ("eval", evaluation)):
         with distributed.main_first():
@@ -58,8 +59,8 @@ def open_windows(
 
 
 def training_loader(windows: Windows, step_size: int, first_step: int) -> DataLoader:
-    """What loads batches without end, from the first that step `first_step` trains on: `step_size` windows make a step,
-    of which each process gets its share, in hp.accumulate batches."""
+    """Endless batches from step `first_step` on. A step has `step_size` windows; each process gets its share of them in
+    hp.accumulate batches."""
     hp, world, workers = windows.hp, distributed.world_size(), windows.hp.num_workers
     plan = windows.plan(step_size)
     _check_shares(plan, world * hp.accumulate, windows.batch_setting, f"{world} processes, accumulate={hp.accumulate}")
@@ -81,8 +82,10 @@ def training_loader(windows: Windows, step_size: int, first_step: int) -> DataLo
 
 @contextmanager
 def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
-    """Within the block, its batches, from processes that end with it at once, whatever they do."""
+    """Within the block, the loader's batches; its worker processes end with the block at once."""
     before = multiprocessing.active_children()
+    if loader.num_workers:
+        get_temp_dir()  # which workers then use too: a worker that is killed leaves no folder of its own
     with stop_signals_held():  # until _leave_process_group runs in the workers
         batches = iter(loader)
     workers = [process for process in multiprocessing.active_children() if process not in before]
@@ -91,14 +94,14 @@ def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
     except (InputError, OSError) as error:
         if not str(error).startswith("Caught "):
             raise
-        said = str(error).strip().splitlines()[-1]  # of a worker; PyTorch puts its traceback before that
+        said = str(error).strip().splitlines()[-1]  # a worker's error, after its traceback
         raise InputError(said.partition(": ")[2]) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         reason = "a loader process died, most likely for lack of memory, or of shared memory (/dev/shm)"
         raise InputError(f"{reason}; use fewer --num_workers, or 0") from error
-    finally:  # a worker that is only starting could but print a traceback later on
+    finally:  # a worker that is still starting would only print a traceback later
         child_ends = getattr(signal, "SIGCHLD", None)
         handler = signal.signal(child_ends, signal.SIG_DFL) if child_ends else None  # PyTorch's would raise
         for process in workers:
@@ -110,7 +113,7 @@ def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
 
 
 def steps_ahead(hp: HParams) -> int:
-    """How many steps beyond those trained have been drawn at most, one batch of them by whoever asks."""
+    """How many steps ahead of the training batches are drawn at most, counting the one being trained on."""
     return ceil((PREFETCHED * hp.num_workers + 1) / hp.accumulate)
 
 
@@ -121,8 +124,8 @@ def _check_shares(plan: StepPlan, shares: int, batch_setting: str, what: str) ->
 
 
 def _leave_process_group(worker: int) -> None:
-    """Leave the process group, whose Ctrl-C or SIGTERM is meant for the main process: it needs its workers for the step
-    that it is in. SIGTERM to a worker alone ends it, and PyTorch ends those whose main process is gone."""
+    """Leave the process group: Ctrl-C and SIGTERM to the group are for the main process, which needs its workers until
+    its step is finished. SIGTERM to a worker alone ends it; PyTorch ends workers whose main process is gone."""
     Queue._on_queue_feeder_error = lambda *_: os._exit(1)  # type: ignore[method-assign] # a batch lost is waited for
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # forgets those that wait

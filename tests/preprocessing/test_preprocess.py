@@ -81,7 +81,6 @@ def test_what_cannot_be_used_is_skipped_and_named_while_the_rest_is_made(tmp_pat
         "raw/good", "deep/er/good", "deep/er/good.mp4", f"raw/{strange}"
     }  # fmt: skip
     assert "not a readable video" in verdicts["raw/text"]
-    assert "truncated" in verdicts["raw/cut"]
     assert "no sound track" in verdicts["raw/mute"]
     assert "no face" in verdicts["raw/faceless"]
     assert "4 of 8 videos usable" in result.out
