@@ -9,7 +9,7 @@ logs/, samples/             TensorBoard, pictures
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from training.options import TrainingOptions
 from utils import weight_files
@@ -115,21 +115,14 @@ def has_best(folder: Path) -> bool:
         raise InputError(f"{path}: is damaged; delete it, and the next better evaluation writes it again") from error
 
 
-class Judge(Protocol):
-    """What History asks a training."""
-
-    def objective(self, scores: dict[str, float]) -> float: ...
-
-    def better(self, start: dict[str, float], scores: dict[str, float]) -> bool: ...
-
-
 class History:
     """How a run went. entries: of each evaluation `step`, `losses` (of training), `scores`; best_step: step of
     best.pth, None without one; saved: steps of the numbered checkpoints that the run has written."""
 
-    def __init__(self, content: dict, judge: Judge, same_folder: bool = True, best_exists: bool = True) -> None:
-        """content: of the checkpoint that the run resumes from; same_folder: whether it is in the run's folder, whose
-        old checkpoints may be deleted."""
+    def __init__(self, content: dict, judge: Any, same_folder: bool = True, best_exists: bool = True) -> None:
+        """content: of the checkpoint that the run resumes from; judge: the Training, or another object with its
+        `objective` and `better`; same_folder: whether the checkpoint is in the run's folder, whose old ones may be
+        deleted."""
         self.judge = judge
         self.entries: list[dict] = content.get("history", [])
         self.saved: list[int] = content.get("saved", []) if same_folder else []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from hparams import HParams
 from models import Wav2Lip_disc_qual
@@ -27,17 +28,14 @@ class DiscriminatorTrainer(TrainableNetwork, ABC):
     picture_share = 0.0  # of the picture loss's weight, which the adversarial loss takes
 
     @abstractmethod
-    def generator_loss(
-        self, generated: torch.Tensor, target: torch.Tensor, picture_loss: torch.Tensor, last_layer: torch.Tensor,
-        step: int,
-    ) -> torch.Tensor:  # fmt: skip
+    def generator_loss(self, generated: Tensor, target: Tensor, picture: Tensor, last: Tensor, step: int) -> Tensor:
         """The weighted adversarial loss, a scalar; no gradient reaches the discriminator's own weights.
 
-        last_layer: the weights of the generator's last convolution.
+        picture: the picture loss; last: the weights of the generator's last convolution.
         """
 
     @abstractmethod
-    def train_on(self, generated: torch.Tensor, target: torch.Tensor, step: int) -> torch.Tensor:
+    def train_on(self, generated: Tensor, target: Tensor, step: int) -> Tensor:
         """Backward pass on real and generated frames; returns the loss."""
 
 
@@ -48,14 +46,11 @@ class PublishedTrainer(DiscriminatorTrainer):
         super().__init__(Wav2Lip_disc_qual(hp.width), hp, precision, hp.disc_initial_learning_rate, betas=BETAS)
         self.picture_share = hp.disc_wt
 
-    def generator_loss(
-        self, generated: torch.Tensor, target: torch.Tensor, picture_loss: torch.Tensor, last_layer: torch.Tensor,
-        step: int,
-    ) -> torch.Tensor:  # fmt: skip
+    def generator_loss(self, generated: Tensor, target: Tensor, picture: Tensor, last: Tensor, step: int) -> Tensor:
         logits = self.frozen(generated.unsqueeze(2), logits=True)
         return self.hp.disc_wt * losses.real_fake_bce(logits, real=True)
 
-    def train_on(self, generated: torch.Tensor, target: torch.Tensor, step: int) -> torch.Tensor:
+    def train_on(self, generated: Tensor, target: Tensor, step: int) -> Tensor:
         frames = torch.cat((target, generated.detach())).unsqueeze(2)  # [2F, 3, 1, S, S]
         real, fake = self(frames, logits=True).chunk(2)
         loss = losses.real_fake_bce(real, real=True) + losses.real_fake_bce(fake, real=False)
@@ -72,10 +67,7 @@ class PatchTrainer(DiscriminatorTrainer):
         single = Precision("fp32", precision.device)  # the penalty's second derivatives
         super().__init__(PatchDiscriminator(), hp, single, hp.disc_initial_learning_rate, betas=BETAS)
 
-    def generator_loss(
-        self, generated: torch.Tensor, target: torch.Tensor, picture_loss: torch.Tensor, last_layer: torch.Tensor,
-        step: int,
-    ) -> torch.Tensor:  # fmt: skip
+    def generator_loss(self, generated: Tensor, target: Tensor, picture: Tensor, last: Tensor, step: int) -> Tensor:
         if step <= self.hp.disc_alone:
             return torch.zeros((), device=generated.device)
         logits, features = self.frozen(lower_half(generated.float()))
@@ -83,12 +75,12 @@ class PatchTrainer(DiscriminatorTrainer):
             _, true_features = self.frozen(lower_half(target))
         differences = [F.l1_loss(ours, true) for ours, true in zip(features, true_features, strict=True)]
         loss = F.softplus(-logits).mean() + self.hp.disc_features_wt * torch.stack(differences).mean()
-        slopes = [torch.autograd.grad(part, last_layer, retain_graph=True)[0] for part in (picture_loss, loss)]
+        slopes = [torch.autograd.grad(part, last, retain_graph=True)[0] for part in (picture, loss)]
         norms = distributed.mean_of(torch.stack([slope.norm() for slope in slopes]))  # one weight in all processes
         weight = (self.hp.disc_share * norms[0] / (norms[1] + 1e-8)).clamp(max=LARGEST_WEIGHT)
         return weight.detach() * loss
 
-    def train_on(self, generated: torch.Tensor, target: torch.Tensor, step: int) -> torch.Tensor:
+    def train_on(self, generated: Tensor, target: Tensor, step: int) -> Tensor:
         penalised = bool(self.hp.disc_r1) and step % R1_EVERY == 0
         generated = generated.detach().float()
         real = lower_half(target).clone().requires_grad_(penalised)

@@ -77,15 +77,10 @@ def explain_plateau(report: Path) -> str:
     """Why the expert may still be guessing: what the data report says."""
     text, command = f"the expert still guesses (loss above {PLATEAU_LOSS}): ", "python preprocess.py --report_only"
     if not report.exists():
-        return f"{text}{report} not found; run `{command}` for a report on the data"
+        return f"{text}run `{command}` for a report on the data"
     content = read_json(report, f"run `{command}`")
-    clips = [clip for clip in content["clips"] if clip["usable"]]
-    counts = {
-        f"{content['total']['usable_minutes']} minutes of footage (at least {LITTLE_FOOTAGE} are needed)":
-            content["total"]["usable_minutes"] < LITTLE_FOOTAGE,
-        f"{len(clips)} clips with sound offsets that were not all measured (run `{command}` with the published expert)":
-            any(clip.get("offset") is None for clip in clips),
-        f"clips with remarks in {report.with_suffix('.html')}": any(clip["verdict"] != "ok" for clip in clips),
-    }  # fmt: skip
-    reasons = [reason for reason, applies in counts.items() if applies]
-    return text + ("; ".join(reasons) or "the data looks right; train 2,000 steps more, or with a larger batch")
+    minutes, clips = content["total"]["usable_minutes"], [clip for clip in content["clips"] if clip["usable"]]
+    reasons = [f"{minutes} minutes of footage are little, {LITTLE_FOOTAGE} are needed"] * (minutes < LITTLE_FOOTAGE)
+    unmeasured = sum(clip.get("offset") is None for clip in clips)
+    reasons += [f"run `{command}` to measure the sound offset of {unmeasured} clips"] * bool(unmeasured)
+    return text + "; ".join([*reasons, f"see {report.with_suffix('.html')}"])

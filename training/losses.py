@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from models.inputs import expert_faces
 
@@ -12,7 +13,7 @@ MOUTH, MOUTH_RADII = (0.766, 0.5), (0.19, 0.27)  # centre and radii of its ellip
 TEXTURE_CELLS = 32  # across the face
 
 
-def cosine_bce(audio: torch.Tensor, face: torch.Tensor, in_sync: torch.Tensor) -> torch.Tensor:
+def cosine_bce(audio: Tensor, face: Tensor, in_sync: Tensor) -> Tensor:
     """BCE of the embeddings' cosine similarity against in_sync.
 
     audio, face [B, D]: the expert's embeddings; in_sync [B] of 0 and 1. Returns a scalar, computed in float32; NaN
@@ -23,10 +24,10 @@ def cosine_bce(audio: torch.Tensor, face: torch.Tensor, in_sync: torch.Tensor) -
     return torch.where(cosine.isnan().any(), torch.nan, loss)
 
 
-def clip_pairs_loss(audio: torch.Tensor, face: torch.Tensor, windows: int, softmax_weight: float) -> torch.Tensor:
-    """Every face of a clip against every sound of the same clip, so that a voice cannot give the answer away: BCE of
-    the cosine similarities, in sync with its own and off sync with the others, the two means half each; and
-    softmax_weight times the cross-entropy of a face's choice among the sounds, at temperature TEMPERATURE.
+def clip_pairs_loss(audio: Tensor, face: Tensor, windows: int, softmax_weight: float) -> Tensor:
+    """Every face of a clip against every sound of the same clip, so that the voice alone does not give the answer: BCE
+    of the cosines, half of it for the face's own sound and half for the others, and softmax_weight times the
+    cross-entropy of the face's choice among the sounds, at temperature TEMPERATURE.
 
     audio, face [B, D], of unit length, `windows` rows of one clip after another. A scalar, computed in float32.
     """
@@ -40,9 +41,7 @@ def clip_pairs_loss(audio: torch.Tensor, face: torch.Tensor, windows: int, softm
     return bce + softmax_weight * F.cross_entropy(cosines.flatten(0, 1) / TEMPERATURE, choice.flatten())
 
 
-def sync_loss(
-    expert: Any, mel: torch.Tensor, generated: torch.Tensor, target: torch.Tensor, face_weight: float
-) -> torch.Tensor:
+def sync_loss(expert: Any, mel: Tensor, generated: Tensor, target: Tensor, face_weight: float) -> Tensor:
     """The expert's loss of generated windows: -log cos(face, sound), and face_weight times 1 - cos(face, true face)
     (visual-visual, after arXiv 2307.09368).
 
@@ -57,7 +56,7 @@ def sync_loss(
     return loss + face_weight * (1 - F.cosine_similarity(face.float(), true_face.float())).mean()
 
 
-def mouth_weights(size: int, mouth_weight: float) -> torch.Tensor:
+def mouth_weights(size: int, mouth_weight: float) -> Tensor:
     """Weights [size, size] of the picture loss, of mean 1: mouth_weight in the mouth's ellipse for each 1 outside."""
     down, across = torch.meshgrid(torch.linspace(0, 1, size), torch.linspace(0, 1, size), indexing="ij")
     inside = ((down - MOUTH[0]) / MOUTH_RADII[0]) ** 2 + ((across - MOUTH[1]) / MOUTH_RADII[1]) ** 2 <= 1
@@ -65,19 +64,22 @@ def mouth_weights(size: int, mouth_weight: float) -> torch.Tensor:
     return weights / weights.mean()
 
 
-def picture_loss(
-    generated: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, gradient_weight: float
-) -> torch.Tensor:
+def picture_loss(generated: Tensor, target: Tensor, weights: Tensor, gradient_weight: float) -> Tensor:
     """L1 of pictures [F, 3, H, W] and gradient_weight times the L1 of their gradients, under weights [H, W]."""
     difference = generated.float() - target
     loss = (weights * difference.abs()).mean()
     if not gradient_weight:
         return loss
+    return loss + gradient_weight * gradient_l1(difference, weights)
+
+
+def gradient_l1(difference: Tensor, weights: Tensor) -> Tensor:
+    """L1 of the differences of neighbouring pixels, of pictures [..., H, W] under weights [H, W]."""
     across, down = difference.diff(dim=-1).abs(), difference.diff(dim=-2).abs()
-    return loss + gradient_weight * ((weights[:, 1:] * across).mean() + (weights[1:] * down).mean())
+    return (weights[:, 1:] * across).mean() + (weights[1:] * down).mean()
 
 
-def real_fake_bce(logits: torch.Tensor, real: bool) -> torch.Tensor:
+def real_fake_bce(logits: Tensor, real: bool) -> Tensor:
     """BCE of the discriminator's logits [N, 1] against all real or all fake, computed in float32: in half precision a
     sigmoid rounds to 1, where the loss has no gradient."""
     logits = logits.float()
@@ -85,30 +87,28 @@ def real_fake_bce(logits: torch.Tensor, real: bool) -> torch.Tensor:
 
 
 def generator_loss(
-    picture: torch.Tensor, sync: torch.Tensor, sync_weight: float, adversarial: torch.Tensor, picture_share: float
-) -> torch.Tensor:
+    picture: Tensor, sync: Tensor, sync_weight: float, adversarial: Tensor, picture_share: float
+) -> Tensor:
     """s·sync + adversarial + (1-s-d)·picture, where the adversarial term, weighted already, takes d = picture_share of
     the picture loss's weight."""
     return sync_weight * sync + adversarial + (1.0 - sync_weight - picture_share) * picture
 
 
-def refined_losses(refined: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Of refined lower halves [B, 3, H, W] in 0..1 beside the true ones, each a mean under weight [H, W].
+def refined_losses(refined: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Of refined lower halves [B, 3, H, W] in 0..1 beside the true ones, under weight [H, W].
 
-    l1; gradient: L1 of the differences of neighbouring pixels; texture: by how much the strength of the Laplacian, as
-    a local average, is wrong, wherever its lines may lie: L1 alone makes what cannot be foreseen smooth.
+    texture: the error of the Laplacian's local strength, wherever its lines lie: L1 alone blurs what cannot be
+    predicted.
     """
     difference = refined - target
-    across, down = difference.diff(dim=-1).abs(), difference.diff(dim=-2).abs()
-    texture = (_texture(refined) - _texture(target)).abs()
     return {
         "l1": (weight * difference.abs()).mean(),
-        "gradient": (weight[:, 1:] * across).mean() + (weight[1:] * down).mean(),
-        "texture": texture.mean(),
+        "gradient": gradient_l1(difference, weight),
+        "texture": (_texture(refined) - _texture(target)).abs().mean(),
     }
 
 
-def _texture(pictures: torch.Tensor) -> torch.Tensor:
+def _texture(pictures: Tensor) -> Tensor:
     """Local averages of the Laplacian's absolute value, about a sixteenth of the width apart."""
     luma = pictures.mean(dim=1, keepdim=True)
     kernel = luma.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]

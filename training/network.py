@@ -29,15 +29,9 @@ class TrainableNetwork:
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        hp: HParams,
-        precision: Precision,
-        lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
-        ema: float = 0.0,
-        weight_decay: float = 0.0,
-    ) -> None:
+        self, network: nn.Module, hp: HParams, precision: Precision, lr: float,
+        betas: tuple[float, float] = (0.9, 0.999), ema: float = 0.0, weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
         device, several = precision.device, distributed.world_size() > 1
         self.network = channels_last(network, device)
         if several and hp.sync_batch_norm:
@@ -104,8 +98,8 @@ class TrainableNetwork:
             self.average.update(self.network)
 
     def state(self) -> dict:
-        """What a checkpoint holds of it. `state_dict` are the weights to use; with a moving average those that are
-        trained on are kept besides."""
+        """What a checkpoint holds of it: `state_dict`, the weights to use; with a moving average also
+        `trained_state_dict`, the weights that training continues from."""
         state = {"state_dict": self.best_weights.state_dict(), "optimizer": None}
         if self.hp.save_optimizer_state:
             state |= {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
@@ -114,7 +108,7 @@ class TrainableNetwork:
         return state
 
     def restore(self, content: dict, path: Path | None, weights_only: bool) -> int:
-        """Put the state of a checkpoint ({} for none) in place; returns the step to go on from.
+        """Put the state of a checkpoint ({} for none) in place; returns the step to resume from.
 
         Learning rate and betas stay those given here, so that --hparams can change them.
         """
@@ -130,7 +124,7 @@ class TrainableNetwork:
             weight_files.load_into(self.network, content.get("trained_state_dict", content["state_dict"]), path)
             self.average.updates = step
         if content["optimizer"] is None:
-            print(f"{path}: has no optimizer state; the optimizer starts anew", flush=True)
+            print(f"{path}: has no optimizer state; the optimizer starts from zero", flush=True)
             return step
         try:
             self.optimizer.load_state_dict(self._with_own_settings(content["optimizer"]))
@@ -142,16 +136,16 @@ class TrainableNetwork:
         return step
 
     def _lay_out_state(self) -> None:
-        """The optimizer's running means in the memory format of their weights, which a fused optimizer pairs place by
-        place; published states have another."""
+        """Give the optimizer's running means the memory format of their weights, which a fused optimizer needs;
+        published states have another."""
         for weight, means in self.optimizer.state.items():
             for name, tensor in means.items():
                 if tensor.shape == weight.shape:
                     means[name] = torch.empty_like(weight, requires_grad=False).copy_(tensor)
 
     def _with_own_settings(self, saved: dict) -> dict:
-        """A saved optimizer state with the settings made here. They must be in it when it is loaded: a fused optimizer
-        wants its step counts on the weights' device, and published states do not say that it is one."""
+        """A saved optimizer state with the settings made here, before it is loaded: published states lack `fused`, by
+        which step counts go to the weights' device."""
         groups = [
             group | {name: ours[name] for name in KEPT}
             for group, ours in zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
