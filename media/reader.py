@@ -6,10 +6,11 @@ for frame in reader.frames():            # decoded one by one, as often as asked
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import av
 import cv2
@@ -31,12 +32,9 @@ EARLY_END = 0.5  # seconds; a file whose packets end this much before its declar
 DECLARES_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")  # elsewhere FFmpeg may only guess the length
 
 
-@dataclass(frozen=True)
-class Frame:
-    """time: seconds on the file's clock; image: BGR uint8 [H, W, 3], upright."""
-
-    time: float
-    image: np.ndarray
+class Frame(NamedTuple, Generic[Picture]):
+    time: float  # seconds on the file's clock
+    image: Picture  # BGR uint8 [H, W, 3], upright, or as decoded
 
 
 class VideoReader:
@@ -116,7 +114,7 @@ class VideoReader:
         late = max(0.0, self.start - clock.zero)  # pictures of a cut stream cannot be decoded before its first key
         return replace(clock, picture=Span(late, max(late, clock.picture.end if clock.picture else 0.0)))
 
-    def frames(self, exact: bool = True) -> Iterator[Frame]:
+    def frames(self, exact: bool = True) -> Iterator[Frame[np.ndarray]]:
         """All frames from the first, each with its own time stamp, strictly increasing.
 
         exact=False converts the colours quickly, two levels too dark: for looking at frames, not for keeping them.
@@ -176,31 +174,23 @@ def whole(picture: av.VideoFrame) -> av.VideoFrame:
     return yuv.composite_over(picture, BLACK)
 
 
-def at_rate(frames: Iterable[Frame], fps: float, start: float | None = None) -> Iterator[Frame]:
-    """The same pictures at a constant rate: output n is the source frame nearest to its time, start + n/fps.
+def at_rate(
+    frames: Iterable[tuple[float, Picture]], fps: float, start: float | None = None
+) -> Iterator[Frame[Picture]]:
+    """The same pictures at a constant rate: output n is the one nearest to its time, start + n/fps.
 
-    start: seconds on the file's clock; by default the time of the first frame."""
-    timed = ((frame.time, frame.image) for frame in frames)
-    return (Frame(time, image) for time, image in timed_at_rate(timed, fps, start))
-
-
-def timed_at_rate(
-    pictures: Iterable[tuple[float, Picture]], fps: float, start: float | None = None
-) -> Iterator[tuple[float, Picture]]:
-    """at_rate() of pictures of any kind, each after its time."""
-    previous, begin, n, step = None, start or 0.0, 0, 1.0 / fps
-    for time, picture in pictures:
-        if previous is None:
-            begin = time if start is None else start
-        else:
-            step = time - previous[0]
-            while begin + n / fps < previous[0] + step / 2:
-                yield begin + n / fps, previous[1]
+    frames: times and pictures; start: seconds on the file's clock, by default the time of the first picture."""
+    n, step, begin = 0, 1.0 / fps, start or 0.0
+    held: tuple[float, Picture] | None = None
+    for frame in chain(frames, [None]):
+        if held:
+            step = frame[0] - held[0] if frame else step
+            while begin + n / fps < held[0] + step / 2:
+                yield Frame(begin + n / fps, held[1])
                 n += 1
-        previous = time, picture
-    while previous is not None and begin + n / fps < previous[0] + step / 2:
-        yield begin + n / fps, previous[1]
-        n += 1
+        elif frame and start is None:
+            begin = frame[0]
+        held = frame
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -37,7 +37,7 @@ from face_detection.track import Track, follow_face
 from hparams import HParams
 from media import yuv
 from media.files import is_tagged
-from media.reader import VideoReader, timed_at_rate, whole
+from media.reader import VideoReader, at_rate, whole
 from media.sound import audio_blocks, sound_clock
 from preprocessing.videos import Job
 from utils.errors import InputError
@@ -227,7 +227,7 @@ class ClipMaker:
 
 def whole_pictures(reader: VideoReader, fps: int) -> Iterator[av.VideoFrame]:
     """The video's pictures at a constant rate."""
-    return (whole(picture) for _, picture in timed_at_rate(reader.pictures(), fps))
+    return (whole(picture) for _, picture in at_rate(reader.pictures(), fps))
 
 
 def face_rect(track: Track, frame: int, picture: av.VideoFrame) -> Rect | None:

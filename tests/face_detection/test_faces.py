@@ -8,8 +8,7 @@ from torchvision.ops import box_iou
 
 import face_detection
 import golden
-from face_detection import S3FD, RetinaFace, build_detector, retinaface
-from face_detection.boxes import MEAN_BGR
+from face_detection import S3FD, RetinaFace, build_detector
 from face_detection.crop import crop, pad_and_clip
 from face_detection.find import find_faces
 from face_detection.track import MAX_GAP, follow_face
@@ -25,12 +24,7 @@ def iou(a, b) -> float:
     return float(box_iou(torch.tensor(a)[None, :4].float(), torch.tensor(b)[None, :4].float()))
 
 
-def test_retinaface_is_given_planes_without_the_mean():
-    image = portrait()[:61, :47]
-    np.testing.assert_array_equal(retinaface._blob(image), cv2.dnn.blobFromImage(image, mean=MEAN_BGR))
-
-
-@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("scale", [0.5, 4.0])
 def test_the_portraits_face_is_found_at_any_size_in_the_frames_own_pixels(scale):
     image = cv2.resize(portrait(), None, fx=scale, fy=scale)
     (found,) = RetinaFace().detect([image])
@@ -40,32 +34,26 @@ def test_the_portraits_face_is_found_at_any_size_in_the_frames_own_pixels(scale)
     assert found[0, 4] > 0.9
 
 
-def test_two_faces_and_none():
-    double = np.hstack([portrait(), portrait()])
-    empty = np.full((480, 640, 3), 90, np.uint8)
-    assert [len(found) for found in RetinaFace().detect([double])] == [2]
-    assert RetinaFace().detect([empty])[0].shape == (0, 5)
-
-
 @pytest.mark.slow
 @torch.no_grad()
 def test_s3fd_scales_boxes_of_large_frames_back():
     detector = S3FD(golden.state_dict("s3fd"))
     small = (golden.tensor("s3fd_img", 2, 128, 160, 3).numpy()[0] * 255).astype(np.uint8)
-    small = cv2.resize(small, (640, 512), interpolation=cv2.INTER_NEAREST)
+    small = cv2.resize(small, (640, 128), interpolation=cv2.INTER_NEAREST)
     large = np.repeat(np.repeat(small, 2, axis=0), 2, axis=1)  # reduced again to exactly `small`
     (boxes,), (boxes_large,) = detector.detect([small]), detector.detect([large])
     assert len(boxes) > 5
     assert np.abs(boxes_large[:, :4] / 2 - boxes[:, :4]).max() < 0.05
 
 
-def test_frames_in_batches_give_the_boxes_of_single_frames():
-    frames = [np.roll(portrait(), 20 * n, axis=1) for n in range(5)]
-    detector = RetinaFace()
+def test_batches_give_the_boxes_of_single_frames_with_two_faces_or_none():
+    empty = np.full_like(portrait(), 90)
+    pairs = (empty, empty), (portrait(), empty), (portrait(), portrait())
+    frames, detector = [np.hstack(pair) for pair in pairs], RetinaFace()
     single = [detector.detect([frame])[0] for frame in frames]
+    assert [found.shape for found in single] == [(0, 5), (1, 5), (2, 5)]
     for batch_size in (1, 2, 16):
         batched = find_faces(iter(frames), detector, batch_size).detections
-        assert len(batched) == 5
         assert all(np.allclose(a, b, atol=0.01) for a, b in zip(batched, single, strict=True))
 
 
@@ -88,6 +76,7 @@ def test_a_short_gap_is_bridged_between_its_neighbours():
 
 
 def test_a_long_gap_stays_empty_and_splits_the_track():
+    assert not follow_face(frames_of([], [], [])).found.any()
     gap = [[]] * (MAX_GAP + 1)
     track = follow_face(frames_of(*[[face(100)]] * 6, *gap, *[[face(100)]] * 6))
     assert track.found.sum() == 12
@@ -106,11 +95,6 @@ def test_boxes_are_not_smoothed_across_a_cut():
     track = follow_face(frames_of(*[[face(0)]] * 8, *[[face(300)]] * 8))
     assert track.boxes[:8, 0].tolist() == [0] * 8
     assert track.boxes[8:, 0].tolist() == [300] * 8
-
-
-def test_no_faces_at_all():
-    track = follow_face(frames_of([], [], []))
-    assert not track.found.any()
 
 
 def test_pads_grow_the_box_and_the_frame_clips_it():

@@ -16,7 +16,6 @@ from media import yuv
 from media.clock import HOLE, LONGEST_STEP, Clock, Span
 from media.reader import VideoReader, at_rate
 from media.sound import continuous, read_audio, sound_clock
-from media.writer import VideoWriter
 
 RATE = 16_000
 MILLISECONDS = Fraction(1, 1000)
@@ -94,11 +93,6 @@ def test_stamps_that_waver_change_nothing(packets, start):
     assert np.array_equal(joined(wavering), np.arange(sum(samples for samples, _ in packets)) + 1)
 
 
-def test_a_jump_of_minutes_is_damage_and_no_hole():
-    places = [(0, 320), (320, 320), (640 + 300 * RATE, 320), (960 + 300 * RATE, 320)]
-    assert len(joined(frames_of(places))) == 4 * 320
-
-
 def test_the_clock_of_a_file_goes_on_without_such_jumps(tmp_path):
     path, length = tmp_path / "a.mkv", 320
     with av.open(str(path), "w") as out:
@@ -131,14 +125,7 @@ def clicks(seconds: float, rate: int, at: tuple[float, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "rate"),
-    [
-        ("a.mkv", "libopus", 48000),
-        ("a.mp4", "libopus", 48000),
-        ("a.ts", "aac", 44100),
-        ("a.mp4", "aac", 48000),
-        ("a.flv", "aac", 44100),
-    ],
+    ("name", "codec", "rate"), [("a.mkv", "libopus", 48000), ("a.ts", "aac", 44100), ("a.mp4", "aac", 48000)]
 )
 def test_speech_with_lost_packets_keeps_its_length_and_its_times(tmp_path, name, codec, rate):
     wav = clicks(6.0, rate, (0.5, 5.5))
@@ -153,23 +140,12 @@ def test_speech_with_lost_packets_keeps_its_length_and_its_times(tmp_path, name,
     assert any("holes in the sound" in finding for finding in clock.findings)
 
 
-def test_what_is_encoded_anew_has_no_drift_either(tmp_path):
-    wav = clicks(4.0, 48000, (0.5, 3.5))
-    source = recording(tmp_path / "a.mkv", "libopus", 48000, wav, lambda number: number % 9 == 4)
-    with VideoWriter(tmp_path / "out.mp4", Fraction(25), source) as writer:
-        for n in range(100):
-            writer.write(np.zeros((64, 64, 3), np.uint8), n / 25)
-    with av.open(str(tmp_path / "out.mp4")) as container:
-        samples = sum(frame.samples for frame in container.decode(audio=0))
-    assert samples / 48000 == pytest.approx(4.0, abs=0.1)
-    loud = np.flatnonzero(np.abs(read_audio(tmp_path / "out.mp4", RATE)) > 0.3) / RATE
-    assert loud.max() == pytest.approx(3.5 + CLICK, abs=0.04)
-
-
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.mkv", "aac"), ("a.ts", "mp2"), ("a.mkv", "libopus")])
-def test_plain_files_have_no_findings(tmp_path, name, codec):
-    source = recording(tmp_path / name, codec, 48000, clicks(2.0, 48000, (1.0,)))
-    assert VideoReader(source).clock.findings == []
+def test_plain_files_have_no_findings(tmp_path):
+    for name, codec in (("a.mp4", "aac"), ("a.ts", "mp2"), ("a.mkv", "libopus")):
+        source = recording(tmp_path / name, codec, 48000, clicks(2.0, 48000, (1.0,)))
+        assert VideoReader(source).clock.findings == []
+    vorbis = showcase.PEOPLE[0].speech  # with blocks of two lengths, whose packets last longer than they say
+    assert sound_clock(vorbis).findings == []
 
 
 frame_steps = st.lists(st.integers(8, 400), min_size=1, max_size=12)  # milliseconds from picture to picture
@@ -222,7 +198,7 @@ def played(path, seconds: float, fps: float | None = 25.0, **how) -> list[tuple[
     return [(number_of(yuv.to_bgr(frame.picture)), round(frame.time, 3)) for frame in frames]
 
 
-@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
 def test_pictures_that_start_late_keep_their_times_and_the_first_is_held_before_them(tmp_path, name):
     path = video(tmp_path / name, [0.6 + n / 25 for n in range(10)], "libx264" if name == "a.ts" else "mpeg4")
     clock = VideoReader(path).clock
@@ -256,12 +232,7 @@ def test_what_follows_the_first_play_is_not_late_again(tmp_path):
     assert [number for number, time in played(path, 0.85) if time > 0.39] == [0, 1, 2, 3] * 2 + [0, 1, 2, 3][:4]
 
 
-def test_with_no_rate_of_its_own_a_slow_video_keeps_its_frames(tmp_path):
-    path = video(tmp_path / "a.mkv", [0.0, 0.5, 1.0, 1.5])
-    assert played(path, 2.0, None) == [(0, 0.0), (1, 0.5), (2, 1.0), (3, 1.5)]
-
-
-@pytest.mark.parametrize(("rate", "number_at_half"), [(1, 0), (5, 2), (15, 7), (20, 10)])
+@pytest.mark.parametrize(("rate", "number_at_half"), [(1, 0), (20, 10)])
 def test_a_slow_video_shows_25_pictures_a_second(tmp_path, rate, number_at_half):
     path = video(tmp_path / "a.mkv", [n / rate for n in range(2 * rate)])
     frames = played(path, 2.0)
@@ -270,14 +241,14 @@ def test_a_slow_video_shows_25_pictures_a_second(tmp_path, rate, number_at_half)
     clock = VideoReader(path).clock.filled(25.0)
     assert clock.findings == [f"25 fps from {round(1 / clock.step, 2):g}"]
     assert 1 / clock.step == pytest.approx(rate, rel=0.02)
+    assert played(path, 2.0, None)[:rate] == [(n, round(n / rate, 3)) for n in range(rate)]
 
 
-@pytest.mark.parametrize("rate", [24000 / 1001, 24, 25, 30, 60])
-def test_other_rates_come_out_frame_by_frame(tmp_path, rate):
-    path = video(tmp_path / "a.mkv", [n / rate for n in range(20)])
-    frames = played(path, 19.5 / rate)
-    assert [number for number, _ in frames] == list(range(20))
-    assert [time for _, time in frames] == pytest.approx([n / rate for n in range(20)], abs=0.001)
+def test_other_rates_come_out_frame_by_frame(tmp_path):
+    for rate in (24000 / 1001, 30, 60):
+        frames = played(video(tmp_path / "a.mkv", [n / rate for n in range(20)]), 19.5 / rate)
+        assert [number for number, _ in frames] == list(range(20))
+        assert [time for _, time in frames] == pytest.approx([n / rate for n in range(20)], abs=0.001)
 
 
 def test_a_variable_rate_is_filled_where_it_is_slow(tmp_path):
@@ -288,26 +259,19 @@ def test_a_variable_rate_is_filled_where_it_is_slow(tmp_path):
     assert VideoReader(path).clock.filled(25.0).findings == ["below 24 fps in 1 place"]
 
 
-@pytest.mark.parametrize(("surplus", "extend"), [(-0.5, "loop"), (0.06, "hold"), (0.45, "hold"), (0.6, "loop")])
-def test_only_sound_that_is_much_longer_extends_the_picture(tmp_path, surplus, extend):
-    path = video(tmp_path / "a.mkv", [n / 25 for n in range(25)])
-    assert Source(path, FrameTransform(), False, 25.0).extension("loop", 1.0 + surplus) == extend
+def test_only_sound_that_is_much_longer_extends_the_picture(tmp_path):
+    source = Source(video(tmp_path / "a.mkv", [n / 25 for n in range(25)]), FrameTransform(), False, 25.0)
+    extensions = [source.extension("loop", seconds) for seconds in (0.5, 1.06, 1.45, 1.6)]
+    assert extensions == ["loop", "hold", "hold", "loop"]
 
 
 def test_pictures_at_a_constant_rate_may_start_before_the_first(tmp_path):
     reader = VideoReader(video(tmp_path / "a.mkv", [0.2 + n / 25 for n in range(5)]))
-    numbers = [number_of(frame.image) for frame in at_rate(reader.frames(), 25, reader.start - 0.2)]
+    numbers = [number_of(image) for _, image in at_rate(reader.frames(), 25, reader.start - 0.2)]
     assert numbers == [0] * 5 + [0, 1, 2, 3, 4]
 
 
-def test_vorbis_whose_packets_last_longer_than_they_say_has_no_holes():
-    path = showcase.PEOPLE[0].speech  # Vorbis with blocks of two lengths
-    assert sound_clock(path).findings == []
-
-
-@pytest.mark.parametrize(
-    ("name", "codec"), [("a.ts", "libx264"), ("a.ts", "mpeg2video"), ("a.mpg", "mpeg1video"), ("a.vob", "mpeg2video")]
-)
+@pytest.mark.parametrize(("name", "codec"), [("a.ts", "libx264"), ("a.mpg", "mpeg1video"), ("a.vob", "mpeg2video")])
 def test_recordings_that_were_joined_follow_each_other(tmp_path, name, codec):
     sound = click_track(1.0, 0.4)
     part = encode(tmp_path / f"part.{'ts' if name == 'a.ts' else 'mpg'}", codec, frames=25, sound=sound).read_bytes()
@@ -326,10 +290,9 @@ def test_recordings_that_were_joined_follow_each_other(tmp_path, name, codec):
     assert number_of(yuv.to_bgr(late)) == 10
 
 
-@pytest.mark.parametrize("b_frames", ["0", "3"])
 @pytest.mark.parametrize(
-    ("delay", "lost"),  # delay: of the pictures, by which FFmpeg puts an empty one after the first
-    [(0, ()), (1, ()), (0, range(5, 35, 3))],
+    ("b_frames", "delay", "lost"),  # delay: of the pictures, by which FFmpeg puts an empty one after the first
+    [("3", 0, ()), ("3", 1, ()), ("0", 1, ()), ("3", 0, range(5, 35, 3)), ("0", 0, range(5, 35, 3))],
 )
 def test_pictures_in_avi_are_shown_in_order_from_the_start(tmp_path, b_frames, delay, lost):
     with av.open(str(tmp_path / "a.avi"), "w") as out:

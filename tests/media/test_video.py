@@ -12,7 +12,7 @@ import soundfile
 
 from footage import click_track, encode, number_of, numbered
 from media.files import open_media
-from media.reader import Frame, VideoReader, at_rate
+from media.reader import VideoReader, at_rate
 from media.sound import read_audio
 from media.writer import VideoWriter
 from utils import files
@@ -25,13 +25,10 @@ RATE = 16_000
     ("name", "codec", "pix_fmt", "size"),
     [
         ("h264.mp4", "libx264", "yuv420p", (160, 120)),
-        ("hevc.mp4", "libx265", "yuv420p", (160, 120)),
         ("hevc 10 bit.mkv", "libx265", "yuv420p10le", (160, 120)),
-        ("mpeg4.avi", "mpeg4", "yuv420p", (160, 120)),
         ("mpeg1.mpg", "mpeg1video", "yuv420p", (160, 120)),
         ("vp9.webm", "libvpx-vp9", "yuv420p", (160, 120)),
         ("odd.mov", "libx264", "yuv444p", (161, 121)),
-        ("prores.mov", "prores_ks", "yuv422p10le", (160, 120)),
     ],
 )
 def test_frames_come_in_order_with_their_times(tmp_path, name, codec, pix_fmt, size):
@@ -56,44 +53,20 @@ def test_pictures_that_nobody_holds_are_freed_at_once(tmp_path, codec):
     assert len(held) < 4 < count
 
 
-@pytest.mark.parametrize(("rotation", "corner"), [(90, "bottom left"), (-90, "top right"), (180, "bottom right")])
-def test_rotation_is_applied(tmp_path, rotation, corner):
-    reader = VideoReader(encode(tmp_path / "phone.mp4", "libx264", rotation=rotation))
-    image = next(reader.frames()).image
-    assert image.shape[:2] == (reader.height, reader.width) == ((160, 120) if rotation % 180 else (120, 160))
-    rows, columns = corner.split()
-    square = image[:12] if rows == "top" else image[-12:]
-    square = square[:, :12] if columns == "left" else square[:, -12:]
-    assert square.mean() > 230
-
-
-@pytest.mark.parametrize(("fps", "expected"), [(30, 50), (50, 50), (15, 50), (25, 50), (24, 50)])
-def test_frames_are_retimed_by_their_time_stamps(fps, expected):
-    source = [Frame(3.0 + n / fps, np.full(1, n)) for n in range(2 * fps)]
-    retimed = list(at_rate(source, 25))
-    assert len(retimed) == expected
-    for n, frame in enumerate(retimed):
-        assert frame.time == pytest.approx(3.0 + n / 25)
-        assert abs(int(frame.image[0]) / fps - n / 25) <= 0.5 / fps + 1e-6
-
-
-def test_variable_rate_is_retimed_to_the_nearest_frame():
-    times = [0.0, 0.033, 0.066, 0.5, 0.533, 0.566]
-    retimed = list(at_rate([Frame(t, np.array([i])) for i, t in enumerate(times)], 25))
-    chosen = [times[int(frame.image[0])] for frame in retimed]
-    best = [min(times, key=lambda t, n=n: abs(t - n / 25)) for n in range(len(retimed))]
-    assert np.allclose(np.abs(np.array(chosen) - np.arange(len(retimed)) / 25),
-                       np.abs(np.array(best) - np.arange(len(retimed)) / 25))  # fmt: skip
-    assert len(retimed) == 15
+@pytest.mark.parametrize("times", [*(np.arange(2 * fps) / fps for fps in (15, 24, 30, 50)), [0, 0.03, 0.5, 0.53]])
+def test_frames_are_retimed_to_the_nearest_in_time(times):
+    retimed = list(at_rate([(3.0 + time, time) for time in times], 25))
+    assert len(retimed) == round((2 * times[-1] - times[-2]) * 25)
+    for n, (time, chosen) in enumerate(retimed):
+        assert time == pytest.approx(3.0 + n / 25)
+        assert abs(chosen - n / 25) == pytest.approx(min(abs(each - n / 25) for each in times))
 
 
 def first_click(wav: np.ndarray) -> float:
     return float(np.argmax(np.abs(wav) > 0.3)) / RATE
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.mpg", "mpeg1video")]
-)
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mpeg4"), ("a.mpg", "mpeg1video")])
 def test_sound_of_any_container_keeps_its_place_against_the_picture(tmp_path, name, codec):
     path = encode(tmp_path / name, codec, frames=50, sound=click_track(2.0, 0.7))
     reader = VideoReader(path)
@@ -132,17 +105,19 @@ def test_written_video_keeps_time_stamps_colours_and_sound(tmp_path):
     assert first_click(sound) == pytest.approx(1.3, abs=0.002)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 6])
-@pytest.mark.parametrize("rate", [5512, 37_800, 96_000])  # none of which AAC has
+@pytest.mark.parametrize(("channels", "rate"), [(1, 5512), (2, 37_800), (3, 96_000), (6, 5512)])  # rates AAC has not
 def test_sound_of_any_layout_and_rate_can_be_written(tmp_path, channels, rate):
     soundfile.write(tmp_path / "a.wav", np.stack([click_track(1.0, 0.5, rate)] * channels, axis=1), rate)
     path = write(tmp_path / "a.mp4", [0.0, 0.04], tmp_path / "a.wav")
     assert first_click(read_audio(path, RATE)) == pytest.approx(0.5, abs=0.005)
 
 
-def test_odd_sizes_are_written(tmp_path):
-    frame = next(VideoReader(write(tmp_path / "odd.mp4", [0.0, 0.04], size=(161, 121))).frames())
-    assert frame.image.shape == (122, 162, 3)
+def test_odd_sizes_and_frames_closer_than_the_time_base_are_written_in_order(tmp_path):
+    times = [0.0, 1e-6, 2e-6, 0.04, 0.04, 0.08]
+    frames = list(VideoReader(write(tmp_path / "odd.mp4", times, size=(161, 121))).frames())
+    assert {frame.image.shape for frame in frames} == {(122, 162, 3)}
+    assert np.allclose([frame.time for frame in frames], times, atol=1e-3)
+    assert (np.diff([frame.time for frame in frames]) > 0).all()
 
 
 def test_nothing_is_left_under_the_final_name_when_writing_fails(tmp_path):
