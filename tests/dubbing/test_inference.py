@@ -197,7 +197,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(dub, generator, talking, tmp
     cases = [
         (["--face", tmp_path / "missing.mp4"], "missing.mp4: no such file"),
         (["--face", file("empty.mp4", b"")], "empty.mp4: is empty"),
-        (["--face", file("text.mp4", b"a text\n" * 99)], "text.mp4: is no video"),
+        (["--face", file("text.mp4", b"a text\n" * 99)], "text.mp4: is not a readable video"),
         (["--face", file("cut.mp4", whole[: len(whole) // 3])], "cut.mp4: is truncated"),
         (["--face", file("broken.png", b"no png")], "broken.png: none of its pictures can be decoded"),
         (["--face", mute], "no face found"),
@@ -205,7 +205,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(dub, generator, talking, tmp
         (["--audio", mute], "mute.mp4: has no sound track"),
         (["--audio", wav("short.wav", noise[:1600])], "short.wav: lasts 0.10 s"),
         (["--audio", wav("silent.wav", noise * 0)], "silent.wav: is silent"),
-        (["--audio", file("text.wav", b"a text\n" * 99)], "text.wav: is no video or sound"),
+        (["--audio", file("text.wav", b"a text\n" * 99)], "text.wav: is not a readable video"),
         (["--checkpoint_path", file("html.pth", b"<html>")], "html.pth: is a web page"),
         (["--checkpoint_path", file("cut.pth", generator.read_bytes()[:9999])], "cut.pth: is truncated"),
         (["--checkpoint_path", tmp_path], "is a folder; give a weight file in it"),
