@@ -10,14 +10,14 @@ in-sync from off-sync windows on the evaluation list with a loss well below 0.69
 
 import argparse
 
-from models.missing import with_weights
+from models.download import ensure_weights
 from training.options import TrainingOptions
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> int:
-    options = with_weights(from_args(TrainingOptions, args), args.yes)
+    options = ensure_weights(from_args(TrainingOptions, args), args.yes)
     from training.expert import ExpertTraining
     from training.loop import train
 

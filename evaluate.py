@@ -26,14 +26,14 @@ import argparse
 from pathlib import Path
 
 from metrics.options import EvaluationOptions
-from models.missing import with_weights
+from models.download import ensure_weights
 from utils import cli
 from utils.files import writable_folder, write_json
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> int:
-    options = with_weights(from_args(EvaluationOptions, args), args.yes)
+    options = ensure_weights(from_args(EvaluationOptions, args), args.yes)
     from metrics import report
     from metrics.evaluation import evaluate_generator, evaluate_videos, means
     from reports import page

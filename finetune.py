@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dubbing import Options as DubbingOptions
-from models.missing import with_weights
+from models.download import ensure_weights
 from preprocessing.options import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils import cli
@@ -62,7 +62,7 @@ class FinetuneOptions(CommonOptions):
 
 
 def main(args: argparse.Namespace) -> int:
-    options = with_weights(from_args(FinetuneOptions, args), args.yes)
+    options = ensure_weights(from_args(FinetuneOptions, args), args.yes)
     from utils.files import only_user
 
     try:

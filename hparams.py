@@ -103,7 +103,7 @@ class HParams:
     best_by: str = one_of("loss", "mouth")  # the best weights: by the losses, or by mouths as they are dubbed
     sync_face_wt: float = may_be_zero(0.0)  # in the sync loss, of 1 - cosine(generated face, true face)
 
-    # With --gan: the published discriminator, or a small one of patches (models/patch_discriminator.py)
+    # With --gan: the published discriminator, or a small one of patches (models/discriminators.py)
     disc: str = one_of("published", "patch")
     disc_wt: float = may_be_zero(0.07)  # published: the adversarial loss's weight
     disc_initial_learning_rate: float = 1e-4

@@ -25,7 +25,7 @@ from typing import TextIO
 
 import dubbing
 from dubbing.options import OUTFILE, Options, Request
-from models.missing import with_weights
+from models.download import ensure_weights
 from utils import cli
 from utils.errors import InputError, format_error
 from utils.files import existing_file
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     if (request, options) == (Request(), Options()):
         print(USUAL, file=sys.stderr)
         return 2
-    options = with_weights(options, args.yes)
+    options = ensure_weights(options, args.yes)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: idle threads that spin hold up the encoder
     if not request.jobs and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("several processes share a list of dubs: give --jobs, or leave out torchrun")

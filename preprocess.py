@@ -18,14 +18,14 @@ training. Under torchrun the videos are shared among the processes, on one machi
 
 import argparse
 
-from models.missing import with_weights
+from models.download import ensure_weights
 from preprocessing.options import PreprocessingOptions
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> int:
-    options = with_weights(from_args(PreprocessingOptions, args), args.yes)
+    options = ensure_weights(from_args(PreprocessingOptions, args), args.yes)
     from preprocessing.run import preprocess
 
     return preprocess(options)

@@ -13,14 +13,14 @@ enlarged, nearest reference, refined, true) and logs/ for TensorBoard. The same 
 
 import argparse
 
-from models.missing import with_weights
+from models.download import ensure_weights
 from training.options import RefinerOptions
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> int:
-    options = with_weights(from_args(RefinerOptions, args), args.yes)
+    options = ensure_weights(from_args(RefinerOptions, args), args.yes)
     from training.loop import train
     from training.refiner import RefinerTraining
 

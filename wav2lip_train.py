@@ -16,14 +16,14 @@ and logs/ for TensorBoard.
 
 import argparse
 
-from models.missing import with_weights
+from models.download import ensure_weights
 from training.options import GeneratorOptions
 from utils import cli
 from utils.options import from_args
 
 
 def main(args: argparse.Namespace) -> int:
-    options = with_weights(from_args(GeneratorOptions, args), args.yes)
+    options = ensure_weights(from_args(GeneratorOptions, args), args.yes)
     from training.generator import GeneratorTraining
     from training.loop import train
 

@@ -1,13 +1,13 @@
 """The published and bundled weight files: list, download, import, verify and export them.
 
 python weights.py list                          # every file: its place, licence and SHA-256, and whether it exists
-python weights.py fetch s3fd wav2lip_gan        # download; an interrupted download resumes
+python weights.py fetch s3fd wav2lip_gan        # download; the SHA-256 is checked
 python weights.py import ~/Downloads/file.pth   # copy a file you have to its place, whatever its name
 python weights.py verify                        # check the SHA-256 of every file that exists
 python weights.py export best.pth mine.safetensors   # weights alone in half precision, to keep or to share
 python weights.py export best.pth mine.xml --format openvino   # a generator that runs without PyTorch; or onnx
 
-Only export needs PyTorch.
+Only fetch and export need PyTorch.
 """
 
 import argparse
@@ -16,16 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models.published import PublishedFile, all_files, published
+from models import download
+from models.published import all_files, published
 from utils import cli
 from utils.errors import InputError, format_error
 
 FORMATS = ("safetensors", "onnx", "openvino")  # of export: models/export.py
 
 
-def list_files(state: Callable[[PublishedFile], str]) -> None:
+def list_files() -> None:
     for file in all_files():
-        print(f"{file.name:20} {file.size / 1e6:6.1f} MB  {state(file):8} {file.file}")
+        print(f"{file.name:20} {file.size / 1e6:6.1f} MB  {download.state(file):8} {file.file}")
         print(*(f"{'':20} {line}" for line in (file.note, file.licence, f"SHA-256 {file.sha256}")), sep="\n")
 
 
@@ -42,10 +43,8 @@ def each(work: Callable[[Any], None], items: list) -> int:
 
 
 def main(args: argparse.Namespace) -> int:
-    from models import download
-
     if args.command == "list":
-        list_files(download.state)
+        list_files()
     elif args.command == "fetch":
         return each(download.fetch, [published(name) for name in args.names])
     elif args.command == "import":

@@ -34,9 +34,10 @@ from data.loading import training_batches
 from hparams import HParams, hparams
 from media.writer import VideoWriter
 from models import SyncNet_color, Wav2Lip
-from models.batched_generator import fold_batch_norms
-from models.inputs import generator_faces, lower_half
+from models.inputs import lower_half
 from models.published import BUNDLED_GENERATOR
+from models.torch_backend import fold_batch_norms
+from models.wav2lip import generator_faces
 from tests.portrait import SPEECH, talking_frames
 from training import losses
 from training.network import TrainableNetwork

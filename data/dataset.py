@@ -15,7 +15,8 @@ from data.augment import Augmentation
 from data.clip import Clip
 from data.sampling import UNKNOWN, Drawing, Key, StepPlan, Stream, drawing
 from hparams import HParams
-from models.inputs import generator_faces, lower_half
+from models.inputs import lower_half, to_floats
+from models.wav2lip import generator_faces
 from utils.errors import InputError
 
 MOUTH = (slice(56, 92, 2), slice(22, 74, 2))  # every other pixel of it, of 96
@@ -188,15 +189,13 @@ def _mouth_difference(faces: np.ndarray, a: int, b: int) -> float:
 
 def expert_inputs(batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """mel [B, 1, 80, 16] and faces [B, 15, 48, 96] in 0..1, from an ExpertWindows batch on the training device."""
-    B, T, H, W, C = batch["faces"].shape
-    faces = batch["faces"].permute(0, 1, 4, 2, 3).reshape(B, T * C, H, W)
-    return batch["mel"], faces.float() / 255
+    return batch["mel"], to_floats(batch["faces"]).flatten(1, 2)
 
 
 def generator_inputs(batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """faces [F, 6, 96, 96], the frame with its lower half zeroed and the reference, and target [F, 3, 96, 96], all in
     0..1, from a GeneratorWindows batch of F frames on the training device, those of windows first."""
-    target, reference = (batch[name].permute(0, 3, 1, 2).float() / 255 for name in ("target", "reference"))
+    target, reference = (to_floats(batch[name]) for name in ("target", "reference"))
     return generator_faces(target, reference), target
 
 

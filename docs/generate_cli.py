@@ -30,7 +30,7 @@ A switch needs no value (`--rotate`), but takes one (`--rotate True`, `--rotate 
 `--hparams` takes are in `hparams.py`.
 
 Every script also takes `--quiet` (print only warnings and errors), `--debug` (show the traceback of an error) and,
-where it reads weights, `--yes`: download published weights that a flag names and that do not exist, without asking.
+where it reads weights, `--yes`: download published weights that a flag names and that do not exist.
 
 In a log file progress is a line now and then instead of a bar.
 
@@ -63,7 +63,7 @@ WEIGHTS = """\
 | command | what it does |
 |---|---|
 | `python weights.py list` | list every file: its place, licence and SHA-256, and whether it exists |
-| `python weights.py fetch NAME [NAME ...]` | download files; interrupted downloads resume; the SHA-256 is checked |
+| `python weights.py fetch NAME [NAME ...]` | download files; the SHA-256 is checked |
 | `python weights.py import FILE [FILE ...]` | copy files you have to their places, whatever their names |
 | `python weights.py verify` | check the SHA-256 of every file that exists |
 | `python weights.py export CHECKPOINT OUT` | save weights alone, in half precision, as `OUT` (`.safetensors`) |

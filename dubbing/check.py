@@ -144,7 +144,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     starting = time.perf_counter() - began
     seconds = min(one_play(source, speech), options.preview or inf)
     faces_file = Path(f"{outfile}.faces.png")
-    finder = FaceFinder(source, pix_fmt, seconds, options, networks.generator.device, faces_file)
+    finder = FaceFinder(source, pix_fmt, seconds, options, networks.backend.device, faces_file)
     watched = _watch(finder)
     loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
     times = sorted({*evenly(seconds, SAMPLES), *loud}) if isfinite(seconds) else [0.0]
@@ -334,8 +334,8 @@ def peak_megabytes() -> int | None:
 
 
 def _gpu_megabytes(networks: Networks) -> int | None:
-    if not networks.generator.device.startswith("cuda"):
+    if not networks.backend.device.startswith("cuda"):
         return None
     import torch
 
-    return torch.cuda.max_memory_reserved(networks.generator.device) // MIB
+    return torch.cuda.max_memory_reserved(networks.backend.device) // MIB

@@ -1,6 +1,6 @@
 """The networks of a dub, which many dubs share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -8,10 +8,9 @@ from dubbing.options import Options
 from hparams import HParams
 from metrics.experts import Expert, load_expert
 from models import face_refiner
-from models.engines.choice import Choice, choose
-from models.engines.generator import GeneratorEngine, load_generator
+from models.backend import ArrayNetwork, Backend, load, pick
+from models.download import ensure_weights
 from models.face_refiner import PERSON, FaceRefiner
-from models.missing import check_weights
 from models.published import BUNDLED_GENERATOR, EXPERTS, default_generator
 from utils.errors import InputError, warn
 from utils.files import existing_file, sha256
@@ -26,18 +25,15 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Networks:
-    """hp, path, sha256: of the generator; expert: what scores the sync, where there is one;
-    refiner: what sharpens the mouths, where that is wanted; options: what they were loaded with; files: state of all
-    files that they may be in."""
-
-    generator: GeneratorEngine
-    hp: HParams
+    generator: ArrayNetwork
+    hp: HParams  # of the generator, like path and sha256
     path: Path
     sha256: str
-    expert: Expert | None
-    refiner: FaceRefiner | None
-    options: Options
-    files: dict[Path, tuple]
+    backend: Backend  # of the generator, without "auto"
+    expert: Expert | None  # scores the sync, where there is one
+    refiner: FaceRefiner | None  # sharpens the mouths, where that is wanted
+    options: Options  # what the networks were loaded with
+    files: dict[Path, tuple]  # state of all files that they may be in
 
     def summary(self) -> str:
         """Which weights these are, in a line; of bundled ones, what they are good for."""
@@ -54,21 +50,20 @@ class Networks:
 
 def load_networks(options: Options) -> Networks:
     """The generator, and the expert that is there. Raises InputError for files that hold something else."""
-    check_weights(options)
+    options = ensure_weights(options)
     with doing("reading the weights"):
         return _load(options)
 
 
 def _load(options: Options) -> Networks:
-    choice, files = choose(options.engine, options.precision, options.device), _files(options)
+    backend, files = pick(options.engine, options.precision, options.device), _files(options)
     path = options.checkpoint_path or default_generator()
-    digest = sha256(path)
-    generator, hp = load_generator(path, digest, choice, options.wav2lip_batch_size, options.hparams)
-    number_format = "auto" if generator.precision == "int8" else generator.precision
-    beside = Choice(generator.engine, number_format, generator.device)
-    refiner = load_refiner(options.refine, path, generator, beside)
-    expert = None if options.no_score else best_expert(beside)
-    return Networks(generator, hp, path, digest, expert, refiner, options, files)
+    loaded = load("generator", path, backend, options.hparams, options.wav2lip_batch_size)
+    used = loaded.backend
+    others = replace(used, dtype="auto") if used.dtype == "int8" else used  # other networks are not made int8
+    refiner = load_refiner(options.refine, path, loaded.fingerprint, others)
+    expert = None if options.no_score else best_expert(others)
+    return Networks(loaded.networks[0], loaded.hp, path, sha256(path), used, expert, refiner, options, files)
 
 
 def _files(options: Options) -> dict[Path, tuple]:
@@ -79,25 +74,24 @@ def _files(options: Options) -> dict[Path, tuple]:
     return {file: (state.st_ino, state.st_size, state.st_mtime_ns) for file, state in states.items()}
 
 
-def load_refiner(wanted: str, path: Path, generator: GeneratorEngine, choice: Choice) -> FaceRefiner | None:
-    """The refiner that `--refine` asks for, for the generator, whose file `path` is, by the engine of the choice. One
-    of another generator is used only where it is named, and warned about in any case; so is one beside the generator
-    that cannot be read, since a dub does not need it."""
+def load_refiner(wanted: str, path: Path, fingerprint: str, backend: Backend) -> FaceRefiner | None:
+    """The refiner that `--refine` asks for, for the generator in the file `path` with this fingerprint. One that was
+    trained with another generator is used only if --refine names it, with a warning. A damaged one beside the generator
+    is only a warning, since a dub does not need it."""
     if wanted == "off":
         return None
     if wanted != "auto":
-        refiner = face_refiner.load(existing_file(Path(wanted), "--refine"), choice)
-        if refiner.generator != generator.fingerprint():
+        refiner = face_refiner.load(existing_file(Path(wanted), "--refine"), backend)
+        if refiner.generator != fingerprint:
             warn(f"{wanted} was trained with another generator than {path}")
         return refiner
     if not (path.with_name(PERSON).exists() or path.with_name(RUN).exists()):
         return None
-    fingerprint = generator.fingerprint()
     found = _person_of(path, fingerprint)
     if not found:
         return None
     try:
-        refiner = face_refiner.load(found, choice)
+        refiner = face_refiner.load(found, backend)
     except InputError as error:
         warn(f"not refined: {error}")
         return None
@@ -128,11 +122,11 @@ def _persons(path: Path) -> list[list[Path]]:
     return [[beside] if beside.exists() else [], *(sorted(folder.glob(f"*/{PERSON}")) for folder in folders)]
 
 
-def best_expert(choice: Choice) -> Expert | None:
+def best_expert(backend: Backend) -> Expert | None:
     """The best expert that is there and can be read. A dub does not need one, so a damaged file is only a warning."""
     for path in filter(Path.exists, EXPERTS):
         try:
-            return load_expert(path, choice)
+            return load_expert(path, backend)
         except InputError as error:
             warn(f"no sync score by {error}")
     return None

@@ -4,17 +4,13 @@ A small network (models/occlusion.py) sees it in each frame by itself, beside th
 sees counts where the frame before had it close by; a single frame is not believed.
 """
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 
 from dubbing.paste import soft_mask
+from models.backend import Backend, load
 from models.inputs import OCCLUSION_SIZE as SIZE
 from models.published import BUNDLED_OCCLUSION
-
-if TYPE_CHECKING:
-    from models.occlusion import OcclusionNet
 
 OCCLUDED = 0.05  # hidden share of the mouth from which on a frame counts as occluded
 # Probabilities of the network: an area counts if it is sure somewhere, reaches as far as it is likely, and hides all
@@ -38,11 +34,11 @@ class OcclusionDetector:
     """Follows what covers the mouth of one person through one video, whose frames it is shown in their order.
 
     references: uint8 BGR [N, S, S, 3], upright crops of that person, evenly over the video; less than half of them may
-    be covered. Without any the face is always visible.
+    be covered. Without any the face is always visible. backend: name of the one that runs the network, on the CPU.
     """
 
-    def __init__(self, references: np.ndarray) -> None:
-        self._network = _load_network()
+    def __init__(self, references: np.ndarray, backend: str = "torch") -> None:
+        (self._network,) = load("occlusion", BUNDLED_OCCLUSION, Backend(backend, "fp32", "cpu")).networks
         self._median = self._median_of([_reduced(face) for face in references])
         self._hidden = np.zeros((SIZE, SIZE), np.float32)
         self._found = np.zeros((SIZE, SIZE), np.float32)
@@ -89,23 +85,10 @@ class OcclusionDetector:
         eyes = slice(SIZE // 6, SIZE // 2)
         gain = np.clip(median[eyes].mean() / max(face[eyes].mean(), 1), *GAINS)
         lit = np.clip(face * gain, 0, 255).astype(np.float32)
-        import torch  # dubs by other engines come without it
-
-        with torch.inference_mode():
-            faces, medians = (torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255 for x in (lit, median))
-            seen = self._network(faces, medians)[0].sigmoid().numpy()
+        seen = self._network(lit[None], median[None])[0]
         _, areas = cv2.connectedComponents((seen >= LIKELY).astype(np.uint8))
         found = np.where(np.isin(areas, areas[seen >= SURE]), np.minimum(seen / FIRM, 1), np.float32(0))
         return found if hidden_share(1 - found) >= LEAST_SHARE else np.zeros_like(found)
-
-
-def _load_network() -> "OcclusionNet":
-    from models.occlusion import OcclusionNet
-    from utils import weight_files
-
-    network = OcclusionNet()
-    weight_files.load_into(network, weight_files.read(BUNDLED_OCCLUSION)["state_dict"], BUNDLED_OCCLUSION)
-    return network.eval()
 
 
 def _reduced(face: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from face_detection import DETECTORS
 from media.formats import CODECS, DEINTERLACE
-from models.engines.choice import ENGINES
 from utils.errors import InputError
 from utils.options import PRECISIONS, CommonOptions, option, parse_scalar, stream_option
 from utils.options import Options as BaseOptions
@@ -15,6 +14,7 @@ from utils.options import Options as BaseOptions
 if TYPE_CHECKING:
     from dubbing.source import FrameTransform
 
+ENGINES = ("auto", "torch", "openvino")  # see models/backend.py: pick
 STYLES = ("soft", "box")  # of --paste
 EXTENSIONS = ("loop", "pingpong", "hold")  # of --extend
 SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")

@@ -61,7 +61,7 @@ class DubPlan:
             self.use(faces, sampler.crops(lambda number: faces.at(number)[0]) if sampler else [])
 
     def finder(self, faces_file: Path) -> FaceFinder:
-        device = self.networks.generator.device
+        device = self.networks.backend.device
         return FaceFinder(self.source, self.pix_fmt, self.seconds, self.options, device, faces_file)
 
     def use(self, faces: FaceRegions, crops: Sequence[np.ndarray]) -> None:
@@ -85,7 +85,8 @@ class DubPlan:
         chosen = np.unique(np.linspace(0, max(0, len(crops) - 1), OCCLUSION_REFERENCES).astype(int))[: len(crops)]
         size = self.networks.hp.img_size
         small = [to_network_size(crops[number], size) for number in chosen]
-        occlusion = OcclusionDetector(np.stack(small) if small else np.empty((0, size, size, 3), np.uint8))
+        references = np.stack(small) if small else np.empty((0, size, size, 3), np.uint8)
+        occlusion = OcclusionDetector(references, self.networks.backend.name)
         if not occlusion.has_evidence:
             warn("--occlusion: the video shows too little of the face to tell what covers it")
         if not self.faces.has_landmarks:
@@ -111,16 +112,16 @@ class DubPlan:
 
     def record(self) -> dict[str, Any]:
         """What a Record says of it, after the dub."""
-        source, speech, options, generator = self.source, self.speech, self.options, self.networks.generator
+        source, speech, options, backend = self.source, self.speech, self.options, self.networks.backend
         return {
             "face": str(source.path),
             "audio": str(speech.path),
             "generator": {"file": str(self.networks.path), "sha256": self.networks.sha256},
             "refiner": self.refine.record() if self.refine else None,
-            "engine": generator.engine,
-            "precision": generator.precision,
-            "device": generator.device,
-            "batch_halved": generator.halved,
+            "engine": backend.name,
+            "precision": backend.dtype,
+            "device": backend.device,
+            "batch_halved": self.networks.generator.oom_retries,
             "timing": "published" if options.published_timing else "training",
             "paste": options.paste,
             "silence": options.silence,

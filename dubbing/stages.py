@@ -28,7 +28,7 @@ from dubbing.source import TimedFrame
 from hparams import hparams
 from metrics.experts import Expert
 from metrics.streaming import WindowStream
-from models.engines.generator import GeneratorEngine
+from models.backend import ArrayNetwork
 
 SCORED_STEP = 1 / hparams.fps  # seconds
 Item = TypeVar("Item")
@@ -72,7 +72,7 @@ def run_stages(tasks: list[FrameTask], stages: dict[str, Stage], timer: StageTim
 class Generate:
     """mel: float32 [num_mels, columns], of the speech; window: columns of one frame's."""
 
-    def __init__(self, generator: GeneratorEngine, mel: np.ndarray, window: int) -> None:
+    def __init__(self, generator: ArrayNetwork, mel: np.ndarray, window: int) -> None:
         self.generator, self.mel, self.window = generator, mel, window
 
     def __call__(self, faces: list[FaceTask]) -> list[FaceTask]:

@@ -17,7 +17,7 @@ import numpy as np
 
 import audio
 from media.writer import VideoWriter
-from models.engines.openvino_engine import core
+from models.openvino_backend import core
 
 SIZE, BATCH, RATE = 96, 16, 16_000  # pixels of a face, frames drawn at once, samples a second
 

@@ -14,8 +14,7 @@ import audio
 from face_detection.crop import NO_PADS, crop, pad_and_clip, to_network_size
 from hparams import HParams
 from metrics.sync_offset import window_distances
-from models.engines.choice import Choice
-from models.engines.networks import Encoders, load_encoders
+from models.backend import ArrayNetwork, Backend, load
 from models.inputs import lower_half, picture_windows
 
 if TYPE_CHECKING:
@@ -43,15 +42,16 @@ class Scorer(Protocol):
 class Expert:
     """A lip-sync expert of this project: distances 0 to 1.42, windows beyond the sound left out.
 
-    encoders: its networks; hp: the values it was trained with; name: for people; missing: the values of an embedding
-    where there is no sound; network: the SyncNet_color that the encoders belong to, None by another engine than
-    PyTorch.
+    encoders: of faces and of mels, as backend.load has them; hp: the values it was trained with; name: for people;
+    missing: the values of an embedding where there is no sound; network: the SyncNet_color that the encoders belong to,
+    None with OpenVINO.
     """
 
     missing = np.nan
 
-    def __init__(self, encoders: Encoders, hp: HParams, name: str, network: Any = None) -> None:
-        self.encoders, self.hp, self.name, self.network = encoders, hp, name, network
+    def __init__(self, encoders: Sequence[ArrayNetwork], hp: HParams, name: str, network: Any = None) -> None:
+        self.face_encoder, self.mel_encoder = encoders
+        self.hp, self.name, self.network = hp, name, network
 
     @classmethod
     def load(cls, path: Path, precision: "Precision") -> "Expert":
@@ -72,9 +72,9 @@ class Expert:
     @classmethod
     def of(cls, network: "torch.nn.Module", hp: HParams, precision: "Precision", name: str) -> "Expert":
         """A SyncNet_color, which moves to precision's device."""
-        from models.engines.torch_networks import encoders
+        from models.torch_backend import runnable, wrap
 
-        return cls(encoders(network, precision), hp, name, network)
+        return cls(runnable("expert", wrap("expert", network.eval(), precision), precision), hp, name, network)
 
     def to(self, precision: "Precision") -> "Expert":
         """The same expert on another device, in another number format; the network moves with it."""
@@ -90,7 +90,7 @@ class Expert:
         halves = lower_half(faces, height_axis=-3)
 
         def embed(rows: np.ndarray) -> np.ndarray:
-            return self.encoders.faces(picture_windows(halves, rows, self.hp.window_frames))
+            return self.face_encoder(picture_windows(halves, rows, self.hp.window_frames))
 
         return embed_in_batches(embed, starts)
 
@@ -107,7 +107,7 @@ class Expert:
         starts = [start for start in starts if start + hp.mel_window <= columns]
 
         def embed(some: Sequence[int]) -> np.ndarray:
-            return self.encoders.mels(np.stack([mel[None, :, start : start + hp.mel_window] for start in some]))
+            return self.mel_encoder(np.stack([mel[None, :, start : start + hp.mel_window] for start in some]))
 
         return embed_in_batches(embed, starts)
 
@@ -117,9 +117,10 @@ class Expert:
         return window_distances(self.embed_faces(faces, starts), times, self.embed_mel(mel), self.missing)
 
 
-def load_expert(path: Path, choice: Choice) -> Expert:
-    """The expert of a dub, by the engine that was chosen. Raises InputError where the file does not hold one."""
-    return Expert(*load_encoders(path, choice), _name(path))
+def load_expert(path: Path, backend: Backend) -> Expert:
+    """The expert of a dub, run by the backend. Raises InputError where the file does not hold one."""
+    loaded = load("expert", path, backend)
+    return Expert(loaded.networks, loaded.hp, _name(path))
 
 
 def embed_in_batches(embed: Callable[[Any], np.ndarray], starts: Sequence[int] | np.ndarray) -> np.ndarray:

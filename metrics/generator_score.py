@@ -19,7 +19,7 @@ from metrics.articulation import articulation, region_l1
 from metrics.experts import Expert
 from metrics.likeness import mouth_likeness
 from metrics.sync_offset import SyncScore, score_distances
-from models.batched_generator import generate_faces
+from models.torch_backend import PictureGenerator, TorchNetwork
 from utils.devices import Precision
 from utils.errors import InputError
 from utils.progress import Progress
@@ -46,7 +46,7 @@ class ClipDubber:
     """A generator (in eval mode, on precision's device) that redraws preprocessed clips."""
 
     def __init__(self, generator: torch.nn.Module, hp: HParams, precision: Precision) -> None:
-        self.generator, self.hp, self.precision = generator, hp, precision
+        self.network, self.hp = TorchNetwork(PictureGenerator(generator), precision, BATCH), hp
 
     def dub(self, clip: Clip, speech: Clip, published_timing: bool = False) -> ClipDub:
         """The clip's first frames to some speech; each frame is its own reference, as in dubbing."""
@@ -60,11 +60,7 @@ class ClipDubber:
         faces, times = clip.faces[:FRAMES], clip.times[:FRAMES] / self.hp.fps
         starts = [audio.dub_mel_start(time, len(speech.mel), self.hp, published_timing) for time in times]
         mels = np.stack([speech.mel_window(start, self.hp) for start in starts])
-        parts = []
-        for first in range(0, len(faces), BATCH):
-            part = slice(first, first + BATCH)
-            parts.append(generate_faces(self.generator, faces[part], references[part], mels[part], self.precision))
-        return ClipDub(np.concatenate(parts), clip, speech)
+        return ClipDub(self.network(faces, mels, references), clip, speech)
 
 
 def evenly_spaced(items: list[Item], most: int = CLIPS) -> list[Item]:

@@ -12,7 +12,7 @@ from hparams import HParams, hparams
 from metrics.experts import Expert, Scorer, embed_in_batches
 from metrics.mfcc import mfcc
 from models.inputs import picture_windows
-from models.syncnet_v2 import SyncNet_v2
+from models.syncnet import SyncNet_v2
 from utils import weight_files
 from utils.devices import Precision
 

@@ -7,12 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from models.discriminators import Wav2Lip_disc_qual
     from models.syncnet import SyncNet_color
-    from models.wav2lip import Wav2Lip, Wav2Lip_disc_qual
+    from models.wav2lip import Wav2Lip
 
 __all__ = ["SyncNet_color", "Wav2Lip", "Wav2Lip_disc_qual"]
 
-MODULES = {"SyncNet_color": "models.syncnet", "Wav2Lip": "models.wav2lip", "Wav2Lip_disc_qual": "models.wav2lip"}
+MODULES = {"SyncNet_color": "models.syncnet", "Wav2Lip": "models.wav2lip", "Wav2Lip_disc_qual": "models.discriminators"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,12 @@
-"""Networks from their checkpoints, built to the hyperparameters saved with the weights."""
+"""Networks from their checkpoints, built to the hyperparameters saved with the weights; refiners to their files."""
 
+import json
 from pathlib import Path
 
 import torch
 
 from hparams import HParams, hparams
+from models.reference_bank import ReferenceBank
 from utils import weight_files
 from utils.errors import InputError
 
@@ -44,3 +46,14 @@ def build_network(
         network = network_class(hp.width)
     weight_files.load_into(network, content["state_dict"], source)
     return network.eval(), hp
+
+
+def save_refiner(
+    path: Path, state_dict: dict[str, torch.Tensor], hp: HParams, bank: ReferenceBank | None, generator: str
+) -> None:
+    """Write the file that models/face_refiner.py loads: a refiner in half precision with its bank, if any, and the
+    fingerprint of its generator."""
+    state = {name: tensor.half().contiguous() for name, tensor in state_dict.items()}
+    pictures = {name: torch.from_numpy(file) for name, file in (bank.encoded() if bank else {}).items()}
+    metadata = {"hparams": json.dumps(hp.to_dict()), "generator": generator}
+    weight_files.write_safetensors(path, state | pictures, metadata)

@@ -1,4 +1,4 @@
-"""The convolution blocks that all three networks are built from. Tensors are [B, C, H, W]."""
+"""The convolution blocks that generator and expert are built from. Tensors are [B, C, H, W]."""
 
 import torch
 from torch import nn
@@ -25,18 +25,6 @@ class Conv2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = self.conv_block(x)
         return self.act(out + x if self.residual else out)
-
-
-class PlainConv2d(nn.Module):
-    """Convolution and leaky ReLU without a norm, as the discriminator has it."""
-
-    def __init__(self, cin: int, cout: int, kernel_size: Size, stride: Size, padding: int) -> None:
-        super().__init__()
-        self.conv_block = nn.Sequential(nn.Conv2d(cin, cout, kernel_size, stride, padding))
-        self.act = nn.LeakyReLU(0.01)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(self.conv_block(x))
 
 
 class Conv2dTranspose(nn.Module):

@@ -1,98 +1,92 @@
-"""Published weight files into their places: downloaded, imported, verified."""
+"""Published weight files into their places: downloaded, imported, verified; and weight files that options name."""
 
 import http.client
+import os
 import shutil
-import urllib.error
+import socket
+import sys
 import urllib.parse
-import urllib.request
+from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
-from models.published import BROWSER_PAGE, PublishedFile, all_files
+from models.published import BROWSER_PAGE, BUNDLED_EXPERT, ROOT, PublishedFile, all_files, published
 from utils.errors import InputError
-from utils.files import BLOCK, atomic_write, existing_file, failed_download, sha256, writable_folder
-from utils.progress import Progress
+from utils.files import atomic_write, existing_file, failed_download, sha256, writable_folder
+from utils.options import Options
+
+OptionsType = TypeVar("OptionsType", bound=Options)
 
 TIMEOUT = 30  # seconds without an answer
 
 
-def fetch(published: PublishedFile) -> None:
-    """Download to the file's place from the first mirror that has it; nothing unverified gets the final name."""
-    if (found := state(published)) == "there":
-        print(f"{published.name}: {published.file} exists already")
+def fetch(file: PublishedFile) -> None:
+    """Download a file to its place from the first mirror that has it; nothing unverified gets the final name."""
+    if (found := state(file)) == "there":
+        print(f"{file.name}: {file.file} exists already")
         return
     if found != "missing":
-        raise InputError(f"{published.name}: {published.file} is {found}; delete it, then fetch again")
-    if not published.mirrors:
-        raise InputError(f"{published.name}: comes with the project; `git checkout {published.file}` brings it back")
-    writable_folder(published.path.parent, published.name)
-    part = published.path.with_name(published.path.name + ".part")
-    reasons = []
-    for address in published.mirrors:
-        if address.startswith(BROWSER_PAGE):
-            reasons.append("must be downloaded with a browser")
-            continue
-        try:
-            _download(address, part, published)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            host = urllib.parse.urlsplit(address).hostname
-            reasons.append(f"{host}: {getattr(error, 'reason', None) or error or type(error).__name__}")
-            continue
-        if part.stat().st_size < published.size:
-            reasons.append("the connection broke off, run it again to go on")
-            continue
-        if sha256(part) == published.sha256:
-            part.replace(published.path)
-            print(f"{published.name}: {published.file}, verified")
+        raise InputError(f"{file.name}: {file.file} is {found}; delete it, then fetch again")
+    if not file.mirrors:
+        raise InputError(f"{file.name}: comes with the project; `git checkout {file.file}` brings it back")
+    writable_folder(file.path.parent, file.name)
+    problems = []
+    for address in file.mirrors:
+        if problem := _download(address, file):
+            problems.append(problem)
+        else:
+            print(f"{file.name}: {file.file}, verified")
             return
-        part.unlink()
-        reasons.append("another file is served there")
     raise InputError(
-        f"{published.name}: {'; '.join(dict.fromkeys(reasons))}; download {published.mirrors[0]} elsewhere, then run "
-        f"`python weights.py import FILE` or put it at {published.file}"
+        f"{file.name}: {'; '.join(problems)}; download {file.mirrors[0]} elsewhere, then run "
+        f"`python weights.py import FILE` or put it at {file.file}"
     )
 
 
-def _download(address: str, part: Path, published: PublishedFile) -> None:
-    """Append to `part` what is missing of the file."""
-    have = part.stat().st_size if part.exists() else 0
-    if have >= published.size:
-        return
-    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-        resumed = answer.status == 206  # else the server sends the whole file
-        start = have if resumed else 0
-        bar = Progress(desc=published.name, unit="B", total=published.size, initial=start)
-        with part.open("ab" if resumed else "wb") as file, bar:
-            while block := answer.read(BLOCK):
-                file.write(block)
-                bar.update(len(block))
+def _download(address: str, file: PublishedFile) -> str:
+    """Download a file from one mirror; returns what went wrong, if anything."""
+    if address.startswith(BROWSER_PAGE):
+        return "must be downloaded with a browser"
+    from torch import hub  # takes seconds to import, which `weights.py list` does without
+
+    host, before = urllib.parse.urlsplit(address).hostname, socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        with atomic_write(file.path) as temporary:
+            hub.download_url_to_file(address, str(temporary), file.sha256, progress=sys.stderr.isatty())
+    except RuntimeError:  # another SHA-256
+        return f"{host}: serves another file, or the connection broke off"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{host}: {getattr(error, 'reason', None) or error or type(error).__name__}"
+    finally:
+        socket.setdefaulttimeout(before)
+    return ""
 
 
 def import_file(source: Path) -> None:
     """Copy a file that turns out to be a published or bundled one to its place."""
     digest = sha256(existing_file(source))
-    published = next((file for file in all_files() if file.sha256 == digest), None)
-    if published is None:
+    file = next((file for file in all_files() if file.sha256 == digest), None)
+    if file is None:
         raise InputError(f"{source}: {_why_not_published(source)}")
-    writable_folder(published.path.parent, published.name)
-    with atomic_write(published.path) as temporary:
+    writable_folder(file.path.parent, file.name)
+    with atomic_write(file.path) as temporary:
         shutil.copyfile(source, temporary)
-    print(f"{published.name}: {published.file}, verified")
+    print(f"{file.name}: {file.file}, verified")
 
 
 def _why_not_published(path: Path) -> str:
     """What to do with a file that is none of the published ones."""
     if kind := failed_download(path):
         return f"is {kind}, not the weights; download the file itself"
-    size = path.stat().st_size
-    file = next((file for file in all_files() if file.path.name.lower() == path.name.lower()), None)
+    file, size = _of_name(path), path.stat().st_size
     if file and size < file.size:
         return f"is truncated, or is not {file.name}: {size:,} of {file.size:,} bytes; download it again"
     return "is none of the published files byte for byte; other weights need no import, give their path to the scripts"
 
 
 def state(file: PublishedFile) -> str:
-    """Whether a file is in its place, in words: "there" by its size alone, which takes no time."""
+    """there (by its size alone, which takes no time), missing, or what else is in the file's place."""
     if not file.path.exists():
         return "missing"
     size = file.path.stat().st_size
@@ -110,10 +104,67 @@ def verify() -> int:
     wrong = [file for file in present if file.path.stat().st_size != file.size or sha256(file.path) != file.sha256]
     if wrong:
         names = ", ".join(f"{file.file} ({_difference(file)})" for file in wrong)
-        bundled = "`git checkout`" if not all(file.mirrors for file in wrong) else ""
-        fetched = "`python weights.py fetch`" if any(file.mirrors for file in wrong) else ""
+        sources = {"`python weights.py fetch`" if file.mirrors else "`git checkout`" for file in wrong}
         raise InputError(
-            f"not as published: {names}; delete them and get them again with "
-            f"{' or '.join(filter(None, (fetched, bundled)))}"
+            f"not as published: {names}; delete them and get them again with {' or '.join(sorted(sources))}"
         )
     return len(present)
+
+
+def ensure_weights(options: OptionsType, fetch_missing: bool = False) -> OptionsType:
+    """The options, once every weight file that they name is there. A published file that is missing is used from its
+    place, and with fetch_missing downloaded to it. Raises InputError, which says how to get the file, for any other."""
+    changes = {}
+    for setting in fields(options):
+        value = getattr(options, setting.name)
+        if setting.metadata["weights"] and value is not None:
+            several = isinstance(value, tuple)
+            there = tuple(_ensured(path, setting, fetch_missing) for path in (value if several else (value,)))
+            changes[setting.name] = there if several else there[0]
+    if getattr(options, "face_detector", "") == "sfd":
+        _ensure_detector(fetch_missing)
+    return replace(options, **changes)
+
+
+def _ensure_detector(fetch_missing: bool) -> None:
+    file = published("s3fd")
+    if file.path.exists():
+        return
+    if not (fetch_missing and _one_process()):
+        raise InputError(f"--face_detector sfd: its weights are missing; {_how_to_get(file)}, or use retinaface")
+    fetch(file)
+
+
+def _ensured(path: Path, setting: Field, fetch_missing: bool) -> Path:
+    flag, file = f"--{setting.name}", _of_name(path)
+    if path.is_dir():
+        raise InputError(f"{flag} {path}: is a folder; give a weight file in it")
+    if path.exists() or file is None:
+        return existing_file(path, flag)
+    if file.path.exists():
+        return file.path
+    if fetch_missing and file.fetchable and _one_process():
+        fetch(file)
+        return file.path
+    otherwise = ", or leave the flag out"
+    if setting.default is MISSING:
+        otherwise = f", or give {BUNDLED_EXPERT.relative_to(ROOT).as_posix()}" if "expert" in file.name else ""
+    raise InputError(f"{flag} {path}: no such file; {_how_to_get(file)}{otherwise if file.mirrors else ''}")
+
+
+def _one_process() -> bool:
+    """False under torchrun, whose processes would fetch the same file at once."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1
+
+
+def _of_name(path: Path) -> PublishedFile | None:
+    """The published or bundled file of this name, wherever it was looked for."""
+    return next((file for file in all_files() if file.path.name.lower() == path.name.lower()), None)
+
+
+def _how_to_get(file: PublishedFile) -> str:
+    if not file.mirrors:
+        return f"it comes with the project, `git checkout {file.file}` brings it back"
+    if not file.fetchable:
+        return f"download it from {file.mirrors[0]} with a browser, then run `python weights.py import FILE`"
+    return f"`python weights.py fetch {file.name}` gets it ({file.size / 1e6:.0f} MB, as {file.file})"

@@ -1,13 +1,11 @@
 """Weights for others: in half precision as safetensors, or a generator ready to run, as ONNX or OpenVINO model.
 
-A model that is ready takes pictures and mels and gives pictures (`faces`, `mels` -> `generated`, see
-models/engines/picture_generator.py), for batches of any size. Its metadata say how both are made: RULES, and the
+A model that is ready takes faces and mels and gives faces (`faces`, `mels` -> `generated`, see PictureGenerator in
+models/torch_backend.py), for batches of any size. Its metadata say how both are made: RULES, and the
 values of hparams.py that belong to the network.
 """
 
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +14,13 @@ from typing import Any
 import torch
 
 from hparams import HParams
+from models.backend import INSTALL, is_installed
 from models.checkpoint import hparams_of
-from models.engines import picture_generator as pictures_of
-from models.engines.choice import INSTALL, is_installed
+from models.torch_backend import build
 from utils import weight_files
+from utils.devices import Precision
 from utils.errors import InputError
-from utils.files import atomic_write, writable_folder
+from utils.files import atomic_write, atomic_writes, writable_folder
 
 SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "openvino": ".xml"}
 OPSET = 17  # of ONNX
@@ -68,18 +67,18 @@ def _onnx(source: Path, target: Path) -> str:
         raise InputError("--format onnx: the package onnx is not installed; python -m pip install onnx")
     import onnx
 
-    pictures, hp, metadata = _generator(source)
-    names = [*pictures_of.INPUTS, pictures_of.OUTPUT]
+    generator, hp, metadata = _generator(source)
+    example = generator.example(hp)
     with atomic_write(target) as temporary:
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the tracer: that sizes become constants, as they are meant to
             torch.onnx.export(
-                pictures,
-                pictures.example(hp.img_size, (hp.num_mels, hp.mel_window)),
+                generator,
+                tuple(example.values()),
                 str(temporary),
-                input_names=names[:-1],
-                output_names=names[-1:],
-                dynamic_axes={name: {0: "N"} for name in names},
+                input_names=[*example],
+                output_names=[generator.output],
+                dynamic_axes={name: {0: "N"} for name in (*example, generator.output)},
                 opset_version=OPSET,
                 dynamo=False,  # the other exporter needs a package more, and gains nothing here
             )
@@ -92,27 +91,20 @@ def _onnx(source: Path, target: Path) -> str:
 def _openvino(source: Path, target: Path) -> str:
     if not is_installed("openvino"):
         raise InputError(f"--format openvino: OpenVINO is not installed; {INSTALL}")
-    from models.engines.conversion import convert_generator
-    from models.engines.openvino_engine import openvino
+    from models.openvino_conversion import saved, to_openvino
 
-    pictures, hp, metadata = _generator(source)
-    model = convert_generator(pictures, hp)
+    generator, hp, metadata = _generator(source)
+    model = to_openvino(generator, hp)
     for name, text in metadata.items():
         model.set_rt_info(text, ["wav2lip", name])
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        try:
-            openvino().save_model(model, Path(folder) / target.name, compress_to_fp16=True)
-        except RuntimeError as error:  # in OpenVINO's words, which name neither the disk nor the file
-            raise InputError(f"{target}: cannot be written; is the disk full? ({error})") from error
-        for suffix in (".bin", ".xml"):  # the model's own file last
-            os.replace(Path(folder, target.name).with_suffix(suffix), target.with_suffix(suffix))
+    xml, weights = saved(model, compress=True)
+    with atomic_writes(target.with_suffix(".bin"), target) as (weights_file, xml_file):
+        weights_file.write_bytes(weights)
+        xml_file.write_bytes(xml)
     return "a generator (Wav2Lip)"
 
 
 def _generator(source: Path) -> tuple[Any, HParams, dict[str, str]]:
-    """The generator of a checkpoint as a PictureGenerator, its values, and what the metadata say."""
-    from models.engines.conversion import picture_generator
-
-    pictures, content = picture_generator(source, "")
-    hp = HParams.from_dict(content["hparams"])
-    return pictures, hp, RULES | {"hparams": json.dumps(hp.network_values())}
+    """The wrapped generator of a checkpoint, the values it was trained with, and the metadata of its export."""
+    built = build("generator", source, "", Precision("fp32", torch.device("cpu")))
+    return built.modules[0], built.hp, RULES | {"hparams": json.dumps(built.hp.network_values())}

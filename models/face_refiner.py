@@ -4,28 +4,23 @@ person.safetensors: the refiner's weights under their own names, the bank's pict
 in its metadata the values it was trained with and the fingerprint of the generator that it belongs to.
 """
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from hparams import HParams
-from models.engines.choice import Choice
-from models.engines.networks import ArrayNetwork, load_refiner
+from models import backend as backends
+from models.backend import ArrayNetwork, Backend
 from models.reference_bank import PREFIX, ReferenceBank, decoded, describe
 from utils.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
 
 PERSON = "person.safetensors"
 
 
 class FaceRefiner:
-    """network: as a RefinerNetwork's refine; hp: the values it was trained with; bank: the person's references, None
+    """network: the refiner of backend.load; hp: the values it was trained with; bank: the person's references, None
     for a refiner of anyone; path: its file; generator: fingerprint of the generator it belongs to."""
 
     def __init__(
@@ -47,7 +42,7 @@ class FaceRefiner:
     def __call__(
         self, generated: np.ndarray, shown: np.ndarray, bank: ReferenceBank, excluded: np.ndarray | None = None
     ) -> np.ndarray:
-        """Refined faces, uint8 BGR [B, S, S, 3]; generated, shown: as a RefinerNetwork's; bank: its own, or one of the
+        """Refined faces, uint8 BGR [B, S, S, 3]; generated, shown: see backend.load; bank: its own, or one of the
         video; excluded: bool [B, N], pictures of the bank that are not to be taken."""
         descriptors, refined, step = describe(shown, generated), [], self.network.batch_size
         for first in range(0, len(generated), step):
@@ -56,20 +51,6 @@ class FaceRefiner:
             references = bank.nearest(descriptors[part], self.hp.refiner_references, not_these)
             refined.append(self.network(generated[part], shown[part], references))
         return np.concatenate(refined)
-
-
-def save(
-    path: Path, state_dict: "dict[str, torch.Tensor]", hp: HParams, bank: ReferenceBank | None, generator: str
-) -> None:
-    """Write a refiner in half precision with its bank, if any."""
-    import torch
-
-    from utils import weight_files
-
-    state = {name: tensor.half().contiguous() for name, tensor in state_dict.items()}
-    pictures = {name: torch.from_numpy(file) for name, file in (bank.encoded() if bank else {}).items()}
-    metadata = {"hparams": json.dumps(hp.to_dict()), "generator": generator}
-    weight_files.write_safetensors(path, state | pictures, metadata)
 
 
 def generator_of(path: Path) -> str:
@@ -81,15 +62,15 @@ def generator_of(path: Path) -> str:
         return ""
 
 
-def load(path: Path, choice: Choice) -> FaceRefiner:
+def load(path: Path, backend: Backend) -> FaceRefiner:
     """A refiner for use. Raises InputError where the file holds something else."""
-    network, hp, generator = load_refiner(path, choice)
+    loaded = backends.load("refiner", path, backend)
     try:
         files = _bank_files(path)
-        bank = decoded(files, hp.refiner_size) if files else None
+        bank = decoded(files, loaded.hp.refiner_size) if files else None
     except InputError as error:
         raise InputError(f"{path}: its reference bank cannot be used: {error}") from error
-    return FaceRefiner(network, hp, bank, path, generator)
+    return FaceRefiner(loaded.networks[0], loaded.hp, bank, path, loaded.generator)
 
 
 def _bank_files(path: Path) -> dict[str, np.ndarray]:

@@ -1,7 +1,5 @@
-"""Faces as the networks take them: the lower half, the masked frame with its reference, stacks of five.
-
-Arrays go through here without PyTorch.
-"""
+"""Faces as the networks take them: the lower half, stacks of five, floats for uint8. Imports no PyTorch, since dubs by
+OpenVINO use it, too."""
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,17 +27,15 @@ def expert_faces(faces: "torch.Tensor") -> "torch.Tensor":
     return halves.transpose(1, 2).flatten(1, 2)
 
 
-def generator_faces(frames: "torch.Tensor", references: "torch.Tensor") -> "torch.Tensor":
-    """Frames with their lower halves zeroed, then the references, on channels, as the generator takes them.
+def to_floats(pictures: "torch.Tensor", dtype: "torch.dtype | None" = None) -> "torch.Tensor":
+    """uint8 [..., H, W, 3] -> [..., 3, H, W] in 0..1, in dtype or float32."""
+    channels_first = pictures.movedim(-1, -3)
+    return (channels_first.to(dtype) if dtype else channels_first.float()) / 255
 
-    frames, references: [B, 3, (T,) S, S] in 0..1 -> [B, 6, (T,) S, S].
-    """
-    import torch  # dubs by other engines come without it, and with the functions above
-    import torch.nn.functional as F
 
-    size = frames.shape[-2]
-    masked = F.pad(frames[..., : size // 2, :], (0, 0, 0, size - size // 2))
-    return torch.cat((masked, references), dim=1)
+def to_pictures(faces: "torch.Tensor") -> "torch.Tensor":
+    """[..., 3, H, W], clipped to 0..1 -> uint8 [..., H, W, 3]."""
+    return (faces.float().clamp(0, 1) * 255).round().byte().movedim(-3, -1)
 
 
 def picture_windows(faces: np.ndarray, starts: np.ndarray, frames: int) -> np.ndarray:

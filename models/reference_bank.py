@@ -5,6 +5,7 @@ which tells the mouth. The nearest crops are those with the least difference in 
 """
 
 import io
+from typing import Any
 
 import cv2
 import numpy as np
@@ -99,6 +100,11 @@ class ReferenceBank:
         quality = [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY]
         files = [cv2.imencode(".webp", picture, quality)[1] for picture in self.pictures]
         return {f"{PREFIX}{number:04d}": file.ravel() for number, file in enumerate(files)}
+
+
+def without_bank(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """The network's own weights in a person's file."""
+    return {name: tensor for name, tensor in state_dict.items() if not name.startswith(PREFIX)}
 
 
 def decoded(files: dict[str, np.ndarray], size: int) -> ReferenceBank:

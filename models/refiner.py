@@ -6,9 +6,6 @@ coarsest grid also from which part of them (after EfficientSync, 2608.18832, and
 find that better than an average).
 """
 
-from collections.abc import Callable
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -20,8 +17,6 @@ GRID = 64  # cells across the face, at any size: a cell is 3x3 to 8x8 pixels, st
 CHANNELS = (48, 96, 128)  # on grids of 64x32, 32x16 and 16x8
 HEADS = 4
 SLOPE = 0.1  # of the leaky ReLUs
-
-Pictures = np.ndarray | torch.Tensor
 
 
 class Refiner(nn.Module):
@@ -74,29 +69,6 @@ class Refiner(nn.Module):
             below = self.blocks[level](self.merges[level](torch.cat((faces[level], chosen, below), dim=1)))
         residual = F.pixel_shuffle(self.output(below), self.cell)  # [B, 3, S/2, S]
         return whole + F.pad(residual.float(), (0, 0, self.size // 2, 0))
-
-
-def refine(
-    network: Callable[..., torch.Tensor],
-    generated: Pictures,
-    shown: Pictures,
-    references: Pictures,
-    device: torch.device,
-) -> torch.Tensor:
-    """What training, evaluation and dubs all go through. network: a Refiner; generated: uint8 BGR [B, 96, 96, 3];
-    shown: the same frames' own faces, uint8 [B, S, S, 3], of which the upper halves alone are looked at; references:
-    uint8 [B, K, S, S, 3] -> refined faces [B, 3, S, S] in about 0..1, not clipped."""
-    return network(*(to_floats(pictures, device) for pictures in (generated, shown, references)))
-
-
-def to_floats(pictures: Pictures, device: torch.device) -> torch.Tensor:
-    """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in 0..1."""
-    return torch.as_tensor(pictures).to(device).movedim(-1, -3).float() / 255
-
-
-def to_pictures(faces: torch.Tensor) -> torch.Tensor:
-    """[B, 3, H, W], clipped to 0..1 -> uint8 [B, H, W, 3]."""
-    return (faces.float().clamp(0, 1) * 255).round().byte().movedim(-3, -1)
 
 
 class Residual(nn.Module):

@@ -1,10 +1,20 @@
-"""The generator and the visual-quality discriminator (Wav2Lip, ACM MM 2020, sections 3.2 and 3.3)."""
+"""The generator (Wav2Lip, ACM MM 2020, section 3.2)."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from models.conv import Conv2d, Conv2dTranspose, PlainConv2d, Size, scaled, stage
-from models.inputs import lower_half
+from models.conv import Conv2d, Conv2dTranspose, scaled, stage
+
+
+def generator_faces(frames: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
+    """Frames with their lower halves zeroed, then the references, on channels, as the generator takes them.
+
+    frames, references: [B, 3, (T,) S, S] in 0..1 -> [B, 6, (T,) S, S].
+    """
+    size = frames.shape[-2]
+    masked = F.pad(frames[..., : size // 2, :], (0, 0, 0, size - size // 2))
+    return torch.cat((masked, references), dim=1)
 
 
 class Wav2Lip(nn.Module):
@@ -78,37 +88,3 @@ class Wav2Lip(nn.Module):
         for block in self.face_decoder_blocks:
             x = torch.cat((block(x), skips.pop()), dim=1)
         return self.output_block(x)
-
-
-class Wav2Lip_disc_qual(nn.Module):
-    """Tells real lower half faces from generated ones, frame by frame."""
-
-    def __init__(self, width: float = 1.0) -> None:
-        super().__init__()
-        c32, c64, c128, c256, c512 = (scaled(c, width) for c in (32, 64, 128, 256, 512))
-
-        def pair(cin: int, cout: int, kernel_size: int, stride: Size, padding: int) -> nn.Sequential:
-            return nn.Sequential(
-                PlainConv2d(cin, cout, kernel_size, stride, padding), PlainConv2d(cout, cout, kernel_size, 1, padding)
-            )
-
-        self.face_encoder_blocks = nn.ModuleList([
-            nn.Sequential(PlainConv2d(3, c32, 7, 1, 3)),  # 48x96
-            pair(c32, c64, 5, (1, 2), 2),  # 48x48
-            pair(c64, c128, 5, 2, 2),  # 24x24
-            pair(c128, c256, 5, 2, 2),  # 12x12
-            pair(c256, c512, 3, 2, 1),  # 6x6
-            pair(c512, c512, 3, 2, 1),  # 3x3
-            nn.Sequential(PlainConv2d(c512, c512, 3, 1, 0), PlainConv2d(c512, c512, 1, 1, 0)),  # 1x1
-        ])  # fmt: skip
-        self.binary_pred = nn.Sequential(nn.Conv2d(c512, 1, kernel_size=1, stride=1, padding=0), nn.Sigmoid())
-
-    def forward(self, faces: torch.Tensor, logits: bool = False) -> torch.Tensor:
-        """faces [B, 3, T, 96, 96] in 0..1 -> [B·T, 1], the probability of being real, or with `logits` its logit; frame
-        0 of every window first."""
-        B, C, T, _, W = faces.shape
-        x = lower_half(faces).permute(2, 0, 1, 3, 4).reshape(T * B, C, -1, W)
-        for block in self.face_encoder_blocks:
-            x = block(x)
-        head = self.binary_pred[:-1] if logits else self.binary_pred  # without the sigmoid
-        return head(x).reshape(T * B, 1)

@@ -30,7 +30,7 @@ def settings_of_all_tests(tmp_path_factory) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(files.CACHE_FOLDER, str(tmp_path_factory.mktemp("cache")))
         patch.setattr(memory, "keep_freed_memory", lambda: None)
-        patch.setattr("models.engines.choice.is_cpu", lambda device: False)
+        patch.setattr("models.backend.is_cpu", lambda device: False)
         yield
 
 

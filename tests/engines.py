@@ -1,4 +1,4 @@
-"""Weights prepared for OpenVINO in the tests' own process, and generators loaded from them."""
+"""Weights converted for OpenVINO in the tests' own process, and generators loaded from them."""
 
 import shutil
 from importlib.util import find_spec
@@ -6,10 +6,9 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from models.engines import prepare, store
-from models.engines.choice import Choice
-from models.engines.generator import load_generator
-from utils.files import CACHE_FOLDER, cache_folder, sha256
+from models import openvino_backend
+from models.backend import Backend, load
+from utils.files import CACHE_FOLDER, cache_folder
 
 
 def need(*packages):
@@ -19,37 +18,41 @@ def need(*packages):
             pytest.skip(f"{package} is not installed (requirements-openvino.txt)")
 
 
+def convert_here(request):
+    """As openvino_backend.converted_by_process, in this process, which has PyTorch."""
+    from models.openvino_conversion import main
+
+    return main(request)
+
+
 @pytest.fixture
-def prepared_here(monkeypatch):
-    """Weights are prepared in this process, which has PyTorch; the calls are returned."""
+def converted_here(monkeypatch):
+    """Weights are converted in this process; what is converted is returned."""
     need("openvino")
     calls = []
-
-    def in_this_process(wanted, folders):
-        calls.append(wanted["network"])
-        prepare.main(dict(wanted), folders)
-
-    monkeypatch.setattr(store, "prepare", in_this_process)
+    monkeypatch.setattr(
+        openvino_backend, "converted_by_process", lambda request: calls.append(request["kind"]) or convert_here(request)
+    )
     return calls
 
 
 @pytest.fixture(scope="session")
-def prepared(generator, tmp_path_factory):
-    """The cache folder after the narrow generator has been prepared in floating point."""
+def converted(generator, tmp_path_factory):
+    """The cache folder after the narrow generator has been converted in floating point."""
     need("openvino")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_FOLDER, str(tmp_path_factory.mktemp("made")))
-        patch.setattr(store, "prepare", lambda wanted, folders: prepare.main(dict(wanted), folders))
-        load(generator, "openvino", "fp32")
-        return cache_folder("engines")
+        patch.setattr(openvino_backend, "converted_by_process", convert_here)
+        load_generator(generator, "openvino", "fp32")
+        return cache_folder("openvino")
 
 
 @pytest.fixture
-def prepared_copy(tmp_path, monkeypatch, prepared, prepared_here):
-    """A folder of prepared models of the test's own, with the narrow generator."""
+def converted_copy(tmp_path, monkeypatch, converted, converted_here):
+    """A cache folder of the test's own, with the narrow generator."""
     monkeypatch.setenv(CACHE_FOLDER, str(tmp_path / "cache"))
-    shutil.copytree(prepared, cache_folder("engines"))
-    return cache_folder("engines")
+    shutil.copytree(converted, cache_folder("openvino"))
+    return cache_folder("openvino")
 
 
 def inputs(count=5):
@@ -57,5 +60,5 @@ def inputs(count=5):
     return rng.integers(0, 256, (count, 96, 96, 3), np.uint8), rng.normal(size=(count, 1, 80, 16)).astype(np.float32)
 
 
-def load(path, engine, precision, batch_size=4):
-    return load_generator(path, sha256(path), Choice(engine, precision, "cpu"), batch_size, "")
+def load_generator(path, name, dtype, batch_size=4):
+    return load("generator", path, Backend(name, dtype, "cpu"), batch_size=batch_size)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hparams import HParams
 from models import Wav2Lip_disc_qual
+from models.discriminators import PatchDiscriminator
 from models.inputs import lower_half
-from models.patch_discriminator import PatchDiscriminator
 from training import checkpoint, losses
 from training.network import TrainableNetwork
 from utils import distributed

@@ -20,15 +20,13 @@ from metrics.detail import detail_scores, mouth_weight
 from metrics.experts import Expert
 from metrics.generator_score import ClipDub, ClipDubber
 from metrics.likeness import mouth_likeness
-from models import Wav2Lip, face_refiner
-from models.batched_generator import fold_batch_norms
-from models.checkpoint import build_network, hparams_of
-from models.engines import torch_networks
+from models import Wav2Lip, torch_backend
+from models.checkpoint import build_network, hparams_of, save_refiner
 from models.face_refiner import PERSON, FaceRefiner
-from models.inputs import generator_faces, lower_half
+from models.inputs import lower_half, to_floats
 from models.published import default_expert, default_generator
-from models.reference_bank import PREFIX, ReferenceBank, describe
-from models.refiner import Refiner, enlarge, refine, to_floats, to_pictures
+from models.reference_bank import ReferenceBank, describe, without_bank
+from models.refiner import Refiner, enlarge
 from training import checkpoint, log, losses, summary, verdict
 from training.base import Batch, Training
 from training.network import TrainableNetwork
@@ -68,8 +66,8 @@ class RefinerTraining(Training):
         self.record["generator_path"] = str(path.resolve())
         hp, precision = self.hp, self.precision
         print(f"refines faces of {path} at {hp.refiner_size} pixels", flush=True)
-        self.generator = fold_batch_norms(generator, precision)
-        self.dubber = ClipDubber(self.generator, hp, precision)
+        (self.generator,) = torch_backend.wrap("generator", generator.requires_grad_(False), precision)
+        self.dubber = ClipDubber(self.generator.network, hp, precision)
         self.expert = expert.to(precision)
         network = Refiner(hp.refiner_size, hp.refiner_width)
         self.refiner = TrainableNetwork(network, hp, precision, hp.refiner_lr, ema=hp.refiner_ema)
@@ -100,8 +98,8 @@ class RefinerTraining(Training):
 
     def train_on(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
         generated = self._generate(batch)
-        refined = refine(self.refiner, generated, batch["target"], batch["references"], self.device)
-        target = to_floats(batch["target"], self.device)
+        target = to_floats(batch["target"])
+        refined = self.refiner(to_floats(generated), target, to_floats(batch["references"]))
         values = losses.refined_losses(lower_half(refined), lower_half(target), self.weight)
         weights = {"gradient": self.hp.refiner_gradient_wt, "texture": self.hp.refiner_texture_wt}
         self.refiner.backward(values["l1"] + sum(weight * values[name] for name, weight in weights.items()))
@@ -110,10 +108,8 @@ class RefinerTraining(Training):
     @torch.no_grad()
     def _generate(self, batch: Batch) -> torch.Tensor:
         """The batch's faces generated, as in a dub uint8 [B, 96, 96, 3]."""
-        dtype = next(self.generator.parameters()).dtype
-        frame, reference = (to_floats(batch[name], self.device).to(dtype) for name in ("frame", "reference"))
         with self.precision.autocast():
-            return to_pictures(self.generator(batch["mel"].to(dtype), generator_faces(frame, reference)))
+            return self.generator(batch["frame"], batch["mel"], batch["reference"])
 
     def _give_banks(self, kind: str) -> None:
         """Give the windows their reference banks, and choose the clips to be scored. Clips with a frame that has no
@@ -186,8 +182,9 @@ class RefinerTraining(Training):
 
     def _refined(self, dub: ClipDub, true: np.ndarray) -> np.ndarray:
         """uint8 BGR [N, S, S, 3]."""
-        refiner = FaceRefiner(torch_networks.refiner(self.refiner.best_weights, self.precision), self.hp)
-        return refiner(dub.faces, true, *self._bank_for(dub.clip, np.arange(len(dub.faces))))
+        modules = torch_backend.wrap("refiner", self.refiner.best_weights, self.precision)
+        (network,) = torch_backend.runnable("refiner", modules, self.precision)
+        return FaceRefiner(network, self.hp)(dub.faces, true, *self._bank_for(dub.clip, np.arange(len(dub.faces))))
 
     def _small(self, refined: np.ndarray) -> np.ndarray:
         return resized(refined, self.hp.img_size, self.hp.img_size)
@@ -200,14 +197,13 @@ class RefinerTraining(Training):
         bank, excluded = self._bank_for(redrawn.clip, some)
         generated, refined, true = redrawn.faces[some], refined[some], true[some]
         nearest = bank.nearest(describe(true, generated), 1, excluded)[:, 0]
-        cpu = torch.device("cpu")
-        enlarged = enlarge(to_floats(generated, cpu), self.hp.refiner_size)
-        rows = (enlarged, *(to_floats(faces, cpu) for faces in (nearest, refined, true)))
+        small, *large = (to_floats(torch.from_numpy(faces)) for faces in (generated, nearest, refined, true))
+        rows = (enlarge(small, self.hp.refiner_size), *large)
         log.show_samples(self.folder, step, dict(zip(SAMPLE_ROWS, rows, strict=True)), tensorboard)
 
     def on_best(self, weights: dict) -> None:
         path, state = self.folder / PERSON, weights["state_dict"]
-        face_refiner.save(path, state, self.hp, self.person, self.generator_fingerprint)
+        save_refiner(path, state, self.hp, self.person, self.generator_fingerprint)
 
     def write_summary(self) -> None:
         summary.write(self.folder, self.history, self.footage_scores)
@@ -232,5 +228,4 @@ class RefinerTraining(Training):
 
 def _without_bank(content: dict) -> dict:
     """The content of a checkpoint, or of a person's file, with the network's weights alone."""
-    weights = {n: tensor for n, tensor in content.get("state_dict", {}).items() if not n.startswith(PREFIX)}
-    return {**content, "state_dict": weights} if content else {}
+    return {**content, "state_dict": without_bank(content["state_dict"])} if content else {}

@@ -33,7 +33,7 @@ def parser_for(description: str | None, *options_classes: type[Options]) -> argp
         add_flags(parser.add_argument_group(f"{name} settings"), settings)
     add = parser.add_argument_group("how it is run").add_argument
     if any(setting.metadata["weights"] for settings in groups.values() for setting in settings):
-        add("--yes", action="store_true", help="fetch published weights that are named but missing without asking")
+        add("--yes", action="store_true", help="download published weights that are named but missing")
     add("-h", "--help", action="help", help="show this help")
     add("--quiet", action="store_true", help="print warnings and errors alone")
     add("--debug", action="store_true", help="show the traceback of an error")

@@ -10,18 +10,18 @@ from utils.errors import InputError
 Result = TypeVar("Result")
 
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_MAX = -1, -4  # malloc.h
-OUT_OF_MEMORY = "OutOfMemoryError"  # PyTorch's error, known by its name, since other engines come without PyTorch
+OUT_OF_MEMORY = "OutOfMemoryError"  # PyTorch's error, known by its name, since OpenVINO comes without PyTorch
 
 
 class HalvingBatches:
     """Runs work in batches, and in smaller ones from when the device runs out of memory.
 
-    batch_size: most items at once, by now; halved: times that memory ran out.
+    batch_size: most items at once, by now; oom_retries: times that memory ran out.
     """
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        self.halved = 0
+        self.oom_retries = 0
 
     def run(self, work: Callable[[slice], Result], count: int) -> list[Result]:
         """The results of work(part) for parts of 0..count in order. Out of memory for one item is an InputError."""
@@ -34,7 +34,7 @@ class HalvingBatches:
                     raise
                 if self.batch_size == 1:
                     raise InputError("--device: has too little memory for one frame; use --device cpu") from error
-                self.batch_size, self.halved = self.batch_size // 2, self.halved + 1
+                self.batch_size, self.oom_retries = self.batch_size // 2, self.oom_retries + 1
                 continue
             first += self.batch_size
         return results

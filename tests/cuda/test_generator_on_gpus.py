@@ -7,16 +7,15 @@ import torch
 from conftest import NARROW
 from gpus import CPU, needs_gpus
 from models import Wav2Lip
-from models.batched_generator import fold_batch_norms, generate_faces
+from models.torch_backend import runnable, wrap
 from utils.devices import Precision
 
 
 def generate(device: torch.device, precision: str, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
     torch.manual_seed(0)
-    number_format = Precision(precision, device)
-    return generate_faces(
-        fold_batch_norms(Wav2Lip(NARROW.width).eval(), number_format), faces, faces, mels, number_format
-    )
+    here = Precision(precision, device)
+    (network,) = runnable("generator", wrap("generator", Wav2Lip(NARROW.width).eval(), here), here)
+    return network(faces, mels)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import NARROW
 from dubbing.source import TimedFrame
 from dubbing.stages import BackgroundSink, SyncMonitor, prefetch
-from models import Wav2Lip
-from models.batched_generator import fold_batch_norms, generate_faces
-from models.engines.torch_engine import TorchGenerator
-from utils.devices import Precision
 
 CPU = torch.device("cpu")
 
@@ -102,26 +97,3 @@ def test_an_error_in_any_stage_ends_all_and_is_raised():
     waiting.close()
     time.sleep(0.3)
     assert not any(thread.name.startswith(("prefetch", "sink")) for thread in threading.enumerate())
-
-
-def test_the_batch_is_halved_when_memory_runs_out_and_nothing_is_lost():
-    real = fold_batch_norms(Wav2Lip(NARROW.width).eval(), Precision("fp32", CPU))
-
-    class Small(torch.nn.Module):
-        weight = next(real.parameters())
-
-        def parameters(self, recurse=True):
-            return iter([self.weight])
-
-        def forward(self, mel, faces):
-            if len(mel) > 3:
-                raise torch.OutOfMemoryError("full")
-            return real(mel, faces)
-
-    rng = np.random.default_rng(0)
-    faces = rng.integers(0, 256, (10, 96, 96, 3), np.uint8)
-    mels = rng.normal(size=(10, 1, 80, 16)).astype(np.float32)
-    generator = TorchGenerator(Small(), Precision("fp32", CPU), 8)
-    generated = generator(faces, mels)
-    assert (generator.batch_size, generator.halved) == (2, 2)
-    assert np.abs(generated.astype(int) - generate_faces(real, faces, faces, mels, Precision("fp32", CPU))).max() <= 1

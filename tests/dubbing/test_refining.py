@@ -2,7 +2,6 @@
 
 import shutil
 from fractions import Fraction
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,8 +16,8 @@ from dubbing.paste import match_colours
 from dubbing.refining import ANOTHER_PERSON, COMPARED_EVERY, FrameSampler, Refine
 from hparams import hparams
 from media.writer import VideoWriter
-from models import face_refiner
-from models.engines.choice import Choice
+from models import checkpoint
+from models.backend import Backend
 from models.face_refiner import FaceRefiner
 from models.reference_bank import ReferenceBank
 from models.refiner import Refiner
@@ -46,7 +45,9 @@ def save_refiner(path, generator, with_bank: bool = True, belongs: bool = True):
     torch.nn.init.normal_(network.output.weight, std=0.05)
     pictures = np.random.default_rng(0).integers(0, 255, (3, 192, 192, 3), np.uint8)
     bank = ReferenceBank(pictures) if with_bank else None
-    face_refiner.save(path, network.state_dict(), HP, bank, fingerprint_of(generator) if belongs else "of another")
+    checkpoint.save_refiner(
+        path, network.state_dict(), HP, bank, fingerprint_of(generator) if belongs else "of another"
+    )
     return path
 
 
@@ -184,8 +185,7 @@ def run_folder_of(weights):
 
 
 def refiner_of(weights):
-    generator = SimpleNamespace(fingerprint=lambda: fingerprint_of(weights))
-    found = load_refiner("auto", weights, generator, Choice("torch", "fp32", "cpu"))
+    found = load_refiner("auto", weights, fingerprint_of(weights), Backend("torch", "fp32", "cpu"))
     return found and found.path
 
 

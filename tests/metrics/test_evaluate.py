@@ -24,7 +24,7 @@ from metrics.scorers import load_scorer
 from metrics.sync_offset import MAX_SHIFT, score_distances, window_distances
 from metrics.video_score import _embed_sound
 from models import published
-from models.syncnet_v2 import SyncNet_v2
+from models.syncnet import SyncNet_v2
 from utils.errors import InputError
 
 CPU = torch.device("cpu")

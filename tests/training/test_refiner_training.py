@@ -19,9 +19,9 @@ from data.sampling import Key
 from data.sharp_faces import SharpFaces
 from face_detection.crop import to_network_size
 from models import Wav2Lip, face_refiner
-from models.engines import torch_networks
-from models.engines.choice import Choice
+from models.backend import Backend
 from models.refiner import Refiner
+from models.torch_backend import BATCH_SIZES
 from runs import where
 from training.checkpoint import NUMBERED, History
 from training.options import RefinerOptions
@@ -34,7 +34,7 @@ REFINER = "refiner_train"
 VALUES = "refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2,num_workers=0"
 HP = NARROW.override(VALUES)
 FP32 = Precision("fp32", torch.device("cpu"))
-BY_PYTORCH = Choice("torch", "fp32", "cpu")
+BY_PYTORCH = Backend("torch", "fp32", "cpu")
 
 
 @pytest.fixture
@@ -221,6 +221,6 @@ def test_an_evaluation_reads_each_picture_once_and_refines_in_batches(
     monkeypatch.setattr(Refiner, "forward", lambda self, *given: batches.append(len(given[0])) or forward(self, *given))
     scores = training.evaluate(0, [], None)
     assert len(read) == len(set(read)) == sum(len(dub.faces) for dub in training.redrawn)
-    assert max(batches) == torch_networks.FACES_CPU
+    assert max(batches) == BATCH_SIZES["refiner"][0]
     assert len(training.eval_windows) == 0  # none of its batches is made
     assert scores["mouth_psnr"] > 10

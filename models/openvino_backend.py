@@ -1,0 +1,149 @@
+"""The networks run by OpenVINO on the CPU, without PyTorch.
+
+Models are converted once, by another process since that needs PyTorch (models/openvino_conversion.py). They are kept in
+the user's cache folder and found again by what they were made of.
+"""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import threading
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hparams import HParams
+from models.backend import Backend, Loaded, is_installed
+from utils.errors import InputError, warn
+from utils.files import cache_folder, existing_file, sha256, write_bytes
+
+BATCH_SIZES = {"generator": 8, "expert": 16, "refiner": 4, "occlusion": 1}
+HINTS = {"fp32": "f32", "bf16": "bf16"}  # what OpenVINO calls the dtypes
+CAPABILITIES = {"bf16": "BF16", "int8": "INT8"}
+FORMAT = 5  # of what the cache folder holds; a change makes all models be converted again
+CONVERTING = threading.Lock()  # threads do not convert the same weights twice
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def openvino() -> Any:
+    """The package. Where openvino_telemetry is installed it would report every import and conversion to its makers,
+    unless asked not to; it does without that package."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino as package
+
+    return package
+
+
+@cache
+def core() -> Any:
+    """The one Core of this process. Each has the thread that makes it handle signals on a stack of the Core's own, and
+    where several end in any order one that is freed already stays in use: Ctrl-C would crash."""
+    return openvino().Core()
+
+
+def supports(dtype: str) -> bool:
+    """Whether this CPU has instructions for it."""
+    return CAPABILITIES[dtype] in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def compiled(model: Any, dtype: str, batch_size: int) -> Any:
+    """The model ready to run on batches of one size; what is not int8 runs in dtype, fp32 or bf16."""
+    sized = model.clone()
+    sized.reshape({port.any_name: [batch_size, *list(port.partial_shape)[1:]] for port in sized.inputs})
+    settings = {
+        "INFERENCE_PRECISION_HINT": HINTS[dtype], "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False,
+    }  # fmt: skip
+    return core().compile_model(sized, "CPU", settings)
+
+
+class OpenVINONetwork:
+    """An ArrayNetwork. Batches always have one size, which is fastest; short ones are filled up."""
+
+    oom_retries = 0
+
+    def __init__(self, model: Any, dtype: str, batch_size: int) -> None:
+        self.batch_size, self.network = batch_size, compiled(model, dtype, batch_size)
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        count, size = len(inputs[0]), self.batch_size
+        done = []
+        for first in range(0, count, size):
+            rows = first + np.arange(size) % min(size, count - first)
+            done.append(self.network([np.ascontiguousarray(array[rows]) for array in inputs])[0])
+        return np.concatenate(done)[:count]
+
+
+def load(kind: str, path: Path, backend: Backend, overrides: str, batch_size: int | None) -> Loaded:
+    """As backend.load."""
+    dtype = backend.dtype
+    if dtype in CAPABILITIES and not supports(dtype):
+        raise InputError(f"--precision {dtype}: this CPU has no instructions for {dtype}; use fp32")
+    if dtype == "auto" and not (kind == "generator" and is_installed("nncf") and supports("int8")):
+        dtype = "float"
+    models, about = _converted(kind, path, overrides, dtype)
+    if dtype == "int8" and about["dtype"] != "int8":
+        psnr = f"{about['psnr']:.1f} dB"
+        warn(f"{path}: int8 differs too much from fp32 ({psnr}); {about['dtype']} is used")
+    networks = tuple(OpenVINONetwork(model, about["float_dtype"], batch_size or BATCH_SIZES[kind]) for model in models)
+    hp, used = HParams.from_dict(about["hparams"]), Backend("openvino", about["dtype"], "cpu")
+    return Loaded(networks, hp, used, about["fingerprint"], about["generator"])
+
+
+def _converted(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any], dict]:
+    """The models of a weight file and what is known of them (openvino_conversion.convert), from the cache folder or
+    converted now."""
+    processor = core().get_property("CPU", "FULL_DEVICE_NAME")
+    made_of = FORMAT, openvino().get_version(), processor, kind, sha256(existing_file(path)), overrides, dtype
+    kept = cache_folder("openvino") / f"{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()}.npz"
+    with CONVERTING:
+        try:
+            return unpacked(kept.read_bytes())
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none, or a damaged one
+            pass
+        print(f"{path}: converting for OpenVINO, once (about 10 s, int8 30 s) ...", file=sys.stderr, flush=True)
+        content = converted_by_process(
+            {"kind": kind, "path": str(path.resolve()), "overrides": overrides, "dtype": dtype}
+        )
+        models, about = unpacked(content)
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(kept, content)
+        except OSError as error:
+            warn(f"{kept.parent}: cannot keep the converted weights ({error.strerror}); every run converts them again")
+        return models, about
+
+
+def converted_by_process(request: dict) -> bytes:
+    """What openvino_conversion.main writes for the request, by a process that ends with this one."""
+    command = [sys.executable, "-m", "models.openvino_conversion", json.dumps(request)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        content = process.stdout.read() if process.stdout else b""
+        process.wait()  # before its stdin is closed
+    if process.returncode:
+        raise InputError(
+            f"{request['path']}: converting for OpenVINO failed ({process.returncode}); use --engine torch"
+        )
+    return content
+
+
+def packed(models: list[tuple[bytes, bytes]], about: dict) -> bytes:
+    """models: their .xml and .bin files. The zip archive has checksums, by which damage is noticed."""
+    file = io.BytesIO()
+    parts = [json.dumps(about).encode(), *(part for model in models for part in model)]
+    np.savez(file, *(np.frombuffer(part, np.uint8) for part in parts))
+    return file.getvalue()
+
+
+def unpacked(content: bytes) -> tuple[list[Any], dict]:
+    """What `packed` was given, as models. Raises InputError where the conversion found the weights wrong."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        about_text, *parts = (file[f"arr_{number}"].tobytes() for number in range(len(file.files)))
+    about = json.loads(about_text)
+    if "error" in about:
+        raise InputError(about["error"])
+    return [core().read_model(*model) for model in zip(parts[::2], parts[1::2], strict=True)], about

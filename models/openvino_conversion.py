@@ -1,0 +1,207 @@
+"""Weights to OpenVINO models, by PyTorch; the generator also to int8, calibrated on faces and compared with fp32.
+
+    python -m models.openvino_conversion '{"kind": "expert", "path": "expert.pth", "overrides": "", "dtype": "float"}'
+
+writes the models to stdout and ends when stdin does, which the process that started it holds open.
+
+calibration.npz holds 64 faces of thirteen speakers of the GRID corpus (CC BY 4.0: Cooke, Barker, Cunningham and Shao,
+JASA 120, 2006), cut out and reduced to 96x96, as a sheet of 8x8 in WebP, each with 0.2 s of another one's speech, four
+with silence, as mels in 256 levels.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from hparams import HParams, hparams
+from models.openvino_backend import HINTS, compiled, openvino, packed, supports
+from models.torch_backend import Wrapper, build
+from utils.devices import Precision
+from utils.errors import InputError
+from utils.files import devnull
+
+CALIBRATION = Path(__file__).with_name("calibration.npz")
+SIDE = 8  # faces along each side of the sheet
+BATCH = 8
+LEAST_PSNR = 40.0  # dB against fp32, of every calibration face
+# The parts of the generator that stay in floating point where all in int8 is not good enough: they stand next to the
+# pictures, so that nothing after them evens out their rounding. To try each part by itself takes a minute and tells
+# little: in the bundled weights no part of the sixteen changes the worst face by more than 0.6 dB
+KEPT = ("face_encoder_blocks.0", "face_decoder_blocks.6", "output_block")
+CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData")
+TRIAL_BATCH, TRIALS = 4, 3
+WORTH_BF16 = 1.25  # times as fast as fp32
+SHARED_MEMORY = "/dev/shm"  # on Linux
+
+
+def convert(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any], dict]:
+    """The models of a weight file's networks, as backend.load lists them, and what is known of them: `hparams`,
+    `fingerprint` and `generator` as in Loaded; `dtype`; `float_dtype`, of what is not int8; where int8 was tried, the
+    worst face's `psnr`.
+
+    dtype: fp32, bf16, float (the faster of these), int8 (if accurate enough, else float), auto (if faster, too).
+    """
+    built = build(kind, path, overrides, Precision("fp32", torch.device("cpu")))
+    models = [to_openvino(module, built.hp) for module in built.modules]
+    float_dtype = dtype if dtype in HINTS else faster_dtype(models[0])
+    about: dict[str, Any] = {
+        "hparams": built.hp.to_dict(), "fingerprint": built.fingerprint, "generator": built.generator,
+        "dtype": float_dtype, "float_dtype": float_dtype,
+    }  # fmt: skip
+    if dtype in ("int8", "auto"):
+        int8, about["psnr"] = quantized(models[0], float_dtype)
+        if int8 and (dtype == "int8" or _is_faster(int8, models[0], float_dtype)):
+            return [int8], about | {"dtype": "int8"}
+    return models, about
+
+
+def to_openvino(module: Wrapper, hp: HParams) -> Any:
+    """A wrapper of models/torch_backend.py as an OpenVINO model, for batches of any size, its ports named."""
+    example = module.example(hp)
+    inputs = tuple(example.values())
+    with torch.inference_mode(), warnings.catch_warnings(), devnull() as hidden, redirect_stderr(hidden):
+        warnings.simplefilter("ignore")  # of the tracer: that sizes become constants, as they are meant to
+        model = openvino().convert_model(
+            module.eval(), example_input=inputs, input=[(-1, *given.shape[1:]) for given in inputs]
+        )
+    for port, name in zip((*model.inputs, *model.outputs), (*example, module.output), strict=True):
+        port.tensor.set_names({name})
+    return model
+
+
+def faster_dtype(model: Any) -> str:
+    """bf16 where this CPU is much faster with it on this model, else fp32. CPUs that have the instructions may need
+    twice as long with them."""
+    if not supports("bf16"):
+        return "fp32"
+    fp32, bf16 = trial_seconds((model, "fp32"), (model, "bf16"))
+    return "bf16" if WORTH_BF16 * bf16 < fp32 else "fp32"
+
+
+def _is_faster(int8: Any, model: Any, dtype: str) -> bool:
+    of_int8, of_float = trial_seconds((int8, dtype), (model, dtype))
+    return of_int8 < of_float
+
+
+def trial_seconds(*candidates: tuple[Any, str]) -> list[float]:
+    """Seconds that a small batch takes with models of the same inputs, each in a dtype; they take turns."""
+    networks = [compiled(model, dtype, TRIAL_BATCH) for model, dtype in candidates]
+    inputs = [np.zeros(tuple(port.shape), port.element_type.to_dtype()) for port in networks[0].inputs]
+    seconds = [float("inf")] * len(networks)
+    for trial in range(TRIALS + 1):
+        for number, network in enumerate(networks):
+            began = time.perf_counter()
+            network(inputs)
+            if trial:  # the first one takes longer
+                seconds[number] = min(seconds[number], time.perf_counter() - began)
+    return seconds
+
+
+def calibration_set() -> tuple[np.ndarray, np.ndarray]:
+    """Faces, uint8 BGR [64, 96, 96, 3], and mels, float32 [64, 1, 80, 16]."""
+    with np.load(CALIBRATION, allow_pickle=False) as file:
+        sheet, levels = np.asarray(cv2.imdecode(file["faces"], cv2.IMREAD_COLOR)), file["mels"]
+    size = len(sheet) // SIDE
+    faces = sheet.reshape(SIDE, size, SIDE, size, 3).swapaxes(1, 2).reshape(-1, size, size, 3)
+    return np.ascontiguousarray(faces), (levels.astype(np.float32) / 255 * 2 - 1) * hparams.max_abs_value
+
+
+def quantized(model: Any, float_dtype: str, least_psnr: float = LEAST_PSNR) -> tuple[Any | None, float]:
+    """The generator in int8, and the PSNR in dB, against fp32, of the calibration face that it changes most. Where that
+    is too low the parts KEPT stay in float_dtype; None where that is not enough."""
+    faces, mels = calibration_set()
+    batches = [(faces[first : first + BATCH], mels[first : first + BATCH]) for first in range(0, len(faces), BATCH)]
+    wanted, worst = _generated(model, batches, "fp32"), 0.0
+    for kept in ((), KEPT):
+        int8 = _quantize(model, batches, kept)
+        worst = float(psnr(wanted, _generated(int8, batches, float_dtype)).min())
+        if worst >= least_psnr:
+            return int8, worst
+    return None, worst
+
+
+def psnr(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Of every picture, uint8 [N, h, w, 3]: float64 [N], in dB."""
+    squares = np.square(wanted.astype(np.float64) - found).mean(axis=(1, 2, 3))
+    return 10 * np.log10(255**2 / np.maximum(squares, 1e-9))
+
+
+def _generated(model: Any, batches: list[tuple], dtype: str) -> np.ndarray:
+    network = compiled(model, dtype, BATCH)
+    return np.concatenate([network(batch)[0] for batch in batches])
+
+
+def _quantize(model: Any, batches: list[tuple], kept: tuple[str, ...]) -> Any:
+    openvino()  # before NNCF, which imports it
+    with devnull() as hidden, redirect_stdout(hidden), redirect_stderr(hidden):
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+        ignored = convolutions(model, kept)
+        return nncf.quantize(
+            model,
+            nncf.Dataset(batches),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(batches),
+            # NNCF's correction of biases takes 6 dB away here: faces of people who are not among the 64 have 38 dB at
+            # least with it, 43 without
+            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
+            ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
+        )
+
+
+def convolutions(model: Any, parts: tuple[str, ...]) -> list[str]:
+    """The names of all convolutions of these parts of the generator."""
+    named = ((node.get_friendly_name(), node.get_type_name()) for node in model.get_ops())
+    return [name for name, kind in named if kind in CONVOLUTIONS and any(f"network.{part}." in name for part in parts)]
+
+
+def saved(model: Any, compress: bool = False) -> tuple[bytes, bytes]:
+    """The model's .xml and .bin files. OpenVINO writes only to disk: shared memory serves where that is full."""
+    problem: Exception | None = None
+    for place in (tempfile.gettempdir(), SHARED_MEMORY):
+        try:
+            with tempfile.TemporaryDirectory(dir=place) as folder:
+                path = Path(folder, "model.xml")
+                openvino().save_model(model, path, compress_to_fp16=compress)
+                return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+        except (OSError, RuntimeError) as error:  # RuntimeError is OpenVINO's for a full disk
+            problem = error
+    raise InputError(
+        f"{tempfile.gettempdir()}: no room for the OpenVINO model; make room, or use --engine torch"
+    ) from problem
+
+
+def main(request: dict) -> bytes:
+    """What openvino_backend.unpacked reads: the arguments of `convert` -> its result, or an error."""
+    try:
+        models, about = convert(**request | {"path": Path(request["path"])})
+        return packed([saved(model) for model in models], about)
+    except (InputError, OSError) as error:
+        return packed([], {"error": str(error)})
+
+
+def _end_with_stdin() -> None:
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends both processes; the other one says so
+    with os.fdopen(os.dup(1), "wb") as result:
+        os.dup2(2, 1)  # what libraries print is not the result
+        result.write(main(json.loads(sys.argv[1])))

@@ -1,0 +1,211 @@
+"""The networks run by PyTorch, on any device: each is wrapped so that arrays as they lie in memory go in and come out.
+
+OpenVINO models and exported ones are made of the same wrappers (models/openvino_conversion.py, models/export.py).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from hparams import HParams
+from models import SyncNet_color, Wav2Lip
+from models.backend import Backend, Loaded
+from models.checkpoint import hparams_of
+from models.inputs import OCCLUSION_SIZE, to_floats, to_pictures
+from models.occlusion import OcclusionNet
+from models.reference_bank import without_bank
+from models.refiner import Refiner
+from models.wav2lip import generator_faces
+from utils import weight_files
+from utils.devices import Precision, channels_last, pick_device
+from utils.memory import HalvingBatches
+
+BATCH_SIZES = {"generator": (16, 128), "expert": (64, 64), "refiner": (8, 32), "occlusion": (1, 1)}  # on a CPU, a GPU
+NETWORKS: dict[str, Callable[[HParams], nn.Module]] = {
+    "generator": lambda hp: Wav2Lip(hp.width),
+    "expert": lambda hp: SyncNet_color(hp.width),
+    "refiner": lambda hp: Refiner(hp.refiner_size, hp.refiner_width),
+    "occlusion": lambda _: OcclusionNet(),
+}
+
+Example = dict[str, torch.Tensor]  # inputs for a batch of two, by their names
+
+
+class Wrapper(nn.Module):
+    """A network as its users see it: its `forward` takes and returns arrays as they lie in memory."""
+
+    output: str  # name of what comes out, in exported models
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+
+    @staticmethod
+    def example(hp: HParams) -> Example:
+        raise NotImplementedError
+
+
+class PictureGenerator(Wrapper):
+    """Of a Wav2Lip."""
+
+    output = "generated"
+
+    def forward(self, faces: torch.Tensor, mels: torch.Tensor, references: torch.Tensor | None = None) -> torch.Tensor:
+        """uint8 BGR [B, S, S, 3], float32 [B, 1, 80, 16], and references like faces, None for the faces themselves
+        -> uint8 BGR [B, S, S, 3]."""
+        dtype = next(self.network.parameters()).dtype
+        pictures = to_floats(faces, dtype)
+        others = pictures if references is None else to_floats(references, dtype)
+        return to_pictures(self.network(mels.to(dtype), generator_faces(pictures, others)))
+
+    @staticmethod
+    def example(hp: HParams) -> Example:
+        faces = torch.zeros(2, hp.img_size, hp.img_size, 3, dtype=torch.uint8)
+        return {"faces": faces, "mels": torch.zeros(2, 1, hp.num_mels, hp.mel_window)}
+
+
+class FaceEncoder(Wrapper):
+    """Of a SyncNet_color."""
+
+    output = "embeddings"
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Lower halves of T faces in a row, uint8 BGR [W, T, S/2, S, 3] -> float32 [W, D]."""
+        return self.network.embed_faces(to_floats(windows).flatten(1, 2)).float()  # of [W, T·3, S/2, S]
+
+    @staticmethod
+    def example(hp: HParams) -> Example:
+        shape = 2, hp.window_frames, hp.img_size // 2, hp.img_size, 3
+        return {"windows": torch.zeros(shape, dtype=torch.uint8)}
+
+
+class MelEncoder(Wrapper):
+    """Of a SyncNet_color."""
+
+    output = "embeddings"
+
+    def forward(self, mels: torch.Tensor) -> torch.Tensor:
+        """float32 [W, 1, 80, 16] -> float32 [W, D]."""
+        return self.network.embed_audio(mels).float()
+
+    @staticmethod
+    def example(hp: HParams) -> Example:
+        return {"mels": torch.zeros(2, 1, hp.num_mels, hp.mel_window)}
+
+
+class PictureRefiner(Wrapper):
+    """Of a Refiner."""
+
+    output = "refined"
+
+    def forward(self, generated: torch.Tensor, shown: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
+        """uint8 BGR [B, 96, 96, 3], [B, S, S, 3] and [B, K, S, S, 3] -> uint8 BGR [B, S, S, 3]."""
+        return to_pictures(self.network(to_floats(generated), to_floats(shown), to_floats(references)))
+
+    @staticmethod
+    def example(hp: HParams) -> Example:
+        small, large, count = hp.img_size, hp.refiner_size, hp.refiner_references
+        shapes = {"generated": (small, small), "shown": (large, large), "references": (count, large, large)}
+        return {name: torch.zeros(2, *shape, 3, dtype=torch.uint8) for name, shape in shapes.items()}
+
+
+class OcclusionFinder(Wrapper):
+    """Of an OcclusionNet."""
+
+    output = "covered"
+
+    def forward(self, faces: torch.Tensor, medians: torch.Tensor) -> torch.Tensor:
+        """BGR in 0..255, float32 and uint8 [B, 48, 48, 3] -> float32 [B, 48, 48], probabilities of being covered."""
+        return self.network(to_floats(faces), to_floats(medians)).sigmoid()
+
+    @staticmethod
+    def example(hp: HParams) -> Example:
+        faces = torch.zeros(2, OCCLUSION_SIZE, OCCLUSION_SIZE, 3)
+        return {"faces": faces, "medians": faces.byte()}
+
+
+WRAPPERS = {
+    "generator": (PictureGenerator,), "expert": (FaceEncoder, MelEncoder), "refiner": (PictureRefiner,),
+    "occlusion": (OcclusionFinder,),
+}  # fmt: skip
+
+
+class TorchNetwork(HalvingBatches):
+    """An ArrayNetwork. module: a Wrapper, on precision's device; its batches are halved when
+    the device runs out of memory."""
+
+    def __init__(self, module: Wrapper, precision: Precision, batch_size: int) -> None:
+        super().__init__(batch_size)
+        self.module, self.precision = module.eval(), precision
+
+    @torch.inference_mode()
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        def run(part: slice) -> np.ndarray:
+            arrays = [torch.tensor(array[part]).to(self.precision.device) for array in inputs]
+            with self.precision.autocast():
+                return self.module(*arrays).cpu().numpy()
+
+        return np.concatenate(self.run(run, len(inputs[0])))
+
+
+class Built(NamedTuple):
+    modules: tuple[Wrapper, ...]  # the wrapped networks of a weight file
+    hp: HParams  # the values they were trained with
+    fingerprint: str
+    generator: str  # of a refiner: fingerprint of the generator that it was trained with
+
+
+def build(kind: str, path: Path, overrides: str, precision: Precision) -> Built:
+    """The networks of a weight file, wrapped, for use alone, on precision's device. Arguments as of backend.load."""
+    content = weight_files.read(path)
+    hp, state = hparams_of(content, overrides), without_bank(content["state_dict"])
+    with torch.device("meta"):
+        network = NETWORKS[kind](hp)
+    weight_files.load_into(network, state, path)
+    network.requires_grad_(False).eval()
+    fingerprint = weight_files.fingerprint(state)
+    return Built(wrap(kind, network, precision), hp, fingerprint, content.get("generator", ""))
+
+
+def wrap(kind: str, network: nn.Module, precision: Precision) -> tuple[Wrapper, ...]:
+    """A network, which moves to precision's device, as the wrappers that backend.load lists; batch norms of a generator
+    are folded into its convolutions, in place."""
+    if kind == "generator":
+        fold_batch_norms(network, precision)
+    else:
+        channels_last(network, precision.device)
+    return tuple(wrapper(network) for wrapper in WRAPPERS[kind])
+
+
+def fold_batch_norms(generator: nn.Module, precision: Precision) -> nn.Module:
+    """The generator for inference alone, changed in place: batch norms folded into their convolutions, weights in
+    precision's dtype, channels last, on precision's device."""
+    for module in generator.modules():
+        block = getattr(module, "conv_block", None)
+        if block is not None and isinstance(block[-1], nn.BatchNorm2d):
+            conv, norm = block
+            folded = fuse_conv_bn_eval(conv.float(), norm.float(), isinstance(conv, nn.ConvTranspose2d))
+            module.conv_block = nn.Sequential(folded.to(precision.dtype))  # one by one, which saves memory
+    return channels_last(generator, precision.device, precision.dtype)
+
+
+def runnable(
+    kind: str, modules: tuple[Wrapper, ...], precision: Precision, batch_size: int | None = None
+) -> tuple[TorchNetwork, ...]:
+    """The wrappers of a network, from `wrap`, as array networks."""
+    at_once = batch_size or BATCH_SIZES[kind][precision.device.type != "cpu"]
+    return tuple(TorchNetwork(module, precision, at_once) for module in modules)
+
+
+def load(kind: str, path: Path, backend: Backend, overrides: str, batch_size: int | None) -> Loaded:
+    """As backend.load. The expert takes the dtype that is fastest here, whatever the generator has."""
+    precision = Precision("auto" if kind == "expert" else backend.dtype, pick_device(backend.device))
+    built = build(kind, path, overrides, precision)
+    networks = runnable(kind, built.modules, precision, batch_size)
+    used = Backend("torch", precision.name, str(precision.device))
+    return Loaded(networks, built.hp, used, built.fingerprint, built.generator)

@@ -1,0 +1,343 @@
+"""PyTorch and OpenVINO draw the same; OpenVINO's models are converted once and kept; which backend is picked."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from conftest import NARROW
+from engines import inputs, load_generator, need
+from media.reader import VideoReader
+from metrics.experts import load_expert
+from metrics.sync_offset import score_distances
+from models import Wav2Lip, backend, face_refiner, openvino_backend
+from models.backend import Backend, pick
+from models.checkpoint import load_network, save_refiner
+from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
+from models.reference_bank import ReferenceBank
+from models.refiner import Refiner
+from models.torch_backend import PictureGenerator, TorchNetwork
+from utils.devices import Precision
+from utils.errors import InputError
+from utils.files import CACHE_FOLDER
+
+ROOT = Path(__file__).resolve().parents[2]
+IS_CPU = backend.is_cpu  # before conftest.py changes it
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """installed(*packages): these are, and there may be a GPU or not."""
+
+    def call(*packages, gpu=False):
+        monkeypatch.setattr(backend, "is_installed", packages.__contains__)
+        monkeypatch.setattr(backend, "is_cpu", IS_CPU)
+        monkeypatch.setattr(backend, "gpu_is_possible", lambda: gpu)
+
+    return call
+
+
+def test_auto_picks_openvino_on_a_cpu_where_it_is_installed_else_pytorch(installed):
+    installed("openvino", "nncf")
+    assert pick("auto", "auto", "auto").name == pick("auto", "int8", "cpu").name == "openvino"
+    assert pick("auto", "auto", "cuda").name == pick("torch", "auto", "cpu").name == "torch"
+    installed()
+    assert pick("auto", "auto", "auto").name == "torch"
+    installed("openvino", gpu=True)
+    assert pick("auto", "auto", "auto").name == "torch"
+
+
+@pytest.mark.parametrize(
+    ("packages", "asked", "problem"),
+    [
+        ([], ("openvino", "auto", "auto"), "--engine openvino: .*pip install"),
+        ([], ("auto", "int8", "auto"), "--precision int8: .*pip install"),
+        ([], ("torch", "int8", "cpu"), "--precision int8"),
+        (["openvino"], ("openvino", "int8", "cpu"), "--precision int8: .*pip install"),
+        (["openvino"], ("openvino", "auto", "cuda:1"), "--device cuda:1"),
+        (["openvino"], ("openvino", "fp16", "auto"), "--precision fp16"),
+    ],
+)
+def test_what_a_backend_cannot_do_is_refused(installed, packages, asked, problem):
+    installed(*packages)
+    with pytest.raises(InputError, match=problem):
+        pick(*asked)
+
+
+class Recorder(torch.nn.Module):
+    """Generates one level, between two whole ones, and keeps its inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.tensor(10.6 / 255))
+
+    def forward(self, mel, faces):
+        self.inputs = mel, faces
+        return self.level.expand(len(faces), 3, *faces.shape[2:])
+
+
+def test_levels_are_rounded_and_the_lower_half_is_hidden_from_the_network():
+    (faces, mels), references = inputs(2), inputs(3)[0][1:]
+    network = Recorder()
+    generate = TorchNetwork(PictureGenerator(network), Precision("fp32", torch.device("cpu")), 4)
+    assert (generate(faces, mels, references) == np.uint8(11)).all()
+    mel, given = network.inputs
+    assert np.array_equal(mel, mels)
+    pictures = (given * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(pictures[:, :48, :, :3], faces[:, :48])
+    assert (pictures[:, 48:, :, :3] == 0).all()
+    assert np.array_equal(pictures[..., 3:], references)
+
+
+def test_folded_and_half_precision_networks_draw_what_the_plain_one_draws(talking):
+    faces = [cv2.resize(frame.image[57:177, 178:273], (96, 96)) for frame in VideoReader(talking).frames()][:16]
+    given = np.stack(faces), np.random.default_rng(0).uniform(-4, 2, (16, 1, 80, 16)).astype(np.float32)
+    network, _ = load_network(BUNDLED_GENERATOR, Wav2Lip)
+    plain = TorchNetwork(PictureGenerator(network), Precision("fp32", torch.device("cpu")), 16)(*given)
+    for dtype, least in (("fp32", 60), ("bf16", 40)):
+        (generate,) = load_generator(BUNDLED_GENERATOR, "torch", dtype).networks
+        assert 10 * np.log10(255**2 / (np.mean((generate(*given).astype(float) - plain) ** 2) + 1e-9)) > least
+
+
+def test_the_batch_is_halved_when_memory_runs_out_and_nothing_is_lost():
+    network = Wav2Lip(NARROW.width).eval()
+
+    class Small(torch.nn.Module):
+        def parameters(self, recurse=True):
+            return network.parameters()
+
+        def forward(self, mel, faces):
+            if len(mel) > 3:
+                raise torch.OutOfMemoryError("full")
+            return network(mel, faces)
+
+    fp32 = Precision("fp32", torch.device("cpu"))
+    generate, plain = (TorchNetwork(PictureGenerator(module), fp32, 8) for module in (Small(), network))
+    generated = generate(*inputs(10))
+    assert (generate.batch_size, generate.oom_retries) == (2, 2)
+    assert np.abs(generated.astype(int) - plain(*inputs(10))).max() <= 1
+
+
+def test_openvino_draws_what_pytorch_draws_however_many_faces_come_together(generator, converted_copy, converted_here):
+    given = inputs(6)
+    plain, loaded = (load_generator(generator, name, "fp32") for name in ("torch", "openvino"))
+    drawn = loaded.networks[0](*given)
+    assert np.abs(plain.networks[0](*given).astype(int) - drawn).max() <= 1
+    for row in range(6):
+        assert (loaded.networks[0](*(array[row : row + 1] for array in given)) == drawn[row]).all()
+    assert plain.hp == loaded.hp == NARROW
+    assert plain.fingerprint == loaded.fingerprint
+    assert loaded.backend == Backend("openvino", "fp32", "cpu")
+    assert converted_here == []  # it was in the cache folder
+    assert sys.modules["openvino_telemetry"] is None  # nothing is reported to its makers
+
+
+def test_damage_to_what_is_kept_is_noticed(generator, converted_copy, converted_here):
+    wanted = load_generator(generator, "openvino", "fp32").networks[0](*inputs())
+    (kept,) = converted_copy.iterdir()
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 255
+    kept.write_bytes(content)
+    for _ in range(2):
+        assert (load_generator(generator, "openvino", "fp32").networks[0](*inputs()) == wanted).all()
+    assert converted_here == ["generator"]
+
+
+@pytest.mark.parametrize("fault", ["no folder", "full", "all full"])
+def test_a_cache_folder_that_cannot_be_written_is_only_a_warning(
+    generator, converted_here, tmp_path, monkeypatch, capsys, fault
+):
+    from models import openvino_conversion
+
+    cache, save_model = tmp_path / "cache", openvino_backend.openvino().save_model
+
+    def save(model, path, **settings):
+        if fault == "all full" or not path.is_relative_to(openvino_conversion.SHARED_MEMORY):
+            raise RuntimeError("basic_ios::clear: iostream error")  # what OpenVINO says on a full disk
+        save_model(model, path, **settings)
+
+    def write(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv(CACHE_FOLDER, str(cache))
+    if fault == "no folder":
+        cache.write_text("a file where the folder should be")
+    else:
+        monkeypatch.setattr(openvino_conversion, "SHARED_MEMORY", str(tmp_path))
+        monkeypatch.setattr(openvino_conversion.tempfile, "tempdir", str(tmp_path.parent))
+        monkeypatch.setattr(openvino_backend.openvino(), "save_model", save)
+        monkeypatch.setattr(openvino_backend, "write_bytes", write)
+    if fault == "all full":
+        with pytest.raises(InputError, match="make room"):
+            load_generator(generator, "openvino", "fp32")
+    else:
+        load_generator(generator, "openvino", "fp32")
+        assert "cannot keep the converted weights" in capsys.readouterr().err
+
+
+def test_the_converting_process_says_what_is_wrong_with_weights(expert, tmp_path, monkeypatch):
+    need("openvino")
+    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path))
+    with pytest.raises(InputError, match=r"is a lip-sync expert .*; a generator \(Wav2Lip\) is needed here"):
+        load_generator(expert, "openvino", "fp32")
+    monkeypatch.setattr(openvino_backend.sys, "executable", shutil.which("false") or pytest.skip("needs `false`"))
+    with pytest.raises(InputError, match=r"--engine torch"):
+        load_generator(expert, "openvino", "fp32")
+    assert not [*tmp_path.rglob("*.npz")]
+
+
+def test_the_converting_process_ends_with_the_one_that_started_it(generator):
+    need("openvino")
+    request = {"kind": "generator", "path": str(generator), "overrides": "", "dtype": "fp32"}
+    command = [sys.executable, "-m", "models.openvino_conversion", json.dumps(request)]
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
+ENDS_IN_ANY_ORDER = """
+import signal, sys
+from pathlib import Path
+from models import openvino_backend
+
+(model,), _ = openvino_backend.unpacked(Path(sys.argv[1]).read_bytes())
+networks = [openvino_backend.compiled(model, "fp32", 2) for _ in range(3)]
+while networks:
+    networks.pop(0)
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_after_networks_have_come_and_gone_is_no_crash(converted):
+    command = [sys.executable, "-c", ENDS_IN_ANY_ORDER, *converted.iterdir()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Calibrated on fewer faces, which is faster; returns them."""
+    need("openvino", "nncf")
+    from models import openvino_conversion
+
+    faces, mels = (array[:8] for array in openvino_conversion.calibration_set())
+    monkeypatch.setattr(openvino_conversion, "calibration_set", lambda: (faces, mels))
+    return faces, mels
+
+
+@pytest.mark.slow
+def test_int8_is_within_40_db_of_fp32_on_the_bundled_weights(few, converted_here, tmp_path, monkeypatch):
+    from models.openvino_conversion import LEAST_PSNR, psnr
+
+    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path))
+    loaded = load_generator(BUNDLED_GENERATOR, "openvino", "int8", 8)
+    assert loaded.backend.dtype == "int8"
+    wanted = load_generator(BUNDLED_GENERATOR, "torch", "fp32", 8).networks[0](*few)
+    assert psnr(wanted, loaded.networks[0](*few)).min() >= LEAST_PSNR
+
+
+@pytest.mark.slow
+def test_parts_stay_in_floating_point_where_int8_is_too_far(few, converted):
+    from models import openvino_conversion as conversion
+
+    (kept,) = converted.iterdir()
+    (model,), _ = openvino_backend.unpacked(kept.read_bytes())
+    assert conversion.quantized(model, "fp32", least_psnr=200.0)[0] is None  # dB, which nothing reaches
+    ignored = conversion.convolutions(model, conversion.KEPT)
+    assert {part for part in conversion.KEPT for name in ignored if part in name} == set(conversion.KEPT)
+    assert 6 <= len(ignored) <= 8
+
+
+def test_int8_is_taken_where_it_is_accurate_and_faster(generator, converted_copy, converted_here, monkeypatch, capsys):
+    need("nncf")
+    from models import openvino_conversion as conversion
+
+    monkeypatch.setattr(conversion, "trial_seconds", lambda *_: [1.0, 1.0])
+    monkeypatch.setattr(conversion, "quantized", lambda model, *_: (model, 50.0))
+    assert load_generator(generator, "openvino", "auto").backend.dtype == "fp32"
+    assert load_generator(generator, "openvino", "int8").backend.dtype == "int8"
+    monkeypatch.setattr(conversion, "quantized", lambda *_: (None, 31.5))
+    shutil.rmtree(converted_copy)
+    for _ in range(2):
+        assert load_generator(generator, "openvino", "int8").backend.dtype == "fp32"
+        assert "31.5 dB" in capsys.readouterr().err
+    assert len(converted_here) == 3
+
+
+@pytest.mark.parametrize("weights", ["narrow", "bundled"])
+def test_scores_and_offsets_are_those_of_pytorch(expert, converted_copy, weights):
+    from models.openvino_conversion import calibration_set
+
+    faces, mels = calibration_set()
+    clip, starts = faces[np.arange(60) % len(faces)], np.arange(56)
+    mel = np.ascontiguousarray(np.concatenate(mels[:, 0], axis=1)[:, :192])
+    path = expert if weights == "narrow" else BUNDLED_EXPERT
+    distances = [
+        load_expert(path, Backend(name, "fp32", "cpu")).distances(clip, starts, starts, mel)
+        for name in ("torch", "openvino")
+    ]
+    np.testing.assert_allclose(*distances, atol=5e-3)  # one may take bf16
+    ours, theirs = map(score_distances, distances)
+    assert (ours.offset, ours.windows) == (theirs.offset, theirs.windows)
+
+
+def save_person(path, bank):
+    """A narrow refiner that changes something, with this bank."""
+    hp = NARROW.override("refiner_size=192,refiner_width=0.125,refiner_references=2")
+    torch.manual_seed(0)
+    network = Refiner(hp.refiner_size, hp.refiner_width)
+    torch.nn.init.normal_(network.output.weight, std=0.05)
+    save_refiner(path, network.state_dict(), hp, bank, "of a generator")
+    return path
+
+
+def test_faces_are_refined_as_by_pytorch(converted_copy, tmp_path):
+    shown = np.random.default_rng(0).integers(0, 256, (5, 192, 192, 3), np.uint8)
+    path = save_person(tmp_path / "person.safetensors", ReferenceBank(shown[:3]))
+    plain, refiner = (face_refiner.load(path, Backend(name, "fp32", "cpu")) for name in ("torch", "openvino"))
+    assert (refiner.generator, len(refiner.bank), refiner.size) == ("of a generator", 3, 192)
+    given = shown[:, ::2, ::2], shown, refiner.bank
+    refined = refiner(*given)
+    assert np.abs(plain(*given).astype(int) - refined).max() <= 1
+    assert (refined[:, 120:] != shown[:, 120:]).any()
+
+
+SHOW = """
+import sys
+import inference
+from utils import cli
+try:
+    cli.run(inference.main, inference.parse_args, sys.argv[1:])
+finally:
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_a_dub_of_converted_weights_imports_no_pytorch(dub, converted_copy, talking, generator, tmp_path):
+    person = save_person(tmp_path / "person.safetensors", None)
+    flags = ["--engine", "openvino", "--precision", "fp32", "--refine", person]
+    flags += ["--face_detector", "retinaface", "--no_cache"]
+    assert dub("--audio", talking, *flags, "--preview", 0.2).code == 0  # converts expert and refiner
+    outfile, jobs = tmp_path / "again.mp4", tmp_path / "jobs.csv"
+    jobs.write_text(f"face,audio,outfile\n{talking},{talking},{outfile}\n")
+    command = ["--jobs", jobs, "--checkpoint_path", generator, *flags]
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW, *map(str, command)], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stderr.splitlines()[-1].split())
+    assert not imported & {"torch", "torchvision", "librosa", "numba", "scipy", "nncf"}
+    assert imported >= {"openvino", "numpy", "av"}
+    record = json.loads(Path(f"{outfile}.json").read_text(encoding="utf-8"))
+    assert (record["engine"], record["precision"], record["device"]) == ("openvino", "fp32", "cpu")
+    assert record["sync"]["windows"] > 0
+    assert record["refiner"]["frames"] > 0
