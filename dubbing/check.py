@@ -29,7 +29,7 @@ from dubbing.speech import Speech, load_speech
 from face_detection.boxes import LONGEST_SIDE
 from face_detection.crop import to_network_size
 from face_detection.find import KEY_STEP, CutFinder, several_people
-from face_detection.track import most_at_once
+from face_detection.track import frame_with_most_faces
 from hparams import HParams
 from media import codecs, yuv
 from media.sound import read_audio
@@ -291,7 +291,7 @@ def _covered(faces: Sequence[np.ndarray]) -> float:
 
 def _number_faces(samples: Samples, faces: FaceRegions | None, path: Path) -> tuple[int, list[FoundFace]]:
     """The frame that shows the most faces, and these, drawn into the file."""
-    number, people = most_at_once(samples.detections.faces)
+    number, people = frame_with_most_faces(samples.detections.faces)
     if not len(people):
         return number, []
     face = faces.followed[number] if faces and faces.followed else None

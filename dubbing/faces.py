@@ -27,7 +27,7 @@ from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
 from face_detection.crop import pad_and_clip
 from face_detection.find import KEY_STEP, CutFinder, cuts_at, find_faces, several_people
-from face_detection.track import NobodyThere, Track, faces_of, follow_face, most_at_once
+from face_detection.track import FaceNotFound, Track, faces_of, follow_face, frame_with_most_faces
 from media import yuv
 from metrics.footage import SEVERAL_PEOPLE
 from utils.errors import InputError, warn
@@ -46,7 +46,7 @@ class Detections(NamedTuple):
     """What was found in the frames of one play of a video."""
 
     faces: list[np.ndarray]  # per frame float32 [N, 5] (x1 y1 x2 y2 score), or [N, 15] with landmarks, as it is dubbed
-    changes: np.ndarray  # float64 [T - 1], of which cuts are found (media/shots.py)
+    changes: np.ndarray  # float64 [T - 1], in which face_detection.find.cuts_at finds cuts
     times: np.ndarray  # float64 [T], of the frames, in seconds
     seconds: float  # up to which time the video was searched
 
@@ -124,7 +124,7 @@ class FaceFinder:
         smooth, cuts = not (options.nosmooth or sampled), [] if sampled else cuts_at(detections.changes)
         try:
             track = follow_face(detections.faces, smooth, cuts, options.face_at, options.face_index)
-        except NobodyThere as error:
+        except FaceNotFound as error:
             times, number = detections.times.tolist(), error.frame
             shown = frames[number] if frames else self.source.read_range(self.pix_fmt, times, number, number + 1)[0]
             raise InputError(self._who_is_there(error, shown)) from error
@@ -197,9 +197,9 @@ class FaceFinder:
             return
         centres = np.concatenate([(faces[:, :2] + faces[:, 2:4]) / 2 for faces in found])
         if not ((centres >= (box.x1, box.y1)) & (centres < (box.x2, box.y2))).all(axis=1).any():
-            warn(f"{flag}: no face is found there; faces are {list_faces(most_at_once(found)[1])}")
+            warn(f"{flag}: no face is found there; faces are {list_faces(frame_with_most_faces(found)[1])}")
 
-    def _who_is_there(self, error: NobodyThere, frame: TimedFrame) -> str:
+    def _who_is_there(self, error: FaceNotFound, frame: TimedFrame) -> str:
         """The error with the faces that exist, which are drawn into faces_file."""
         if self.faces_file:
             write_png(self.faces_file, numbered_faces(yuv.to_bgr(frame.picture), error.faces))
@@ -368,7 +368,7 @@ def _print_choice(detections: Detections, track: Track) -> None:
     """Say who of several people is followed, and how to choose another."""
     if several_people(detections.faces) <= SEVERAL_PEOPLE or not track.found.any():
         return
-    frame, people = most_at_once(detections.faces)
+    frame, people = frame_with_most_faces(detections.faces)
     who = "the face"
     if track.found[frame]:
         who = f"face {number_of(people, track.boxes[frame])} of {len(people)} from the left"

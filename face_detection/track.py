@@ -22,21 +22,20 @@ NO_FACE = -1
 
 @dataclass(frozen=True)
 class Track:
-    """boxes: int64 [T, 4], x1 y1 x2 y2, only valid where found; segment: int64 [T], NO_FACE where there is no face,
-    else the number of the unbroken stretch that the frame lies in; interpolated: bool [T], boxes between detections."""
+    """One face in T frames."""
 
-    boxes: np.ndarray
-    segment: np.ndarray
-    interpolated: np.ndarray
+    boxes: np.ndarray  # int64 [T, 4]: x1 y1 x2 y2, valid where found
+    segment: np.ndarray  # int64 [T]: the number of the unbroken stretch that the frame is in, or NO_FACE
+    interpolated: np.ndarray  # bool [T]: boxes between detections
 
     @property
     def found(self) -> np.ndarray:
         return self.segment != NO_FACE
 
 
-class NobodyThere(InputError):
-    """--face_at or --face_index names nobody. frame: the first that shows the most faces; faces: these, float32 [N, 5
-    or more], from the left."""
+class FaceNotFound(InputError):
+    """No face is at --face_at, or there are fewer than --face_index asks for. frame: the first with the most faces;
+    faces: its faces from the left, float32 [N, 5 or more]."""
 
     def __init__(self, text: str, frame: int, faces: np.ndarray) -> None:
         super().__init__(text)
@@ -44,10 +43,10 @@ class NobodyThere(InputError):
 
 
 class Tracklet(NamedTuple):
-    """One face over time. frames: int64 [n], ascending; faces: float32 [n, 5 or more]."""
+    """Detections that are linked over time as one face."""
 
-    frames: np.ndarray
-    faces: np.ndarray
+    frames: np.ndarray  # int64 [n], ascending
+    faces: np.ndarray  # float32 [n, 5 or more]
 
     def overlaps_in_time(self, other: "Tracklet") -> bool:
         return bool(self.frames[0] <= other.frames[-1] and other.frames[0] <= self.frames[-1])
@@ -74,12 +73,13 @@ def follow_face(
 ) -> Track:
     """The one face to use in every frame.
 
-    detections: float32 [N, 5 or more] (x1 y1 x2 y2 score) for each of T frames; cuts: frames that begin a new shot,
-    where every face begins anew. Faces are linked over time by overlap. In every shot the person is the face with the
-    largest area over its whole appearance; a face before or after it, never beside it, is the person again. at: a point
-    x, y on the person to follow; index: the person's place from the left, from 0, in the first frame that shows the
-    most faces. A person chosen so is looked for in other shots only where he or she was last seen. Raises NobodyThere
-    when nobody is at that point, or there are fewer people.
+    Faces are linked over time by overlap. In every shot the person is the face with the largest area over its whole
+    appearance; a face before or after it, never beside it, is the same person. A person chosen by `at` or `index` is
+    searched in other shots only where he or she was last seen.
+
+    detections: float32 [N, 5 or more] (x1 y1 x2 y2 score) for each of T frames; cuts: frames that begin a new shot; at:
+    a point x, y on the person; index: the person's place from the left, from 0, in the first frame with the most faces.
+    Raises FaceNotFound when no face is at that point, or there are fewer faces.
     """
     T = len(detections)
     boxes = np.zeros((T, 4), np.int64)
@@ -106,9 +106,9 @@ def faces_of(detections: list[np.ndarray], track: Track) -> list[np.ndarray | No
     return faces
 
 
-def most_at_once(detections: list[np.ndarray]) -> tuple[int, np.ndarray]:
-    """The first frame that shows the most faces, and these from the left: float32 [N, 5 or more]. Their order gives
-    them the numbers by which people are chosen."""
+def frame_with_most_faces(detections: list[np.ndarray]) -> tuple[int, np.ndarray]:
+    """The first frame with the most faces, and its faces from the left, float32 [N, 5 or more], in the order in which
+    --face_index counts them."""
     frame = int(np.argmax([len(found) for found in detections]))
     return frame, detections[frame][np.argsort(detections[frame][:, 0])]
 
@@ -136,12 +136,12 @@ def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[lis
 def _chosen(
     tracklets: list[Tracklet], detections: list[np.ndarray], at: tuple[float, float] | None, index: int | None
 ) -> Tracklet | None:
-    """The tracklet that was asked for; None where none was."""
-    frame, people = most_at_once(detections)
+    """The tracklet that `at` or `index` chooses; None where neither is given."""
+    frame, people = frame_with_most_faces(detections)
     if index is not None:
         if index >= len(people):
             most = "1 face is" if len(people) == 1 else f"{len(people)} faces are"
-            raise NobodyThere(f"--face_index {index}: at most {most} seen at once, counted from 0", frame, people)
+            raise FaceNotFound(f"--face_index {index}: at most {most} seen at once, counted from 0", frame, people)
         at = tuple(_centres(people)[index])
         here = [tracklet for tracklet in tracklets if frame in tracklet.frames]
         return min(here, key=lambda t: np.hypot(*(_centres(t.faces)[t.frames == frame][0] - at)))
@@ -153,12 +153,12 @@ def _chosen(
         if inside.any():
             hits.append((tracklet.frames[inside.argmax()], tracklet))
     if not hits:
-        raise NobodyThere(f"--face_at {at[0]:g},{at[1]:g}: no face is ever there", frame, people)
+        raise FaceNotFound(f"--face_at {at[0]:g},{at[1]:g}: no face is ever there", frame, people)
     return min(hits, key=lambda hit: hit[0])[1]
 
 
 def _one_person(tracklets: list[Tracklet], cuts: Collection[int], chosen: Tracklet | None) -> list[Tracklet]:
-    """The tracklets of the person to follow, no two of them at the same time."""
+    """The tracklets of the person to follow; no two of them overlap in time."""
     shots: dict[int, list[Tracklet]] = {}
     starts = np.sort(np.array(list(cuts), np.int64))
     for tracklet in tracklets:
@@ -167,7 +167,7 @@ def _one_person(tracklets: list[Tracklet], cuts: Collection[int], chosen: Trackl
     seed_shot = None if chosen is None else int(np.searchsorted(starts, chosen.frames[0], side="right"))
     order = sorted(shots, key=lambda shot: abs(shot - (seed_shot or 0)))
     for shot in order:
-        candidates = sorted(shots[shot], key=_presence, reverse=True)
+        candidates = sorted(shots[shot], key=_total_area, reverse=True)
         if chosen is not None and shot == seed_shot:
             candidates = [chosen, *candidates]
         elif chosen is not None:
@@ -181,7 +181,7 @@ def _one_person(tracklets: list[Tracklet], cuts: Collection[int], chosen: Trackl
 
 
 def _where_last_seen(tracklet: Tracklet, person: list[Tracklet]) -> bool:
-    """Whether a face begins or ends where the person is in the frame nearest to it in time."""
+    """Whether a tracklet begins or ends where the person was seen nearest in time."""
     frames, faces = tracklet
     all_frames, all_faces = np.concatenate([f for f, _ in person]), np.concatenate([b for _, b in person])
     for end in (0, -1):
@@ -191,7 +191,7 @@ def _where_last_seen(tracklet: Tracklet, person: list[Tracklet]) -> bool:
     return False
 
 
-def _presence(tracklet: Tracklet) -> float:
+def _total_area(tracklet: Tracklet) -> float:
     """Area summed over all frames, weighted with the score."""
     x1, y1, x2, y2, score = tracklet.faces.T[:5]
     return float(((x2 - x1) * (y2 - y1) * score).sum())
