@@ -24,7 +24,17 @@ from dubbing.options import Options
 from dubbing.plan import DubPlan, open_source
 from dubbing.pose import FRONTAL, LANDMARKS, yaw
 from dubbing.record import StageTimer
-from dubbing.samples import MARGIN, VIEW, Samples, choose_face, dub_samples, loudest_times, one_play, sample_faces
+from dubbing.samples import (
+    MARGIN,
+    VIEW,
+    DubbedFrame,
+    Samples,
+    choose_face,
+    dub_samples,
+    loudest_times,
+    one_play,
+    sample_faces,
+)  # fmt: skip
 from dubbing.speech import Speech, load_speech
 from face_detection.boxes import LONGEST_SIDE
 from face_detection.crop import to_network_size
@@ -145,7 +155,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     seconds = min(one_play(source, speech), options.preview or inf)
     faces_file = Path(f"{outfile}.faces.png")
     finder = FaceFinder(source, pix_fmt, seconds, options, networks.backend.device, faces_file)
-    watched = _watch(finder)
+    cuts, decoding = _watch(finder)
     loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
     times = sorted({*evenly(seconds, SAMPLES), *loud}) if isfinite(seconds) else [0.0]
     frames = source.frames_at(pix_fmt, times, seconds / SAMPLES if isfinite(seconds) else 0.0)
@@ -155,21 +165,17 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
         faces = faces or choose_face(finder, samples)
     except InputError as error:
         problems.append(str(error))
-    hard, mouths, cost = [], None, None
+    drawn_badly, mouths, cost = [], None, None
     if faces and not problems:
-        remarks = [*_look(samples, faces, watched, networks.hp, options), *remarks]
+        remarks = [*_look(samples, faces, networks.hp, options), *cuts, *remarks]
         if networks.path == BUNDLED_GENERATOR:
             shown = [(frame, face) for frame, face in zip(frames, faces.followed, strict=False) if face is not None]
-            hard = limits([yuv.to_bgr(frame.picture) for frame, _ in shown], [face for _, face in shown])
+            drawn_badly = limits([yuv.to_bgr(frame.picture) for frame, _ in shown], [face for _, face in shown])
     if speech and faces and not problems:
         short = replace(options, preview=min(TIMED / float(source.rate), options.preview or speech.seconds))
         plan = DubPlan(networks, source, speech, outfile.suffix, short)
-        dubbed = dub_samples(plan, samples, faces, loud)
-        if dubbed:
-            mouths = Path(f"{outfile}.check.png")
-            pairs = [[square_around(shown, d.rect, MARGIN, VIEW) for shown in (d.before, d.after)] for d in dubbed]
-            write_png(mouths, labelled_rows(dict(zip(("source", "result"), zip(*pairs, strict=True), strict=True))))
-        finding = 0.0 if options.box else watched.seconds + samples.seconds * DETECTED
+        mouths = _draw_mouths(dub_samples(plan, samples, faces, loud), Path(f"{outfile}.check.png"))
+        finding = 0.0 if options.box else decoding + samples.seconds * DETECTED
         cost = _estimate(plan, faces, options, outfile, starting, finding)
     number, found = _number_faces(samples, faces, faces_file)
     return CheckReport(
@@ -179,7 +185,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
         usable=not problems,
         problems=problems,
         remarks=remarks,
-        limits=hard,
+        limits=drawn_badly,
         findings=list(dict.fromkeys([*source.findings, *(speech.findings if speech and audio else [])])),
         faces=found,
         faces_time=round(frames[number].time, 3),
@@ -226,18 +232,9 @@ def _hear(path: Path | None, options: Options, hp: HParams) -> tuple[Speech | No
     return speech, [], remarks + footage.remarks({"speech_share": share}, ADVICE)
 
 
-@dataclass(frozen=True)
-class Watched:
-    """What was seen of a video that was decoded as for the search for faces."""
-
-    cuts: int  # hard cuts in the first `until` seconds
-    until: float
-    whole: bool  # whether that is all that is dubbed
-    seconds: float  # of work that a frame took
-
-
-def _watch(finder: FaceFinder) -> Watched:
-    """Decode the video as far as there is time for."""
+def _watch(finder: FaceFinder) -> tuple[list[str], float]:
+    """Decode the video as the search for faces does, as far as there is time for: remarks on its hard cuts, and the
+    seconds of work that a frame took."""
     cut_finder, began, times, whole = CutFinder(), time.perf_counter(), [0.0], True
 
     def images() -> Iterator[np.ndarray]:
@@ -251,11 +248,12 @@ def _watch(finder: FaceFinder) -> Watched:
 
     for _ in cut_finder.watch(images()):
         pass
-    seconds = (time.perf_counter() - began) / max(1, len(times) - 1)
-    return Watched(len(cut_finder.cuts()), times[-1], whole, seconds)
+    part = "" if whole else f", counted in the first {times[-1]:.0f} s"
+    remarks = footage.remarks({"cuts": len(cut_finder.cuts())}, {"cuts": ADVICE["cuts"] + part})
+    return remarks, (time.perf_counter() - began) / max(1, len(times) - 1)
 
 
-def _look(samples: Samples, faces: FaceRegions, watched: Watched, hp: HParams, options: Options) -> list[str]:
+def _look(samples: Samples, faces: FaceRegions, hp: HParams, options: Options) -> list[str]:
     """Remarks on what the pictures show; none on a box that was given."""
     crops = samples.crops(faces)
     if options.box or not crops:
@@ -265,12 +263,10 @@ def _look(samples: Samples, faces: FaceRegions, watched: Watched, hp: HParams, o
     facts = {
         "face_share": len(crops) / len(samples.frames),
         "several_people": 0.0 if chosen else several_people(samples.detections.faces),
-        "cuts": watched.cuts,
         "face_height": float(np.median([len(crop) for crop in crops])),
         "sharpness": footage.sharpness(np.stack(small)),
     }
-    part = "" if watched.whole else f", counted in the first {watched.until:.0f} s"
-    remarks = footage.remarks(facts, ADVICE | {"cuts": ADVICE["cuts"] + part})
+    remarks = footage.remarks(facts, ADVICE)
     turned = np.mean([abs(float(yaw(face[LANDMARKS]))) > FRONTAL for face in faces.followed if face is not None])
     instead = "they fade to the source" if options.occlusion else "try --occlusion, which leaves them as filmed"
     remarks += [f"profile views in {turned:.0%} of the frames: {instead}"] if turned > PROFILES else []
@@ -287,6 +283,16 @@ def _covered(faces: Sequence[np.ndarray]) -> float:
         detector.visible(face)  # what covers a face counts from the second frame on
         hidden.append(hidden_share(detector.visible(face)) >= OCCLUDED)
     return float(np.mean(hidden))
+
+
+def _draw_mouths(dubbed: Sequence[DubbedFrame], path: Path) -> Path | None:
+    """Sources above results, cropped to their faces; None where there are none."""
+    if not dubbed:
+        return None
+    pairs = [[square_around(shown, each.rect, MARGIN, VIEW) for shown in (each.before, each.after)] for each in dubbed]
+    sources, results = zip(*pairs, strict=True)
+    write_png(path, labelled_rows({"source": sources, "result": results}))
+    return path
 
 
 def _number_faces(samples: Samples, faces: FaceRegions | None, path: Path) -> tuple[int, list[FoundFace]]:

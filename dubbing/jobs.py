@@ -20,7 +20,7 @@ OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".
 NO_PATHS = ("auto", "off")  # values of --refine
 
 
-class Job(NamedTuple):
+class DubJob(NamedTuple):
     """One dub. outfile: the video to write, or a folder for it."""
 
     face: Path
@@ -29,7 +29,7 @@ class Job(NamedTuple):
     options: Options
 
 
-def read_jobs(path: Path, options: Options, folder: Path) -> list[Job | Exception]:
+def read_jobs(path: Path, options: Options, folder: Path) -> list[DubJob | Exception]:
     """The jobs of a list, in place of one that cannot be done why not; paths in it are relative to it; what a row does
     not name is as `options` say, and goes into `folder`.
 
@@ -38,27 +38,27 @@ def read_jobs(path: Path, options: Options, folder: Path) -> list[Job | Exceptio
     """
     if folder.suffix and not folder.is_dir():
         raise InputError(f"--outfile {folder}: names a file; with --jobs give a folder, without a dot in its name")
-    jobs: list[Job | Exception] = []
+    jobs: list[DubJob | Exception] = []
     for row in read_table(path, "--jobs", ("face", "audio")):
         try:
             jobs.append(_job(row, path.parent, options, folder))
         except Exception as error:  # names may be such as no system takes
             jobs.append(error)
-    done = [job for job in jobs if isinstance(job, Job)]
+    done = [job for job in jobs if isinstance(job, DubJob)]
     files = (file for job in done for file in (job.face, job.audio, job.options.final_audio) if file)
     used = {file.resolve(): "reads" for file in files}
     for number, job in enumerate(jobs):
-        if isinstance(job, Job):
+        if isinstance(job, DubJob):
             place = job.outfile.resolve()
             if place in used:
                 jobs[number] = InputError(f"another job {used[place]} {job.outfile}; give each an outfile of its own")
             used.setdefault(place, "writes")
-    if not any(isinstance(job, Job) for job in jobs):
+    if not any(isinstance(job, DubJob) for job in jobs):
         raise InputError(f"--jobs {path}: job 1: {jobs[0]}") from jobs[0]  # type: ignore[misc]
     return jobs
 
 
-def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> Job:
+def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> DubJob:
     given = {name: value for name, value in row.items() if value is not None and str(value).strip() != ""}
     if not given.get("face") or not given.get("audio"):
         raise InputError("lacks face or audio")
@@ -69,7 +69,7 @@ def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> J
     job_options = changed(options, given)
     for file in (face, audio):
         file.resolve()  # raises for what no system takes as a name
-    return Job(face, audio, output_path(face, audio, to, job_options), job_options)
+    return DubJob(face, audio, output_path(face, audio, to, job_options), job_options)
 
 
 def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:

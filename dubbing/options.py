@@ -3,16 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from face_detection import DETECTORS
 from media.formats import CODECS, DEINTERLACE
 from utils.errors import InputError
 from utils.options import PRECISIONS, CommonOptions, option, parse_scalar, stream_option
 from utils.options import Options as BaseOptions
-
-if TYPE_CHECKING:
-    from dubbing.source import FrameTransform
 
 ENGINES = ("auto", "torch", "openvino")  # see models/backend.py: pick
 STYLES = ("soft", "box")  # of --paste
@@ -180,17 +177,3 @@ class Options(CommonOptions):
     def plays_whole(self) -> bool:
         """Whether the video goes on to its end when the speech ends earlier."""
         return self.keep_length and not self.preview
-
-    @property
-    def transform(self) -> "FrameTransform":
-        from dubbing.source import FrameTransform  # needs NumPy and PyAV, which the options do without
-
-        return FrameTransform(
-            self.deinterlace,
-            self.video_stream,
-            self.background,
-            self.picture_size,
-            self.resize_factor,
-            self.rotate,
-            self.crop,
-        )

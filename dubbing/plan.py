@@ -1,6 +1,7 @@
 """What one dub is made of, as its options ask for it: one wiring for the dub itself, for --check and for --still."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from dubbing.options import Options
 from dubbing.reading import FrameReader, Masks
 from dubbing.record import ProgressBar, StageTimer
 from dubbing.refining import FrameSampler, refine_stage
-from dubbing.source import Source
+from dubbing.source import FrameTransform, Source
 from dubbing.speech import Speech, load_speech
 from dubbing.stages import Composite, Generate, Stage, match
 from face_detection.crop import to_network_size
@@ -150,4 +151,5 @@ class DubPlan:
 
 
 def open_source(face: Path, options: Options) -> Source:
-    return Source(face, options.transform, options.static, options.frame_rate, options.start, options.end)
+    transform = FrameTransform(**{setting.name: getattr(options, setting.name) for setting in fields(FrameTransform)})
+    return Source(face, transform, options.static, options.frame_rate, options.start, options.end)

@@ -2,7 +2,6 @@
 user stops it."""
 
 import threading
-import time
 from dataclasses import replace
 
 import pytest
@@ -44,18 +43,15 @@ def left_over(tmp_path) -> list:
     return [*tmp_path.iterdir(), *threads]
 
 
-@pytest.mark.parametrize(
-    ("stage", "number"), [("faces", 0), ("faces", 9), ("dubbing", 0), ("dubbing", 9), ("dubbing", 24)]
-)
+@pytest.mark.parametrize(("stage", "number"), [("faces", 9), ("dubbing", 0), ("dubbing", 24)])
 def test_what_the_progress_bar_raises_ends_the_dub_without_a_trace(dubbers, talking, speech, tmp_path, stage, number):
     with pytest.raises(Stopped):
         dubbers[stage].dub(talking, speech, tmp_path / "out.mp4", stopping(stage, number))
     assert left_over(tmp_path) == []
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_an_earlier_dub_stays_when_the_next_is_stopped(dubbers, talking, speech, tmp_path, suffix):
-    path = tmp_path / f"out{suffix}"
+def test_an_earlier_dub_stays_when_the_next_is_stopped(dubbers, talking, speech, tmp_path):
+    path = tmp_path / "out.mp4"
     dubber = dubbers["dubbing"]
     dubber.dub(talking, speech, path, lambda items, **about: items)
     before, files = path.read_bytes(), left_over(tmp_path)
@@ -63,36 +59,6 @@ def test_an_earlier_dub_stays_when_the_next_is_stopped(dubbers, talking, speech,
         dubber.dub(talking, speech, path, stopping("dubbing", 13))
     assert path.read_bytes() == before
     assert left_over(tmp_path) == files
-
-
-@pytest.mark.parametrize("stage", ["faces", "dubbing"])
-def test_another_thread_stops_a_dub_within_a_second_while_its_queues_are_busy(
-    dubbers, talking, speech, tmp_path, stage
-):
-    stop, begun, ended = threading.Event(), threading.Event(), []
-
-    def progress(items, desc="", **about):
-        for n, item in enumerate(items):
-            if desc == stage and n == 5:
-                begun.set()
-            if stop.is_set():
-                raise Stopped
-            yield item
-            time.sleep(0.05)  # so that there is time to stop it
-
-    def work() -> None:
-        with pytest.raises(Stopped):
-            dubbers[stage].dub(talking, speech, tmp_path / "out.mp4", progress)
-        ended.append(time.monotonic())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert begun.wait(60)
-    asked = time.monotonic()
-    stop.set()
-    thread.join(60)
-    assert ended[0] - asked < 1
-    assert left_over(tmp_path) == []
 
 
 def test_an_interrupt_leaves_nothing_behind(dub, tmp_path, monkeypatch):

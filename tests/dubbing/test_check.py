@@ -1,4 +1,4 @@
-"""--check and --still: what is said and drawn before a dub."""
+"""--check and --still: what is said and drawn before a dub; who is followed, and heads that do not stand upright."""
 
 import json
 import shlex
@@ -6,31 +6,43 @@ from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
 
 import audio
+import inference
+from demo import showcase
 from dubbing import Options
 from dubbing.check import check, command
-from dubbing.samples import loudest_times
+from dubbing.faces import FaceFinder, numbered_faces
+from dubbing.mouths import limits
+from dubbing.plan import open_source
+from dubbing.pose import may_lie, quarter_turns
+from dubbing.samples import choose_face, loudest_times, sample_faces
+from face_detection import RetinaFace
+from face_detection.boxes import shrink
 from hparams import hparams
+from media import yuv
 from media.files import is_tagged_png
 from media.writer import VideoWriter
 from portrait import portrait
+from utils.options import from_args
 
 RATE = 16_000
 
 
-@pytest.fixture(scope="module")
-def couple(tmp_path_factory):
-    """Half a second of the same portrait twice, side by side."""
-    path = tmp_path_factory.mktemp("couple") / "a couple.mp4"
+def film(path: Path, picture: np.ndarray, frames: int = 10) -> Path:
     with VideoWriter(path, Fraction(25)) as writer:
-        for n in range(12):
-            writer.write(np.hstack([portrait(), portrait()]), n / 25)
+        for n in range(frames):
+            writer.write(np.ascontiguousarray(picture), n / 25)
     return path
+
+
+@pytest.fixture(scope="module")
+def couple(tmp_path_factory) -> Path:
+    """Half a second of the same portrait twice, side by side."""
+    return film(tmp_path_factory.mktemp("couple") / "a couple.mp4", np.hstack([portrait(), portrait()]))
 
 
 def test_a_check_of_good_footage_finds_nothing_and_draws_faces_and_mouths(generator, talking, speech, tmp_path):
@@ -58,39 +70,22 @@ def test_a_check_says_what_is_wrong_and_exits_with_2_where_no_dub_would_be_made(
     said = dub("--check", "--audio", tmp_path / "silent.wav", "--no_score")
     assert said.code == 2
     assert "silent.wav: is silent" in said.out
-    loud = audio.load_wav(speech, RATE)
-    audio.save_wav(np.clip(loud * 20, -1, 1), tmp_path / "clipped.wav", RATE)
+    audio.save_wav(np.clip(audio.load_wav(speech, RATE) * 20, -1, 1), tmp_path / "clipped.wav", RATE)
     assert "clipped sound" in dub("--check", "--audio", tmp_path / "clipped.wav", "--no_score").out
     assert not (tmp_path / "out.mp4").exists()
 
 
-def two_tracks(path, first: np.ndarray, second: np.ndarray):
-    """Sound with two tracks, float32 [samples]."""
-    with av.open(str(path), "w") as out:
-        tracks = [out.add_stream("pcm_s16le", rate=RATE, layout="mono") for _ in range(2)]
-        for track, wav in zip(tracks, (first, second), strict=True):
-            samples = (np.clip(wav, -1, 1) * 32767).astype(np.int16)[None]
-            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-            frame.rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-            out.mux([*track.encode(frame), *track.encode(None)])
-    return path
-
-
-def test_a_check_listens_to_the_sound_track_that_is_dubbed_with(generator, talking, speech, tmp_path):
-    wav = audio.load_wav(speech, RATE)[:RATE]
-    sound = two_tracks(tmp_path / "two.mkv", wav, 20 * wav)
-    options = Options(checkpoint_path=generator, no_score=True, audio_stream=1)
-    assert any("clipped sound" in remark for remark in check(talking, sound, tmp_path / "out.mp4", options).remarks)
-
-
 @pytest.mark.parametrize("mode", ["--check", "--still"])
-def test_a_box_beyond_the_frame_is_refused_as_in_a_dub(dub, mode):
+def test_checks_and_stills_obey_the_options_of_a_dub(dub, tmp_path, mode):
     refused = dub(mode, "--box", 0, 5000, 0, 5000, "--no_score")
     assert refused.code == 2
-    assert "--box 0 5000 0 5000: does not lie inside the frame" in refused.error
+    assert "--box 0 5000 0 5000" in refused.error
+    lying = film(tmp_path / "lying.mp4", np.rot90(portrait()))
+    assert "--rotate" in (said := dub(mode, "--face", lying, "--no_score")).out + said.error
+    assert said.code == 2
 
 
-def test_a_check_needs_no_speech_and_prints_json(dub, talking, generator, tmp_path, script):
+def test_a_check_needs_no_speech_and_prints_json(talking, generator, tmp_path, script):
     flags = ["--check", "--face", talking, "--checkpoint_path", generator, "--json", "--outfile", tmp_path / "x.mp4"]
     said = script("inference", *flags, "--no_score")
     assert said.code == 0
@@ -100,57 +95,109 @@ def test_a_check_needs_no_speech_and_prints_json(dub, talking, generator, tmp_pa
 
 
 def test_the_command_of_a_check_gives_the_same_options(monkeypatch):
-    import inference
     from utils.cli import os as os_of_check
 
     monkeypatch.setattr(os_of_check, "name", "posix")
     options = Options(pads=(0, 20, 0, 0), face_at=(12.5, 30), rotate=True, checkpoint_path=Path("my weights.pth"))
     words = shlex.split(command(Path("it's.mp4"), Path("ü.wav"), Path("o.mp4"), options))
-    from utils.options import from_args
-
     args = inference.parse_args(words[2:])
     assert from_args(Options, args) == options
     assert (args.face, args.audio, args.outfile) == (Path("it's.mp4"), Path("ü.wav"), Path("o.mp4"))
 
 
-@pytest.mark.parametrize("flags", [["--still"], ["--preview", 0]])
-def test_a_still_is_one_frame_beside_its_source_and_no_dub(dub, tmp_path, flags):
-    assert dub(*flags).code == 0
+def test_a_still_is_one_frame_beside_its_source_and_no_dub(dub, tmp_path):
+    told = json.loads(dub("--preview", 0, "--json").out)
+    assert told["outfile"] == str(tmp_path / "out.mp4.still.png") and 0 <= told["time"] < 1
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4.still.png"]  # out.mp4.png is of --report
-    picture = cv2.imread(str(tmp_path / "out.mp4.still.png"))
-    source, result = np.split(picture, 2, axis=1)
+    source, result = np.split(cv2.imread(told["outfile"]), 2, axis=1)
     difference = np.abs(source.astype(int) - result).mean(axis=2)
     assert difference[300:450, 150:330].mean() > 8  # an untrained network paints grey
     assert difference[40:200].mean() < 2
 
 
-def test_a_still_goes_to_a_png_and_replaces_no_other_picture(dub, talking, tmp_path):
-    assert dub("--still", "--outfile", tmp_path / "ö n e.png", "--pads", 0, 20, 0, 0).code == 0
+def test_a_still_goes_to_a_png_and_replaces_no_other_picture(dub, tmp_path):
+    for _ in range(2):
+        assert dub("--still", "--outfile", tmp_path / "ö n e.png", "--pads", 0, 20, 0, 0).code == 0
     assert is_tagged_png(tmp_path / "ö n e.png")
-    assert dub("--still", "--outfile", tmp_path / "ö n e.png").code == 0
     cv2.imencode(".png", portrait())[1].tofile(tmp_path / "photo.png")
     refused = dub("--still", "--outfile", tmp_path / "photo.png")
     assert refused.code == 2 and "--overwrite" in refused.error
     refused = dub("--still", "--outfile", tmp_path / "photo.jpg")
-    assert refused.code == 2 and "a still is written as PNG" in refused.error
-
-
-def test_a_still_is_told_of_as_json(dub, tmp_path):
-    told = json.loads(dub("--still", "--json").out)
-    assert told["outfile"] == str(tmp_path / "out.mp4.still.png")
-    assert 0 <= told["time"] < 1
-
-
-def test_preview_0_is_for_one_picture_alone(tmp_path, dub, script):
-    assert dub("--preview", 0.05).code == 2
-    (tmp_path / "jobs.csv").write_text("face,audio\na.mp4,b.wav\n")
-    given = ["--jobs", tmp_path / "jobs.csv", "--outfile", tmp_path / "out", "--preview", 0]
-    assert "--preview 0" in script("inference", *given).err
+    assert refused.code == 2 and ".png" in refused.error
 
 
 def test_the_loudest_moments_are_those_of_the_speech(speech):
     wav = np.random.default_rng(0).normal(0, 1e-4, 3 * RATE).astype(np.float32)
     for start in (0.5, 1.9):
         wav[int(start * RATE) : int((start + 0.2) * RATE)] += audio.load_wav(speech, RATE)[: int(0.2 * RATE)]
-    times = loudest_times(audio.melspectrogram(wav), hparams, 3.0, 2)
-    assert times == pytest.approx([0.54, 1.94], abs=0.12)
+    assert loudest_times(audio.melspectrogram(wav), hparams, 3.0, 2) == pytest.approx([0.54, 1.94], abs=0.12)
+
+
+def test_a_choice_that_misses_lists_the_faces_and_draws_them(dub, couple, tmp_path):
+    for flag, value in (("--face_at", "10,500"), ("--face_index", 2)):
+        missed = dub("--face", couple, flag, value)
+        assert missed.code == 2
+        assert f"{flag} {value}" in missed.error and "0 at 22" in missed.error and "1 at 73" in missed.error
+        assert cv2.imread(str(tmp_path / "out.mp4.faces.png")).shape == (512, 1024, 3)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_it_says_who_of_several_people_is_followed_and_where_faces_are_if_not_in_the_box(dub, couple):
+    said = dub("--face", couple, "--preview", 0.2, "--no_score").out
+    assert "several people" in said and "--face_at" in said
+    assert "several people" not in dub("--face", couple, "--preview", 0.2, "--face_index", 1, "--no_score").out
+    missed = dub("--box", 300, 400, 300, 400, "--preview", 0.2, "--no_score")
+    assert missed.code == 0
+    assert "warning: --box 300 400 300 400" in missed.err and "0 at 23" in missed.err
+    assert "warning" not in dub("--box", 57, 177, 178, 273, "--preview", 0.2, "--no_score").err
+
+
+@pytest.mark.slow
+def test_heads_on_their_side_are_refused_with_what_helps(dub, tmp_path):
+    lying = film(tmp_path / "lying.mp4", np.rot90(portrait()))
+    for flag in ("--rotate", "--align"):
+        assert dub("--face", lying, flag, "--preview", 0.2, "--no_score").code == 0
+    assert "leave out --rotate" in dub("--rotate").error
+
+
+def test_quarter_turns_make_a_head_upright_from_any_side():
+    detector, upright = RetinaFace(landmarks=True), shrink(portrait(), 320)[0]
+    for turned in range(4):
+        picture = np.ascontiguousarray(np.rot90(upright, turned))  # counter-clockwise
+        assert quarter_turns([picture], detector) == turned
+    assert quarter_turns([np.full((240, 320, 3), 90, np.uint8)], detector) == 0
+    assert not may_lie([detector.detect([upright])[0][0]])
+    assert may_lie([detector.detect([np.ascontiguousarray(np.rot90(upright))])[0][0]])
+
+
+def test_numbers_are_drawn_at_the_faces_and_the_picture_is_left_alone():
+    picture = np.full((120, 160, 3), 128, np.uint8)
+    drawn = numbered_faces(picture, np.array([[10, 20, 60, 90, 0.9], [100, 20, 150, 90, 0.8]]), followed=1)
+    assert (picture == 128).all()
+    changed = (drawn != picture).any(axis=2)
+    assert changed[20, 10:60].all() and changed[20, 100:150].all() and not changed[100:].any()
+    assert not np.array_equal(drawn[20, 30], drawn[20, 130])
+
+
+def test_teeth_smiles_beards_and_turned_heads_are_counted_and_small_faces_are_not():
+    options = Options()
+    source = open_source(showcase.PEOPLE[0].face, options)
+    samples = sample_faces(source.frames_at("yuv420p", [0.1, 1.3]), options, "cpu")  # the mouth closed, and with teeth
+    faces = choose_face(FaceFinder(source, "yuv420p", 2.0, options, "cpu"), samples).followed
+    pictures = [yuv.to_bgr(frame.picture) for frame in samples.frames]
+    assert limits(pictures, faces) == ["teeth in 1 of 2 frames"]
+    assert limits(pictures[:1], faces[:1]) == []
+    closed = pictures[0]
+    wide, turned, small, face = (faces[0].copy() for _ in range(4))
+    eyes, mouth = face[[5, 7]], face[[11, 13]]
+    wide[[11, 13]] = mouth.mean() + np.array([-0.5, 0.5]) * (eyes[1] - eyes[0])
+    turned[9] = face[7]  # the nose below the left eye
+    small[5:] *= 0.2
+    bearded, down = closed.copy(), face[[12, 14]].mean() - face[[6, 8]].mean()
+    chin = face[[12, 14]].mean() + down * np.array([0.35, 0.7])
+    bearded[int(chin[0]) : int(chin[1]), int(mouth[0]) : int(mouth[1])] //= 3
+    for picture, shown, seen in (
+        (closed, wide, "a wide smile"), (closed, turned, "a head turned"), (bearded, face, "a dark beard"),
+    ):  # fmt: skip
+        assert any(words.startswith(seen) for words in limits([picture], [shown])), seen
+    assert limits([bearded], [small]) == []

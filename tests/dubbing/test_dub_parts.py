@@ -9,7 +9,6 @@ import pytest
 
 from dubbing.faces import mouth_inside
 from dubbing.paste import FaceRegion, blend, match_colours, paste_face, soft_mask, upright_crop
-from dubbing.pose import LANDMARKS, tilt
 from dubbing.source import FrameTransform, Source
 from face_detection import RetinaFace
 from face_detection.crop import to_network_size
@@ -31,16 +30,15 @@ def shown(source: Source, seconds: float, **how) -> list[tuple[int, float]]:
     return [(number, time) for number, time, _ in frames]
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.h264", "a.avi"])  # .h264 has no time stamps to seek by
 @pytest.mark.parametrize(
-    ("extend", "numbers"),
+    ("name", "extend", "numbers"),
     [
-        ("loop", [*range(30), *range(30), *range(10)]),
-        ("pingpong", [*range(30), *range(28, 0, -1), *range(12)]),
-        ("hold", [*range(30), *[29] * 40]),
+        ("a.mp4", "loop", [*range(30), *range(30), *range(10)]),
+        ("a.h264", "pingpong", [*range(30), *range(28, 0, -1), *range(12)]),  # without time stamps to seek by
+        ("a.avi", "hold", [*range(30), *[29] * 40]),
     ],
 )
-def test_a_short_video_is_extended_as_asked_with_even_times(tmp_path, extend, numbers, name):
+def test_a_short_video_is_extended_as_asked_with_even_times(tmp_path, name, extend, numbers):
     video = encode(tmp_path / name, "mpeg4" if name == "a.avi" else "libx264", frames=30)
     source = Source(video, FrameTransform(), False, 25)
     played = shown(source, 2.8, extend=extend)
@@ -48,22 +46,7 @@ def test_a_short_video_is_extended_as_asked_with_even_times(tmp_path, extend, nu
     assert np.allclose([time for _, time in played], np.arange(70) / 25, atol=1e-4)
 
 
-def test_with_the_whole_length_the_video_goes_on_after_the_speech(tmp_path):
-    source = Source(encode(tmp_path / "a.mp4", "libx264", frames=30), FrameTransform(), False, 25)
-    assert len(shown(source, 0.5)) == 13
-    assert len(shown(source, 0.5, whole=True)) == 30
-
-
-def test_reading_may_begin_in_the_middle(tmp_path):
-    reader = VideoReader(encode(tmp_path / "a.mp4", "libx264", frames=60))
-    times = [time for time, _ in reader.pictures()]
-    later = list(reader.pictures(since=times[37]))
-    assert [time for time, _ in later] == times[37:]
-    assert number_of(yuv.to_bgr(later[0][1])) == 37
-
-
-@pytest.mark.parametrize("turns", [0, 1, 2, 3])
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le"])
+@pytest.mark.parametrize(("turns", "pix_fmt"), [(0, "yuv420p"), (1, "yuv422p"), (2, "yuv444p"), (3, "yuv420p10le")])
 def test_pictures_are_turned_and_cut_without_changing_a_sample(turns, pix_fmt):
     picture = yuv.from_bgr(cv2.GaussianBlur(portrait(), (0, 0), 3)[:200, :240], pix_fmt)
     turned = yuv.rotate_crop(picture, turns, Rect(20, 10, 100, 90))
@@ -73,7 +56,7 @@ def test_pictures_are_turned_and_cut_without_changing_a_sample(turns, pix_fmt):
     assert np.abs(yuv.to_bgr(turned).astype(int) - expected)[4:-4, 4:-4].mean() < 1.0
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p", "yuv420p10le"])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le"])
 def test_blending_changes_nothing_where_the_mask_is_zero_and_replaces_where_it_is_one(pix_fmt):
     picture = yuv.from_bgr(portrait(), pix_fmt)
     before = [plane.copy() for plane in yuv.planes(picture)]
@@ -100,18 +83,8 @@ def test_a_full_range_picture_is_blended_with_in_its_own_range():
     assert (yuv.planes(full)[0][104:176, 104:176] >= 254).all()  # in limited range white is 235
 
 
-def test_a_full_range_picture_stays_one():
-    limited = yuv.from_bgr(portrait(), "yuv420p")
-    full = limited.reformat(format="yuvj420p", dst_color_range=yuv.FULL_RANGE)
-    full.color_range = yuv.FULL_RANGE
-    same = yuv.to_format(full, "yuv420p")
-    assert (same.format.name, same.color_range) == ("yuv420p", yuv.FULL_RANGE)
-    assert np.array_equal(yuv.planes(same)[0], yuv.planes(full)[0])
-    assert np.abs(yuv.cut_bgr(same, Rect(178, 57, 274, 178)).astype(int) - portrait()[57:178, 178:274]).mean() < 3
-
-
-@pytest.mark.parametrize("rect", [(33, 7, 155, 96), (90, 20, 512, 301), (0, 400, 77, 512)])
-def test_a_part_is_cut_as_it_is_in_the_whole_picture(rect):
+def test_a_part_is_cut_as_it_is_in_the_whole_picture():
+    rect = (33, 7, 155, 96)
     picture = yuv.from_bgr(portrait(), "yuv420p")
     whole = yuv.to_bgr(picture)[rect[1] : rect[3], rect[0] : rect[2]]
     np.testing.assert_array_equal(yuv.cut_bgr(picture, Rect(*rect)), whole)
@@ -135,14 +108,7 @@ def test_colours_of_the_mouth_are_matched_to_the_skin_around_it():
     assert np.abs(tinted.astype(int) - skin)[inside].mean() > 9
 
 
-def test_the_colour_match_moves_no_level_far():
-    dark, bright = (np.full((96, 96, 3), level, np.uint8) for level in (40, 200))
-    inside = soft_mask(96) > 0
-    assert (match_colours(dark, bright)[inside] == 40 + 30).all()
-    assert (match_colours(bright, dark)[inside] == 200 - 30).all()
-
-
-@pytest.mark.parametrize("tilt", [0.0, 25.0, -40.0])
+@pytest.mark.parametrize("tilt", [0.0, 25.0])
 def test_a_face_that_goes_back_unchanged_leaves_the_picture_as_it_was(tilt):
     picture = yuv.from_bgr(portrait(), "yuv420p")
     region = FaceRegion(Rect(178, 57, 274, 177), tilt)
@@ -153,8 +119,8 @@ def test_a_face_that_goes_back_unchanged_leaves_the_picture_as_it_was(tilt):
     assert np.array_equal(blend(seen, seen, soft_mask(96)), seen)
 
 
-@pytest.mark.parametrize("noise", [0, 1])  # levels of colour that a codec left
-def test_a_mouth_in_black_and_white_stays_so(noise):
+def test_a_mouth_in_black_and_white_stays_so():
+    noise = 1  # level of colour that a codec left
     grey = np.repeat(cv2.cvtColor(portrait(), cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
     picture = yuv.from_bgr(grey, "yuv420p")
     for plane in yuv.planes(picture)[1:]:
@@ -166,30 +132,12 @@ def test_a_mouth_in_black_and_white_stays_so(noise):
     assert changed == [True, False, False]
 
 
-def test_a_tilted_head_is_seen_upright():
-    height, width = portrait().shape[:2]
-    middle = (226.0, 117.0)  # of the face
-    turned = cv2.warpAffine(portrait(), cv2.getRotationMatrix2D(middle, -30, 1.0), (width, height))
-    upright = upright_crop(yuv.from_bgr(portrait(), "yuv420p"), FaceRegion(Rect(178, 57, 274, 177)))
-    seen = upright_crop(yuv.from_bgr(turned, "yuv420p"), FaceRegion(Rect(178, 57, 274, 177), 30.0))
-    assert np.abs(seen.astype(int) - upright)[8:-8, 8:-8].mean() < 5
-    straight, tilted = RetinaFace(landmarks=True).detect([portrait(), turned])
-    assert tilt(tilted[0, LANDMARKS]) - tilt(straight[0, LANDMARKS]) == pytest.approx(30, abs=8)
-
-
 def test_a_face_whose_mouth_lies_outside_the_frame_is_told():
     tall = portrait()
     for rows, inside in ((512, True), (165, True), (130, False)):  # the mouth is around row 147
         (found,) = RetinaFace().detect([tall[:rows]])
         assert len(found) == 1
         assert mouth_inside(found[0, :4], rows, 512) == inside
-
-
-@pytest.mark.skipif("h264_nvenc" not in av.codecs_available, reason="this build of FFmpeg has no such encoder")
-def test_encoders_in_hardware_are_told_the_quality_in_their_own_way():
-    assert codecs.choose("h264_nvenc", ".mp4").options == {"cq": "20"}
-    assert codecs.choose("h264_nvenc", ".mp4").layout is None
-    assert codecs.choose("h264_nvenc", ".mov", crf=25, preset="p4").options == {"cq": "25", "preset": "p4"}
 
 
 @pytest.mark.skipif("h264_qsv" not in av.codecs_available, reason="this build of FFmpeg has no such encoder")

@@ -94,30 +94,18 @@ def face_in_box(monkeypatch) -> None:
     monkeypatch.setattr(RetinaFace, "detect", lambda _, frames: [np.array([[*BOX, 0.9]], np.float32) for _ in frames])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "pads"), [([], (0, 10, 0, 0)), (["--pads", 5, 40, 15, 25], (5, 40, 15, 25))], ids=["default", "given"]
-)
-def test_pads_are_added_to_what_the_network_is_given(changed, face_in_box, tmp_path, monkeypatch, arguments, pads):
-    given = []
+def test_pads_are_added_to_what_the_network_is_given(changed, face_in_box, tmp_path, monkeypatch):
+    given, pads = [], (5, 40, 15, 25)
     real = Wav2Lip.forward
     monkeypatch.setattr(Wav2Lip, "forward", lambda self, mel, faces: given.append(faces) or real(self, mel, faces))
     source = video(tmp_path / "a.mkv", [PORTRAIT] * FRAMES)
-    changed(source, "--no_cache", *arguments)
+    changed(source, "--no_cache", "--pads", *pads)
     (x1, y1, x2, y2), (top, bottom, left, right) = BOX, pads
     image = next(VideoReader(source).frames()).image[y1 - top : y2 + bottom, x1 - left : x2 + right]
     expected = cv2.resize(image, (96, 96)).transpose(2, 0, 1) / 255
     references = torch.cat(given)[:, 3:].numpy()
     assert len(references) == FRAMES
     assert np.abs(references - expected).mean(axis=(1, 2, 3)).max() < 0.5 / 255
-
-
-def test_a_larger_bottom_pad_changes_more_of_the_chin(changed, face_in_box, tmp_path):
-    source = video(tmp_path / "a.mkv", [PORTRAIT] * FRAMES)
-    for bottom in (0, 40):
-        first, last, _, _ = rows_and_columns(changed(source, "--no_cache", "--pads", 0, bottom, 0, 0))
-        middle, end = (57 + 177 + bottom) / 2, 177 + bottom
-        assert middle - 2 <= first < middle + 10
-        assert end - 15 < last < end
 
 
 @pytest.mark.slow
@@ -141,9 +129,8 @@ def test_face_index_counts_from_the_left_and_nobody_else_is_changed(changed, tmp
     assert last_column - first_column > (x2 - x1) / 2
 
 
-@pytest.mark.parametrize("angle", [-30, 30])  # degrees anticlockwise
-def test_align_puts_the_mouth_where_the_tilted_head_has_it(changed, tmp_path, angle):
-    turn = cv2.getRotationMatrix2D(MIDDLE, angle, 1.0)
+def test_align_puts_the_mouth_where_the_tilted_head_has_it(changed, tmp_path):
+    turn = cv2.getRotationMatrix2D(MIDDLE, 30, 1.0)  # degrees anticlockwise
     upright = centres(changed(video(tmp_path / "a.mkv", [PORTRAIT] * FRAMES)))[0]
     mouth = turn @ [*upright, 1]
     source = video(tmp_path / "b.mkv", [moved(PORTRAIT, turn)] * FRAMES)

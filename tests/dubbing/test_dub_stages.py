@@ -35,7 +35,7 @@ def scored_windows(numbers):
     return windows
 
 
-@pytest.mark.parametrize("fps", [12.5, 24.0, 25.0, 60.0])
+@pytest.mark.parametrize("fps", [12.5, 60.0])
 def test_the_expert_is_shown_the_nearest_of_25_frames_a_second(fps):
     seen = []
 
@@ -55,12 +55,8 @@ def test_no_window_spans_the_place_where_the_video_starts_again():
     windows = scored_windows([*range(15), *range(15)])
     assert len(windows) > 15
     assert all(window == list(range(window[0], window[0] + 5)) for window in windows)
-
-
-def test_windows_of_a_video_that_is_played_backwards_are_scored_too():
-    windows = scored_windows([*range(15), *range(13, -1, -1)])
-    assert [9, 8, 7, 6, 5] in windows
-    assert len(windows) == 25
+    backwards = scored_windows([*range(15), *range(13, -1, -1)])
+    assert [9, 8, 7, 6, 5] in backwards and len(backwards) == 25
 
 
 def test_stages_keep_the_order_and_do_not_run_far_ahead():

@@ -1,20 +1,27 @@
 """What covers the mouth is found, and the mouth itself is not taken for it."""
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
+from test_dubbing import BOX, planes_of, record_of
 
 import audio
+import face_detection
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.paste import soft_mask
+from media import yuv
+from media.reader import VideoReader
+from media.writer import VideoWriter
 from portrait import SPEECH, SPEECH_RATE, talking_frames
 
-BOX = (slice(66, 182), slice(168, 272))  # the face in the portrait
+FACE = (slice(66, 182), slice(168, 272))  # the face in the portrait
 REFERENCES = 32
 
 
 def tiny(frame: np.ndarray) -> np.ndarray:
-    return cv2.resize(frame[BOX], (96, 96), interpolation=cv2.INTER_AREA)
+    return cv2.resize(frame[FACE], (96, 96), interpolation=cv2.INTER_AREA)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +83,16 @@ def found_share(found: np.ndarray, coverage: np.ndarray) -> float:
     return float((np.minimum(found, coverage) * mask).sum() / (coverage * mask).sum())
 
 
-def test_a_talking_and_swaying_face_hides_nothing(talking_crops, detector):
-    detector.reset()
-    assert max(hidden_share(detector.visible(crop)) for crop in talking_crops) < 0.003
+def test_a_face_that_talks_sways_or_opens_its_mouth_wide_hides_nothing(talking_crops, detector):
+    wide, moved = talking_crops[:20].copy(), cv2.getRotationMatrix2D((48, 40), 4, 1.05)
+    moved[0, 2] += 4
+    for crop in wide:
+        cv2.ellipse(crop, (48, 70), (17, 11), 0, 0, 360, (20, 15, 40), -1, cv2.LINE_AA)
+        cv2.ellipse(crop, (48, 63), (11, 3), 0, 0, 360, (210, 220, 225), -1, cv2.LINE_AA)
+    posed = [cv2.warpAffine(crop, moved, (96, 96), borderMode=cv2.BORDER_REPLICATE) for crop in talking_crops[:20]]
+    for crops in (talking_crops, wide, posed):
+        detector.reset()
+        assert np.mean([hidden_share(detector.visible(crop)) for crop in crops]) < 0.003
 
 
 @pytest.mark.parametrize("kind", ["microphone", "cup"])
@@ -88,47 +102,21 @@ def test_things_are_found_though_they_are_in_a_quarter_of_the_references(talking
     assert found_share(found[32:50], coverage[32:50]) > 0.7  # it appears over two frames
     assert np.mean([hidden_share(1 - each) >= OCCLUDED for each in found[32:50]]) > 0.85
     assert found[:30].max() == 0 and found[54:].max() == 0
+    assert max(np.abs(np.diff(found[48], axis=axis)).max() for axis in (0, 1)) < 0.5  # a soft edge
+    assert hidden(OcclusionDetector(crops[:0]), crops[30:35]).max() == 0  # without any nothing is hidden
 
 
-def test_one_reference_is_enough(talking_crops, microphone):
+def test_one_reference_is_enough_and_crops_of_any_size_work_alike(talking_crops, microphone):
     crops, coverage = covered(talking_crops, microphone, range(30, 50))
     found = hidden(OcclusionDetector(talking_crops[:1]), crops)
     assert found_share(found[32:50], coverage[32:50]) > 0.7
+    large = np.stack([cv2.resize(crop, (192, 192)) for crop in crops])
+    found = hidden(OcclusionDetector(evenly(large)), large[30:50])[2:]
+    assert found_share(found, np.stack([cv2.resize(part, (192, 192)) for part in coverage[32:50]])) > 0.7
 
 
-def test_without_references_nothing_is_hidden(talking_crops, microphone):
-    crops, _ = covered(talking_crops, microphone, range(30, 50))
-    assert hidden(OcclusionDetector(talking_crops[:0]), crops[28:40]).max() == 0
-
-
-def test_the_edge_is_soft_and_values_lie_between_0_and_1(talking_crops, detector, microphone):
-    crops, _ = covered(talking_crops, microphone, range(30, 50))
-    detector.reset()
-    visible = [detector.visible(crop) for crop in crops[:45]][-1]
-    assert visible.dtype == np.float32 and visible.shape == (96, 96)
-    assert visible.min() == pytest.approx(0, abs=0.05) and visible.max() == 1
-    assert max(np.abs(np.diff(visible, axis=axis)).max() for axis in (0, 1)) < 0.5
-
-
-def test_a_mouth_that_opens_wider_than_in_any_reference_is_no_occluder(talking_crops, detector):
-    crops = talking_crops[:20].copy()
-    for crop in crops:
-        cv2.ellipse(crop, (48, 70), (17, 11), 0, 0, 360, (20, 15, 40), -1, cv2.LINE_AA)
-        cv2.ellipse(crop, (48, 63), (11, 3), 0, 0, 360, (210, 220, 225), -1, cv2.LINE_AA)
-    detector.reset()
-    assert hidden(detector, crops).max() == 0
-
-
-def test_a_head_in_a_pose_of_no_reference_is_no_occluder(talking_crops, detector):
-    moved = cv2.getRotationMatrix2D((48, 40), 4, 1.05)
-    moved[0, 2] += 4
-    crops = [cv2.warpAffine(crop, moved, (96, 96), borderMode=cv2.BORDER_REPLICATE) for crop in talking_crops[:20]]
-    detector.reset()
-    assert np.mean([hidden_share(detector.visible(crop)) for crop in crops]) < 0.003
-
-
-@pytest.mark.parametrize("gain", [0.75, 1.1])
-def test_other_light_is_no_occluder_and_hides_none(talking_crops, detector, microphone, gain):
+def test_other_light_is_no_occluder_and_hides_none(talking_crops, detector, microphone):
+    gain = 0.75
     crops, coverage = covered(talking_crops, microphone, range(30, 50))
     detector.reset()
     found = hidden(detector, np.clip(crops * gain, 0, 255).astype(np.uint8))
@@ -157,19 +145,54 @@ def test_a_cut_and_a_reset_forget_the_frames_before(talking_crops, detector, mic
     assert detector.visible(other_shot).min() == 1
 
 
-def test_crops_of_another_size_work_alike(talking_crops, microphone):
-    crops, coverage = covered(talking_crops, microphone, range(30, 50))
-    large = np.stack([cv2.resize(crop, (192, 192)) for crop in crops])
-    found = hidden(OcclusionDetector(evenly(large)), large[30:45])[-1:]
-    assert found.shape == (1, 192, 192)
-    assert found_share(found, cv2.resize(coverage[44], (192, 192))[None]) > 0.7
+COVERED = range(20, 30)  # frames
 
 
-def test_the_hidden_share_is_weighted_with_the_mask_of_the_mouth():
-    visible = np.ones((96, 96), np.float32)
-    assert hidden_share(visible) == 0
-    visible[:48] = 0
-    assert hidden_share(visible) < 0.01
-    visible[48:, :48] = 0
-    assert hidden_share(visible) == pytest.approx(0.5, abs=0.01)
-    assert hidden_share(np.zeros((96, 96), np.float32)) == pytest.approx(1)
+@pytest.fixture(scope="module")
+def covered_video(talking, tmp_path_factory):
+    """The talking head with a dark bar that comes over the lower edge of the face and stays for ten frames."""
+    path = tmp_path_factory.mktemp("covered") / "covered.mkv"
+    with VideoWriter(path, Fraction(25), talking) as writer:
+        for number, (time, picture) in enumerate(VideoReader(talking).pictures()):
+            image = yuv.to_bgr(picture)
+            if number in COVERED:
+                cv2.rectangle(image, (205, 135), (245, 260), (30, 25, 20), -1)
+            writer.write(image, time)
+    return path
+
+
+@pytest.mark.slow
+def test_what_covers_the_mouth_stays_in_front_of_it(dub, covered_video, tmp_path):
+    common = [*BOX, "--face", covered_video, "--codec", "ffv1", "--extend", "hold"]
+    results = {}
+    for setting in ("off", "on"):
+        out = tmp_path / f"{setting}.mkv"
+        assert dub(*common, "--outfile", out, "--occlusion", setting).code == 0
+        results[setting] = [planes[0][140:160, 210:240].astype(int) for planes in planes_of(out)]
+    source = [planes[0][140:160, 210:240].astype(int) for planes in planes_of(covered_video)]
+    inside = 24
+    assert np.abs(results["on"][inside] - source[inside]).mean() < 2
+    assert np.abs(results["off"][inside] - source[inside]).mean() > 10
+    assert np.array_equal(results["on"][10], results["off"][10])
+    assert record_of(tmp_path / "off.mkv")["occluded"] == 0
+    assert 3 <= record_of(tmp_path / "on.mkv")["occluded"] <= 8  # of the five that the speech lasts for, and a fade
+
+
+@pytest.mark.slow
+def test_what_cannot_be_told_is_warned_about_and_recorded(dub, talking, tmp_path):
+    result = dub(*BOX, "--preview", 0.4, "--occlusion", "on")
+    assert (result.code, result.err.count("warning: --occlusion: ")) == (0, 1)  # no landmarks with a box
+    assert record_of(tmp_path / "out.mp4")["occlusion"] == {"covered": True, "turned": False}
+    assert dub("--occlusion", "--audio", talking).err.count("warning") == 0
+    assert record_of(tmp_path / "out.mp4")["occlusion"] == {"covered": True, "turned": True}
+    assert dub(*BOX, "--preview", 0.2).code == 0
+    assert record_of(tmp_path / "out.mp4")["occlusion"] is None
+
+
+@pytest.mark.slow
+def test_landmarks_are_looked_for_where_another_detector_would_be_chosen(dub, tmp_path, monkeypatch):
+    monkeypatch.setattr(face_detection, "S3FD_WEIGHTS", tmp_path)  # as if they were there
+    assert dub("--occlusion", "--preview", 0.4).code == 0
+    record = record_of(tmp_path / "out.mp4")
+    assert record["faces"]["detector"] == "retinaface"
+    assert (record["dubbed"] + record["interpolated"], record["occluded"], record["turned"]) == (10, 0, 0)

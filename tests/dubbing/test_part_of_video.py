@@ -120,19 +120,8 @@ def test_faces_are_looked_for_in_the_part_alone_and_remembered_for_it(dub, talki
     monkeypatch.setenv(CACHE_FOLDER, str(tmp_path / "faces"))
     searched, real = [], Source.iter_once
     monkeypatch.setattr(Source, "iter_once", lambda self, *args: (searched.append(f) or f for f in real(self, *args)))
-    part = [
-        "--start",
-        0.4,
-        "--end",
-        0.8,
-        "--preview",
-        0.6,
-        "--no_score",
-        "--codec",
-        "ffv1",
-        "--outfile",
-        tmp_path / "out.mkv",
-    ]
+    part = ["--start", 0.4, "--end", 0.8, "--preview", 0.6, "--no_score", "--codec", "ffv1"]
+    part += ["--outfile", tmp_path / "out.mkv"]
     assert dub(*part).code == 0
     assert len(searched) == 20  # ten for the faces and ten for the dub
     assert "as found before" in dub(*part, "--end", 0.6).out
@@ -160,14 +149,6 @@ def test_the_final_audio_is_heard_and_the_speech_moves_the_lips(dub, tmp_path):
     assert len(heard) == pytest.approx(0.4 * RATE, abs=1024)  # cut between packets
     assert np.abs(heard - mix[: len(heard)]).max() < 1e-3
     assert record_of(tmp_path / "two.mkv")["final_audio"] == str(tmp_path / "the mix.wav")
-
-
-def test_a_shorter_final_audio_leaves_silence_and_the_length_to_the_speech(dub, tmp_path):
-    soundfile.write(tmp_path / "mix.wav", np.full(RATE // 4, 0.1), RATE)
-    result = dub(*BOX, "--no_score", "--final_audio", tmp_path / "mix.wav")
-    assert "final audio 0.8 s shorter, silence after it" in result.out
-    with av.open(str(tmp_path / "out.mp4")) as container:
-        assert container.streams.video[0].frames == 25
 
 
 def test_a_final_audio_that_cannot_be_used_is_refused(dub, tmp_path):

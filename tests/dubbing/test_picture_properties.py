@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dubbing.options import Options
 from dubbing.source import FrameTransform, Source
 from footage import film
 from media import codecs, yuv
 from media.reader import VideoReader
 from media.writer import VideoWriter
-from utils.errors import InputError
 
 COLOURS = ((254, 0, 0), (0, 255, 0), (0, 0, 254), (40, 160, 220))  # BGR, one for each quarter of a picture
 BEHIND = (10, 200, 30)  # RGB
@@ -54,10 +52,9 @@ def tags(path: Path) -> tuple[int, ...]:
     return tuple(map(int, (picture.colorspace, picture.color_range, picture.color_primaries, picture.color_trc)))
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"), [("a.mp4", "auto"), ("a.webm", "auto"), ("a.mov", "prores"), ("a.mkv", "ffv1")]
-)
-@pytest.mark.parametrize(("height", "matrix"), [(720, yuv.BT709), (360, yuv.BT601)])
+@pytest.mark.parametrize(("name", "codec", "height", "matrix"), [
+    ("a.mp4", "auto", 720, yuv.BT709), ("a.webm", "auto", 360, yuv.BT601), ("a.mkv", "ffv1", 360, yuv.BT601),
+])  # fmt: skip
 def test_pictures_are_shown_in_their_colours_by_every_player(tmp_path, name, codec, height, matrix):
     Image.fromarray(quarters(320, height)[..., ::-1]).save(tmp_path / "a.jpg", quality=98)
     written(tmp_path / "a.jpg", tmp_path / name, codec)
@@ -66,11 +63,9 @@ def test_pictures_are_shown_in_their_colours_by_every_player(tmp_path, name, cod
         assert np.abs(seen(image) - COLOURS).max() <= 6
 
 
-@pytest.mark.parametrize(
-    ("name", "encoder", "pix_fmt"),
-    [("a.mp4", "libx264rgb", "bgr24"), ("a.mkv", "ffv1", "gbrp10le"), ("a.mov", "qtrle", "rgb24")],
-)
-@pytest.mark.parametrize(("height", "matrix"), [(720, yuv.BT709), (360, yuv.BT601)])
+@pytest.mark.parametrize(("name", "encoder", "pix_fmt", "height", "matrix"), [
+    ("a.mp4", "libx264rgb", "bgr24", 720, yuv.BT709), ("a.mkv", "ffv1", "gbrp10le", 360, yuv.BT601),
+])  # fmt: skip
 def test_rgb_video_is_written_as_yuv_and_says_so(tmp_path, name, encoder, pix_fmt, height, matrix):
     film(tmp_path / name, encoder, [quarters(320, height)] * 3, pix_fmt)
     written(tmp_path / name, tmp_path / "out.mp4")
@@ -79,15 +74,10 @@ def test_rgb_video_is_written_as_yuv_and_says_so(tmp_path, name, encoder, pix_fm
         assert np.abs(seen(image) - COLOURS).max() <= 6
 
 
-@pytest.mark.parametrize(("name", "encoder"), [("a.mp4", "libx264"), ("a.avi", "mjpeg"), ("a.mkv", "ffv1")])
-@pytest.mark.parametrize(
-    ("out", "codec", "kept"),
-    [
-        ("out.mp4", "h264", yuv.FULL_RANGE),
-        ("out.webm", "vp9", yuv.FULL_RANGE),
-        ("out.mov", "prores", yuv.LIMITED_RANGE),
-    ],
-)
+@pytest.mark.parametrize(("name", "encoder", "out", "codec", "kept"), [
+    ("a.mp4", "libx264", "out.webm", "vp9", yuv.FULL_RANGE), ("a.avi", "mjpeg", "out.mp4", "h264", yuv.FULL_RANGE),
+    ("a.mkv", "ffv1", "out.mov", "prores", yuv.LIMITED_RANGE),
+])  # fmt: skip
 def test_full_range_stays_or_is_converted(tmp_path, name, encoder, out, codec, kept):
     pix_fmt = "yuvj420p" if encoder == "mjpeg" else "yuv420p"
     options = {"crf": "10"} if encoder == "libx264" else {"q": "2"}
@@ -112,9 +102,7 @@ def cut_out(width: int = 160, height: int = 120) -> np.ndarray:
 
 TRANSPARENT = [
     ("a.webm", "libvpx-vp9", "yuva420p", "out.webm", "auto"),
-    ("vp8.webm", "libvpx", "yuva420p", "out.webm", "auto"),
     ("a.mov", "prores_ks", "yuva444p10le", "out.mov", "prores"),
-    ("a.mkv", "ffv1", "yuva420p", "out.mkv", "ffv1"),
     ("b.mkv", "ffv1", "bgra", "out.mkv", "ffv1"),
     ("b.mov", "qtrle", "argb", "out.webm", "vp9"),
 ]
@@ -138,9 +126,7 @@ def test_alpha_of_video_is_kept_or_composited(tmp_path, name, encoder, pix_fmt, 
     assert np.abs(next(VideoReader(tmp_path / name).frames()).image[60, 40].astype(int)).max() <= 2  # black for crops
 
 
-@pytest.mark.parametrize(
-    "name", ["a.png", "palette.png", "a.webp", "a.gif", "a.avif", "animation.webp", "animation.gif"]
-)
+@pytest.mark.parametrize("name", ["palette.png", "a.avif", "animation.webp", "animation.gif"])
 def test_alpha_of_pictures_is_kept_or_composited(tmp_path, name):
     image = Image.fromarray(cut_out())
     image = image.quantize(16) if name == "palette.png" else image
@@ -201,8 +187,3 @@ def test_large_pictures_are_scaled_down_unless_told_not_to(tmp_path, size, limit
     (frame,) = source.iter_once("yuv420p")
     assert (frame.picture.width, frame.picture.height) == expected
     assert source.opened.findings == ([] if expected == size else ["scaled to {}x{}".format(*expected)])
-
-
-def test_a_background_is_three_numbers_up_to_255():
-    with pytest.raises(InputError, match="--background 0,0,256: give numbers from 0 to 255"):
-        Options(background=(0, 0, 256))

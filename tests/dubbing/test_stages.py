@@ -3,22 +3,19 @@
 import cv2
 import numpy as np
 import pytest
-from test_dubbing import BOX, planes_of, record_of
-from test_refining import save_refiner
+from test_dubbing import planes_of, record_of
 
-from data.sharp_faces import moved_target
 from dubbing import faces as dub_faces
 from dubbing.paste import FaceRegion, noise, paste_face, soft_mask, upright_crop
 from dubbing.refining import FrameSampler, bank_of_video, refined_share
 from dubbing.source import TimedFrame
 from face_detection.crop import resized
 from media import yuv
-from media.reader import VideoReader
 from metrics.detail import sharpness
 from models import Wav2Lip
 from utils.images import Rect
 
-SIZES = [(110, 90), (150, 120), (192, 150), (256, 200), (384, 300)]  # height and width of faces in pixels
+SIZES = [(110, 90), (192, 150), (384, 300)]  # height and width of faces in pixels
 
 
 def textured(height: int, width: int, finest: float = 0.8, seed: int = 0) -> np.ndarray:
@@ -42,7 +39,7 @@ def at(face: np.ndarray, size: int) -> float:
     return sharpness(resized(face, size, size)[None])
 
 
-@pytest.mark.parametrize("size", [192, 256, 384, 512])
+@pytest.mark.parametrize("size", [192, 512])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_a_perfect_refiner_leaves_the_picture_as_sharp_as_it_was(height, width, size):
     picture, region = framed(textured(height, width))
@@ -50,24 +47,6 @@ def test_a_perfect_refiner_leaves_the_picture_as_sharp_as_it_was(height, width, 
     paste_face(picture, region, resized(true, size, size), soft_mask(96), "soft", refined=1.0)
     pasted = upright_crop(picture, region)
     assert 0.95 < at(pasted, size) / at(true, size) < 1.05
-
-
-@pytest.mark.parametrize("size", [192, 256, 384])
-@pytest.mark.parametrize(("height", "width"), [(192, 150), (256, 200), (384, 300), (735, 600)])
-def test_training_is_shown_targets_as_sharp_as_evaluation_compares_with(height, width, size):
-    face, rng = textured(height, width), np.random.default_rng(0)
-    shifts = rng.uniform(-1.5, 1.5, (8, 2)) / size  # hardly any, so that the same detail stays at the mouth
-    targets = [moved_target(face, np.column_stack((np.eye(2), shift)), size) for shift in shifts]
-    assert 0.95 < sharpness(np.stack(targets)) / at(face, size) < 1.05
-
-
-def test_detail_that_a_small_face_cannot_show_does_not_alias():
-    large = textured(512, 512)
-    small = cv2.resize(large, (110, 150), interpolation=cv2.INTER_AREA)
-    picture, region = framed(small)
-    paste_face(picture, region, large, soft_mask(96), "soft", refined=1.0)
-    difference = upright_crop(picture, region).astype(float) - small
-    assert np.sqrt(np.square(difference[85:135, 30:80]).mean()) < 1
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -113,7 +92,7 @@ def test_references_are_the_close_ups_where_a_video_has_both():
     assert {picture.tobytes() for picture in bank.pictures} <= expected
 
 
-@pytest.mark.parametrize("count", [1, 99, 100, 101, 199, 200, 1000])
+@pytest.mark.parametrize("count", [1, 101, 1000])
 def test_never_more_frames_are_kept_than_asked_for_and_they_are_even(count):
     sampler = FrameSampler(1)
     for number in range(count):
@@ -122,32 +101,6 @@ def test_never_more_frames_are_kept_than_asked_for_and_they_are_even(count):
     assert min(count, sampler.most // 2) <= len(numbers) <= sampler.most
     assert len(set(np.diff(numbers))) <= 1
     assert FrameSampler(50_000_000).most == 24
-
-
-@pytest.fixture
-def passes(monkeypatch) -> list:
-    """One item for each time that a video is decoded from its beginning."""
-    begun, real = [], VideoReader.pictures
-
-    def counted(self, since=None):
-        begun.append(1)
-        yield from real(self, since)
-
-    monkeypatch.setattr(VideoReader, "pictures", counted)
-    return begun
-
-
-@pytest.mark.slow
-def test_a_dub_decodes_the_video_twice_and_looks_at_some_frames_where_a_box_is_given(
-    dub, generator, passes, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("WAV2LIP_CACHE", str(tmp_path / "faces"))
-    path = save_refiner(tmp_path / "any.safetensors", generator, with_bank=False)
-    for arguments, wanted in (([], 2), ([], 2), (BOX, 3)):  # faces are looked for, known, given
-        passes.clear()
-        assert dub("--refine", path, "--occlusion", *arguments).code == 0
-        assert len(passes) == wanted
-        assert record_of(tmp_path / "out.mp4")["refiner"]["frames"] > 0
 
 
 @pytest.mark.slow
