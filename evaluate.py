@@ -4,7 +4,7 @@
     python evaluate.py --video dubbed.mp4 --audio speech.wav --reference original.mp4
     python evaluate.py --video results/                       # every video in a folder
     python evaluate.py --list pairs.csv                       # columns video, audio, reference; these may be empty
-    python evaluate.py --generator checkpoints/mine/best.pth --data_root preprocessed   # on the clips kept aside
+    python evaluate.py --generator checkpoints/mine/best.pth --data_root preprocessed   # on held-out clips
 
 Windows of five frames are compared with the sound at every shift of up to 15 frames, over the whole video and for every
 second of it. LSE-D is the distance at the shift where they lie closest (less is better), LSE-C how much farther they
@@ -35,7 +35,8 @@ from utils.options import from_args
 def main(args: argparse.Namespace) -> int:
     options = ensure_weights(from_args(EvaluationOptions, args), args.yes)
     from metrics import report
-    from metrics.evaluation import evaluate_generator, evaluate_videos, means
+    from metrics.generators import evaluate_generator
+    from metrics.videos import evaluate_videos, means
     from reports import page
 
     outfile = options.outfile or Path("results") / ("generator.json" if options.generator else "scores.json")
@@ -43,14 +44,14 @@ def main(args: argparse.Namespace) -> int:
     if options.generator:
         result = evaluate_generator(options)
         write_json(outfile, result)
-        print(report.generator_text(result))
+        print(report.format_generator(result))
         return 0
 
-    results, failed = evaluate_videos(options)
+    scores, failed = evaluate_videos(options)
     plots = outfile.with_suffix(".html")
-    write_json(outfile, {"videos": results, "mean": means(results)})
-    page.write(plots, "How well lips and sound fit", report.video_parts(results))
-    print(report.video_text(results))
+    write_json(outfile, {"videos": [score.as_json() for score in scores], "mean": means(scores)})
+    page.write(plots, "How well lips and sound fit", report.video_parts(scores))
+    print(report.format_scores(scores))
     print(f"{outfile}, plots in {plots}")
     return 1 if failed else 0
 

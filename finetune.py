@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
 
 def finetune_and_compare(options: FinetuneOptions) -> int:
     """All stages, one after the other; returns the exit code."""
-    from demo import finetuned
+    from demo import comparison
     from models.face_refiner import PERSON
     from models.published import default_expert, default_generator
     from preprocessing.run import preprocess, summarize_footage
@@ -143,9 +143,9 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     dubs = {"before": before, "after": after} | ({"whole": replace(after, preview=None)} if options.face else {})
     compared = run_stage(options.outdir, "dubs", made_from, {}, partial(dub, face, speech, options.device, dubs))
 
-    result = finetuned.Result(found, face, weights, person, generator, refiner, compared)
-    page = finetuned.present(options.outdir, result)
-    print("\n".join(["", *result.in_words(), f"open {page} in a browser; to dub with it:", result.command()]))
+    result = comparison.Result(found, face, weights, person, generator, refiner, compared)
+    page = comparison.write_page(options.outdir, result)
+    print("\n".join(["", *result.summary(), f"open {page} in a browser; to dub with it:", result.command()]))
     return 1 if skipped or not result.better else 0
 
 
@@ -165,14 +165,16 @@ def learn(training_class: "type[Training]", options: TrainingOptions, folder: Pa
 
 def dub(face: Path, speech: Path, device: str, dubs: dict[str, DubbingOptions], folder: Path) -> dict:
     """Dubs by name into the folder, and a video of those before and after beside the source."""
-    from demo import finetuned
+    from demo import comparison
     from dubbing import Dubber
+    from face_detection import build_detector
+    from utils.devices import pick_device
 
     dubber = None
     for name, options in dubs.items():
         dubber = Dubber(options, dubber.networks if dubber else None)
         dubber.dub(face, speech, folder / f"{name}.mp4")
-    return finetuned.compare(face, folder, device)
+    return comparison.compare(face, folder, build_detector("auto", str(pick_device(device))))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

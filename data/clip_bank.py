@@ -10,7 +10,8 @@ import numpy as np
 from data.clip import Clip
 from face_detection.crop import resized
 from hparams import HParams
-from models.reference_bank import ReferenceBank, choose_spread, describe, nearest, sharpness
+from models.inputs import lower_half, sharpness
+from models.reference_bank import ReferenceBank, choose_spread, describe, nearest
 
 NEIGHBOURS = 6  # frames around one within which no reference is taken for it: they show the same mouth
 CANDIDATES = 2000  # at most so many frames are looked at
@@ -24,10 +25,13 @@ class ClipBank:
         frames = [(clip, row) for clip in dict.fromkeys(clips) for row in range(len(clip.frames))]
         frames = frames[:: -(-len(frames) // CANDIDATES)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            sharpnesses = list(pool.map(lambda frame: sharpness(sharp_face(frame[0], frame[1], self.size)), frames))
+            sharpnesses = list(pool.map(self._sharpness, frames))
         faces = np.stack([clip.faces[row] for clip, row in frames])
         chosen = [frames[n] for n in choose_spread(describe(faces, faces), np.array(sharpnesses), hp.refiner_bank)]
         self.clips, self.rows = [clip for clip, _ in chosen], np.array([row for _, row in chosen])
+
+    def _sharpness(self, frame: tuple[Clip, int]) -> float:
+        return sharpness(lower_half(sharp_face(*frame, self.size), height_axis=-3))
 
     def excluded(self, clip: Clip, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """bool [B, N]: the references that are neighbours of these frames of the clip."""

@@ -14,12 +14,12 @@ import audio
 from data.augment import Augmentation
 from data.clip import Clip
 from data.sampling import UNKNOWN, Drawing, Key, StepPlan, Stream, drawing
+from face_detection.crop import mouth_region
 from hparams import HParams
 from models.inputs import lower_half, to_floats
 from models.wav2lip import generator_faces
 from utils.errors import InputError
 
-MOUTH = (slice(56, 92, 2), slice(22, 74, 2))  # every other pixel of it, of 96
 PAIRS = 4  # of target and reference that the one with different mouths is chosen from
 
 
@@ -184,7 +184,9 @@ def _most_different(drawn: Drawn) -> tuple[int, int]:
 
 
 def _mouth_difference(faces: np.ndarray, a: int, b: int) -> float:
-    return float(np.abs(faces[a][MOUTH].astype(np.int16) - faces[b][MOUTH]).mean())
+    """Mean absolute difference of every other pixel of the mouth's rectangle, in levels."""
+    first, second = mouth_region(np.stack((faces[a], faces[b])))[:, ::2, ::2].astype(np.int16)
+    return float(np.abs(first - second).mean())
 
 
 def expert_inputs(batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

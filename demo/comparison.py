@@ -1,4 +1,5 @@
-"""A source and its dubs beside each other: the heads, and below them the mouths enlarged."""
+"""A source and its dubs beside each other, the heads and below them the mouths enlarged; and the page of that which
+finetune.py ends with: a dub before and after, scores, times, and the command to dub with."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,36 +9,35 @@ import cv2
 import numpy as np
 
 from face_detection.boxes import Detector
-from face_detection.find import find_faces
-from face_detection.track import follow_face
 from media.reader import VideoReader
 from media.writer import VideoWriter
-from utils.errors import InputError
+from metrics.glossary import GLOSSARY
+from metrics.videos import track_face
+from preprocessing.run import Footage
+from reports import page
+from reports.page import html
+from utils import cli
+from utils.stages import Stage
 
 COLUMN = 320  # pixels, the width of a column in the videos
-TITLE_HEIGHT = 0.1  # in parts of the column's width, as the heights of the views
+TITLE_HEIGHT = 0.1  # in parts of the column's width
 BACKGROUND, INK = 32, (235, 235, 235)
-
-
-class View(NamedTuple):
-    """What a picture shows of a frame. middle: x, y in parts of the face's box; width: in parts of the box's height;
-    height: in parts of the width."""
-
-    middle: tuple[float, float]
-    width: float
-    height: float
-
-
-HEAD, MOUTH = View((0.5, 0.4), 1.6, 1.0), View((0.5, 0.79), 0.7, 0.62)
-EDGE = 3  # pixels along the frame's edges that are not shown: the corpus has dark lines there
+HEAD, MOUTH = ((0.5, 0.4), 1.6, 1.0), ((0.5, 0.79), 0.7, 0.62)  # views: what they show of a frame
+EDGE = 3  # pixels along the frame's edges that are not shown: the GRID corpus has dark lines there
+BESIDE = "side_by_side.mp4"
+MOMENTS = 6  # of which mouths are shown
+SCORES = (
+    "mouth_l1", "mouth_ssim", "follows", "motion", "contrast", "gradient_distance", "sharpness_ratio", "sync_distance",
+)  # fmt: skip
+NOTE = (
+    "Left the recording as it is; beside it the same frames dubbed with other speech, by the weights that the finetune "
+    "started from and by those that came of it; below, the mouths enlarged."
+)
 
 
 def usual_box(video: Path, detector: Detector) -> np.ndarray:
     """Where the face is for the most part of a video in which it hardly moves: x1, y1, x2, y2 in pixels."""
-    detections, cuts = find_faces((frame.image for frame in VideoReader(video).frames()), detector, 16)
-    track = follow_face(detections, cuts=cuts)
-    if not track.found.any():
-        raise InputError(f"{video}: no face found in any frame")
+    track, _ = track_face(VideoReader(video), detector)
     return np.median(track.boxes[track.found], axis=0)
 
 
@@ -71,19 +71,19 @@ def mouths(videos: Mapping[str, Path], box: np.ndarray, count: int) -> dict[str,
     return {title: np.hstack(row) for title, row in zip(videos, zip(*chosen, strict=True), strict=True)}
 
 
-def _shown(image: np.ndarray, box: np.ndarray, view: View, column: int) -> np.ndarray:
-    """The view, moved and narrowed to lie inside the frame."""
+def _shown(image: np.ndarray, box: np.ndarray, view: tuple, column: int) -> np.ndarray:
+    """A view of a frame, moved and narrowed to lie inside it. view: its middle (x, y in parts of the face's box), its
+    width (in parts of the box's height) and its height (in parts of its width)."""
+    (x, y), wanted, ratio = view
     x1, y1, x2, y2 = box
     inner = image[EDGE:-EDGE, EDGE:-EDGE]
-    width = min(view.width * (y2 - y1), inner.shape[1], inner.shape[0] / view.height)
-    size = round(width), round(width * view.height)
-    middle = x1 + view.middle[0] * (x2 - x1) - EDGE, y1 + view.middle[1] * (y2 - y1) - EDGE
-    left, top = (
-        round(min(max(at - side / 2, 0), limit - side))
-        for at, side, limit in zip(middle, size, (inner.shape[1], inner.shape[0]), strict=True)
-    )
-    part = inner[top : top + size[1], left : left + size[0]]
-    return cv2.resize(part, (column, round(column * view.height)), interpolation=cv2.INTER_CUBIC)
+    height, width = inner.shape[:2]
+    shown = min(wanted * (y2 - y1), width, height / ratio)
+    across, down = round(shown), round(shown * ratio)
+    left = round(np.clip(x1 + x * (x2 - x1) - EDGE - across / 2, 0, width - across))
+    top = round(np.clip(y1 + y * (y2 - y1) - EDGE - down / 2, 0, height - down))
+    part = inner[top : top + down, left : left + across]
+    return cv2.resize(part, (column, round(column * ratio)), interpolation=cv2.INTER_CUBIC)
 
 
 def _title(text: str, column: int) -> np.ndarray:
@@ -91,3 +91,87 @@ def _title(text: str, column: int) -> np.ndarray:
     place = round(column * 0.03), round(column * TITLE_HEIGHT * 0.7)
     cv2.putText(title, text, place, cv2.FONT_HERSHEY_SIMPLEX, column * TITLE_HEIGHT / 48, INK, 1, cv2.LINE_AA)
     return title
+
+
+class Result(NamedTuple):
+    """What finetune.py has made."""
+
+    footage: Footage
+    face: Path  # the dubbed video
+    weights: Path  # the generator to dub with
+    person: Path | None  # its refiner, if that is worth it
+    generator: Stage
+    refiner: Stage
+    dubs: Stage
+
+    @property
+    def better(self) -> bool:
+        """Whether anything is better than the weights that it started from."""
+        return bool(self.generator.result["better"]) or self.person is not None
+
+    def summary(self) -> dict[str, str]:
+        """Lines on footage, generator and refiner, and of each its kind (reports/page.py)."""
+        kept = "" if self.generator.result["better"] else "; the weights it started from are kept"
+        none = "" if self.person else "; dubs are made without one"
+        lines = {
+            self.footage.amount: self.footage.enough,
+            f"generator: {self.generator.result['verdict']}{kept}": self.generator.result["better"],
+            f"refiner: {self.refiner.result['verdict']}{none}": self.refiner.result["better"],
+        }
+        return {line: "good" if good else "remark" for line, good in lines.items()}
+
+    def command(self) -> str:
+        return cli.command(
+            "inference.py", checkpoint_path=self.weights, refine=self.person or "off", face="talk.mp4",
+            audio="speech.wav", outfile="out.mp4",
+        )  # fmt: skip
+
+    def scores(self) -> list[tuple[str, ...]]:
+        """A table of generator and refiner at their start, and at their best or, if that is the start, their last."""
+        columns: dict[str, dict[str, float]] = {}
+        for name, stage in {"generator": self.generator, "refiner": self.refiner}.items():
+            start, best = stage.result["start"], stage.result["best"]
+            what, other = ("last", stage.result["evaluations"][-1]) if best["step"] == 0 else ("best", best)
+            columns |= {f"{name}, start": start["scores"], f"{name}, {what}": other["scores"]}
+        rows = [(name, *(f"{of[name]:.3g}" if name in of else "" for of in columns.values())) for name in SCORES]
+        return [("", *columns), *rows]
+
+
+def compare(face: Path, folder: Path, detector: Detector) -> dict:
+    """Write a video of the source and the dubs in the folder beside each other; returns the face's place in them."""
+    videos = _before_and_after(face, folder)
+    box = usual_box(videos["before"], detector)
+    write_video(folder / BESIDE, videos, box)
+    return {"box": box.tolist()}
+
+
+def _before_and_after(face: Path, folder: Path) -> dict[str, Path]:
+    return {"source": face, "before": folder / "before.mp4", "after": folder / "after.mp4"}
+
+
+def write_page(outdir: Path, result: Result) -> Path:
+    """Write the page, which is returned."""
+    folder, box = result.dubs.folder, np.array(result.dubs.result["box"])
+    stages = {"finetune": result.generator, "refiner": result.refiner, "dubs": result.dubs}
+    links = {
+        "the whole dub": folder / "whole.mp4",
+        "finetune, step by step": result.generator.folder / "summary.html",
+        "refiner, step by step": result.refiner.folder / "summary.html",
+        "the footage": outdir / "preprocessed" / "report.html",
+    }  # fmt: skip
+    parts = [
+        *(html.text(line, kind) for line, kind in result.summary().items()),
+        html.heading("Before and after"),
+        html.text(NOTE),
+        html.video((folder / BESIDE).relative_to(outdir), "source, before and after beside each other"),
+        html.rows(mouths(_before_and_after(result.face, folder), box, MOMENTS), "mouths at the same moments"),
+        html.heading("To dub with it"), html.command(result.command()),
+        html.heading("Scores on held-out clips"),
+        html.text("The refiner starts as the enlarged face of the generator that is used."),
+        html.table(result.scores(), GLOSSARY),
+        html.heading("Time"),
+        html.table([("stage", "minutes"), *((name, f"{stage.seconds / 60:.1f}") for name, stage in stages.items())]),
+        html.links({text: path.relative_to(outdir) for text, path in links.items() if path.exists()}),
+    ]  # fmt: skip
+    page.write(outdir / "index.html", "Before and after the finetune", parts)
+    return outdir / "index.html"

@@ -5,7 +5,7 @@ python -m demo.showcase           # draws docs/demo.webp, which opens the README
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -15,18 +15,17 @@ from PIL import Image
 from demo import comparison
 from dubbing.record import Record
 from face_detection import build_detector
-from metrics.report import as_text
-from metrics.scorers import load_scorer
-from metrics.terms import MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words
-from metrics.video_score import score_video
+from metrics.glossary import GLOSSARY, format_offset
+from metrics.published_syncnet import load_scorer
+from metrics.videos import Pair, VideoScore, score_video
 from models.published import default_scorers
 from reports import page
+from reports.page import format_table, html
 from utils.devices import pick_device
 from utils.files import write_bytes, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, OUT, PICTURE = ROOT / "demo", ROOT / "demo" / "out", ROOT / "docs" / "demo.webp"
-DETECTION_BATCH = 16
 HEAD = ("video", "scorer", "offset", "LSE-C", "LSE-D")
 NOTE = (
     "Left the recording as it is, right the same frames dubbed with another person's sentence; below, the mouths "
@@ -77,67 +76,51 @@ PEOPLE = (
 
 
 def present(device: str, records: Sequence[Record]) -> Path:
-    """Score what was dubbed, and show it: side-by-side videos, scores.json and the page, which is returned.
-
-    records: of the PEOPLE's dubs; a score that one has stands for the dub.
-    """
+    """Score the PEOPLE's dubs, which the records are of, and show them: side-by-side videos, scores.json and the page,
+    which is returned. A score in a record stands for the dub."""
     where = pick_device(device)
     detector = build_detector("auto", str(where))
     scorers = [load_scorer(path, where) for path in default_scorers()]
-    parts: list[page.Part] = [page.Text(NOTE)]
-    scores = []
+    parts, scores = [html.text(NOTE)], []
     for person, record in zip(PEOPLE, records, strict=True):
-        box = comparison.usual_box(person.face, detector)
-        comparison.write_video(person.beside, person.videos, box)
-        videos = (person.face, person.dubbed)
-        results = [score_video(video, video, None, scorers, detector, DETECTION_BATCH) for video in videos]
-        scored = {record.sync["scorer"]: record.sync} if record.sync else {}
-        results[1]["sync"] = [scored.get(sync["scorer"], sync) for sync in results[1]["sync"]]
-        rows = [HEAD, *(row for result in results for row in _rows(result))]
-        print(as_text(rows))
-        scores += results
+        comparison.write_video(person.beside, person.videos, comparison.usual_box(person.face, detector))
+        source, dub = (score_video(Pair(video), scorers, detector) for video in (person.face, person.dubbed))
+        recorded = record.sync
+        if recorded:
+            dub = replace(dub, sync=[recorded if sync.scorer == recorded.scorer else sync for sync in dub.sync])
+        rows = [HEAD, *_rows(source), *_rows(dub)]
+        print(format_table(rows))
+        scores += [source.as_json(), dub.as_json()]
         parts += [
-            page.Heading(f"{person.who}: “{person.said}” becomes “{person.dubbed_with}”"),
-            page.Video(person.beside.name, "source and dub beside each other"),
-            page.Table(rows, MEANINGS | {NOT_MEASURABLE: WHY_NOT}),
+            html.heading(f"{person.who}: “{person.said}” becomes “{person.dubbed_with}”"),
+            html.video(person.beside.name, "source and dub beside each other"),
+            html.table(rows, GLOSSARY),
         ]  # fmt: skip
     write_json(OUT / "scores.json", scores)
     page.write(OUT / "index.html", "Two people dubbed with the bundled weights", parts)
     return OUT / "index.html"
 
 
-def _rows(result: dict) -> list[tuple[str, ...]]:
-    name = Path(result["video"]).name
-    return [
-        (name, sync["scorer"], offset_in_words(sync), f"{sync['lse_c']:.2f}", f"{sync['lse_d']:.2f}")
-        for sync in result["sync"]
-    ]
+def _rows(score: VideoScore) -> list[tuple[str, ...]]:
+    name = Path(score.video).name
+    return [(name, sync.scorer, format_offset(sync), f"{sync.lse_c:.2f}", f"{sync.lse_d:.2f}") for sync in score.sync]
 
 
-def animation() -> list[np.ndarray]:
-    """The people beside each other, frame by frame, source and dubbed: uint8 BGR [H, W, 3]."""
+def draw_picture() -> None:
+    """Write docs/demo.webp: the people beside each other, source and dubbed."""
     detector = build_detector("auto", "cpu")
     columns = [
-        list(
-            comparison.side_by_side(
-                {"source": p.face, "dubbed": p.dubbed}, comparison.usual_box(p.face, detector), COLUMN
-            )
-        )[SPOKEN]
-        for p in PEOPLE
+        list(comparison.side_by_side(p.videos, comparison.usual_box(p.face, detector), COLUMN))[SPOKEN] for p in PEOPLE
     ]
     frames = [np.hstack(pictures) for pictures in zip(*columns, strict=True)]
-    first = FIRST - SPOKEN.start
-    return frames[first:] + frames[:first]
-
-
-def write_webp(path: Path, frames: list[np.ndarray]) -> None:
-    pictures = [Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) for frame in frames]
-    file = io.BytesIO()
-    pictures[0].save(
-        file, "WEBP", save_all=True, append_images=pictures[1:], duration=1000 // FPS, loop=0, quality=QUALITY, method=4
+    start = FIRST - SPOKEN.start
+    first, *rest = (
+        Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) for frame in frames[start:] + frames[:start]
     )
-    write_bytes(path, file.getvalue())
+    file = io.BytesIO()
+    first.save(file, "WEBP", save_all=True, append_images=rest, duration=1000 // FPS, loop=0, quality=QUALITY, method=4)
+    write_bytes(PICTURE, file.getvalue())
 
 
 if __name__ == "__main__":
-    write_webp(PICTURE, animation())
+    draw_picture()

@@ -2,7 +2,7 @@
 
 from dubbing import Dubber, Options
 record = Dubber(Options(pads=(0, 20, 0, 0))).dub("talk.mp4", "speech.wav", "out.mp4")
-record.sync["offset"]   # frames by which the sound is late
+record.sync.offset   # frames by which the sound is late
 """
 
 from importlib import import_module

@@ -43,7 +43,8 @@ from face_detection.track import frame_with_most_faces
 from hparams import HParams
 from media import codecs, yuv
 from media.sound import read_audio
-from metrics import footage
+from metrics.glossary import footage_remarks
+from models.inputs import sharpness
 from models.published import BUNDLED_GENERATOR
 from utils.cli import quoted
 from utils.errors import InputError
@@ -229,7 +230,7 @@ def _hear(path: Path | None, options: Options, hp: HParams) -> tuple[Speech | No
     if options.level == "keep" and (gain := mels.speech_gain(wav, hp)):
         remarks.append(f"quiet speech ({gain:.0f} dB too low): the mouth will move little; leave out --level keep")
     share = mels.speech_share(mels.frame_powers(wav * np.float32(10 ** (speech.raised / 20)), hp))
-    return speech, [], remarks + footage.remarks({"speech_share": share}, ADVICE)
+    return speech, [], remarks + footage_remarks({"speech_share": share}, ADVICE)
 
 
 def _watch(finder: FaceFinder) -> tuple[list[str], float]:
@@ -264,9 +265,9 @@ def _look(samples: Samples, faces: FaceRegions, hp: HParams, options: Options) -
         "face_share": len(crops) / len(samples.frames),
         "several_people": 0.0 if chosen else several_people(samples.detections.faces),
         "face_height": float(np.median([len(crop) for crop in crops])),
-        "sharpness": footage.sharpness(np.stack(small)),
+        "sharpness": float(np.mean([sharpness(face) for face in small])),
     }
-    remarks = footage.remarks(facts, ADVICE)
+    remarks = footage_remarks(facts, ADVICE)
     turned = np.mean([abs(float(yaw(face[LANDMARKS]))) > FRONTAL for face in faces.followed if face is not None])
     instead = "they fade to the source" if options.occlusion else "try --occlusion, which leaves them as filmed"
     remarks += [f"profile views in {turned:.0%} of the frames: {instead}"] if turned > PROFILES else []

@@ -29,7 +29,7 @@ from face_detection.crop import pad_and_clip
 from face_detection.find import KEY_STEP, CutFinder, cuts_at, find_faces, several_people
 from face_detection.track import FaceNotFound, Track, faces_of, follow_face, frame_with_most_faces
 from media import yuv
-from metrics.footage import SEVERAL_PEOPLE
+from metrics.glossary import MAX_SEVERAL_PEOPLE
 from utils.errors import InputError, warn
 from utils.files import cache_folder, sha256, write_bytes
 from utils.images import Rect, write_png
@@ -366,7 +366,7 @@ def number_of(people: np.ndarray, box: np.ndarray) -> int:
 
 def _print_choice(detections: Detections, track: Track) -> None:
     """Say who of several people is followed, and how to choose another."""
-    if several_people(detections.faces) <= SEVERAL_PEOPLE or not track.found.any():
+    if several_people(detections.faces) <= MAX_SEVERAL_PEOPLE or not track.found.any():
         return
     frame, people = frame_with_most_faces(detections.faces)
     who = "the face"

@@ -12,13 +12,12 @@ import av
 import cv2
 import numpy as np
 
-from face_detection.crop import NO_PADS, pad_and_clip, resized
+from face_detection.crop import NO_PADS, mouth_mask, pad_and_clip, resized
 from media import yuv
 from utils.images import Rect
 
 # The soft mask, in parts of the crop: an ellipse around mouth and chin
-CENTRE_X, CENTRE_Y = 0.5, 0.75
-REACH_X, REACH_Y = 0.44, 0.25  # where it has faded out: the lower half, up to its edges
+REACH = (0.44, 0.25)  # where it has faded out: the lower half, up to its edges
 INNER = 0.62  # part of the reach inside which the mask is 1
 SLOPE = 0.1  # of mask_slope, from which on grain is compared
 SMOOTHNESS = 0.12  # of the colour match, standard deviation in parts of the crop
@@ -37,13 +36,9 @@ class FaceRegion(NamedTuple):
     opacity: float = 1.0
 
 
-@lru_cache
 def soft_mask(size: int) -> np.ndarray:
     """float32 [size, size], 0 in the upper part and towards the edges, 1 around the mouth."""
-    rows, columns = (np.mgrid[0:size, 0:size].astype(np.float32) + 0.5) / size
-    distance = np.hypot((columns - CENTRE_X) / REACH_X, (rows - CENTRE_Y) / REACH_Y)
-    faded = np.clip((1 - distance) / (1 - INNER), 0, 1)
-    return faded * faded * (3 - 2 * faded)
+    return mouth_mask(size, REACH, INNER)
 
 
 def style_mask(style: str, size: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from metrics.sync import SyncResult
 from utils.errors import InputError
 from utils.files import read_json
 
@@ -54,7 +55,7 @@ class Record:
     faces: dict[str, Any]  # detector, None for a box that was given; cached: whether nothing had to be detected
     damaged_packets: int
     batch_halved: int  # times that memory ran out
-    sync: dict[str, Any] | None  # as evaluate.py gives it (docs/scoring.md), None where nothing could be scored
+    sync: SyncResult | None  # None if nothing could be scored
     busy: dict[str, float]  # seconds that each stage worked; stages overlap
     settings: dict[str, Any]  # options that differ from their defaults
     part: list[float] | None = None  # seconds of the video that were used, None for all

@@ -11,7 +11,8 @@ from dubbing.source import TimedFrame
 from dubbing.stages import FaceTask
 from face_detection.crop import resized
 from models.face_refiner import FaceRefiner
-from models.reference_bank import ReferenceBank, choose_spread, describe, sharpness
+from models.inputs import lower_half, sharpness
+from models.reference_bank import ReferenceBank, choose_spread, describe
 from utils.errors import warn
 
 # Faces of the network's size gain nothing; those this many times as large are refined fully
@@ -112,7 +113,7 @@ def refined_share(height: int, network_size: int) -> float:
 def bank_of_video(crops: Sequence[np.ndarray], size: int, count: int) -> ReferenceBank:
     """References from the dubbed video; crops: uint8 BGR [h, w, 3] of any sizes, at least one."""
     pictures = np.stack([resized(crop, size, size) for crop in crops])
-    sharpnesses = np.array([sharpness(picture) for picture in pictures])
+    sharpnesses = np.array([sharpness(lower_half(picture, height_axis=-3)) for picture in pictures])
     return ReferenceBank(pictures[choose_spread(describe(pictures, pictures), sharpnesses, count)])
 
 

@@ -19,9 +19,10 @@ from media import codecs, yuv
 from media.files import BROWSER_PICTURES, plays_in_browsers
 from media.pictures import Still
 from media.writer import VideoWriter
-from metrics.plots import by_second
-from metrics.terms import KINDS, MEANINGS, NOT_MEASURABLE, WHY_NOT, offset_in_words, sync_in_words, sync_kind
+from metrics.glossary import GLOSSARY, KINDS, NOT_MEASURABLE, WHY_NOT_MEASURABLE, format_offset, format_sync
+from metrics.sync import SyncResult
 from reports import page
+from reports.page import html
 from utils import images
 from utils.images import Rect
 from utils.progress import Progress
@@ -64,7 +65,7 @@ class DubReport:
         """before, after: BGR uint8 pictures of one size; face: where the face is in them."""
         source, result = (images.square_around(picture, face, MARGIN, SIDE) for picture in (before, after))
         difference = np.clip(cv2.absdiff(source, result).astype(int) * DIFFERENCE_GAIN, 0, 255).astype(np.uint8)
-        self._columns.append(in_minutes(time))
+        self._columns.append(format_time(time))
         for row, picture in zip(self._rows.values(), (source, result, difference), strict=True):
             row.append(picture)
 
@@ -92,8 +93,8 @@ class DubReport:
             page_path(outfile), outfile.name, _parts(record), "dub.html",
             dub=dub, source=face, still=self._source.reader is None,
             names=(outfile.name, Path(record.face).name), sheet=page.address(png.name) if self._columns else None,
-            links=links, data=self._data(), seconds=_seconds(record.sync, record.frames / record.fps), note=WHY_NOT,
-            kinds=KINDS,
+            links=links, data=self._data(), seconds=_seconds(record.sync, record.frames / record.fps),
+            note=WHY_NOT_MEASURABLE, kinds=KINDS,
         )  # fmt: skip
 
     def _source_for_browsers(self, outfile: Path) -> str:
@@ -137,7 +138,7 @@ def _copy(source: Source, path: Path, frames: int | None = None, with_sound: boo
             writer.write_picture(frame.picture, frame.time)
 
 
-def in_minutes(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """As players give times: 83.24 is 1:23.2."""
     minutes, rest = divmod(round(seconds, 1), 60)
     return f"{minutes:.0f}:{rest:04.1f}"
@@ -156,7 +157,7 @@ def _from(folder: Path, file: Path) -> str:
         return file.resolve().as_uri()
 
 
-def _parts(record: Record) -> list[page.Part]:
+def _parts(record: Record) -> list:
     """What was done, in words and numbers."""
     refined = f"{record.refiner.get('frames', 0)} frames" if record.refiner else "no"
     facts = {
@@ -169,27 +170,23 @@ def _parts(record: Record) -> list[page.Part]:
         "unchanged": "No face, or nothing of it to be dubbed: these frames are as in the source.",
         "refined": "Frames whose mouth was sharpened with a refiner (--refine).",
     }
-    parts: list[page.Part] = [page.Heading("What was done"), page.Facts(facts, notes)]
-    if record.sync:
-        sync = record.sync
-        parts.append(page.Text(sync_in_words(sync), sync_kind(sync, sync["scorer"])))
-        scores = {"offset": offset_in_words(sync), "LSE-C": f"{sync['lse_c']:.2f}", "LSE-D": f"{sync['lse_d']:.2f}"}
-        parts.append(page.Facts(scores, MEANINGS | {NOT_MEASURABLE: WHY_NOT}))
-        if len(sync["seconds"]) > 1:
-            parts.append(page.Plots([page.Plot(by_second(sync), "confidence of every second", "confidence by second")]))
-    return parts + [page.Text(f"found: {finding}") for finding in record.findings]
+    parts = [html.heading("What was done"), html.facts(facts, notes)]
+    if sync := record.sync:
+        scores = {"offset": format_offset(sync), "LSE-C": f"{sync.lse_c:.2f}", "LSE-D": f"{sync.lse_d:.2f}"}
+        parts += [html.text(format_sync(sync), sync.kind), html.facts(scores, GLOSSARY)]
+    return parts + [html.text(f"found: {finding}") for finding in record.findings]
 
 
-def _seconds(sync: dict[str, Any] | None, length: float) -> list[tuple[str, str]]:
+def _seconds(sync: SyncResult | None, length: float) -> list[tuple[str, str]]:
     """Of each second of the dub, its kind and what is said of it; none where nothing was scored."""
     if sync is None:
         return []
-    scored = {second["second"]: second for second in sync["seconds"]}
-    kinds = []
+    scored = {second.second: second for second in sync.seconds}
+    found = []
     for number in range(max(1, round(length))):
         score = scored.get(number)
-        words = f"{in_minutes(number)}: {NOT_MEASURABLE}"
-        if score and score["measurable"]:
-            words = f"{in_minutes(number)}: offset {score['offset']:+d} frames, confidence {score['lse_c']:.2f}"
-        kinds.append((sync_kind(score, sync["scorer"]), words))
-    return kinds
+        words = NOT_MEASURABLE
+        if score and score.measurable:
+            words = f"offset {score.offset:+d} frames, confidence {score.lse_c:.2f}"
+        found.append((sync.kind_of(score), f"{format_time(number)}: {words}"))
+    return found

@@ -27,7 +27,7 @@ from dubbing.record import StageTimer
 from dubbing.source import TimedFrame
 from hparams import hparams
 from metrics.experts import Expert
-from metrics.streaming import WindowStream
+from metrics.sync import SyncResult, WindowStream
 from models.backend import ArrayNetwork
 
 SCORED_STEP = 1 / hparams.fps  # seconds
@@ -122,8 +122,8 @@ class SyncMonitor:
             self._windows.flush()
         self._face, self._time, self._number = face, frame.time, frame.number
 
-    def result(self) -> dict | None:
-        """What evaluate.py says of a video's sync; None where too few frames were added."""
+    def result(self) -> SyncResult | None:
+        """The scores; None where too few frames were added."""
         self._add_until(self._time + SCORED_STEP / 100)
         self._windows.flush()
         return self._windows.result(self._speech)

@@ -1,11 +1,15 @@
 """Face box -> the rectangle that is cut out and pasted back, and the crop at the networks' sizes."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
 from utils.images import Rect
 
 NO_PADS = (0, 0, 0, 0)
+MOUTH_CENTRE = (0.5, 0.75)  # of its ellipse, x and y in parts of the crop
+MOUTH_TOP, MOUTH_BOTTOM, MOUTH_LEFT, MOUTH_RIGHT = 56 / 96, 92 / 96, 22 / 96, 74 / 96  # of its rectangle
 CORRECTIONS = 2  # of an enlarged picture; more change no level
 
 
@@ -19,6 +23,23 @@ def pad_and_clip(box: np.ndarray | tuple, pads: tuple[int, int, int, int], heigh
 def crop(image: np.ndarray, rect: Rect) -> np.ndarray:
     """The part of BGR [H, W, 3] inside rect, a view."""
     return image[rect.y1 : rect.y2, rect.x1 : rect.x2]
+
+
+def mouth_region(faces: np.ndarray) -> np.ndarray:
+    """The rectangle of the mouth in face crops [N, S, S, 3], a view: [N, h, w, 3]."""
+    height, width = faces.shape[1:3]
+    rows = slice(round(MOUTH_TOP * height), round(MOUTH_BOTTOM * height))
+    return faces[:, rows, round(MOUTH_LEFT * width) : round(MOUTH_RIGHT * width)]
+
+
+@lru_cache
+def mouth_mask(size: int, half_axes: tuple[float, float], inner: float, outer: float = 1.0) -> np.ndarray:
+    """A soft ellipse around the mouth: float32 [size, size], 1 up to `inner` of its half axes (x and y, in parts of the
+    crop), 0 from `outer` of them on."""
+    rows, columns = (np.mgrid[0:size, 0:size].astype(np.float32) + 0.5) / size
+    distance = np.hypot((columns - MOUTH_CENTRE[0]) / half_axes[0], (rows - MOUTH_CENTRE[1]) / half_axes[1])
+    faded = np.clip((outer - distance) / (outer - inner), 0, 1)
+    return faded * faded * (3 - 2 * faded)
 
 
 def to_network_size(face: np.ndarray, size: int) -> np.ndarray:

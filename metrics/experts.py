@@ -1,84 +1,33 @@
-"""Networks that say how well lips and speech fit: what scorers are, and the lip-sync experts of this project.
+"""The lip-sync experts of this project as scorers: they say how well lips and speech fit.
 
-A scorer sees windows of five frames at 25 a second and 0.2 s of sound, and embeds them. The numbers in papers (LSE-D,
-LSE-C) are the published SyncNet's (metrics/scorers.py); distances of the two cannot be compared.
+An expert sees windows of five frames at 25 a second and 0.2 s of sound. The numbers in papers (LSE-D, LSE-C) are the
+published SyncNet's (metrics/published_syncnet.py); its distances and an expert's cannot be compared.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 
 import audio
 from face_detection.crop import NO_PADS, crop, pad_and_clip, to_network_size
 from hparams import HParams
-from metrics.sync_offset import window_distances
+from metrics.sync import WINDOWS_AT_ONCE, window_distances
 from models.backend import ArrayNetwork, Backend, load
 from models.inputs import lower_half, picture_windows
 
-if TYPE_CHECKING:
-    import torch
-
-    from utils.devices import Precision
-
-BATCH = 64  # windows embedded at once
-
-
-class Scorer(Protocol):
-    """name: for people; missing: the values of an embedding where there is no sound."""
-
-    name: str
-    missing: float
-    hp: HParams
-
-    def crop_face(self, image: np.ndarray, box: np.ndarray) -> np.ndarray | None: ...
-
-    def embed_faces(self, faces: np.ndarray, starts: np.ndarray) -> np.ndarray: ...
-
-    def embed_audio(self, wav: np.ndarray) -> np.ndarray: ...
-
 
 class Expert:
-    """A lip-sync expert of this project: distances 0 to 1.42, windows beyond the sound left out.
-
-    encoders: of faces and of mels, as backend.load has them; hp: the values it was trained with; name: for people;
-    missing: the values of an embedding where there is no sound; network: the SyncNet_color that the encoders belong to,
-    None with OpenVINO.
-    """
+    """A lip-sync expert of this project as a Scorer: distances 0 to 1.42, windows beyond the sound left out."""
 
     missing = np.nan
+    good_confidence = 0.5
 
-    def __init__(self, encoders: Sequence[ArrayNetwork], hp: HParams, name: str, network: Any = None) -> None:
+    def __init__(self, encoders: Sequence[ArrayNetwork], hp: HParams, name: str) -> None:
+        """encoders: of faces and of mels, as backend.load has them; hp: the values that it was trained with."""
         self.face_encoder, self.mel_encoder = encoders
-        self.hp, self.name, self.network = hp, name, network
-
-    @classmethod
-    def load(cls, path: Path, precision: "Precision") -> "Expert":
-        """By PyTorch. Raises InputError where the file does not hold an expert."""
-        from utils import weight_files
-
-        return cls.from_content(path, weight_files.read(path), precision)
-
-    @classmethod
-    def from_content(cls, path: Path, content: dict, precision: "Precision") -> "Expert":
-        """As load, from what weight_files.read returned."""
-        from models import SyncNet_color
-        from models.checkpoint import build_network
-
-        network, hp = build_network(SyncNet_color, content, path)
-        return cls.of(network, hp, precision, _name(path))
-
-    @classmethod
-    def of(cls, network: "torch.nn.Module", hp: HParams, precision: "Precision", name: str) -> "Expert":
-        """A SyncNet_color, which moves to precision's device."""
-        from models.torch_backend import runnable, wrap
-
-        return cls(runnable("expert", wrap("expert", network.eval(), precision), precision), hp, name, network)
-
-    def to(self, precision: "Precision") -> "Expert":
-        """The same expert on another device, in another number format; the network moves with it."""
-        return Expert.of(self.network, self.hp, precision, self.name)
+        self.hp, self.name = hp, name
 
     def crop_face(self, image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
         """uint8 BGR [96, 96, 3], cropped as in training; None where the box is outside the frame."""
@@ -118,16 +67,12 @@ class Expert:
 
 
 def load_expert(path: Path, backend: Backend) -> Expert:
-    """The expert of a dub, run by the backend. Raises InputError where the file does not hold one."""
+    """The expert in a file, run by the backend. Raises InputError if the file does not hold one."""
     loaded = load("expert", path, backend)
-    return Expert(loaded.networks, loaded.hp, _name(path))
+    return Expert(loaded.networks, loaded.hp, f"SyncNet_color {path.name}")
 
 
 def embed_in_batches(embed: Callable[[Any], np.ndarray], starts: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Embeddings float32 [N, D] of the windows at `starts`, of which embed() is given some at once; [0, 1] for none."""
-    parts = [embed(starts[first : first + BATCH]) for first in range(0, len(starts), BATCH)]
+    """Embeddings float32 [N, D] of the windows at `starts`; [0, 1] for none."""
+    parts = [embed(starts[i : i + WINDOWS_AT_ONCE]) for i in range(0, len(starts), WINDOWS_AT_ONCE)]
     return np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
-
-
-def _name(path: Path) -> str:
-    return f"SyncNet_color {path.name}"

@@ -3,6 +3,7 @@ OpenVINO use it, too."""
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import cv2
 import numpy as np
 
 if TYPE_CHECKING:
@@ -42,3 +43,12 @@ def picture_windows(faces: np.ndarray, starts: np.ndarray, frames: int) -> np.nd
     """Windows of `frames` pictures in a row: uint8 BGR [N, H, W, 3] and rows [W] at which windows start
     -> uint8 [W, frames, H, W, 3]."""
     return faces[np.asarray(starts)[:, None] + np.arange(frames)]
+
+
+def sharpness(picture: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Variance of the Laplacian of grey levels (0..255) of uint8 BGR [H, W, 3], under weights [H, W]. Noise is as sharp
+    as detail; a face that was filmed small, or a larger crop of the same face, is less sharp."""
+    edges = cv2.Laplacian(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_BGR2GRAY), cv2.CV_32F)
+    if weights is None:
+        return float(edges.var())
+    return float(np.average(np.square(edges - np.average(edges, weights=weights)), weights=weights))

@@ -34,13 +34,6 @@ def _thumbnails(pictures: list[np.ndarray] | np.ndarray) -> np.ndarray:
     return (values - values.mean(axis=(1, 2), keepdims=True)).reshape(len(values), -1)
 
 
-def sharpness(face: np.ndarray) -> float:
-    """Variance of the Laplacian of the lower half; face: uint8 BGR [S, S, 3] at the refiner's size, where a face that
-    was filmed small is blurred."""
-    grey = cv2.cvtColor(np.ascontiguousarray(lower_half(face, height_axis=-3)), cv2.COLOR_BGR2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
-
-
 def choose_spread(descriptors: np.ndarray, sharpnesses: np.ndarray, count: int) -> np.ndarray:
     """Which `count` faces with these descriptors [N, D] and sharpnesses [N] to keep: of the sharp ones those that
     differ most in mouth and pose (farthest-point sampling). Ascending indices."""

@@ -202,6 +202,11 @@ def runnable(
     return tuple(TorchNetwork(module, precision, at_once) for module in modules)
 
 
+def array_networks(kind: str, network: nn.Module, precision: Precision) -> tuple[TorchNetwork, ...]:
+    """A network in eval mode, which moves to precision's device, as the array networks that backend.load lists."""
+    return runnable(kind, wrap(kind, network.eval(), precision), precision)
+
+
 def load(kind: str, path: Path, backend: Backend, overrides: str, batch_size: int | None) -> Loaded:
     """As backend.load. The expert takes the dtype that is fastest here, whatever the generator has."""
     precision = Precision("auto" if kind == "expert" else backend.dtype, pick_device(backend.device))

@@ -9,17 +9,17 @@ import soundfile
 from data.clip_record import ClipRecord
 from hparams import hparams
 from media.reader import read_image
-from metrics.footage import BLURRED, LITTLE_FACE, LITTLE_SPEECH, SMALL_FACE
-from metrics.sync_offset import TRUSTED_EVIDENCE
-from metrics.terms import NOT_MEASURABLE
-from reports import page, plots
+from metrics.glossary import MIN_FACE_HEIGHT, MIN_FACE_SHARE, MIN_SHARPNESS, MIN_SPEECH_SHARE, NOT_MEASURABLE
+from metrics.sync import SIGNIFICANT_Z_SCORE
+from reports import page
+from reports.page import Cell, format_table, html
 from utils.files import system_name, write_json
 
-ROWS = 40  # more usable clips than this are summed up in the terminal, not listed
-SHOWN = 150  # clips with pictures in report.html; those with something to say come first
+MAX_ROWS = 40  # more usable clips than this are summed up in the terminal, not listed
+MAX_PICTURED = 150  # clips with pictures in report.html; those with something to say come first
 STRIP = 8  # faces of a clip
-FACE = 96  # pixels, their height
-WAVE = 400  # pixels, width of a waveform
+FACE_HEIGHT, FACE_WIDTH = 96, 76  # pixels
+WAVE_HEIGHT, WAVE_COLOUR = 40, (216, 125, 59)  # pixels; BGR
 
 COLUMNS = {
     "clip": lambda r: r.clip,
@@ -37,12 +37,12 @@ COLUMNS = {
 }  # fmt: skip
 NOTES = {
     "fps in": f"Frames a second of the video; clips have {hparams.fps}.",
-    "faces": f"Share of the frames with a face. Good: {LITTLE_FACE:.0%} and more; the other frames are left out.",
-    "height": f"Of the face in the video. Good: from some 100 px on; below {SMALL_FACE} px it is enlarged and blurred.",
+    "faces": f"Share of the frames with a face. Good: {MIN_FACE_SHARE:.0%} and more; the other frames are left out.",
+    "height": f"Of the face in the video. Good: from some 100 px on; below {MIN_FACE_HEIGHT} px it is blurred.",
     "sharpness": "Fine detail of the face (variance of the Laplacian). Good: 100 and more, which noise has, too; below "
-    f"{BLURRED:g} the face is blurred, and so will be what learns from it.",
+    f"{MIN_SHARPNESS:g} the face is blurred, and so will be what learns from it.",
     "loudness": "Of the sound, against full scale. Good: -35 to -12 dBFS; quieter speech is raised, noise with it.",
-    "speech": f"Share of the time with speech. Good: 50% and more; below {LITTLE_SPEECH:.0%} there is little to learn.",
+    "speech": f"Share of the time with speech. Good: 50% and more; below {MIN_SPEECH_SHARE:.0%} is too little.",
     "cuts": "Hard cuts: no training window spans one.",
     "offset": "Frames of 40 ms by which the sound is late, and the expert's confidence. Good: -1 to +1; from two on it "
     "is corrected in training. Given only where the expert can tell this clip from the same one shifted.",
@@ -72,7 +72,7 @@ def total(records: list[ClipRecord]) -> dict:
     }
 
 
-def total_in_words(records: list[ClipRecord]) -> str:
+def format_total(records: list[ClipRecord]) -> str:
     sums = total(records)
     return (
         f"{sums['usable']} of {sums['videos']} videos usable, {sums['usable_minutes']} of {sums['minutes']} minutes, "
@@ -81,14 +81,9 @@ def total_in_words(records: list[ClipRecord]) -> str:
 
 
 def table(records: list[ClipRecord]) -> str:
-    """Rows of all clips, or where they are many, of those with something to say; then the sums."""
-    shown = records if len(records) <= ROWS else [record for record in records if record.verdict != "ok"]
-    rows = [tuple(COLUMNS), *(_row(record) for record in shown)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS) - 1)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
-    ]
-    return "\n".join([*lines, total_in_words(records)])
+    """Rows of all clips, or if they are many, of those with something to say; then the sums."""
+    shown = records if len(records) <= MAX_ROWS else [record for record in records if record.verdict != "ok"]
+    return f"{format_table([tuple(COLUMNS), *map(_row, shown)])}\n{format_total(records)}"
 
 
 def _row(record: ClipRecord) -> tuple[str, ...]:
@@ -97,58 +92,58 @@ def _row(record: ClipRecord) -> tuple[str, ...]:
     return tuple(cell(record) for cell in COLUMNS.values())
 
 
-def _parts(folder: Path, records: list[ClipRecord], remarks: list[str]) -> list[page.Part]:
+def _parts(folder: Path, records: list[ClipRecord], remarks: list[str]) -> list:
     by_need = sorted(records, key=lambda record: (record.usable, record.verdict == "ok"))
-    parts: list[page.Part] = [page.Text(total_in_words(records)), *(page.Text(line, "remark") for line in remarks)]
-    parts.append(page.Legend("What the numbers mean, and when they are good", NOTES))
-    for record in by_need[:SHOWN]:
+    parts = [html.text(format_total(records)), *(html.text(line, "remark") for line in remarks)]
+    parts.append(html.legend(NOTES, NOTES, "What the numbers mean, and when they are good"))
+    for record in by_need[:MAX_PICTURED]:
         kind = "good" if record.verdict == "ok" else "remark" if record.usable else "bad"
-        parts += [page.Heading(record.clip), page.Text(record.verdict, kind)]
+        parts += [html.heading(record.clip), html.text(record.verdict, kind)]
         if record.made:
-            clip = folder / record.clip
-            seconds = record.seconds
-            wave = page.Plot(plots.waveform(_peaks(clip / "audio.wav", seconds)), "the sound's level over the clip")
-            times = [f"{(i + 0.5) * seconds / STRIP:.1f} s" for i in range(STRIP)]
-            parts += [
-                page.Picture(_strip(clip, record.frames), f"faces of {record.clip}", columns=times, below=wave),
-                page.Facts(_facts(record), NOTES),
-            ]
-    if len(records) > SHOWN:
-        rest = [(record.clip, record.verdict) for record in by_need[SHOWN:]]
-        parts += [page.Heading("The others"), page.Table([("clip", "verdict"), *rest])]
+            times = [f"{(i + 0.5) * record.seconds / STRIP:.1f} s" for i in range(STRIP)]
+            picture = np.vstack((_strip(folder, record), _waveform(folder, record)))
+            alt = f"faces of {record.clip}, and the level of its sound"
+            parts += [html.picture(picture, alt, times), html.facts(_facts(record), NOTES)]
+    if len(records) > MAX_PICTURED:
+        rest = [(record.clip, record.verdict) for record in by_need[MAX_PICTURED:]]
+        parts += [html.heading("The others"), html.table([("clip", "verdict"), *rest])]
     return parts
 
 
-def _facts(record: ClipRecord) -> dict[str, page.Cell]:
+def _facts(record: ClipRecord) -> dict[str, Cell]:
     """A clip's numbers by name, coloured where they decide something."""
     bad = {
-        "faces": record.faces < LITTLE_FACE * record.frames,
-        "height": record.face_height < SMALL_FACE,
-        "sharpness": record.sharpness < BLURRED,
-        "speech": record.speech_share < LITTLE_SPEECH,
+        "faces": record.faces < MIN_FACE_SHARE * record.frames,
+        "height": record.face_height < MIN_FACE_HEIGHT,
+        "sharpness": record.sharpness < MIN_SHARPNESS,
+        "speech": record.speech_share < MIN_SPEECH_SHARE,
     }
-    named = {name: cell(record) for name, cell in COLUMNS.items() if name not in ("clip", "verdict")}
     kinds = {name: "bad" if is_bad else "good" for name, is_bad in bad.items()}
-    return {name: page.Cell(text, kinds.get(name, "")) for name, text in named.items()}
+    named = {name: cell(record) for name, cell in COLUMNS.items() if name not in ("clip", "verdict")}
+    return {name: Cell(text, kinds.get(name, "")) for name, text in named.items()}
 
 
 def _offset(record: ClipRecord) -> str:
-    known = (record.evidence or 0) >= TRUSTED_EVIDENCE
+    known = (record.evidence or 0) >= SIGNIFICANT_Z_SCORE
     return f"{record.offset:+d} ({record.confidence:.2f})" if known else NOT_MEASURABLE
 
 
-def _strip(clip: Path, frames: int) -> np.ndarray:
+def _strip(folder: Path, record: ClipRecord) -> np.ndarray:
     """Faces in the middle of each of STRIP parts of the clip, side by side; where there is none, the nearest one."""
+    clip = folder / record.clip
     numbers = np.array(sorted(int(path.stem) for path in clip.glob("*.jpg") if path.stem.isdecimal()))
-    chosen = [numbers[np.abs(numbers - (i + 0.5) * frames / STRIP).argmin()] for i in range(STRIP)]
+    chosen = [numbers[np.abs(numbers - (i + 0.5) * record.frames / STRIP).argmin()] for i in range(STRIP)]
     faces = [read_image(clip / f"{number}.jpg") for number in chosen]
-    return np.hstack([cv2.resize(face, (FACE * 4 // 5, FACE), interpolation=cv2.INTER_AREA) for face in faces])
+    return np.hstack([cv2.resize(face, (FACE_WIDTH, FACE_HEIGHT), interpolation=cv2.INTER_AREA) for face in faces])
 
 
-def _peaks(sound: Path, seconds: float) -> np.ndarray:
-    """The largest level in each of WAVE parts of that time, as a part of the loudest: float [WAVE]. 0 where the sound
-    has ended."""
-    size = max(1, round(seconds * soundfile.info(system_name(sound)).samplerate / WAVE))
-    blocks = soundfile.blocks(system_name(sound), blocksize=size, frames=size * WAVE, dtype="float32")
+def _waveform(folder: Path, record: ClipRecord) -> np.ndarray:
+    """The largest level in each part of the clip's time, over the loudest, as a band that is as wide as the strip:
+    uint8 BGR [WAVE_HEIGHT, STRIP * FACE_WIDTH, 3]. 0 where the sound has ended."""
+    sound, width = system_name(folder / record.clip / "audio.wav"), STRIP * FACE_WIDTH
+    size = max(1, round(record.seconds * soundfile.info(sound).samplerate / width))
+    blocks = soundfile.blocks(sound, blocksize=size, frames=size * width, dtype="float32")
     peaks = np.array([np.abs(block).max() for block in blocks])
-    return np.pad(peaks, (0, WAVE - len(peaks))) / max(1e-6, peaks.max(initial=0))
+    peaks = np.pad(peaks, (0, width - len(peaks))) / max(1e-6, peaks.max(initial=0))
+    inside = np.abs(np.linspace(-1, 1, WAVE_HEIGHT))[:, None] <= peaks
+    return np.where(inside[..., None], WAVE_COLOUR, 255).astype(np.uint8)

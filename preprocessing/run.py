@@ -22,10 +22,10 @@ from metrics.experts import Expert
 from preprocessing import report
 from preprocessing.clip_maker import Worker, start_worker, work
 from preprocessing.options import PreprocessingOptions
-from preprocessing.survey import amount, clip_folders, judge_all, load_expert, measure, record_of
+from preprocessing.survey import amount, clip_folders, find_expert, judge_all, measure, record_of
 from preprocessing.videos import Job, find_videos, plan_jobs
 from utils import distributed
-from utils.devices import Precision, pick_device
+from utils.devices import pick_device
 from utils.errors import InputError
 from utils.files import only_user, read_json, writable_folder
 from utils.interrupts import stop_signals_held
@@ -45,7 +45,7 @@ def preprocess(options: PreprocessingOptions) -> int:
         with distributed.main_first():
             if distributed.is_main():
                 held.enter_context(only_user(root, "--preprocessed_root"))
-        expert = load_expert(options.syncnet_checkpoint_path, Precision("auto", device))
+        expert = find_expert(options.syncnet_checkpoint_path, str(device))
         made = [record_of(folder, root, hp) for folder in folders] if options.report_only else make_clips(jobs, options)
         code = report_on(made, options, expert, hp)
         distributed.destroy_processes()  # once all have come this far

@@ -4,19 +4,21 @@ means: whether they can be trained on, and what their owner can do about it."""
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 import audio
 from data.clip import Clip
 from data.clip_record import ClipRecord, read_record
 from data.dataset import GeneratorWindows
 from hparams import HParams
 from media.reader import read_image
-from metrics import footage
-from metrics.experts import Expert
-from metrics.footage import LITTLE_SPEECH, SHORT_SHOT, sharpness
-from metrics.sync_offset import TRUSTED_EVIDENCE, score_distances
+from metrics.experts import Expert, load_expert
+from metrics.glossary import MIN_SHOT_SECONDS, MIN_SPEECH_SHARE, footage_remarks
+from metrics.sync import SIGNIFICANT_Z_SCORE, score_distances
+from models.backend import Backend
+from models.inputs import sharpness
 from models.published import PUBLISHED_EXPERT
 from preprocessing.clip_maker import measure_speech
-from utils.devices import Precision
 from utils.errors import InputError
 from utils.files import folders_below
 
@@ -36,14 +38,14 @@ ADVICE = {
 }
 
 
-def load_expert(path: Path | None, precision: Precision) -> Expert | None:
+def find_expert(path: Path | None, device: str) -> Expert | None:
     """The expert at `path`, else the published one, or None if it is not installed."""
     if path is None and not PUBLISHED_EXPERT.exists():
         fetch = f"`python weights.py fetch {PUBLISHED_EXPERT.stem}`"
         print(f"sound offsets are not measured (the bundled expert has seen too few faces): run {fetch}, or give an "
               "expert by --syncnet_checkpoint_path", flush=True)  # fmt: skip
         return None
-    return Expert.load(path or PUBLISHED_EXPERT, precision)
+    return load_expert(path or PUBLISHED_EXPERT, Backend("torch", "auto", device))
 
 
 def clip_folders(root: Path) -> list[Path]:
@@ -81,10 +83,11 @@ def measure(record: ClipRecord, folder: Path, expert: Expert | None, hp: HParams
         clip = Clip(folder, hp)
     except InputError as error:
         return ClipRecord(record.clip, str(error))
+    pictures = clip.faces[:: max(1, len(clip.faces) // SHARPNESS_PICTURES)]
     powers, raised = measure_speech(folder / "audio.wav", hp)
     measured = replace(
         record,
-        sharpness=round(sharpness(clip.faces[:: max(1, len(clip.faces) // SHARPNESS_PICTURES)]), 1),
+        sharpness=round(float(np.mean([sharpness(face) for face in pictures])), 1),
         loudness_dbfs=round(audio.loudness_dbfs(powers) - raised, 1),
         speech_share=round(audio.speech_share(powers), 3),
         windows=len(clip.window_rows(hp, GeneratorWindows.per_frame_mels)),
@@ -97,7 +100,7 @@ def measure(record: ClipRecord, folder: Path, expert: Expert | None, hp: HParams
     score = score_distances(expert.distances(clip.faces, starts, clip.frames[starts], clip.mel.T), MIN_WINDOWS)
     if score is None:  # too short
         return replace(measured, offset=None, confidence=None, evidence=None)
-    confidence, evidence = round(score.confidence, 4), round(score.evidence, 2)
+    confidence, evidence = round(score.confidence, 4), round(score.z_score, 2)
     return replace(measured, offset=score.offset, confidence=confidence, evidence=evidence)
 
 
@@ -114,11 +117,11 @@ def judge_all(records: list[ClipRecord], hp: HParams) -> tuple[list[ClipRecord],
 
 
 def _has_offset(record: ClipRecord) -> bool:
-    return record.problem is None and record.offset is not None and record.speech_share >= LITTLE_SPEECH
+    return record.problem is None and record.offset is not None and record.speech_share >= MIN_SPEECH_SHARE
 
 
 def _is_significant(record: ClipRecord) -> bool:
-    return (record.evidence or 0) >= TRUSTED_EVIDENCE
+    return (record.evidence or 0) >= SIGNIFICANT_Z_SCORE
 
 
 def _judge(record: ClipRecord, expert_is_reliable: bool, hp: HParams) -> ClipRecord:
@@ -140,11 +143,11 @@ def _judge(record: ClipRecord, expert_is_reliable: bool, hp: HParams) -> ClipRec
 def _remarks(record: ClipRecord, hp: HParams) -> list[str]:
     """Most important first."""
     cuts = record.cuts or []
-    short_shots = "; use longer shots" if record.seconds / (len(cuts) + 1) < SHORT_SHOT else ""
+    short_shots = "; use longer shots" if record.seconds / (len(cuts) + 1) < MIN_SHOT_SECONDS else ""
     measured = ("on_side", "several_people", "face_height", "sharpness", "speech_share")
     facts = {name: value for name in measured if (value := getattr(record, name)) is not None}
     facts |= {"face_share": record.faces / record.frames, "cuts": len(cuts)}
-    remarks = footage.remarks(facts, ADVICE | {"cuts": f"no window spans one{short_shots}"})
+    remarks = footage_remarks(facts, ADVICE | {"cuts": f"no window spans one{short_shots}"})
     if record.sound_seconds is not None and (silent := record.seconds - record.sound_seconds) > SILENT_END:
         remarks.append(f"sound ends {silent:.1f} s early: check the file")
     if record.damaged_packets:

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import NARROW_TEXT
 from dubbing import Dubber
-from metrics import generator_score
+from metrics import generators
 from training.loop import Loop
 from utils.errors import InputError
 from utils.files import only_user
@@ -21,7 +21,7 @@ VALUES = (
 
 @pytest.fixture
 def finetune(preprocessed, generator, expert, tmp_path, script, monkeypatch, no_workers):
-    monkeypatch.setattr(generator_score, "FRAMES", 20)
+    monkeypatch.setattr(generators, "FRAMES", 20)
     shutil.copytree(preprocessed.root, tmp_path / "my person" / "preprocessed")  # clips that are finished
     flags = ["--videos", preprocessed.raw, "--outdir", tmp_path / "my person", "--checkpoint_path", generator,
              "--syncnet_checkpoint_path", expert, "--hparams", VALUES, "--device", "cpu"]  # fmt: skip

@@ -110,7 +110,7 @@ class Training(ABC):
 
     @cached_property
     def footage_scores(self) -> dict[str, float]:
-        """The expert's scores of the real footage (metrics/generator_score.py: footage_scores), {} without an expert.
+        """The expert's scores of the real footage (metrics/generators.py: footage_scores), {} without an expert.
         The loop sets them in the other processes to those of the main one."""
         return {}
 

@@ -10,16 +10,17 @@ from torch.utils.tensorboard import SummaryWriter
 
 import audio
 from data.dataset import GeneratorWindows, generator_inputs, window_frames
-from metrics import generator_score
+from metrics import generators
 from metrics.experts import Expert
-from models import Wav2Lip
+from models import SyncNet_color, Wav2Lip
+from models.checkpoint import load_network
+from models.torch_backend import array_networks
 from training import discriminators, log, losses, summary, verdict
 from training.base import Batch, Training
 from training.checkpoint import BEST
 from training.network import TrainableNetwork
 from training.options import GeneratorOptions
 from utils.cli import command
-from utils.devices import Precision
 from utils.progress import Progress
 
 SAMPLES = 8  # windows in the sample grid
@@ -36,11 +37,11 @@ class GeneratorTraining(Training):
     options: GeneratorOptions
 
     def __init__(self, options: GeneratorOptions) -> None:
-        expert = Expert.load(options.syncnet_checkpoint_path, Precision("fp32", torch.device("cpu")))
+        expert, expert_hp = load_network(options.syncnet_checkpoint_path, SyncNet_color)
         super().__init__(options)
         hp, precision = self.hp, self.precision
-        self.expert = expert.to(precision)
-        self.expert.network.requires_grad_(False)
+        self.expert_network = expert.requires_grad_(False)
+        self.expert = Expert(array_networks("expert", expert, precision), expert_hp, "expert")
 
         betas = discriminators.BETAS if options.gan else (0.9, 0.999)
         self.generator = TrainableNetwork(
@@ -60,7 +61,7 @@ class GeneratorTraining(Training):
         self.sync_weight = self.resumed.get("sync_weight", hp.syncnet_wt)
         self.sync_on_weight = hp.sync_on_wt_gan if options.gan else hp.sync_on_wt
         self.mouth_weights = losses.mouth_weights(hp.img_size, hp.mouth_wt).to(self.device)
-        self.scored_clips = generator_score.evenly_spaced(self.eval_windows.clips)
+        self.scored_clips = generators.evenly_spaced(self.eval_windows.clips)
 
     def state(self) -> dict:
         return {"sync_weight": self.sync_weight}
@@ -101,10 +102,10 @@ class GeneratorTraining(Training):
         """Of the windows among the frames."""
         generated, target = (window_frames(frames, len(mel), self.hp.window_frames) for frames in (generated, target))
         with self.precision.autocast():
-            return losses.sync_loss(self.expert.network, mel, generated, target, face_weight)
+            return losses.sync_loss(self.expert_network, mel, generated, target, face_weight)
 
     def reduce_evaluation(self, share: float) -> None:
-        self.scored_clips = generator_score.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
+        self.scored_clips = generators.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
 
     @torch.no_grad()
     def evaluate(self, step: int, batches: list[Batch], tensorboard: SummaryWriter) -> dict[str, float]:
@@ -125,8 +126,8 @@ class GeneratorTraining(Training):
         middles = [frames[hp.window_frames // 2 :: hp.window_frames][:SAMPLES] for frames in shown]
         log.show_samples(self.folder, step, dict(zip(SAMPLE_ROWS, middles, strict=True)), tensorboard)
 
-        dubber = generator_score.ClipDubber(network, hp, self.precision)
-        clip_scores, dub = generator_score.generator_scores(dubber, self.expert, self.scored_clips)
+        dubber = generators.ClipDubber(network, hp, self.precision)
+        clip_scores, dub = generators.generator_scores(dubber, self.expert, self.scored_clips)
         wav = audio.load_wav(dub.speech.folder / "audio.wav", hp.sample_rate)
         log.write_clip(log.sample_path(self.folder, step, ".mp4"), np.asarray(dub.faces), hp.fps, wav, hp.sample_rate)
         return {"l1": l1 / count, "sync": sync / count} | clip_scores
@@ -144,7 +145,7 @@ class GeneratorTraining(Training):
 
     @cached_property
     def footage_scores(self) -> dict[str, float]:
-        return generator_score.footage_scores(self.expert, self.scored_clips)
+        return generators.footage_scores(self.expert, self.scored_clips)
 
     def write_summary(self) -> None:
         summary.write(self.folder, self.history, self.footage_scores)

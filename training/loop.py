@@ -19,7 +19,7 @@ import torch
 
 from data.loading import evaluation_batches, started, steps_ahead, training_loader
 from data.sampling import UNKNOWN
-from metrics.generator_score import evenly_spaced
+from metrics.generators import evenly_spaced
 from training import checkpoint
 from training.base import Batch, Training
 from training.checkpoint import BEST, NUMBERED

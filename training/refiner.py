@@ -15,13 +15,12 @@ from data.clip_bank import ClipBank, sharp_face
 from data.sharp_faces import SharpFaces
 from face_detection.crop import resized
 from hparams import HParams
-from metrics import generator_score
-from metrics.detail import detail_scores, mouth_weight
+from metrics import generators
 from metrics.experts import Expert
-from metrics.generator_score import ClipDub, ClipDubber
-from metrics.likeness import mouth_likeness
-from models import Wav2Lip, torch_backend
-from models.checkpoint import build_network, hparams_of, save_refiner
+from metrics.generators import ClipDub, ClipDubber
+from metrics.similarity import detail_scores, mouth_area, mouth_likeness
+from models import SyncNet_color, Wav2Lip, torch_backend
+from models.checkpoint import build_network, hparams_of, load_network, save_refiner
 from models.face_refiner import PERSON, FaceRefiner
 from models.inputs import lower_half, to_floats
 from models.published import default_expert, default_generator
@@ -33,7 +32,6 @@ from training.network import TrainableNetwork
 from training.options import RefinerOptions
 from utils import weight_files
 from utils.cli import command
-from utils.devices import Precision
 from utils.errors import InputError
 from utils.progress import Progress
 
@@ -58,9 +56,7 @@ class RefinerTraining(Training):
         path = self.generator_path = options.generator_path or (Path(recorded) if recorded else default_generator())
         self.generator_content = weight_files.read(path)
         generator, _ = build_network(Wav2Lip, self.generator_content, path)
-        expert = Expert.load(
-            options.syncnet_checkpoint_path or default_expert(), Precision("fp32", torch.device("cpu"))
-        )
+        expert, expert_hp = load_network(options.syncnet_checkpoint_path or default_expert(), SyncNet_color)
         self.generator_fingerprint = weight_files.fingerprint(self.generator_content["state_dict"])
         super().__init__(options)
         self.record["generator_path"] = str(path.resolve())
@@ -68,12 +64,12 @@ class RefinerTraining(Training):
         print(f"refines faces of {path} at {hp.refiner_size} pixels", flush=True)
         (self.generator,) = torch_backend.wrap("generator", generator.requires_grad_(False), precision)
         self.dubber = ClipDubber(self.generator.network, hp, precision)
-        self.expert = expert.to(precision)
+        self.expert = Expert(torch_backend.array_networks("expert", expert, precision), expert_hp, "expert")
         network = Refiner(hp.refiner_size, hp.refiner_width)
         self.refiner = TrainableNetwork(network, hp, precision, hp.refiner_lr, ema=hp.refiner_ema)
         self.refiner.restore(_without_bank(self.content), self.start, self.weights_only)
         self.networks = {"": self.refiner}
-        weight = OUTSIDE_WEIGHT + MOUTH_WEIGHT * lower_half(mouth_weight(hp.refiner_size))
+        weight = OUTSIDE_WEIGHT + MOUTH_WEIGHT * lower_half(mouth_area(hp.refiner_size))
         self.weight = torch.from_numpy(weight).to(self.device)
         self._give_banks(options.bank)
 
@@ -129,7 +125,7 @@ class RefinerTraining(Training):
             raise InputError(f"--bank {kind}: the clips are too short to have references of their own; add longer ones")
         self.windows = SharpFaces(served, hp, True, banks)
         self.eval_windows = SharpFaces([], hp)  # whole clips are scored
-        self.scored_clips = generator_score.evenly_spaced(scored, SCORED_CLIPS)
+        self.scored_clips = generators.evenly_spaced(scored, SCORED_CLIPS)
 
     @cached_property
     def person(self) -> ReferenceBank | None:
@@ -144,11 +140,11 @@ class RefinerTraining(Training):
     @cached_property
     def dubbed(self) -> list[ClipDub]:
         """The clips generated to the speech of another."""
-        return [self.dubber.dub(clip, speech) for clip, speech in generator_score.speech_pairs(self.scored_clips)]
+        return [self.dubber.dub(clip, speech) for clip, speech in generators.speech_pairs(self.scored_clips)]
 
     @cached_property
     def footage_scores(self) -> dict[str, float]:
-        return generator_score.footage_scores(self.expert, self.scored_clips)
+        return generators.footage_scores(self.expert, self.scored_clips)
 
     @torch.no_grad()
     def evaluate(self, step: int, batches: list[Batch], tensorboard: SummaryWriter) -> dict[str, float]:
@@ -164,12 +160,12 @@ class RefinerTraining(Training):
             if redrawn.clip is self.scored_clips[0]:
                 self._show(step, tensorboard, redrawn, refined, true)
         scores = {name: float(np.mean([values[name] for values in each])) for name in each[0]}
-        generated = generator_score.sync_numbers(self.expert, self.dubbed)
-        scores |= generator_score.sync_numbers(self.expert, refined_dubs)
+        generated = generators.sync_numbers(self.expert, self.dubbed)
+        scores |= generators.sync_numbers(self.expert, refined_dubs)
         return scores | ({"sync_generated": generated["sync_distance"]} if generated else {})
 
     def reduce_evaluation(self, share: float) -> None:
-        self.scored_clips = generator_score.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
+        self.scored_clips = generators.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
 
     def _true_faces(self, dub: ClipDub) -> np.ndarray:
         """The frames' own faces at the refiner's size: uint8 BGR [N, S, S, 3]."""
@@ -182,8 +178,7 @@ class RefinerTraining(Training):
 
     def _refined(self, dub: ClipDub, true: np.ndarray) -> np.ndarray:
         """uint8 BGR [N, S, S, 3]."""
-        modules = torch_backend.wrap("refiner", self.refiner.best_weights, self.precision)
-        (network,) = torch_backend.runnable("refiner", modules, self.precision)
+        (network,) = torch_backend.array_networks("refiner", self.refiner.best_weights, self.precision)
         return FaceRefiner(network, self.hp)(dub.faces, true, *self._bank_for(dub.clip, np.arange(len(dub.faces))))
 
     def _small(self, refined: np.ndarray) -> np.ndarray:

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from media.reader import read_image
-from metrics.terms import MEANINGS, NOT_MEASURABLE
+from metrics.glossary import GLOSSARY, NOT_MEASURABLE
 from reports import page, plots
+from reports.page import html
 from training import verdict
 from training.checkpoint import History
 from utils import images
@@ -36,10 +37,10 @@ def conclusion(folder: Path, history: History, truth: dict[str, float], samples:
     """At the end of a run: what the summary says, and the newest samples, files with this suffix."""
     lines = [f"{folder / PAGE}: {verdict.of_run(history.entries, history.best(), truth)[1]}"]
     newest = max((folder / "samples").glob(f"*.{samples}"), default=None)
-    return [*lines, f"{newest}: what it made of clips kept aside"] if newest else lines
+    return [*lines, f"{newest}: samples of held-out clips"] if newest else lines
 
 
-def _parts(folder: Path, content: dict) -> list[page.Part]:
+def _parts(folder: Path, content: dict) -> list:
     start, best, truth = content["start"], content["best"], content["real_footage"]
     what, other = ("last", content["evaluations"][-1]) if best is start else ("best", best)
     names = list(other["scores"])
@@ -47,19 +48,16 @@ def _parts(folder: Path, content: dict) -> list[page.Part]:
     entries["real footage"] = truth
     rows = [("", *entries), *((name, *(_number(of, name, truth) for of in entries.values())) for name in names)]
     kind = {True: "good", False: "bad", None: "remark"}[content["better"]]
-    parts: list[page.Part] = [page.Text(content["verdict"], kind), page.Table(rows, MEANINGS)]
-    parts.append(page.Legend("What the numbers mean", {name: MEANINGS[name] for name in names if name in MEANINGS}))
+    parts = [html.text(content["verdict"], kind), html.table(rows, GLOSSARY), html.legend(names, GLOSSARY)]
     strips = _strips(folder, {"start": start["step"], what: other["step"]})
     if strips is not None:
-        parts += [page.Heading("Clips kept aside"), page.Rows(strips, "faces of clips kept aside")]
-    parts.append(page.Heading("By step"))
-    drawn = []
+        parts += [html.heading("Held-out clips"), html.rows(strips, "faces of held-out clips")]
+    drawn = {}
     for name in names:
-        lines = {"kept aside": [(e["step"], e["scores"][name]) for e in content["evaluations"] if name in e["scores"]]}
+        lines = {"held-out": [(e["step"], e["scores"][name]) for e in content["evaluations"] if name in e["scores"]]}
         trained = [(e["step"], e["losses"][name]) for e in content["evaluations"] if name in e["losses"]]
-        figure = plots.lines(lines | ({"training": trained} if trained else {}), "step")
-        drawn.append(page.Plot(figure, f"{name} over steps", name))
-    return [*parts, page.Plots(drawn)]
+        drawn[name] = plots.lines(lines | ({"training": trained} if trained else {}), "step")
+    return [*parts, html.heading("By step"), html.plots(drawn)]
 
 
 def _number(scores: dict[str, float], name: str, truth: dict[str, float]) -> str:

@@ -1,13 +1,13 @@
 """Whether trained weights are better than those that a run started from, by the scores of its evaluations.
 
-Used here are scores by name, as metrics/generator_score.py and training/refiner.py make them: `mouth_l1`,
+Used here are scores by name, as metrics/generators.py and training/refiner.py make them: `mouth_l1`,
 `gradient_distance` (of a refiner), `sync_distance` and `contrast`. `footage` are the expert's scores of the real
 footage: `sync_offset` and `sync_evidence`, {} without an expert. `entries` are those of History in checkpoint.py.
 """
 
 import numpy as np
 
-from metrics.sync_offset import TRUSTED_EVIDENCE
+from metrics.sync import SIGNIFICANT_Z_SCORE
 
 Scores = dict[str, float]
 
@@ -56,7 +56,7 @@ def compare_scores(start: Scores, best: Scores, footage: Scores) -> tuple[bool, 
     if expert_is_reliable(footage):
         return better, sentence
     reason = "cannot tell the real footage from the same shifted in time"
-    if footage.get("sync_evidence", np.inf) >= TRUSTED_EVIDENCE:
+    if footage.get("sync_evidence", np.inf) >= SIGNIFICANT_Z_SCORE:
         reason = f"puts the real footage at offset {footage['sync_offset']:+.0f}"
     return better, f"{sentence}; lip-sync was not judged: the expert {reason}"
 
@@ -75,7 +75,7 @@ def relative_score(scores: Scores, start: Scores, footage: Scores) -> float:
 
 def expert_is_reliable(footage: Scores) -> bool:
     """Whether the expert finds the real footage in sync, so that its scores count."""
-    return abs(footage.get("sync_offset", 0)) <= 1 and footage.get("sync_evidence", np.inf) >= TRUSTED_EVIDENCE
+    return abs(footage.get("sync_offset", 0)) <= 1 and footage.get("sync_evidence", np.inf) >= SIGNIFICANT_Z_SCORE
 
 
 def _changes(start: Scores, scores: Scores, footage: Scores) -> Scores:

@@ -13,26 +13,32 @@ import pytest
 
 from dubbing.paste import FaceRegion
 from dubbing.record import DUBBED, UNCHANGED, Record
-from dubbing.report import DubReport, in_minutes
+from dubbing.report import DubReport, format_time
 from dubbing.source import FrameTransform, Source
 from dubbing.stages import FaceTask, FrameTask
 from media.files import plays_in_browsers
 from media.reader import VideoReader, read_image
 from media.writer import VideoWriter
+from metrics.sync import SecondResult, SyncResult
 from utils import images
 from utils.images import Rect
 
 NAMES = "zoë's <b>talk.mp4", 'out "1" #50%.mp4'
-SYNC = {"scorer": "SyncNet_color expert", "measurable": True, "offset": 0, "lse_c": 0.6, "lse_d": 0.5}
+NUMBERS = {"lse_d": 0.5, "evidence": 9.0}
+SYNC = {"scorer": "SyncNet_color expert", "good_confidence": 0.5, "windows": 99, "curve": [], "measurable": True,
+        "offset": 0, "lse_c": 0.6, **NUMBERS}  # fmt: skip
 SECONDS = [(0, True, 0, 0.6), (1, True, 2, 0.6), (2, True, 5, 0.6), (3, False, 7, 0.1)]
 
 
 def record(face: Path, outfile: Path, seconds: list[tuple]) -> Record:
-    scored = [dict(zip(("second", "measurable", "offset", "lse_c"), second, strict=True)) for second in seconds]
+    scored = [
+        SecondResult(second=second, measurable=measurable, offset=offset, lse_c=confidence, **NUMBERS)
+        for second, measurable, offset, confidence in seconds
+    ]
     known = {
         "face": str(face), "outfile": str(outfile), "generator": {"file": "g.pth"}, "encoder": "libx264", "fps": 25.0,
         "findings": [], "frames": 125, "dubbed": 125, "interpolated": 0, "unchanged": 0,
-        "sync": SYNC | {"seconds": scored},
+        "sync": SyncResult(seconds=scored, **SYNC),
     }  # fmt: skip
     return Record(**{field.name: None for field in fields(Record)} | known)
 
@@ -52,7 +58,7 @@ def data_of(text: str) -> dict:
 
 
 def test_times_are_given_as_players_give_them():
-    assert [in_minutes(seconds) for seconds in (0, 59.96, 83.24, 3600)] == ["0:00.0", "1:00.0", "1:23.2", "60:00.0"]
+    assert [format_time(seconds) for seconds in (0, 59.96, 83.24, 3600)] == ["0:00.0", "1:00.0", "1:23.2", "60:00.0"]
 
 
 def test_the_contact_sheet_shows_the_face_and_not_the_frame_around_it(clip, tmp_path):

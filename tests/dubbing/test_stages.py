@@ -11,7 +11,7 @@ from dubbing.refining import FrameSampler, bank_of_video, refined_share
 from dubbing.source import TimedFrame
 from face_detection.crop import resized
 from media import yuv
-from metrics.detail import sharpness
+from metrics.similarity import mouth_sharpness
 from models import Wav2Lip
 from utils.images import Rect
 
@@ -36,7 +36,7 @@ def framed(face: np.ndarray) -> tuple:
 
 
 def at(face: np.ndarray, size: int) -> float:
-    return sharpness(resized(face, size, size)[None])
+    return mouth_sharpness(resized(face, size, size)[None])
 
 
 @pytest.mark.parametrize("size", [192, 512])

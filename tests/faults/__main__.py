@@ -104,7 +104,7 @@ def main() -> int:
     parser.add_argument("--only", type=int, nargs="+", help="numbers of cases")
     parser.add_argument("--out", type=Path, help="page to write, such as docs/reliability.md")
     args = parser.parse_args()
-    for slow in ("dubbing.dubber", "training.refiner", "training.generator", "metrics.evaluation"):
+    for slow in ("dubbing.dubber", "training.refiner", "training.generator", "metrics.videos"):
         __import__(slow)
     found = campaign(args.only or list(range(args.cases)), min(2, os.cpu_count() or 1))
     if args.out:

@@ -15,7 +15,7 @@ from conftest import NARROW
 from engines import inputs, load_generator, need
 from media.reader import VideoReader
 from metrics.experts import load_expert
-from metrics.sync_offset import score_distances
+from metrics.sync import score_distances
 from models import Wav2Lip, backend, face_refiner, openvino_backend
 from models.backend import Backend, pick
 from models.checkpoint import load_network, save_refiner

@@ -22,8 +22,9 @@ from face_detection.track import follow_face
 from hparams import hparams
 from media import yuv
 from metrics.experts import Expert
-from metrics.footage import sharpness
-from metrics.sync_offset import score_distances
+from metrics.sync import score_distances
+from models.inputs import sharpness
+from models.torch_backend import array_networks
 from preprocessing import survey
 from preprocessing.survey import amount, judge_all
 from utils.devices import Precision
@@ -90,8 +91,8 @@ def test_several_people_and_heads_on_their_side_are_counted():
 
 
 def test_sharpness_falls_when_a_picture_is_blurred():
-    face = np.random.default_rng(0).integers(0, 255, (1, 96, 96, 3), np.uint8)
-    blurred = cv2.GaussianBlur(face[0], (0, 0), 1.5)[None]
+    face = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+    blurred = cv2.GaussianBlur(face, (0, 0), 1.5)
     assert sharpness(blurred) < 0.1 * sharpness(face)
 
 
@@ -155,14 +156,16 @@ def test_the_offset_is_the_number_of_frames_by_which_the_sound_is_late(late):
     columns = np.arange(60 * 16 // 5) * 5 // 16 - late  # the frame that each mel column belongs to
     mel = np.repeat(3.0 * columns[:, None], 80, axis=1).astype(np.float32)
     starts = np.arange(56)
-    expert = Expert.of(MatchingExpert(), hparams, Precision("fp32", torch.device("cpu")), "matching")
+    expert = Expert(
+        array_networks("expert", MatchingExpert(), Precision("fp32", torch.device("cpu"))), hparams, "matching"
+    )
     distances = expert.distances(faces, starts, frames[starts], mel.T)
     assert distances.shape == (56, 31)
     assert np.isnan(distances[0, 0])  # no sound before the start
     score = score_distances(distances)
     assert abs(score.offset - late) <= 1
     assert score.confidence > 0.2
-    assert score.evidence > 4.5
+    assert score.z_score > 4.5
     assert score_distances(distances[:3]) is None
 
 
@@ -193,7 +196,7 @@ def test_training_corrects_the_sounds_offset_and_spans_no_cut(preprocessed, tmp_
 
 def test_the_report_is_one_page_with_a_strip_a_waveform_and_a_verdict_per_clip(preprocessed):
     text = (preprocessed.root / "report.html").read_text(encoding="utf-8")
-    assert text.count("<svg") == text.count("data:image/jpeg;base64,") == 3
+    assert text.count("data:image/jpeg;base64,") == 3
     assert text.count("Zoë&#39;s talk/clip") >= 3
     assert "http" not in text
     HTMLParser().feed(text)
@@ -270,7 +273,7 @@ def test_a_clip_too_short_to_tell_has_no_offset(preprocessed, expert, tmp_path, 
             (folder / f"{number}.jpg").unlink()
     wav, rate = soundfile.read(folder / "audio.wav", dtype="int16")
     soundfile.write(folder / "audio.wav", wav[: round(seconds * rate)], rate)
-    loaded = Expert.load(expert, Precision("fp32", torch.device("cpu")))
+    loaded = survey.find_expert(expert, "cpu")
     measured = survey.measure(ClipRecord("a/b"), folder, loaded, NARROW)
     assert measured.offset is measured.evidence is None
     assert measured.sharpness > 0

@@ -18,9 +18,9 @@ from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
 from conftest import NARROW_TEXT
 from hparams import hparams
 from media.reader import VideoReader, read_image
-from metrics.experts import Expert
 from runs import EXPERT, GENERATOR, scalars, steps, where
 from training import expert as expert_training
+from training import generator as generator_training
 from training import loop
 from training.checkpoint import NUMBERED
 from training.expert import ExpertTraining
@@ -81,8 +81,8 @@ def test_the_expert_trains_on_the_sounds_of_a_clip(expert_run, tmp_path):
 
 @pytest.mark.slow
 def test_the_generators_loss_falls_with_samples_and_a_summary(generator_run, expert, tmp_path, monkeypatch):
-    loaded, real = [], Expert.load
-    monkeypatch.setattr(Expert, "load", lambda *given: loaded.append(real(*given)) or loaded[-1])
+    loaded, real = [], generator_training.load_network
+    monkeypatch.setattr(generator_training, "load_network", lambda *given: loaded.append(real(*given)) or loaded[-1])
     values = f"{NARROW_TEXT},initial_learning_rate=0.004,eval_interval=20,syncnet_wt=0.01"
     result = generator_run(tmp_path, values, "--max_steps", 40)
     assert result.code == 0, result.err
@@ -102,7 +102,7 @@ def test_the_generators_loss_falls_with_samples_and_a_summary(generator_run, exp
     assert {"sync_distance", "sync_confidence"} <= summary["real_footage"].keys()
     assert (tmp_path / "summary.html").exists()
 
-    before, network = weight_files.read(expert)["state_dict"], loaded[0].network  # frozen while it judges
+    before, network = weight_files.read(expert)["state_dict"], loaded[0][0]  # frozen while it judges
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())

@@ -1,32 +1,29 @@
-"""What scores mean and when they are good, in words: for tables, pages and the terminal.
+"""What scores and measured facts of footage mean, and which values are good: for tables, pages and the terminal.
 
-The figures are of real footage: the bundled expert on 122 clips of people of its training and of two others, and on
-seven of people whom it does not know (docs/scoring.md); the published SyncNet as papers measure it.
+Figures of real footage: the bundled expert on 122 clips of people of its training and of two others, and on seven of
+people whom it does not know (docs/scoring.md); the published SyncNet as papers measure it.
 """
 
-from typing import Any
+from collections.abc import Mapping
 
-PUBLISHED = "published"  # how the names of published scorers begin (metrics/experts.py)
+from metrics.sync import SyncResult
+
 NOT_MEASURABLE = "not measurable"
-WITH_THIS_EXPERT = f"{NOT_MEASURABLE} with this expert"
-WHY_NOT = (
+WHY_NOT_MEASURABLE = (
     f"{NOT_MEASURABLE}: the scorer cannot tell this video from the same one with its sound shifted. It may not know "
     "such faces, or there is little speech; another scorer may tell (--syncnet_checkpoint_path): the published "
     "SyncNet, or an expert trained on this person"
 )
-NEAR, FAR = 1, 2  # frames of offset up to which lips and speech are in sync, and nearly
-GOOD_CONFIDENCE = {True: 6.0, False: 0.5}  # by whether the scorer is a published one: what real footage reaches
-KINDS = {  # of sync_kind, in words
+KINDS = {  # of SyncResult.kind
     "good": "in time; says nothing about how it looks", "remark": "two frames off", "bad": "out of time",
     "unknown": "too unsure to tell",
 }  # fmt: skip
-
-MEANINGS = {
+GLOSSARY = {
     "offset": "Frames of 40 ms by which the sound is late; below zero it is early. Good: -1 to +1. Given only where "
     "the scorer can tell this video from the same one shifted.",
     "LSE-D": "Distance of lips and sound where they lie closest; less is better. Real footage: 0.3 to 0.7 by an expert "
     "of this project (unrelated: 0.8 to 1.2), 6.5 to 7 by the published SyncNet. Comparable within one scorer only.",
-    "LSE-C": "Confidence: how much closer lips and sound lie at the best shift than at the usual one; more is better. "
+    "LSE-C": "Confidence: how much closer lips and sound lie at the best shift than at the median one; more is better. "
     "Real footage: 0.5 to 1 by an expert of this project (unrelated: 0.1 to 0.4), 7 to 8 by the published SyncNet. "
     "Comparable within one scorer only.",
     "mouth L1": "Mean difference to the reference in the lower half of the face, of 0 to 1; less is better. A blurred "
@@ -47,44 +44,58 @@ MEANINGS = {
     "sync_confidence": "LSE-C of dubs with another clip's speech; more is better. Compare with real footage.",
     "sync_offset": "Frames by which the sound of these dubs is late. Good: -1 to +1.",
     "l1": "Mean difference of generated windows to the true ones, of 0 to 1; less is better.",
-    "sync": "The sync loss: how unlikely the expert holds lips and speech to belong together; less is better.",
+    "sync": "Sync loss: -log of the expert's similarity of lips and speech; less is better.",
     "mouth_psnr": "Likeness of the mouth to the true one in dB; more is better.",
     "gradient_distance": "How far the mouth's edges are from the true ones': 0 is equal, more is worse.",
     "sharpness_ratio": "Fine detail at the mouth, over the true one's. 1 is as sharp, below 0.7 looks blurred.",
     "flicker_ratio": "How much the mouth flickers, over the true one: 1 is as steady, more flickers.",
+    NOT_MEASURABLE: WHY_NOT_MEASURABLE,
 }
 
 
-def sync_kind(score: dict[str, Any] | None, scorer: str) -> str:
-    """good, remark (two frames off), bad (more) or unknown: not measurable as a whole or in most of its seconds, or
-    with less confidence than real footage has. score: of a video or one of its seconds, None where there is none;
-    scorer: its name."""
-    if score is None or not score["measurable"] or _measurable_seconds(score) < 0.5:
-        return "unknown"
-    if score["lse_c"] < GOOD_CONFIDENCE[scorer.startswith(PUBLISHED)]:
-        return "unknown"
-    distance = abs(score["offset"])
-    return "good" if distance <= NEAR else "remark" if distance <= FAR else "bad"
+def format_offset(sync: SyncResult) -> str:
+    return f"{sync.offset:+d}" if sync.measurable else NOT_MEASURABLE
 
 
-def _measurable_seconds(score: dict[str, Any]) -> float:
-    """Share of the seconds of a video that are measurable; 1 for a single second."""
-    seconds = score.get("seconds")
-    return sum(second["measurable"] for second in seconds) / len(seconds) if seconds else 1.0
-
-
-def offset_in_words(sync: dict) -> str:
-    """The offset as a table gives it. sync: of WindowStream.result."""
-    return f"{sync['offset']:+d}" if sync["measurable"] else NOT_MEASURABLE
-
-
-def sync_in_words(sync: dict) -> str:
+def format_sync(sync: SyncResult) -> str:
     """One line on how well lips and speech of a video fit."""
-    if not sync["measurable"]:
-        return f"lips and speech: {WITH_THIS_EXPERT} ({sync['scorer']})"
-    good = GOOD_CONFIDENCE[sync["scorer"].startswith(PUBLISHED)]
-    few = f", measurable in {share:.0%} of the seconds" if (share := _measurable_seconds(sync)) < 0.5 else ""
+    if not sync.measurable:
+        return f"lips and speech: {NOT_MEASURABLE} with this expert ({sync.scorer})"
+    few = f", measurable in {sync.measurable_seconds:.0%} of the seconds" if sync.measurable_seconds < 0.5 else ""
     return (
-        f"lips and speech: {KINDS[sync_kind(sync, sync['scorer'])]} (offset {sync['offset']:+d} frames, "
-        f"confidence {sync['lse_c']:.2f}; real footage: {good:g} and more{few}; {sync['scorer']})"
+        f"lips and speech: {KINDS[sync.kind]} (offset {sync.offset:+d} frames, confidence {sync.lse_c:.2f}; "
+        f"real footage: {sync.good_confidence:g} and more{few}; {sync.scorer})"
     )
+
+
+# Facts of footage: from which value on they are a fault
+MIN_FACE_SHARE = 0.9  # of the frames
+MIN_FACE_HEIGHT = 64  # pixels
+MIN_SHARPNESS = 40.0  # at the generator's size; sharp footage has 100 to 300, the same blurred by 1.5 pixels some 17
+MIN_SPEECH_SHARE = 0.3  # of the time
+MIN_SHOT_SECONDS = 2.0
+MAX_SEVERAL_PEOPLE = 0.2  # share of the frames
+MAX_ON_SIDE = 0.3  # share of the frames; of upright heads there are none, of sideways ones half and more
+
+
+def format_cuts(cuts: float) -> str:
+    return f"{cuts:.0f} hard {'cut' if cuts == 1 else 'cuts'}"
+
+
+def footage_remarks(facts: Mapping[str, float], advice: Mapping[str, str]) -> list[str]:
+    """What is wrong with footage, each with what to do about it, the worst first.
+
+    facts: face_share, on_side, several_people (shares of frames), cuts (a number), face_height (pixels), sharpness,
+    speech_share (of the time); unknown ones are left out. advice: what to do, by the same names.
+    """
+    faults = {
+        "face_share": lambda x: x < MIN_FACE_SHARE and f"face in {x:.0%} of the frames",
+        "on_side": lambda x: x > MAX_ON_SIDE and f"head on its side in {x:.0%} of the frames",
+        "several_people": lambda x: x > MAX_SEVERAL_PEOPLE and f"several people in {x:.0%} of the frames",
+        "cuts": lambda x: x > 0 and format_cuts(x),
+        "face_height": lambda x: x < MIN_FACE_HEIGHT and f"small face ({x:.0f} px high)",
+        "sharpness": lambda x: x < MIN_SHARPNESS and "blurred face",
+        "speech_share": lambda x: x < MIN_SPEECH_SHARE and f"speech in {x:.0%} of the time",
+    }
+    found = {name: fault(facts[name]) for name, fault in faults.items() if name in facts}
+    return [f"{fault}: {advice[name]}" for name, fault in found.items() if fault]

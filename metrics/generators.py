@@ -1,7 +1,7 @@
-"""How good a generator is, on clips kept aside.
+"""How good a generator is, on held-out clips.
 
 Likeness: every frame is generated to the clip's own speech, with another frame of the clip as reference, and compared
-with the true one: its lower half by L1 and SSIM, its mouth by how it moves (metrics/articulation.py). Sync: every frame
+with the true one: its lower half by L1 and SSIM, its mouth by how it moves (metrics/similarity.py). Sync: every frame
 is generated to the speech of another clip, as in dubbing, and the expert places the result against that speech.
 """
 
@@ -14,39 +14,43 @@ import torch
 
 import audio
 from data.clip import Clip
+from data.loading import open_clips
 from hparams import HParams
-from metrics.articulation import articulation, region_l1
-from metrics.experts import Expert
-from metrics.likeness import mouth_likeness
-from metrics.sync_offset import SyncScore, score_distances
+from metrics.experts import Expert, load_expert
+from metrics.options import EvaluationOptions
+from metrics.similarity import articulation, mouth_likeness, region_l1
+from metrics.sync import MAX_SHIFT, score_distances
+from models import Wav2Lip
+from models.backend import Backend
+from models.checkpoint import load_network
+from models.published import BUNDLED_EXPERT
 from models.torch_backend import PictureGenerator, TorchNetwork
-from utils.devices import Precision
+from utils.devices import Precision, channels_last, pick_device
 from utils.errors import InputError
 from utils.progress import Progress
 
 Item = TypeVar("Item")
 
-CLIPS = 8  # scored in training, evenly spaced over those kept aside
+CLIPS = 8  # scored in training, evenly spaced over the held-out ones
 FRAMES = 75  # of each clip
-BATCH = 16  # frames generated at once
+FRAMES_AT_ONCE = 16
 CHOICES = 8  # sounds of a clip that the expert picks the right one of
 
 
 @dataclass(frozen=True)
 class ClipDub:
-    """Faces of a clip with the speech of another. faces: uint8 BGR [N, S, S, 3]; clip: whose faces; speech: whose
-    speech."""
+    """Faces of a clip with the speech of another."""
 
-    faces: np.ndarray
-    clip: Clip
-    speech: Clip
+    faces: np.ndarray  # uint8 BGR [N, S, S, 3]
+    clip: Clip  # whose faces
+    speech: Clip  # whose speech
 
 
 class ClipDubber:
     """A generator (in eval mode, on precision's device) that redraws preprocessed clips."""
 
     def __init__(self, generator: torch.nn.Module, hp: HParams, precision: Precision) -> None:
-        self.network, self.hp = TorchNetwork(PictureGenerator(generator), precision, BATCH), hp
+        self.network, self.hp = TorchNetwork(PictureGenerator(generator), precision, FRAMES_AT_ONCE), hp
 
     def dub(self, clip: Clip, speech: Clip, published_timing: bool = False) -> ClipDub:
         """The clip's first frames to some speech; each frame is its own reference, as in dubbing."""
@@ -93,16 +97,7 @@ def generator_scores(dubber: ClipDubber, expert: Expert, clips: list[Clip]) -> t
 
 def footage_scores(expert: Expert, clips: list[Clip]) -> dict[str, float]:
     """The sync scores of the clips' own frames and speech: what a perfect generator would get; and sync_evidence."""
-    score = _sync_score(expert, [real_footage(clip) for clip in clips])
-    return _numbers(score) | ({} if score is None else {"sync_evidence": score.evidence})
-
-
-def real_footage(clip: Clip) -> ClipDub:
-    return ClipDub(clip.faces[:FRAMES], clip, clip)
-
-
-def still_frame(clip: Clip, speech: Clip) -> ClipDub:
-    return ClipDub(np.repeat(clip.faces[:1], len(clip.faces[:FRAMES]), axis=0), clip, speech)
+    return sync_numbers(expert, [_real_footage(clip) for clip in clips], with_evidence=True)
 
 
 def mean_likeness(dubs: list[ClipDub]) -> dict[str, float]:
@@ -115,9 +110,8 @@ def mean_likeness(dubs: list[ClipDub]) -> dict[str, float]:
 def l1_to_copying(redrawn: list[ClipDub]) -> float:
     """L1 in the mouth's region over that of the references (other_frames) as they are, of what ClipDubber.redraw made:
     1 is no nearer to the truth than a copy of the reference."""
-    truths = [dub.clip.faces[:FRAMES] for dub in redrawn]
-    generated = sum(region_l1(dub.faces, true) for dub, true in zip(redrawn, truths, strict=True))
-    copied = sum(region_l1(other_frames(dub.clip), true) for dub, true in zip(redrawn, truths, strict=True))
+    generated = sum(region_l1(dub.faces, dub.clip.faces[:FRAMES]) for dub in redrawn)
+    copied = sum(region_l1(other_frames(dub.clip), dub.clip.faces[:FRAMES]) for dub in redrawn)
     return generated / max(copied, 1e-6)
 
 
@@ -129,22 +123,16 @@ def sync_distances(expert: Expert, dub: ClipDub) -> np.ndarray:
     return expert.distances(dub.faces, starts, dub.clip.times[starts], dub.speech.mel.T)
 
 
-def sync_numbers(expert: Expert, dubs: list[ClipDub]) -> dict[str, float]:
-    """sync_distance, sync_confidence and sync_offset over the windows of all dubs; {} where they are too short."""
-    return _numbers(_sync_score(expert, dubs))
-
-
-def _sync_score(expert: Expert, dubs: list[ClipDub]) -> SyncScore | None:
-    """One score over the windows of all dubs."""
-    return score_distances(np.concatenate([sync_distances(expert, dub) for dub in dubs]))
-
-
-def _numbers(score: SyncScore | None) -> dict[str, float]:
+def sync_numbers(expert: Expert, dubs: list[ClipDub], with_evidence: bool = False) -> dict[str, float]:
+    """sync_distance, sync_confidence, sync_offset and if wanted sync_evidence (the z-score), over the windows of all
+    dubs; {} if they are too short."""
+    score = score_distances(np.concatenate([sync_distances(expert, dub) for dub in dubs]))
     if score is None:
         return {}
-    return {
+    numbers = {
         "sync_distance": score.distance, "sync_confidence": score.confidence, "sync_offset": float(score.offset),
     }  # fmt: skip
+    return numbers | ({"sync_evidence": score.z_score} if with_evidence else {})
 
 
 def sync_accuracy(expert: Expert, clips: list[Clip]) -> dict[str, float]:
@@ -174,25 +162,60 @@ def sync_accuracy(expert: Expert, clips: list[Clip]) -> dict[str, float]:
     return found | ({"of_eight": float(np.mean(closest))} if closest else {})
 
 
+def evaluate_generator(options: EvaluationOptions) -> dict:
+    """Likeness and sync of a generator on the held-out clips, with real footage and a still frame beside it."""
+    assert options.generator is not None and options.data_root is not None
+    precision = Precision("auto", pick_device(options.device))
+    generator, hp = load_network(options.generator, Wav2Lip, options.hparams)
+    channels_last(generator, precision.device)
+    clips = open_clips(options.data_root, "eval", options.filelists_dir, hp)
+    clips = [clip for clip in clips if len(clip.window_rows(hp, per_frame_mels=False)) > 2 * MAX_SHIFT]
+    if not clips:
+        raise InputError(
+            f"{options.filelists_dir / 'eval.txt'}: has no clip with two seconds of sound; add longer ones"
+        )
+    dubber = ClipDubber(generator, hp, precision)
+    redrawn = [dubber.redraw(clip) for clip in clips]
+    result = {
+        "generator": str(options.generator),
+        "clips": len(clips),
+        "likeness": {
+            "generated to its own speech": mean_likeness(redrawn),
+            "another frame of the clip instead": mean_likeness([_copy_of_reference(clip) for clip in clips]),
+        },
+        "l1_to_copying": l1_to_copying(redrawn),
+    }
+    dubs, experts = compared_dubs(dubber, clips), []
+    for path in options.syncnet_checkpoint_path or [BUNDLED_EXPERT]:
+        expert = load_expert(path, Backend("torch", "auto", str(precision.device)))
+        sync = {case: sync_summary(expert, some) for case, some in dubs.items()}
+        experts.append({"expert": str(path), "sync_accuracy": sync_accuracy(expert, clips), "sync": sync})
+    return result | {"experts": experts}
+
+
 def compared_dubs(dubber: ClipDubber, clips: list[Clip]) -> dict[str, list[ClipDub]]:
     """What an expert compares: real footage is the ceiling, a still frame the floor. A single clip has no other one
-    whose speech it could be dubbed with: its own is taken."""
+    whose speech it could be dubbed with: it is dubbed with its own."""
     pairs = speech_pairs(clips)
-    if len(clips) == 1:
-        return {
-            "real footage": [real_footage(clips[0])],
-            "one still frame": [still_frame(*pairs[0])],
-            "dubbed with its own speech": [dubber.dub(*pairs[0])],
-            "dubbed, published timing": [dubber.dub(*pairs[0], published_timing=True)],
-        }
     dubs = [dubber.dub(clip, speech) for clip, speech in pairs]
-    return {
-        "real footage": [real_footage(clip) for clip in clips],
-        "one still frame": [still_frame(clip, speech) for clip, speech in pairs],
+    several = {
         "dubbed with another's speech": dubs,
         "the same against the original speech": [replace(dub, speech=dub.clip) for dub in dubs],
+    }
+    return {
+        "real footage": [_real_footage(clip) for clip in clips],
+        "one still frame": [replace(dub, faces=np.repeat(dub.clip.faces[:1], len(dub.faces), axis=0)) for dub in dubs],
+        **(several if len(clips) > 1 else {"dubbed with its own speech": dubs}),
         "dubbed, published timing": [dubber.dub(clip, speech, published_timing=True) for clip, speech in pairs],
     }
+
+
+def _real_footage(clip: Clip) -> ClipDub:
+    return ClipDub(clip.faces[:FRAMES], clip, clip)
+
+
+def _copy_of_reference(clip: Clip) -> ClipDub:
+    return ClipDub(other_frames(clip), clip, clip)
 
 
 def sync_summary(expert: Expert, dubs: list[ClipDub]) -> dict:
@@ -207,6 +230,6 @@ def sync_summary(expert: Expert, dubs: list[ClipDub]) -> dict:
         "distance": float(np.mean([score.distance for score in known])),
         "confidence": float(np.mean([score.confidence for score in known])),
         "within_1": float(np.mean([abs(score.offset) <= 1 for score in known])),
-        "measurable": float(np.mean([score.measurable for score in known])),
-        "offsets": dict(sorted(Counter(score.offset for score in known if score.measurable).items())),
+        "measurable": float(np.mean([score.is_significant for score in known])),
+        "offsets": dict(sorted(Counter(score.offset for score in known if score.is_significant).items())),
     }

@@ -1,0 +1,167 @@
+"""Scores of mouths beside the true ones: what each tells apart, and what it does not count."""
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from demo import showcase
+from face_detection.crop import NO_PADS, crop, mouth_region, pad_and_clip
+from media.reader import VideoReader
+from metrics import report
+from metrics.similarity import articulation, detail_scores, likeness, mouth_area, region_l1
+from metrics.videos import frame_likeness, mean_likeness
+
+SIZE = 192
+SPEECH = (1 + np.sin(np.arange(50) / 2)) / 2
+BOX = np.array([124.0, 66.0, 245.0, 252.0])  # of the face in demo/man.mp4
+
+
+def talking(openings: np.ndarray, depth: int = 100) -> np.ndarray:
+    """Faces with a dark mouth as high as `openings` (0..1), `depth` levels darker: uint8 BGR [N, 96, 96, 3]."""
+    faces = np.full((len(openings), 96, 96, 3), 160, np.uint8)
+    for face, opening in zip(faces, openings, strict=True):
+        height = round(24 * opening)
+        face[74 - height // 2 : 74 + height // 2, 30:66] = 160 - depth
+    return faces
+
+
+def blurred(faces: np.ndarray, sigma: float) -> np.ndarray:
+    return np.stack([cv2.GaussianBlur(face, (0, 0), sigma) for face in faces])
+
+
+def noisy(faces: np.ndarray, level: float) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.clip(faces + rng.normal(0, level, faces.shape), 0, 255).astype(np.uint8)
+
+
+def moved(faces: np.ndarray, pixels: int) -> np.ndarray:
+    return np.roll(faces, (pixels, pixels), axis=(1, 2))
+
+
+TRUE = talking(SPEECH)
+STILL = TRUE[:1].repeat(len(TRUE), axis=0)
+MEAN = TRUE.mean(axis=0)
+TIMID = (MEAN + (TRUE - MEAN) / 2).round().astype(np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 256, TRUE.shape, np.uint8)
+ANY = (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("generated", "follows", "motion", "contrast"),
+    [
+        (TRUE, (0.99, 1.01), (0.99, 1.01), (0.99, 1.01)),
+        (talking(1 - SPEECH), (-1.0, -0.5), ANY, ANY),  # opens when the true one closes
+        (talking(np.roll(SPEECH, 3)), (-0.3, 0.3), ANY, ANY),  # a quarter of a period late
+        (TIMID, (0.99, 1.0), (0.48, 0.52), ANY),
+        (STILL, (0.0, 0.0), (0.0, 0.0), ANY),
+        (NOISE, (-0.05, 0.05), (2.0, np.inf), ANY),
+        (talking(SPEECH, depth=50), ANY, ANY, (0.49, 0.51)),  # pale
+        (blurred(TRUE, 6), ANY, ANY, (0.0, 0.9)),
+    ],
+)
+def test_a_mouth_that_talks_is_told_from_one_that_does_not(generated, follows, motion, contrast):
+    scores = articulation(generated, TRUE)
+    for name, (low, high) in {"follows": follows, "motion": motion, "contrast": contrast}.items():
+        assert low <= scores[name] <= high + 1e-6, (name, scores[name])
+
+
+def test_a_still_truth_has_scores_too():
+    assert articulation(TRUE, STILL)["follows"] == 0
+    assert np.isfinite(articulation(TRUE, STILL)["motion"])
+    assert articulation(STILL, STILL)["motion"] == 0
+
+
+def test_a_mouth_that_changes_with_the_shot_alone_neither_follows_nor_moves():
+    shots = np.arange(len(SPEECH)) // 20  # 20, 20 and 10 frames
+    true = (TRUE * (1 - 0.3 * shots[:, None, None, None])).astype(np.uint8)
+    frozen = true[20 * shots]
+    assert articulation(frozen, true)["follows"] > 0.6
+    assert articulation(frozen, true, shots)["follows"] == articulation(frozen, true, shots)["motion"] == 0
+    assert articulation(true, true, shots) == pytest.approx({"follows": 1, "motion": 1, "contrast": 1})
+
+
+def test_only_the_mouths_rectangle_counts_for_articulation_at_every_size():
+    other = TRUE.copy()
+    other[:, :56] = other[:, 92:] = other[:, :, :22] = other[:, :, 74:] = 0
+    assert articulation(other, TRUE) == pytest.approx({"follows": 1, "motion": 1, "contrast": 1})
+    assert region_l1(other, TRUE) == 0
+    other[:, 56:92, 22:74] += 51
+    assert region_l1(other, TRUE) == pytest.approx(0.2)
+    assert mouth_region(TRUE.repeat(2, axis=1).repeat(2, axis=2)).shape == (50, 72, 104, 3)
+
+
+@pytest.fixture(scope="module")
+def faces() -> np.ndarray:
+    """Six frames of a real face, moved by a pixel from frame to frame: uint8 BGR [6, 192, 192, 3]."""
+    face = cv2.resize(skimage.data.astronaut()[60:200, 160:290, ::-1], (SIZE + 8, SIZE + 8))
+    return np.stack([face[:SIZE, n : n + SIZE] for n in range(6)])
+
+
+def test_equal_faces_have_the_best_detail_and_blur_lowers_all_of_it(faces):
+    best = {"mouth_psnr": 100, "mouth_ssim": 1, "gradient_distance": 0, "sharpness_ratio": 1, "flicker_ratio": 1}
+    each = [detail_scores(faces, faces), *(detail_scores(blurred(faces, sigma), faces) for sigma in (1, 2, 4))]
+    assert each[0] == pytest.approx(best, abs=1e-6)
+    for name, sign in (("mouth_psnr", 1), ("mouth_ssim", 1), ("gradient_distance", -1), ("sharpness_ratio", 1)):
+        values = [sign * scores[name] for scores in each]
+        assert values == sorted(values, reverse=True), name
+
+
+def test_detail_outside_the_mouths_area_does_not_count(faces):
+    other = faces.copy()
+    other[:, : SIZE // 2 - 8] = 255 - other[:, : SIZE // 2 - 8]
+    scores = detail_scores(other, faces)
+    assert (scores["mouth_psnr"], scores["mouth_ssim"]) == pytest.approx((100, 1))
+    assert scores["sharpness_ratio"] == pytest.approx(1)
+
+
+def test_noise_flickers_and_a_still_mouth_does_not(faces):
+    assert detail_scores(noisy(faces, 6), faces)["flicker_ratio"] > 1.5
+    assert detail_scores(faces[:1].repeat(6, axis=0), faces)["flicker_ratio"] == 0
+
+
+def test_gradients_count_blur_and_other_mouths_for_more_than_a_pixel_aside_noise_or_light(faces):
+    def distance(generated: np.ndarray) -> float:
+        return detail_scores(generated, faces)["gradient_distance"]
+
+    aside = [distance(moved(faces, pixels)) for pixels in (1, 2, 4)]
+    assert aside == sorted(aside)
+    assert aside[0] < distance(blurred(faces, 2))
+    upside_down = faces.copy()
+    upside_down[:, SIZE // 2 :] = upside_down[:, SIZE // 2 :][:, ::-1]
+    assert distance(upside_down) > 3 * distance(noisy(faces, 2))
+    assert distance(upside_down) > 10 * distance(np.clip(faces.astype(np.int16) + 10, 0, 255).astype(np.uint8))
+
+
+def test_likeness_falls_with_the_difference():
+    true = np.random.default_rng(0).integers(0, 200, (20, 30, 3)).astype(np.uint8)
+    near, far = (likeness(true + np.uint8(levels), true) for levels in (5, 50))
+    assert near[:2] == pytest.approx((5 / 255, 20 * np.log10(255 / 5)), abs=1e-3)
+    assert near[1] > far[1]
+    assert near[2] > far[2]
+    grey = np.full((3, 96, 96, 3), 100, np.uint8)
+    assert detail_scores(grey + 10, grey)["mouth_psnr"] == pytest.approx(20 * np.log10(255 / 10), abs=1e-3)
+
+
+def smeared(image: np.ndarray, sigma: float) -> np.ndarray:
+    """The mouth blurred, as much as its area's weight says."""
+    rect = pad_and_clip(BOX, NO_PADS, *image.shape[:2])
+    face, result = crop(image, rect), image.copy()
+    weight = cv2.resize(mouth_area(256), (rect.width, rect.height))[..., None]
+    soft = face * (1 - weight) + cv2.GaussianBlur(face, (0, 0), sigma) * weight
+    result[rect.y1 : rect.y2, rect.x1 : rect.x2] = soft.round()
+    return result
+
+
+def test_a_visible_smear_passes_psnr_and_ssim_but_neither_sharpness_nor_gradient_distance():
+    frames = [frame.image for frame in VideoReader(showcase.PEOPLE[0].face).frames()][::12]
+
+    def scores(change) -> dict:
+        return mean_likeness([frame_likeness(change(frame), frame, BOX) for frame in frames])
+
+    true = scores(lambda frame: cv2.imdecode(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 85])[1], 1))
+    smear = scores(lambda frame: smeared(frame, 2.5))
+    assert smear["psnr"] > 33
+    assert smear["ssim"] > 0.93
+    assert smear["sharpness_ratio"] < report.SMEARED < report.SHARP[0] < true["sharpness_ratio"] < report.SHARP[1]
+    assert smear["gradient_distance"] > 5 * true["gradient_distance"]

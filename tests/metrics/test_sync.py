@@ -1,0 +1,114 @@
+"""Sync scores: offsets, whether they mean anything, and what is said of them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from hparams import hparams
+from metrics import glossary, report, sync
+from metrics.published_syncnet import load_scorer
+from metrics.sync import MAX_SHIFT, SyncResult, WindowStream, score_distances, window_distances
+from metrics.videos import VideoScore
+from reports import page
+
+SCORER = SimpleNamespace(name="SyncNet_color expert.pth", missing=np.nan, good_confidence=0.5)
+
+
+def result_of(*known: bool, late: int = 0) -> SyncResult:
+    """Of a video whose pictures, second by second, have to do with its sound or not."""
+    rng = torch.Generator().manual_seed(0)
+    sound, noise = torch.nn.functional.normalize(torch.randn(2, len(known) * 25, 64, generator=rng), dim=2)
+    own = torch.repeat_interleave(torch.tensor(known), 25)[:, None]
+    stream = WindowStream(SCORER)
+    stream.embeddings = [torch.where(own, sound.roll(-late, 0), noise).numpy()]
+    stream.times = [np.arange(len(known) * 25)]
+    return stream.result(sound.numpy())
+
+
+def everything_said(result: SyncResult) -> list[str]:
+    """In a table, a line and a page."""
+    scores = [VideoScore("talk.mp4", "talk.mp4", 250, 250, [result], None)]
+    page_text = page.render("scores", report.video_parts(scores))
+    return [report.format_scores(scores), glossary.format_sync(result), page_text]
+
+
+def test_outside_the_sound_the_scorers_own_missing_value_counts():
+    faces, sound = np.eye(4, dtype=np.float32)[:2] * 3, np.eye(4, dtype=np.float32)
+    zeros = window_distances(faces, np.array([0, 1]), sound, missing=0.0)
+    assert zeros[0, MAX_SHIFT - 1] == 3.0  # the length of the face's own embedding
+    assert np.isnan(window_distances(faces, np.array([0, 1]), sound)[0, MAX_SHIFT - 1])
+    assert zeros[0, MAX_SHIFT] == zeros[1, MAX_SHIFT] == 2.0
+
+
+def test_the_z_score_counts_standard_errors_of_windows_that_do_not_overlap():
+    rng = np.random.default_rng(0)
+    distances = np.ones((500, 31), np.float32)
+    distances[:, 20] -= (0.2 + rng.normal(0, 0.1, 500)).astype(np.float32)
+    score = score_distances(distances)
+    assert score.offset == 20 - MAX_SHIFT
+    assert score.z_score == pytest.approx(0.2 / (0.1 / (500 / 5) ** 0.5), rel=0.1)
+
+
+def test_few_windows_are_not_significant_however_alike_they_are():
+    distances = np.ones((sync.MIN_SIGNIFICANT_WINDOWS, 31), np.float32)
+    distances[:, 15] = 0.2
+    assert score_distances(distances).is_significant
+    assert not score_distances(distances[1:]).is_significant
+
+
+@pytest.mark.parametrize("block", [8, 256])
+def test_windows_are_the_same_in_blocks_of_any_size_and_span_neither_gap_nor_cut(expert, monkeypatch, block):
+    monkeypatch.setattr(sync, "FACES_IN_MEMORY", block)
+    faces = np.random.default_rng(0).integers(0, 256, (30, 96, 96, 3), np.uint8)
+    scorer = load_scorer(expert, torch.device("cpu"))
+    stream = WindowStream(scorer)
+    for number, face in enumerate(faces):
+        stream.add(number, None if number == 4 else face, new_shot=number == 15)
+    stream.flush()
+    starts = np.array([*range(5, 11), *range(15, 26)])
+    assert np.concatenate(stream.times).tolist() == starts.tolist()
+    np.testing.assert_allclose(np.concatenate(stream.embeddings), scorer.embed_faces(faces, starts), atol=0.02)
+    assert hparams.window_frames == 5
+
+
+def test_each_second_says_whether_it_can_be_measured_by_those_around_it():
+    seconds = result_of(*[True] * 5, *[False] * 5).seconds
+    assert [second.second for second in seconds] == list(range(10))
+    assert [(second.measurable, second.offset) for second in seconds[:4]] == [(True, 0)] * 4
+    assert [second.measurable for second in seconds[6:]] == [False] * 4
+
+
+def test_an_offset_is_given_where_it_can_be_measured_and_nowhere_else():
+    late = result_of(*[True] * 10, late=5)
+    table, line, text = everything_said(late)
+    assert late.kind == "bad"
+    assert all("+5" in said for said in (table, line, text))
+    assert "0.5" in line  # what real footage has
+    unknown = result_of(*[False] * 10)
+    assert unknown.kind == "unknown"
+    said = everything_said(unknown)
+    assert all(glossary.NOT_MEASURABLE in words for words in said)
+    assert not any(f"{unknown.offset:+d}" in words for words in said[:2])
+
+
+@pytest.mark.parametrize(
+    ("offset", "confidence", "measurable", "kind"),
+    [(0, 0.6, True, "good"), (-1, 0.5, True, "good"), (0, 0.45, True, "unknown"), (2, 0.6, True, "remark"),
+     (-3, 0.6, True, "bad"), (-3, 0.3, True, "unknown"), (0, 0.6, False, "unknown")],
+)  # fmt: skip
+@pytest.mark.parametrize("good_confidence", [0.5, 6.0])
+def test_a_score_is_in_sync_nearly_or_not_where_it_can_be_measured(
+    offset, confidence, measurable, kind, good_confidence
+):
+    numbers = {"measurable": measurable, "offset": offset, "lse_d": 0.5, "evidence": 9.0}
+    numbers["lse_c"] = confidence * good_confidence / 0.5
+    second = sync.SecondResult(second=0, **numbers)
+    whole = {"scorer": "a", "good_confidence": good_confidence, "windows": 99, "curve": []}
+    result = SyncResult(seconds=[second], **whole, **numbers)
+    assert result.kind == result.kind_of(second) == kind
+    assert result.kind_of(None) == "unknown"
+    if kind == "good":
+        seconds = [sync.SecondResult(second=n, **(numbers | {"measurable": n < 2})) for n in range(5)]
+        assert SyncResult(seconds=seconds, **whole, **numbers).kind == "unknown"
