@@ -250,7 +250,7 @@ def _watch(finder: FaceFinder) -> tuple[list[str], float]:
     for _ in cut_finder.watch(images()):
         pass
     part = "" if whole else f", counted in the first {times[-1]:.0f} s"
-    remarks = footage.remarks({"cuts": len(cut_finder.cuts())}, {"cuts": ADVICE["cuts"] + part})
+    remarks = footage_remarks({"cuts": len(cut_finder.cuts())}, {"cuts": ADVICE["cuts"] + part})
     return remarks, (time.perf_counter() - began) / max(1, len(times) - 1)
 
 
