@@ -1,16 +1,16 @@
-"""Packets with time stamps that go on, of files in which they start again (joined recordings), or in which they are
-those of decoding alone (AVI)."""
+"""Packets with continuous time stamps, also of files in which stamps start again (joined recordings) or are those of
+decoding (AVI)."""
 
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import numpy as np
 
 TIME_JUMP = 60.0  # seconds; larger jumps of stamps are damage: time goes on without them
 BACK = 0.02  # seconds by which decoding times go back where another recording begins; within one they never do
@@ -19,15 +19,15 @@ MOST_REORDERED = 4  # pictures shown after one that is decoded later, in what en
 
 
 class Joint(NamedTuple):
-    """From this byte of the file on, stamps are moved by so many seconds; stream: of this one alone, None: of all."""
+    """Where the stamps of a file have to be moved."""
 
-    position: int
-    moved: float
-    stream: int | None = None
+    position: int  # byte of the file, from which on
+    moved: float  # seconds
+    stream: int | None = None  # whose stamps; None: those of all
 
 
 def packets(container: Any, *streams: Any) -> Iterator[av.Packet]:
-    """As container.demux(). Packets of pictures in AVI have the time of decoding as that of showing; see InOrder."""
+    """As container.demux(). Packets of pictures in AVI are stamped with the time of decoding; see InOrder."""
     found, avi = joints(container), is_avi(container)
     if not found and not avi:
         yield from container.demux(*streams)
@@ -52,8 +52,8 @@ def packets(container: Any, *streams: Any) -> Iterator[av.Packet]:
 
 
 class InOrder:
-    """When decoded pictures are shown, where packets say only when they are decoded: the first picture that comes out
-    at the first of these times, and so on."""
+    """Gives decoded pictures their times where packets are stamped with the time of decoding: the first picture that
+    comes out gets the first of these times, and so on."""
 
     def __init__(self, decoder: Any) -> None:
         self._decoder, self._times = decoder, deque[int]()
@@ -106,39 +106,31 @@ def _empty_second_picture(path: Path, modified: int) -> tuple[Joint, ...]:
         return (Joint(first[1].pos, -float(stream.time_base or 0), stream.index),)
 
 
-@dataclass
-class _Run:
-    """Packets of a stream, one after another: where the first and the last are, when the first is shown, when the last
-    is decoded, when the picture or sound ends, how much later than decoded the last is shown; in bytes and seconds."""
+class _Run(NamedTuple):
+    """Packets of a stream whose stamps follow each other."""
 
-    first: int
-    shown: float
-    last: int
-    decoded: float
-    end: float
-    delay: float
-    packets: int = 1
-
-    def goes_on(self, decoded: float) -> bool:
-        return -BACK < decoded - self.decoded < TIME_JUMP
-
-    def add(self, other: "_Run") -> None:
-        self.last, self.decoded, self.delay = other.last, other.decoded, other.delay
-        self.end = max(self.end, other.end)
-        self.packets += other.packets
+    first: int  # byte of the file where the first packet is
+    shown: float  # seconds at which it is shown
+    last: int  # byte where the last packet is
+    end: float  # seconds at which the last picture or sound ends
 
 
 @lru_cache(maxsize=16)
 def _recordings(path: Path, modified: int) -> tuple[Joint, ...]:
-    """The first picture of the next recording follows the last one without a gap; where there are none, sound."""
+    """The first picture of a recording follows the last one of the recording before without a gap; where there are no
+    pictures, the sound does."""
+    packets: dict[int, list[tuple[int, float, float, float]]] = {}
     with av.open(str(path), metadata_errors="replace") as container:
         streams = [*container.streams.video, *container.streams.audio]
-        runs: dict[int, list[_Run]] = {stream.index: [] for stream in streams}
+        order = [stream.index for stream in streams]
         with suppress(av.error.FFmpegError):  # broken from here on, as decoding will find
             for packet in container.demux(*streams) if streams else ():
                 if packet.size and packet.dts is not None:
-                    _add(runs[packet.stream_index], packet)
-    guide, *others = [_without_slips(found) for found in runs.values() if found] or [[]]
+                    known, unit = packets.setdefault(packet.stream_index, []), float(packet.time_base)
+                    position = packet.pos if packet.pos is not None else known[-1][0] if known else 0
+                    delay = 0 if packet.pts is None else packet.pts - packet.dts
+                    known.append((position, packet.dts * unit, delay * unit, (packet.duration or 0) * unit))
+    guide, *others = [_runs(packets[index]) for index in order if index in packets] or [[]]
     result, moved = list[Joint](), 0.0
     for before, after in pairwise(guide):
         starts = [run.first for found in others for run in found if before.last < run.first < after.first]
@@ -147,27 +139,21 @@ def _recordings(path: Path, modified: int) -> tuple[Joint, ...]:
     return tuple(result)
 
 
-def _add(runs: list[_Run], packet: Any) -> None:
-    position = packet.pos if packet.pos is not None else runs[-1].last if runs else 0
-    unit = float(packet.time_base)
-    decoded, delay = packet.dts * unit, 0.0 if packet.pts is None else (packet.pts - packet.dts) * unit
-    if abs(delay) >= LONGEST_DELAY:
-        delay = runs[-1].delay if runs else 0.0
-    shown = decoded + delay
-    new = _Run(position, shown, position, decoded, shown + (packet.duration or 0) * unit, delay)
-    if runs and runs[-1].goes_on(decoded):
-        runs[-1].add(new)
-    else:
-        runs.append(new)
+def _runs(packets: list[tuple[int, float, float, float]]) -> list[_Run]:
+    """packets: byte, decoding time, seconds from decoding to showing, duration."""
+    positions, decoded, delays, durations = np.array(packets).T
+    valid = np.maximum.accumulate(np.where(np.abs(delays) < LONGEST_DELAY, np.arange(len(delays)), -1))
+    shown = decoded + np.where(valid < 0, 0.0, delays[valid])
+    broken = np.concatenate(([False], _is_jump(np.diff(decoded)), [False]))  # before each packet, and after the last
+    slips = np.zeros(len(decoded), bool)  # a single packet with a wrong stamp is not a recording
+    slips[1:-1] = broken[1:-2] & broken[2:-1] & ~_is_jump(decoded[2:] - decoded[:-2])
+    kept, ends = np.flatnonzero(~slips), shown + durations
+    parts = np.split(kept, np.flatnonzero(_is_jump(np.diff(decoded[kept]))) + 1)
+    return [
+        _Run(int(positions[part[0]]), float(shown[part[0]]), int(positions[part[-1]]), float(ends[part].max()))
+        for part in parts
+    ]
 
 
-def _without_slips(runs: list[_Run]) -> list[_Run]:
-    """A single packet with a wrong stamp is no recording."""
-    result: list[_Run] = []
-    for run in runs:
-        if len(result) > 1 and result[-1].packets == 1 and result[-2].goes_on(run.decoded):
-            result.pop()
-            result[-1].add(run)
-        else:
-            result.append(run)
-    return result
+def _is_jump(steps: np.ndarray) -> np.ndarray:
+    return (steps <= -BACK) | (steps >= TIME_JUMP)
