@@ -38,69 +38,73 @@ class Frame(NamedTuple, Generic[Picture]):
 
 
 class VideoReader:
-    """One video file. threads: decoding threads, 0 for as many as there are cores; deinterlace: "frame" or "field" for
-    as many pictures as there are frames or fields, "off" for pictures as they are stored; video_stream: which of
-    several videos in the file, from 0, None as players do.
+    """One video file.
 
-    videos: how many the file has; rate: frames a second on average; height, width: of the upright picture; start: time
-    of the first frame in seconds; clock: of the file; duration: of the file in seconds, None if it does not say;
-    metadata: title and the like, hdr: levels of light, both to be handed on; pix_fmt: how pixels are stored; matrix: of
-    colours that are not tagged; findings: what of the pictures had to be changed or is lost; damaged_packets: how many
-    the latest pictures() could not decode and skipped.
-    Raises InputError when the file is missing, no video, or none of its pictures can be decoded.
+    threads: decoding threads, 0 for as many as there are cores; deinterlace: "frame" or "field" for as many pictures as
+    there are frames or fields, "off" for pictures as they are stored; video_stream: which of several videos in the
+    file, from 0, None for the one that players show.
+    Raises InputError when the file is missing, not a video, or none of its pictures can be decoded.
     """
 
     def __init__(
         self, path: str | Path, threads: int = 0, deinterlace: str = "frame", video_stream: int | None = None
     ) -> None:
         self.path, self.threads, self.deinterlace, self.video_stream = Path(path), threads, deinterlace, video_stream
-        self.findings: list[str] = []
+        self.findings: list[str] = []  # what of the pictures had to be changed or is lost
+        self.damaged_packets = 0  # that the latest pictures() could not decode and skipped
         with open_media(self.path) as container:
             stream = self._stream(container)
-            self.videos = len(picture_streams(container))
-            if self.videos > 1 and video_stream is None:
-                shown = picture_streams(container).index(stream)
-                add_notice(self.findings, f"video stream {shown} of {self.videos} shown (--video_stream chooses)")
             self.has_sound = bool(container.streams.audio)
-            self.duration = container.duration / av.time_base if container.duration else None
-            self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+            self.duration = container.duration / av.time_base if container.duration else None  # seconds, if known
+            self.metadata = dict(container.metadata)  # title and the like
+            self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)  # frames a second on average
             self.frame_estimate = stream.frames or (round(self.duration * self.rate) if self.duration else None)
-            first = next(map(yuv.tag_defaults, decode(container, stream)), None)
-            if first is None:
-                raise InputError(f"{self.path}: none of its pictures can be decoded; it is damaged or truncated")
-            if first.colorspace in yuv.UNKNOWN:
-                raise InputError(
-                    f"{self.path}: has colours in {yuv.UNKNOWN[first.colorspace]}, which cannot be read here; "
-                    "convert it to BT.709 first"
-                )
-            add_notice(self.findings, *filters.orientation(first))
-            self.hdr = hdr_metadata(first, self.findings)
-            self.pix_fmt, self.metadata = first.format.name, dict(container.metadata)
-            self.matrix = yuv.usual_matrix(first)
-            self.damaged_packets = 0
-            self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
-            self.start = first.time or 0.0
-            if first.interlaced_frame and deinterlace == "field":
-                self.rate *= 2
-                self.frame_estimate = self.frame_estimate and 2 * self.frame_estimate
+            self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)  # of the upright picture
             self.cropping = filters.clean_aperture(container, stream)
-            upright = next(filters.upright_frames([first], deinterlace, self.findings, cropping=self.cropping))
-            self.height, self.width = upright.height, upright.width
-            add_notice(self.findings, *([f"cropped to {self.width}x{self.height}"] if self.cropping else []))
-            if any(name.startswith("transpose") for name in filters.rotation_filters(first)):
-                self.pixel_aspect = 1 / self.pixel_aspect
+            self._look_at(self._first_picture(container, stream))
         self.clock = self._read_clock()
-        if self.clock.picture and self.clock.recordings > 1:  # of which FFmpeg counts the last one alone
+        if self.clock.picture and self.clock.recordings > 1:  # FFmpeg counts only the last one
             self.duration = self.clock.picture.end
             self.frame_estimate = round((self.duration - self.clock.picture.start) * self.rate)
 
-    def _stream(self, container: Any) -> Any:
-        stream = picture_stream(container, self.video_stream)
-        if stream is not None:
-            return stream
-        if videos := picture_streams(container):
+    def _first_picture(self, container: Any, stream: Any) -> av.VideoFrame:
+        first = next(map(yuv.tag_defaults, decode(container, stream)), None)
+        if first is None:
+            raise InputError(f"{self.path}: none of its pictures can be decoded; it is damaged or truncated")
+        if first.colorspace in yuv.UNKNOWN:
             raise InputError(
-                f"{self.path}: has no video stream {self.video_stream}; it has {len(videos)}, counted from 0"
+                f"{self.path}: has colours in {yuv.UNKNOWN[first.colorspace]}, which cannot be read here; "
+                "convert it to BT.709 first"
+            )
+        return first
+
+    def _look_at(self, first: Any) -> None:
+        """What the first picture tells about all."""
+        add_notice(self.findings, *filters.orientation(first))
+        self.hdr = hdr_metadata(first, self.findings)
+        self.pix_fmt = first.format.name  # as pixels are stored
+        self.matrix = yuv.usual_matrix(first)  # of colours that are not tagged
+        self.start = first.time or 0.0  # seconds
+        if first.interlaced_frame and self.deinterlace == "field":
+            self.rate *= 2
+            self.frame_estimate = self.frame_estimate and 2 * self.frame_estimate
+        upright = next(filters.upright_frames([first], self.deinterlace, self.findings, cropping=self.cropping))
+        self.height, self.width = upright.height, upright.width
+        add_notice(self.findings, *([f"cropped to {self.width}x{self.height}"] if self.cropping else []))
+        if any(name.startswith("transpose") for name in filters.rotation_filters(first)):
+            self.pixel_aspect = 1 / self.pixel_aspect
+
+    def _stream(self, container: Any) -> Any:
+        streams, stream = picture_streams(container), picture_stream(container, self.video_stream)
+        self.videos = len(streams)
+        if stream is not None:
+            if self.videos > 1 and self.video_stream is None:
+                shown = f"video stream {streams.index(stream)} of {self.videos} shown (--video_stream chooses)"
+                add_notice(self.findings, shown)
+            return stream
+        if streams:
+            raise InputError(
+                f"{self.path}: has no video stream {self.video_stream}; it has {self.videos}, counted from 0"
             )
         if tiles := len(container.streams.video):
             raise InputError(
