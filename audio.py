@@ -150,7 +150,7 @@ def _decibels(powers: np.ndarray) -> np.ndarray:
 
 def loudness_dbfs(powers: np.ndarray) -> float:
     """Root-mean-square level in dB below full scale; -120 at the lowest."""
-    return float(_decibels(np.mean(powers))) if len(powers) else -120.0
+    return 10 * float(np.log10(np.mean(powers) + 1e-12)) if len(powers) else -120.0
 
 
 def is_silent(powers: np.ndarray) -> bool:
