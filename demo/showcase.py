@@ -41,12 +41,10 @@ FPS, QUALITY = 25, 82
 
 @dataclass(frozen=True)
 class Person:
-    """name: of the files; who: for people; said: what is said in the recording; dubbed_with: what the speech says."""
-
-    name: str
-    who: str
-    said: str
-    dubbed_with: str
+    name: str  # of the files
+    who: str  # for people
+    said: str  # what is said in the recording
+    dubbed_with: str  # what the speech says
 
     @property
     def face(self) -> Path:

@@ -43,7 +43,8 @@ class DubReport:
         self._source_plays = source.reader is None or plays_in_browsers(source.path)
         self._seen, self._start = 0, source.part[0] if source.part and self._source_plays else 0.0
         self._first_times: dict[int, float] = {}  # by number of a frame of the source, when it was first shown
-        self._boxes: list[list[float]] = []  # time, time in the source, left, top, width, height in parts of the frame
+        self._box: list[float] = []  # the latest: left, top, width, height in parts of the frame
+        self._boxes: list[list[float]] = []  # time, time in the source, and the box then
         self._columns: list[str] = []
         self._rows: dict[str, list[np.ndarray]] = {"source": [], "result": [], f"difference x{DIFFERENCE_GAIN}": []}
 
@@ -52,13 +53,10 @@ class DubReport:
         time, wanted = task.frame.time, self._seen in self._wanted
         self._seen += 1
         shown = self._first_times.setdefault(task.frame.number, time)
-        if not self._boxes or time >= self._boxes[-1][0] + BOX_STEP - TOLERANCE:
-            rect = task.face.region.rect if task.face else None
-            size = self._source.width, self._source.height
-            last = self._boxes[-1][2:] if self._boxes else []
-            self._boxes.append(
-                [round(time, 3), round(self._start + shown, 3), *(_in_parts(rect, *size) if rect else last)]
-            )
+        if task.face:
+            self._box = _in_parts(task.face.region.rect, self._source.width, self._source.height)
+        if self._box and (not self._boxes or time >= self._boxes[-1][0] + BOX_STEP - TOLERANCE):
+            self._boxes.append([round(time, 3), round(self._start + shown, 3), *self._box])
         return wanted and task.face is not None
 
     def add(self, time: float, before: np.ndarray, after: np.ndarray, face: Rect) -> None:
@@ -74,10 +72,9 @@ class DubReport:
         outfile = Path(record.outfile)
         png = Path(f"{outfile}.png")
         if self._columns:
-            drawn = images.labelled_rows(self._rows, self._columns)
-            images.write_png(png, drawn)
+            images.write_png(png, images.labelled_rows(self._rows, self._columns))
         else:
-            print(f"{png}: is not written, no face is shown at its times", file=sys.stderr, flush=True)
+            print(f"{png}: not written, since no face is shown at its times", file=sys.stderr, flush=True)
         face = self._source_for_browsers(outfile)
         dub_file = outfile
         if outfile.exists() and not plays_in_browsers(outfile):
@@ -115,9 +112,8 @@ class DubReport:
         """What the page's script goes by: the boxes, and which part of the source's picture the dub shows."""
         source = self._source
         width, height = source.scaled[::-1] if source.transform.rotate else source.scaled
-        boxes = self._boxes if self._boxes and len(self._boxes[-1]) > 2 else []
         part = _in_parts(source.cropped, width, height)
-        return {"boxes": [box for box in boxes if len(box) > 2], "rotate": source.transform.rotate, "part": part}
+        return {"boxes": self._boxes, "rotate": source.transform.rotate, "part": part}
 
 
 def _small(path: Path, static: bool, start: float = 0.0, end: float | None = None) -> Source:

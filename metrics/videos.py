@@ -61,17 +61,6 @@ class VideoScore:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-class Likeness(NamedTuple):
-    """Of one frame to the reference's (metrics/similarity.py)."""
-
-    l1: float  # of the lower half of the face, as psnr and ssim
-    psnr: float
-    ssim: float
-    gradient_distance: float  # of the mouth, as the others
-    sharpness: float
-    true_sharpness: float
-
-
 def evaluate_videos(options: EvaluationOptions) -> tuple[list[VideoScore], int]:
     """The scores of every video, and how many could not be scored; a single one that cannot raises InputError."""
     device = pick_device(options.device)
@@ -162,20 +151,23 @@ def score_video(
     return VideoScore(str(video), str(sound), len(track.found), int(track.found.sum()), sync, like)
 
 
-def frame_likeness(image: np.ndarray, true: np.ndarray, box: np.ndarray) -> Likeness:
-    """Of the face in the box: x1, y1, x2, y2. image, true: uint8 BGR [H, W, 3]."""
-    mouth, faces = _lower_half(box, image), [_detail_face(picture, box) for picture in (image, true)]
-    detail = gradient_distance(*faces), *(mouth_sharpness(face[None]) for face in faces)
-    return Likeness(*likeness(crop(image, mouth), crop(true, mouth)), *detail)
-
-
-def mean_likeness(likenesses: list[Likeness]) -> dict[str, float]:
-    """The means over frames; sharpness as the ratio of the means."""
-    mean = Likeness(*np.mean(likenesses, axis=0).tolist())
+def frame_likeness(image: np.ndarray, true: np.ndarray, box: np.ndarray) -> dict[str, float]:
+    """Of the face in the box (x1, y1, x2, y2), image, true: uint8 BGR [H, W, 3]. l1, psnr, ssim: of its lower half;
+    gradient_distance, sharpness and that of the true face: of the mouth (metrics/similarity.py)."""
+    half = _lower_half(box, image)
+    l1, psnr, ssim = likeness(crop(image, half), crop(true, half))
+    face, true_face = (_detail_face(picture, box) for picture in (image, true))
     return {
-        "l1": mean.l1, "psnr": mean.psnr, "ssim": mean.ssim, "gradient_distance": mean.gradient_distance,
-        "sharpness_ratio": mean.sharpness / max(mean.true_sharpness, MIN_LEVELS),
+        "l1": l1, "psnr": psnr, "ssim": ssim, "gradient_distance": gradient_distance(face, true_face),
+        "sharpness": mouth_sharpness(face[None]), "true_sharpness": mouth_sharpness(true_face[None]),
     }  # fmt: skip
+
+
+def mean_likeness(frames: list[dict[str, float]]) -> dict[str, float]:
+    """The means of frame_likeness over frames, and sharpness_ratio, the ratio of the mean sharpnesses."""
+    mean = {name: float(np.mean([frame[name] for frame in frames])) for name in frames[0]}
+    sharpness, true_sharpness = mean.pop("sharpness"), mean.pop("true_sharpness")
+    return mean | {"sharpness_ratio": sharpness / max(true_sharpness, MIN_LEVELS)}
 
 
 def embed_sound(
@@ -212,7 +204,7 @@ def track_face(reader: VideoReader, detector: Detector, batch_size: int = 16) ->
 
 def _add_frames(
     reader: VideoReader, track: Track, cuts: list[int], streams: list[WindowStream], reference: Path | None
-) -> Iterator[Likeness]:
+) -> Iterator[dict[str, float]]:
     """Add every frame to the streams; yields the likeness to the reference, frame by frame."""
     others: Iterable[Frame] = ()
     if reference:
