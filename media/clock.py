@@ -55,31 +55,24 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Clock:
-    """zero: the stamp, in seconds, that counts as time 0; picture, sound: from the first to the end of the last, None
-    where the file has none; misplaced: seconds that are taken off the sound's stamps besides; holes: what is missing
-    inside the sound; overlaps: seconds of sound that are there twice; jumps: how often its stamps jump;
-    step: seconds from picture to picture, the median; longer_steps: how many are longer than LONGEST_STEP; fps: how
-    many pictures a second are shown at least where those of the file come more slowly, None: as they come; recordings:
-    how many were joined, so that the file's own stamps start again."""
-
-    zero: float
-    picture: Span | None = None
+    zero: float  # the stamp, in seconds, that counts as time 0
+    picture: Span | None = None  # from the first picture to the end of the last
     sound: Span | None = None
-    misplaced: float = 0.0
-    holes: tuple[Span, ...] = ()
-    overlaps: float = 0.0
-    jumps: int = 0
-    step: float = 0.04
-    longer_steps: int = 0
-    fps: float | None = None
-    recordings: int = 1
+    misplaced: float = 0.0  # seconds by which the sound's stamps are off besides
+    holes: tuple[Span, ...] = ()  # missing sound
+    overlaps: float = 0.0  # seconds of sound that are stamped twice
+    jumps: int = 0  # of the sound's stamps
+    step: float = 0.04  # seconds from picture to picture, the median
+    longer_steps: int = 0  # how many are longer than LONGEST_STEP
+    fps: float | None = None  # pictures a second that are shown at least; None: as many as there are
+    recordings: int = 1  # that were joined, so that the file's own stamps start again
 
     def filled(self, fps: float | None) -> "Clock":
-        """The same, with pictures repeated, so that there are `fps` a second where there are less."""
+        """The same with `fps` pictures a second, repeated where the file has fewer."""
         return replace(self, fps=fps)
 
     def within(self, start: float, end: float | None) -> "Clock":
-        """That of the part from `start` to `end` (None: to the end), whose times count from its start."""
+        """The clock of the part from `start` to `end` (None: to the end). Its times count from its start."""
         if self.picture is None:
             return replace(self, zero=self.zero + start)
         last = self.picture.end if end is None else min(end, self.picture.end)
@@ -96,7 +89,7 @@ class Clock:
         return self.fps is not None and 1 / self.step < min(SLOWEST, self.fps)
 
     def times_shown(self, start: float, end: float) -> list[float]:
-        """When a picture that is shown from `start` to `end` is put out, seconds from zero."""
+        """The times, in seconds from zero, at which a picture is output that is shown from `start` to `end`."""
         if self.fps is None:
             return [start]
         if self.slow:
@@ -106,12 +99,12 @@ class Clock:
         return [start + n * (end - start) / count for n in range(count)]
 
     def holds_end(self, seconds: float) -> bool:
-        """Whether the last picture is held for sound of that length, so short is what is missing."""
+        """Whether the last picture is held for sound of that length: only a moment is missing."""
         return self.picture is not None and 0 < seconds - self.picture.end < END_HELD
 
     @property
     def findings(self) -> list[str]:
-        """What is unusual about it, in short phrases."""
+        """What is unusual, in short phrases."""
         found = []
         for name, span in (("sound", self.sound), ("picture", self.picture)):
             if span and span.start >= MENTIONED:
@@ -134,13 +127,13 @@ class Clock:
 
 
 def picture_streams(container: Any) -> list[Any]:
-    """The videos of a file; the picture of a record's cover is none, nor is a part of a picture."""
+    """The videos of a file, without cover pictures and tiles of a picture."""
     return [stream for stream in container.streams.video if not stream.disposition & NO_VIDEO]
 
 
 def picture_stream(container: Any, number: int | None = None) -> Any:
-    """The one with this number, by default the first that is marked as default, or the first; None where there is no
-    such."""
+    """The video with this number, by default the first that is marked as default, or the first; None where the file
+    has none."""
     streams = picture_streams(container)
     if number is not None:
         return streams[number] if number < len(streams) else None
@@ -148,8 +141,8 @@ def picture_stream(container: Any, number: int | None = None) -> Any:
 
 
 def sound_track(container: Any, video_number: int | None = None) -> Any:
-    """The sound that is heard where none is asked for, None where the file has none. What can be decoded goes first,
-    then what belongs to the picture's program, is no comment or description, is marked as default, comes first."""
+    """The sound that is heard where none is asked for; None where the file has none. Preferred is what can be decoded,
+    belongs to the picture's program, is not a comment or description, is marked as default, comes first."""
     picture, best = picture_stream(container, video_number), container.streams.best
 
     def rank(stream: Any) -> tuple[bool, ...]:
@@ -172,7 +165,7 @@ def zero_of(container: Any) -> float:
 
 
 def read_clock(container: Any, sound: Any = None, video_number: int | None = None) -> Clock:
-    """The clock of an open file, whose packets are all read for it; sound: the sound stream in question, if any."""
+    """The clock of an open file, from all its packets. sound: the sound stream in question, if any."""
     video, zero = picture_stream(container, video_number), zero_of(container)
     sound = sound if sound is not None and can_be_decoded(sound) else None
     streams = [stream for stream in (video, sound) if stream is not None]
@@ -199,7 +192,7 @@ def read_clock(container: Any, sound: Any = None, video_number: int | None = Non
 
 
 def _together(clock: Clock) -> Clock:
-    """The clock, sound and picture starting together where their stamps are too far apart to be true."""
+    """The clock, with sound and picture started together where their stamps are too far apart to be true."""
     picture, sound = clock.picture, clock.sound
     if sound is None or picture is None:
         late = sound.start if sound else 0.0  # another of the file's streams starts first
@@ -221,8 +214,8 @@ def _together(clock: Clock) -> Clock:
 
 
 def _packet_length(sound: Any, durations: list[float], rounded: float) -> float | None:
-    """The seconds of sound in every packet, None where these differ. Durations are rounded, and in MP4 each reaches to
-    the next packet, which hides what is missing between them."""
+    """The seconds of sound in every packet, None where these differ. Stored durations are rounded, and in MP4 each
+    reaches to the next packet, which hides missing sound."""
     context, usual = sound.codec_context, float(np.median(durations)) if durations else 0.0
     exact = context.frame_size / context.sample_rate if context.frame_size and context.sample_rate else 0.0
     if exact and abs(exact - usual) <= rounded:

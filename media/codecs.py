@@ -20,15 +20,12 @@ X265_UNITS = {"chromaticity": 50_000, "luminance": 10_000}
 
 @dataclass(frozen=True)
 class Encoding:
-    """encoder: its name in FFmpeg; pix_fmt: planar YUV of the pictures, whose planes may have to lie in memory as in
-    `layout` for it; options: for FFmpeg; limited: full range is no choice."""
-
-    encoder: str
-    pix_fmt: str
-    options: dict = field(default_factory=dict)
+    encoder: str  # its name in FFmpeg
+    pix_fmt: str  # of the pictures: planar YUV
+    options: dict = field(default_factory=dict)  # for FFmpeg
     tag: str | None = None  # of the stream, where players look for one
-    limited: bool = False
-    layout: str | None = None
+    limited: bool = False  # full range cannot be written
+    layout: str | None = None  # pixel format that the encoder takes, where that is not pix_fmt
 
 
 def choose(
@@ -89,7 +86,7 @@ def _other(name: str, suffix: str, crf: int | None, preset: str | None) -> Encod
     except av.codec.codec.UnknownCodecError:
         encoder = None
     if encoder is None or encoder.type != "video":
-        raise InputError(f"--codec {name}: is no encoder here; choose auto, {', '.join(CODECS)} or one of FFmpeg's")
+        raise InputError(f"--codec {name}: is not an encoder here; choose auto, {', '.join(CODECS)} or one of FFmpeg's")
     with av.open(io.BytesIO(), "w", CONTAINERS[suffix]) as trial:
         try:
             trial.add_stream(name, rate=25)
@@ -108,15 +105,14 @@ def _other(name: str, suffix: str, crf: int | None, preset: str | None) -> Encod
 
 @dataclass(frozen=True)
 class HdrMetadata:
-    """chromaticity: (x, y) of red, green, blue and white of the mastering display; luminance: its least and greatest,
-    in cd/m²; light: greatest level of a pixel and of a frame's average, in cd/m². None: not said."""
+    """The display that HDR video was made on. None: not stated."""
 
-    chromaticity: tuple[tuple[Fraction, Fraction], ...] | None = None
-    luminance: tuple[Fraction, Fraction] | None = None
-    light: tuple[int, int] | None = None
+    chromaticity: tuple[tuple[Fraction, Fraction], ...] | None = None  # x, y of red, green, blue and white
+    luminance: tuple[Fraction, Fraction] | None = None  # least and greatest, cd/m²
+    light: tuple[int, int] | None = None  # greatest level of a pixel and of a frame's average, cd/m²
 
     def options(self, encoder: str) -> dict[str, str]:
-        """Options that make the encoder write this; none where it cannot."""
+        """Options with which the encoder writes this metadata; empty where it cannot."""
         light = ",".join(map(str, self.light)) if self.light else None
         if encoder == "libx265":
             display = _display(self, X265_UNITS["chromaticity"], X265_UNITS["luminance"])
@@ -127,7 +123,7 @@ class HdrMetadata:
 
 
 def hdr_metadata(picture: Any, findings: list[str]) -> HdrMetadata | None:
-    """What the side data of a decoded picture says; None without any. What cannot be handed on is noted."""
+    """The HDR metadata of a decoded picture, if it has any. findings: what cannot be written again is added."""
     add_notice(findings, *(phrase for kind, phrase in LOST_METADATA.items() if _side_data(picture, kind)))
     mastering = _side_data(picture, "MASTERING_DISPLAY_METADATA")
     light = _side_data(picture, "CONTENT_LIGHT_LEVEL")

@@ -1,4 +1,4 @@
-"""Decoded pictures made progressive and upright by FFmpeg's filters, before anything else sees them.
+"""FFmpeg's filters that make decoded pictures progressive and upright, before anything else sees them.
 
 A display matrix maps the point (x, y) of the stored picture to (a x + c y, b x + d y) of the shown one; y points down:
 
@@ -42,11 +42,11 @@ def upright_frames(
     size: tuple[int, int] | None = None,
     cropping: tuple[int, int, int, int] | None = None,
 ) -> Iterator[Any]:
-    """The pictures cropped, upright, of one size, and from the first interlaced one on without combs; what needs none
-    of it passes unchanged.
+    """The pictures cropped, upright, of one size, and deinterlaced from the first interlaced one on. Pictures that need
+    none of this pass unchanged.
 
-    deinterlace: a key of DEINTERLACE; "field" makes two pictures of an interlaced one, with times of their own; size:
-    width and height, by default of the first; others are fitted into it; cropping: as clean_aperture() gives it.
+    deinterlace: a key of DEINTERLACE; "field" makes two pictures, with times of their own, of an interlaced one; size:
+    width and height into which all are fitted, by default those of the first; cropping: as of clean_aperture().
     """
     graph, built_for, interlaced = None, None, False
     upright: tuple[str, ...] = ()
@@ -86,8 +86,8 @@ def upright_frames(
 
 
 def clean_aperture(container: Any, stream: Any) -> tuple[int, int, int, int] | None:
-    """Pixels of the stored pictures that are not to be shown, at the left, right, top and bottom, as the container
-    says; PyAV gives them in its description of the file alone."""
+    """Pixels at the left, right, top and bottom of the stored pictures that the container says not to show. PyAV gives
+    them only in its description of the file."""
     if not CROPPING_FORMATS & set(container.format.name.split(",")):
         return None
     av.logging.set_level(av.logging.INFO)
@@ -109,7 +109,7 @@ def rotation_filters(picture: Any) -> tuple[str, ...]:
 
 
 def orientation(picture: Any) -> list[str]:
-    """What of "rotated" and "mirrored" the file's player has to do to the picture."""
+    """What a player has to do to the picture: "rotated", "mirrored", both or nothing."""
     a, b, c, d = matrix(picture)
     found = ["mirrored"] if a * d - b * c < 0 else []
     return (["rotated"] if rotation_filters(picture) not in ((), ("hflip",), ("vflip",)) else []) + found
@@ -145,7 +145,7 @@ def _graph(picture: Any, filters: tuple[str, ...]) -> Any:
 
 
 def _drain(graph: Any, picture: Any) -> Iterator[Any]:
-    """What comes out of the graph when a picture goes in, or at the end None; nothing where there is no graph."""
+    """What comes out of the graph, if there is one, when a picture goes in, or None at the end."""
     if graph is None:
         return
     graph.vpush(picture)
@@ -157,7 +157,7 @@ def _drain(graph: Any, picture: Any) -> Iterator[Any]:
 
 
 def _watched(pictures: Iterable[Any], findings: list[str]) -> Iterator[Any]:
-    """Pass the pictures on; fields that are repeated as in telecined film are noted."""
+    """Pass the pictures on; a finding is added where fields are repeated as in telecined film."""
     for picture in pictures:
         top, bottom, neither = (
             float(picture.metadata.get(f"lavfi.idet.repeated.{kind}", 0)) for kind in ("top", "bottom", "neither")

@@ -1,4 +1,4 @@
-"""Sound of any media file: as samples, and as packets for another file.
+"""The sound of any media file: as samples, and as packets for another file.
 
 speech = read_audio("talk.mkv", 16000)   # float32 mono
 """
@@ -86,7 +86,7 @@ def audio_blocks(
 
 
 def _channel(path: Path, stream_number: int | None, findings: list[str]) -> int | None:
-    """The channel that stands for the sound where its channels cannot be mixed, or cancel out; else None."""
+    """The only channel to be heard, where the channels cannot be mixed or cancel each other out; else None."""
     with open_media(path) as container:
         track = sound_stream(container, path, stream_number)
         layout = track.codec_context.layout
@@ -135,8 +135,8 @@ def _samples(frame: Any) -> np.ndarray:
 
 
 def continuous(frames: Iterable[Any], sample_format: str, layout: str, rate: int) -> Iterator[Any]:
-    """Decoded frames in another format, from the first one on without holes and overlaps: what is missing in the time
-    stamps is silence, what is there twice is cut, as soon as it adds up to more than HOLE (media/clock.py)."""
+    """Decoded frames in another format, without holes and overlaps: missing sound becomes silence, sound that is there
+    twice is cut, as soon as it adds up to more than HOLE (media/clock.py)."""
     resampler: Any = None
     shape, made, first_time = None, 0, 0.0
     for frame in _without_jumps(frames):
@@ -180,8 +180,8 @@ def sound_clock(path: Path, stream_number: int | None = None) -> Clock:
 
 
 def sound_stream(container: Any, path: Path, number: int | None = None, findings: list[str] | None = None) -> Any:
-    """The sound stream with this number among the sound streams, or the one that is heard where none is asked for. Of
-    others that there are the findings tell. Raises InputError where it cannot be decoded."""
+    """The sound stream with this number, from 0, or the one that is heard where none is asked for; findings: other
+    streams are added. Raises InputError where it cannot be decoded."""
     streams = container.streams.audio
     if not streams:
         raise InputError(f"{path}: has no sound track; give a file with one")
@@ -220,8 +220,8 @@ def _before(seconds: float | None, made: Iterable[av.Packet]) -> Iterator[av.Pac
 
 
 def _can_be_copied(path: Path, suffix: str, stream_number: int | None, zero: float, seconds: float | None) -> bool:
-    """Whether the sound's packets are whole and a file of this suffix takes them: it is tried, and what is written
-    thrown away."""
+    """Whether the sound's packets are whole and a file of this suffix takes them, found by writing them to the null
+    device."""
     try:
         with open_media(path) as source, av.open(os.devnull, "w", format=CONTAINERS[suffix]) as trial:
             track = sound_stream(source, path, stream_number)
@@ -269,5 +269,5 @@ def _encoded(container: Any, source: Any, track: Any, zero: float, suffix: str) 
 
 
 def _aac_rate(rate: int) -> int:
-    """The lowest rate of the encoder that holds all that sound of this rate has, or its highest."""
+    """The encoder's lowest rate that keeps all of the sound, or its highest."""
     return next((known for known in AAC_RATES if known >= rate), AAC_RATES[-1])

@@ -1,4 +1,4 @@
-"""Encoding: pictures with time stamps, the sound of another file, and what goes with the pictures, into one video."""
+"""Encoding one video: pictures with time stamps, sound of another file; chapters, subtitles, timecode of the source."""
 
 import os
 import re
@@ -34,12 +34,16 @@ OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "
 class VideoWriter:
     """Write a video as a context manager; it appears under its name only when the block ends without an error.
 
-    rate: frames a second, a hint for the encoder; sound: any media file whose sound goes in, from time 0, its track
-    sound_stream (None: the one that is heard) up to sound_seconds (None: whole); like: a source whose pixel shape,
-    levels of light and metadata the result shall have; shown: seconds of a video `like`, from its zero, that the result
-    begins with, whose chapters, subtitles and timecode go in; encoding: by default H.264; dubbed: tag it as a dub;
-    part: where to write instead, for a caller that renames it. Odd widths and heights grow by one pixel, since 4:2:0
-    has even ones only.
+    rate: frames a second, a hint for the encoder
+    sound, sound_stream, sound_seconds: any media file whose sound goes in from time 0; which of its tracks (None: the
+        one that is heard); up to when (None: all)
+    like: a source whose pixel shape, HDR metadata and other metadata are copied
+    shown: the part of `like`, in seconds from its zero, whose chapters, subtitles and timecode are copied
+    encoding: by default H.264
+    dubbed: tag the video as a dub
+    part: where to write instead, for a caller that renames the file
+
+    Odd widths and heights grow by one pixel, since 4:2:0 has only even ones.
     """
 
     def __init__(
@@ -175,14 +179,14 @@ def container_flags(path: Path) -> dict[str, str]:
 def _other_packets(
     container: Any, source: VideoReader, shown: Span, rate: Fraction, suffix: str
 ) -> Iterator[av.Packet]:
-    """Give `container`, an output of this suffix to which no packet was muxed yet, what it can hold of these; yields
-    the packets of subtitles. The findings of `source` name what it cannot hold.
+    """Copy chapters, timecode and subtitles of `source` into `container`, an output of this suffix without packets yet;
+    yields the packets of subtitles. The findings of `source` name what the output cannot hold.
 
     shown: the part of the source, from its zero, that the output begins with; rate: pictures a second of the output.
     """
     with open_media(source.path) as opened:
         container.set_chapters(_chapters(opened.chapters(), source.clock.zero, shown))
-        _hand_on_timecode(container, source, picture_stream(opened), shown, rate)
+        _copy_timecode(container, source, picture_stream(opened), shown, rate)
         copies = {}
         for stream in opened.streams.subtitles:
             form = stream.codec_context.name if stream.codec_context else "unknown"
@@ -216,7 +220,7 @@ def _other_packets(
 
 
 def _chapters(chapters: list[dict], zero: float, shown: Span) -> list[dict]:
-    """Those that are shown, at the times of the output."""
+    """The chapters that are shown, at the times of the output."""
     kept = []
     for chapter in chapters:
         unit = chapter["time_base"]
@@ -229,8 +233,8 @@ def _chapters(chapters: list[dict], zero: float, shown: Span) -> list[dict]:
     return kept
 
 
-def _hand_on_timecode(container: Any, source: VideoReader, stream: Any, shown: Span, rate: Fraction) -> None:
-    """That of the first picture, which is no other one's."""
+def _copy_timecode(container: Any, source: VideoReader, stream: Any, shown: Span, rate: Fraction) -> None:
+    """The timecode is that of the first picture: it is copied where the output begins with it."""
     tags = {key.lower(): (key, value) for key, value in [*source.metadata.items(), *stream.metadata.items()]}
     if "timecode" not in tags:
         return
