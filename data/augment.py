@@ -1,8 +1,7 @@
-"""Changes to training pictures and mels that leave lips and speech in sync.
+"""Augmentation of faces and mels that keeps lips and speech in sync.
 
-All frames of a window, and its reference, are changed in the same way; so are all mels of an item. Slight changes keep
-the person; strong ones make another face and another voice of them, so that who it is can only be learnt from the
-reference.
+All frames of a window and its reference are changed alike, and so are all mels of an item. Slight changes keep the
+person; strong ones make another face and another voice, so that the generator has to take them from the reference.
 """
 
 import cv2
@@ -11,16 +10,16 @@ import numpy as np
 from hparams import HParams
 
 # Slight changes
-MOVED = 4  # pixels that the face may move, as a box does that is not quite right
-CONTRAST = 0.15  # part of its mid grey that the picture's contrast changes by at most
-BRIGHTNESS = 20.0  # levels of 255
-COLOUR = 0.08  # part that each channel's gain changes by at most
+SHIFT = 4  # pixels either way, as detection is not exact
+CONTRAST = 0.15  # at most, as a part
+BRIGHTNESS = 20.0  # levels of 255, at most
+COLOUR = 0.08  # gain of each channel, at most, as a part
 
 # Strong changes: standard deviations at strength 1, and how often
 ROTATION = 5.0  # degrees
 SCALE, ASPECT = 0.055, 0.055  # logarithms of factors
-SHIFT = 2.5  # pixels of 96
-BEND, BEND_GRID = 2.2, 4  # pixels of 96 that each node of the grid moves; nodes a side
+ELASTIC_SHIFT = 2.5  # pixels of 96
+ELASTIC, ELASTIC_GRID = 2.2, 4  # pixels of 96 that each node of the grid moves; nodes a side
 MATRIX = 0.07  # of the 3x3 colour matrix's elements
 GAIN, GAMMA, OFFSET = 0.22, 0.22, 0.055  # logarithms of gain and exponent; of 0..1
 LIGHT, LIGHT_SHARE = 0.25, 1 / 4  # part by which one side is brighter than the middle
@@ -34,50 +33,48 @@ NOISE_SPREAD = 0.25
 
 
 class Augmentation:
-    """What a training changes its items by: slight by default, strong where hp gives a strength."""
+    """Changes a training's items: slightly by default, strongly where hp gives a strength."""
 
     def __init__(self, hp: HParams) -> None:
         self.hp = hp
 
     def pictures(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """frames: uint8 BGR [N, S, S, 3] -> the same shape, all changed alike."""
+        """frames: uint8 BGR [N, S, S, 3] -> the same, all changed alike."""
         shape, colour = self.hp.augment_shape, self.hp.augment_colour
-        frames = bent(frames, rng, shape) if shape else moved(frames, rng)
-        return recoloured(frames, rng, colour) if colour else _levelled(frames, rng)
+        frames = elastic(frames, rng, shape) if shape else shift(frames, rng)
+        if colour:
+            return color_jitter(frames, rng, colour)
+        return cv2.LUT(frames.reshape(-1, frames.shape[2], 3), random_lut(rng)).reshape(frames.shape)
 
     def sound(self, mels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """mels: float32 [N, 1, num_mels, columns] -> the same shape, all changed alike."""
         strength = self.hp.augment_sound
-        return other_voice(mels, rng, strength, self.hp.max_abs_value) if strength else mels
+        return perturb_mel(mels, rng, strength, self.hp.max_abs_value) if strength else mels
 
 
-def moved(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Shifted by whole pixels, so that nothing is blurred, and half of the time mirrored."""
+def shift(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shift by whole pixels, which blurs nothing, and mirror half of the time."""
     S = frames.shape[1]
-    x, y = (int(d) for d in rng.integers(0, 2 * MOVED + 1, 2))
+    x, y = (int(d) for d in rng.integers(0, 2 * SHIFT + 1, 2))
     mirrored = rng.integers(2)
     result = np.empty_like(frames)
     for face, out in zip(frames, result, strict=True):
-        wide = cv2.copyMakeBorder(face, MOVED, MOVED, MOVED, MOVED, cv2.BORDER_REPLICATE)
+        wide = cv2.copyMakeBorder(face, SHIFT, SHIFT, SHIFT, SHIFT, cv2.BORDER_REPLICATE)
         shifted = wide[y : y + S, x : x + S]
         out[:] = cv2.flip(shifted, 1) if mirrored else shifted
     return result
 
 
-def random_levels(rng: np.random.Generator) -> np.ndarray:
-    """For every level and channel the level it becomes: uint8 [1, 256, 3]."""
+def random_lut(rng: np.random.Generator) -> np.ndarray:
+    """A lookup table that changes contrast, brightness and colour: uint8 [1, 256, 3]."""
     gain = 1 + rng.uniform(-CONTRAST, CONTRAST) + rng.uniform(-COLOUR, COLOUR, 3)
     offset = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
     levels = (np.arange(256)[:, None] - 128) * gain + 128 + offset
     return np.clip(levels, 0, 255).round().astype(np.uint8)[None]
 
 
-def _levelled(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return cv2.LUT(frames.reshape(-1, frames.shape[2], 3), random_levels(rng)).reshape(frames.shape)
-
-
-def bent(frames: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Turned, scaled, shifted, bent to another face shape, and half of the time mirrored."""
+def elastic(frames: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Rotate, scale, shift, warp to another face shape, and mirror half of the time."""
     S = frames.shape[1]
     middle = (S - 1) / 2
     x, y = np.meshgrid(np.arange(S, dtype=np.float32) - middle, np.arange(S, dtype=np.float32) - middle)
@@ -85,18 +82,18 @@ def bent(frames: np.ndarray, rng: np.random.Generator, strength: float) -> np.nd
     angle = np.deg2rad(rng.normal(0, ROTATION * strength))
     scale, aspect = np.exp(rng.normal(0, (SCALE * strength, ASPECT * strength / 2)))
     across, down = x / (scale * aspect), y / (scale / aspect)
-    nodes = rng.normal(0, BEND * strength * S / 96, (BEND_GRID, BEND_GRID, 2)).astype(np.float32)
-    bend = cv2.resize(nodes, (S, S), interpolation=cv2.INTER_CUBIC)
-    shift = rng.normal(0, SHIFT * strength * S / 96, 2)
-    from_x = np.cos(angle) * across - np.sin(angle) * down + bend[..., 0] + shift[0] + middle
-    from_y = np.sin(angle) * across + np.cos(angle) * down + bend[..., 1] + shift[1] + middle
+    nodes = rng.normal(0, ELASTIC * strength * S / 96, (ELASTIC_GRID, ELASTIC_GRID, 2)).astype(np.float32)
+    displacement = cv2.resize(nodes, (S, S), interpolation=cv2.INTER_CUBIC)
+    shift = rng.normal(0, ELASTIC_SHIFT * strength * S / 96, 2)
+    from_x = np.cos(angle) * across - np.sin(angle) * down + displacement[..., 0] + shift[0] + middle
+    from_y = np.sin(angle) * across + np.cos(angle) * down + displacement[..., 1] + shift[1] + middle
     across, down = cv2.convertMaps(from_x.astype(np.float32), from_y.astype(np.float32), cv2.CV_16SC2)
     edge = cv2.BORDER_REPLICATE
     return np.stack([cv2.remap(face, across, down, cv2.INTER_LINEAR, borderMode=edge) for face in frames])
 
 
-def recoloured(frames: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """In other light and colour, sometimes softer or grey."""
+def color_jitter(frames: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Change light and colour; sometimes blur, or turn grey."""
     S = frames.shape[1]
     matrix = np.eye(3) + rng.normal(0, MATRIX * strength, (3, 3))
     if rng.random() < GREY_SHARE * strength:
@@ -116,8 +113,8 @@ def recoloured(frames: np.ndarray, rng: np.random.Generator, strength: float) ->
     return result
 
 
-def other_voice(mels: np.ndarray, rng: np.random.Generator, strength: float, highest: float) -> np.ndarray:
-    """With formants elsewhere, through another microphone, at another level, sometimes over noise."""
+def perturb_mel(mels: np.ndarray, rng: np.random.Generator, strength: float, highest: float) -> np.ndarray:
+    """Move formants, change equaliser and level; sometimes add noise. highest: hp.max_abs_value."""
     bands = mels.shape[-2]
     if rng.random() < FORMANTS_SHARE:
         places = np.clip(np.arange(bands) * np.exp(rng.normal(0, FORMANTS * strength)), 0, bands - 1)

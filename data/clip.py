@@ -1,8 +1,7 @@
 """A preprocessed clip as arrays: faces decoded once at training size, mel computed once, both memory-mapped.
 
-The caches lie beside the frames as faces.npy, mel.npy and cache.json, which says what they were made from and what
-their bytes are; when either is not so they are made again. Folders written by the published preprocessing serve as they
-are.
+The arrays are cached beside the frames as faces.npy and mel.npy; cache.json says what they were made from, and their
+size and CRC-32. If anything does not match, they are made again. Folders of the published preprocessing work too.
 """
 
 import io
@@ -26,35 +25,38 @@ from utils.errors import InputError
 from utils.files import atomic_write, read_json, system_name, write_text
 
 FORMAT = 3  # of the caches
-ARRAYS = ("mel.npy", "faces.npy")
 BLOCK = 1 << 20  # bytes
 
 
 class Clip:
-    """faces: uint8 [N, S, S, 3] BGR, one row per frame with a face; mel: float32 [columns, num_mels] of
-    the sound, quiet speech raised; frames: int64 [N], the frame numbers of the rows, ascending; times: int64 [N], the
-    same in the sound's time, where the sound is early or late; shots: int64 [N], the number of each row's shot; person:
-    whose clip it is, by default the folder's that it lies in."""
+    """person: whose clip it is (default: the folder that it lies in). Arrays with one row for each frame with a face:
+
+        faces   uint8 [N, S, S, 3] BGR
+        frames  int64 [N], frame numbers, ascending
+        times   int64 [N], the same on the sound's clock, if the sound is early or late
+        shots   int64 [N], number of the shot
+
+    and mel, float32 [columns, num_mels], of the whole sound, quiet speech raised.
+    """
 
     def __init__(self, folder: Path, hp: HParams, person: str = "") -> None:
         self.folder, self.person = folder, person or folder.parent.name
-        pictures = _numbered_pictures(folder)
+        pictures = _pictures(folder)
         if not pictures:
             raise InputError(f"{folder}: holds no frames (0.jpg, 1.jpg, ...); run preprocess.py again")
-        sound = folder / "audio.wav"
-        if not sound.exists():
+        if not (folder / "audio.wav").exists():
             raise InputError(f"{folder}: has no audio.wav; run preprocess.py again")
-        self.frames = np.array([number for number, _ in pictures])
-        self.names = [entry.name for _, entry in pictures]
+        self.names = [picture.name for picture in pictures]
+        self.frames = np.array([_number(picture) for picture in pictures])
         record = read_record(folder)
         self.times = self.frames + record.sound_offset
         self.shots = np.searchsorted(record.cuts or [], self.frames, side="right")
-        origin = _made_from(pictures, sound, hp)
+        origin = _origin(folder, pictures, hp)
         if not _is_current(folder, origin):
-            _make(folder, pictures, sound, origin, hp)
-        self.heard = _size_and_digest(folder / "mel.npy")
+            _make_cache(folder, pictures, origin, hp)
+        self.mel_checksum = _checksum(folder / "mel.npy")
 
-    def __getstate__(self) -> dict[str, Any]:  # loader processes open the arrays themselves
+    def __getstate__(self) -> dict[str, Any]:  # loader workers open the arrays themselves
         return {name: value for name, value in self.__dict__.items() if name not in ("faces", "mel")}
 
     @cached_property
@@ -67,114 +69,115 @@ class Clip:
 
     @cached_property
     def mel(self) -> np.ndarray:
-        if _size_and_digest(self.folder / "mel.npy") != self.heard:
-            raise InputError(
-                f"{self.folder}: another process made its mel.npy anew, with other values; run one at a time"
-            )
+        if _checksum(self.folder / "mel.npy") != self.mel_checksum:
+            raise InputError(f"{self.folder}: another process replaced mel.npy, with other values; run one at a time")
         return np.load(self.folder / "mel.npy", mmap_mode="r")
 
+    def mel_window(self, start: int, hp: HParams) -> np.ndarray:
+        """float32 [1, num_mels, mel_window], the columns from `start` on."""
+        return np.array(self.mel[start : start + hp.mel_window].T[None])
+
     def window_rows(self, hp: HParams, per_frame_mels: bool) -> np.ndarray:
-        """Rows at which a training window starts: window_frames frames in a row of one shot, their mels inside the
-        speech."""
-        columns, earliest = len(self.mel), 1 if per_frame_mels else 0
+        """Rows at which a training window starts: window_frames consecutive frames of one shot, with mels inside the
+        sound."""
         rows = []
         for row in self.run_starts(hp.window_frames):
             time = int(self.times[row])
             starts = [audio.window_mel_start(time, hp)]
             if per_frame_mels:
                 starts += audio.frame_mel_starts(time, hp)
-            if time >= earliest and max(starts) + hp.mel_window <= columns:
+            if time >= per_frame_mels and max(starts) + hp.mel_window <= len(self.mel):
                 rows.append(row)
         return np.array(rows, np.int64)
 
     def run_starts(self, count: int) -> np.ndarray:
-        """Rows at which `count` frames start that have no gap and lie in one shot."""
+        """Rows at which `count` consecutive frames of one shot start."""
         first, last = slice(0, max(0, len(self.frames) - count + 1)), slice(count - 1, None)
         in_a_row = self.frames[last] - self.frames[first] == count - 1
         return np.flatnonzero(in_a_row & (self.shots[first] == self.shots[last]))
 
-    def mel_window(self, start: int, hp: HParams) -> np.ndarray:
-        """float32 [1, num_mels, mel_window], the columns from `start` on."""
-        return np.array(self.mel[start : start + hp.mel_window].T[None])
 
-
-def _numbered_pictures(folder: Path) -> list[tuple[int, os.DirEntry]]:
+def _pictures(folder: Path) -> list[os.DirEntry]:
+    """0.jpg, 1.jpg, ..., by number."""
     with os.scandir(folder) as entries:
-        pictures = [
-            (int(entry.name[:-4]), entry) for entry in entries
-            if entry.name.endswith(".jpg") and entry.name[:-4].isdecimal()
-        ]  # fmt: skip
-    return sorted(pictures, key=lambda pair: pair[0])
+        return sorted((entry for entry in entries if entry.name.endswith(".jpg") and entry.name[:-4].isdecimal()),
+                      key=_number)  # fmt: skip
 
 
-def _made_from(pictures: list[tuple[int, os.DirEntry]], sound: Path, hp: HParams) -> dict:
-    stats = [(number, entry.stat().st_size, entry.stat().st_mtime_ns) for number, entry in pictures]
-    mel_values = {name: getattr(hp, name) for name in MEL_NAMES}
+def _number(picture: os.DirEntry) -> int:
+    return int(picture.name[:-4])
+
+
+def _origin(folder: Path, pictures: list[os.DirEntry], hp: HParams) -> dict:
+    """What the caches are made from."""
+    stats = [(_number(picture), picture.stat().st_size, picture.stat().st_mtime_ns) for picture in pictures]
+    sound = (folder / "audio.wav").stat()
     return {
         "format": FORMAT,
         "pictures": zlib.crc32(repr(stats).encode()),
-        "sound": [sound.stat().st_size, sound.stat().st_mtime_ns],
+        "sound": [sound.st_size, sound.st_mtime_ns],
         "img_size": hp.img_size,
-        "mel": mel_values,
+        "mel": {name: getattr(hp, name) for name in MEL_NAMES},
     }
 
 
 def _is_current(folder: Path, origin: dict) -> bool:
-    """Whether the caches were made from this, and nothing has become of them since."""
+    """Whether the caches were made from this and are undamaged."""
     try:
-        record = read_json(folder / "cache.json")
-        return record == origin | {name: _size_and_digest(folder / name) for name in ARRAYS}
-    except (OSError, InputError):  # not there, or damaged
+        checksums = {name: _checksum(folder / name) for name in ("mel.npy", "faces.npy")}
+        return read_json(folder / "cache.json") == origin | checksums
+    except (OSError, InputError):  # missing or damaged
         return False
 
 
-def _size_and_digest(path: Path) -> list[int]:
-    size = digest = 0
+def _checksum(path: Path) -> list[int]:
+    """Size and CRC-32."""
+    size = checksum = 0
     with path.open("rb") as file:
         while block := file.read(BLOCK):
-            size, digest = size + len(block), zlib.crc32(block, digest)
-    return [size, digest]
+            size, checksum = size + len(block), zlib.crc32(block, checksum)
+    return [size, checksum]
 
 
-def _make(folder: Path, pictures: list[tuple[int, os.DirEntry]], sound: Path, origin: dict, hp: HParams) -> None:
-    wav = _samples(sound, hp.sample_rate)
-    if len(wav) < hp.n_fft:
-        raise InputError(f"{sound}: lasts {len(wav) / hp.sample_rate:.2f} s, too short to train on")
+def _make_cache(folder: Path, pictures: list[os.DirEntry], origin: dict, hp: HParams) -> None:
     mel = io.BytesIO()
-    np.save(mel, audio.melspectrogram(audio.raise_quiet_speech(wav, hp)[0], hp).T)
-    parts = dict(zip(ARRAYS, ([mel.getvalue()], _face_bytes(pictures, hp.img_size)), strict=True))
+    np.save(mel, _mel(folder / "audio.wav", hp))
     try:
-        made = {name: _write_in_order(folder / name, each) for name, each in parts.items()}
-        write_text(folder / "cache.json", json.dumps(origin | made))
+        checksums = {
+            "mel.npy": _write_in_order(folder / "mel.npy", [mel.getvalue()]),
+            "faces.npy": _write_in_order(folder / "faces.npy", _face_bytes(pictures, hp.img_size)),
+        }
+        write_text(folder / "cache.json", json.dumps(origin | checksums))
     except OSError as error:
         raise InputError(f"{folder}: the training cache cannot be written there ({error.strerror})") from error
 
 
-def _samples(path: Path, sample_rate: int) -> np.ndarray:
-    """As audio.load_wav; what preprocessing wrote is read as it is, which takes a thirtieth of the time."""
+def _mel(sound: Path, hp: HParams) -> np.ndarray:
     try:
-        with soundfile.SoundFile(system_name(path)) as file:
-            if (file.format, file.subtype, file.channels, file.samplerate) == ("WAV", "PCM_16", 1, sample_rate):
-                return file.read(dtype="float32")
-    except soundfile.LibsndfileError:  # load_wav says what is wrong with it, or reads it all the same
-        pass
-    return audio.load_wav(path, sample_rate)
+        wav, rate = soundfile.read(system_name(sound), dtype="float32")  # thirty times as fast as load_wav
+    except soundfile.LibsndfileError:
+        wav, rate = np.empty(0), 0
+    if wav.ndim > 1 or rate != hp.sample_rate:  # not made by this preprocessing
+        wav = audio.load_wav(sound, hp.sample_rate)
+    if len(wav) < hp.n_fft:
+        raise InputError(f"{sound}: lasts {len(wav) / hp.sample_rate:.2f} s, too short to train on")
+    return audio.melspectrogram(audio.raise_quiet_speech(wav, hp)[0], hp).T
 
 
-def _face_bytes(pictures: list[tuple[int, os.DirEntry]], size: int) -> Iterator[bytes]:
-    """What faces.npy consists of, picture by picture."""
+def _face_bytes(pictures: list[os.DirEntry], size: int) -> Iterator[bytes]:
+    """The content of faces.npy, picture by picture."""
     header = io.BytesIO()
     about = {"descr": "|u1", "fortran_order": False, "shape": (len(pictures), size, size, 3)}
     np.lib.format.write_array_header_1_0(header, about)
     yield header.getvalue()
-    for _, entry in pictures:
-        yield to_network_size(read_image(entry.path), size).tobytes()
+    for picture in pictures:
+        yield to_network_size(read_image(picture.path), size).tobytes()
 
 
 def _write_in_order(path: Path, parts: Iterable[bytes]) -> list[int]:
-    """Write a file from its beginning to its end, so that a full disk is an error here, and no hole in what is later
-    mapped into memory; returns its size and digest."""
+    """Write a file from beginning to end, so that a full disk is an error here and not later, when a hole in the file
+    is mapped into memory; returns its checksum."""
     with atomic_write(path) as temporary:
         with temporary.open("wb") as file:
             file.writelines(parts)
-        return _size_and_digest(temporary)
+        return _checksum(temporary)

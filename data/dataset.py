@@ -13,31 +13,29 @@ from torch.utils.data import Dataset, default_collate
 import audio
 from data.augment import Augmentation
 from data.clip import Clip
-from data.sampling import UNKNOWN, Drawing, Key, StepPlan, Stream, drawing
+from data.sampling import UNKNOWN, IndexSampler, Key, StepPlan, Stream, index_sampler
 from face_detection.crop import mouth_region
 from hparams import HParams
 from models.inputs import lower_half, to_floats
 from models.wav2lip import generator_faces
 from utils.errors import InputError
 
-PAIRS = 4  # of target and reference that the one with different mouths is chosen from
+HARD_PAIRS = 4  # of target and reference, of which the one with the most different mouths is chosen
 
 
-def joined(items: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-    """Items whose arrays follow one another along their first axis, as one batch."""
+def concatenated(items: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+    """One batch of items, concatenated along the first axis of each array."""
     return {name: torch.from_numpy(np.concatenate([item[name] for item in items])) for name in items[0]}
 
 
-class Drawn(NamedTuple):
-    """A window: its clip and that clip's number, the rows at which the clip's windows start, its own, that of another
-    one; and the random generator for the rest."""
+class Sample(NamedTuple):
+    """A window that was drawn."""
 
     clip: Clip
-    number: int
-    starts: np.ndarray
-    row: int
-    other: int
-    rng: np.random.Generator
+    starts: np.ndarray  # rows at which the clip's windows start
+    row: int  # at which this one starts
+    other: int  # at which another one starts
+    rng: np.random.Generator  # for all further choices
 
 
 class Windows(Dataset):
@@ -45,7 +43,7 @@ class Windows(Dataset):
 
     per_frame_mels = False
     batch_setting = "batch_size"  # in hparams
-    lone_clip_wt = 1.0  # how much a person with a single clip counts where people are drawn
+    single_clip_weight = 1.0  # of a person with a single clip, if people are drawn
     needed = 2  # windows of a clip: one for the item, one for its reference or its off-sync sound
     collate: Callable[[list], dict] = staticmethod(default_collate)
 
@@ -68,17 +66,17 @@ class Windows(Dataset):
         """What a step of `step_size` windows draws."""
         return StepPlan(step_size, self.hp.window_frames)
 
-    def drawing(self, seed: int) -> Drawing:
-        """How windows are drawn in training."""
+    def index_sampler(self, seed: int) -> IndexSampler:
+        """Draws windows in training."""
         persons = [clip.person for clip in self.clips]
-        return drawing(self.hp, persons, [len(starts) for starts in self.rows], self.lone_clip_wt, seed)
+        return index_sampler(self.hp, persons, [len(starts) for starts in self.rows], self.single_clip_weight, seed)
 
-    def _draw(self, key: Key) -> Drawn:
+    def _sample(self, key: Key) -> Sample:
         k = int(np.searchsorted(self.ends, key.window, side="right"))
         starts = self.rows[k]
         i = key.window - (int(self.ends[k]) - len(starts))
-        rng = Stream.WINDOW.generator(self.hp.seed, key.place)
-        return Drawn(self.clips[k], k, starts, int(starts[i]), int(starts[_another(i, len(starts), rng)]), rng)
+        rng = Stream.WINDOW.generator(self.hp.seed, key.sample_index)
+        return Sample(self.clips[k], starts, int(starts[i]), int(starts[_another(i, len(starts), rng)]), rng)
 
     def _frames(self, clip: Clip, rows: Sequence[int], count: int, rng: np.random.Generator) -> np.ndarray:
         """`count` frames from each of these rows on, all augmented alike: uint8 [rows, count, 96, 96, 3]."""
@@ -98,18 +96,18 @@ class ExpertWindows(Windows):
     and half."""
 
     batch_setting = "syncnet_batch_size"
-    lone_clip_wt = 0.3
-    collate = staticmethod(joined)
+    single_clip_weight = 0.3
+    collate = staticmethod(concatenated)
 
     def __getitem__(self, key: Key) -> dict:
-        drawn = self._draw(key)
-        in_sync = bool(drawn.rng.integers(2))
-        sound = drawn.row if in_sync else drawn.other
-        return self._pairs(drawn, [drawn.row], [sound]) | {"in_sync": np.array([in_sync], np.float32)}
+        sample = self._sample(key)
+        in_sync = bool(sample.rng.integers(2))
+        sound = sample.row if in_sync else sample.other
+        return self._pairs(sample, [sample.row], [sound]) | {"in_sync": np.array([in_sync], np.float32)}
 
-    def _pairs(self, drawn: Drawn, rows: list[int], sounds: list[int]) -> dict:
+    def _pairs(self, sample: Sample, rows: list[int], sounds: list[int]) -> dict:
         """Faces of the clip's windows at `rows`, each with the sound of the window at the same place of `sounds`."""
-        clip, rng = drawn.clip, drawn.rng
+        clip, rng = sample.clip, sample.rng
         faces = lower_half(self._frames(clip, rows, self.hp.window_frames, rng), height_axis=-3)
         starts = [audio.window_mel_start(int(clip.times[row]), self.hp) for row in sounds]
         mel = self._sound([clip.mel_window(start, self.hp) for start in starts], rng)
@@ -133,10 +131,10 @@ class ExpertClips(ExpertWindows):
         return StepPlan(step_size // windows, windows * self.hp.window_frames)
 
     def __getitem__(self, key: Key) -> dict:
-        drawn = self._draw(key)
-        parts = np.array_split(drawn.starts, self.hp.syncnet_clip_windows)
-        rows = [int(drawn.rng.choice(part)) for part in parts]
-        return self._pairs(drawn, rows, rows) | {"in_sync": np.ones(len(rows), np.float32)}
+        sample = self._sample(key)
+        parts = np.array_split(sample.starts, self.hp.syncnet_clip_windows)
+        rows = [int(sample.rng.choice(part)) for part in parts]
+        return self._pairs(sample, rows, rows) | {"in_sync": np.ones(len(rows), np.float32)}
 
 
 class GeneratorWindows(Windows):
@@ -144,18 +142,18 @@ class GeneratorWindows(Windows):
     frame; mel [1, 1, 80, 16], the window's own, for the expert, or [0, 1, 80, 16] for a single frame."""
 
     per_frame_mels = True
-    collate = staticmethod(joined)
+    collate = staticmethod(concatenated)
 
     def plan(self, step_size: int) -> StepPlan:
         first = self.hp.frames_first
-        known = UNKNOWN if 0 < first < 1 else int(first)  # a share of a run is known once it is used up
+        known = UNKNOWN if 0 < first < 1 else int(first)  # a share of a run is known only when it is over
         return StepPlan(step_size, self.hp.window_frames, self.hp.single_frames, known)
 
     def __getitem__(self, key: Key) -> dict:
-        drawn = self._draw(key)
-        clip, row, other, rng = drawn.clip, drawn.row, drawn.other, drawn.rng
+        sample = self._sample(key)
+        clip, row, other, rng = sample.clip, sample.row, sample.other, sample.rng
         if self.training and self.hp.other_mouth and rng.random() < self.hp.other_mouth:
-            row, other = _most_different(drawn)
+            row, other = _most_different(sample)
         time = int(clip.times[row])
         starts = [*audio.frame_mel_starts(time, self.hp)[: key.frames], audio.window_mel_start(time, self.hp)]
         mels = self._sound([clip.mel_window(start, self.hp) for start in starts], rng)
@@ -170,17 +168,18 @@ class GeneratorWindows(Windows):
 
 
 def _another(i: int, count: int, rng: np.random.Generator) -> int:
-    """Any number below `count` but i."""
+    """A random number below `count` other than i."""
     return (i + int(rng.integers(1, count))) % count
 
 
-def _most_different(drawn: Drawn) -> tuple[int, int]:
-    """Of this pair of rows and some more of the clip that whose mouths differ most: there copying never pays."""
-    starts, rng = drawn.starts, drawn.rng
-    pairs = [(drawn.row, drawn.other)]
-    for i in rng.integers(0, len(starts), PAIRS - 1):
+def _most_different(sample: Sample) -> tuple[int, int]:
+    """This pair of rows or a random other one of the clip, whichever has the most different mouths: copying the
+    reference never pays there."""
+    starts, rng = sample.starts, sample.rng
+    pairs = [(sample.row, sample.other)]
+    for i in rng.integers(0, len(starts), HARD_PAIRS - 1):
         pairs.append((int(starts[i]), int(starts[_another(int(i), len(starts), rng)])))
-    return max(pairs, key=lambda pair: _mouth_difference(drawn.clip.faces, *pair))
+    return max(pairs, key=lambda pair: _mouth_difference(sample.clip.faces, *pair))
 
 
 def _mouth_difference(faces: np.ndarray, a: int, b: int) -> float:
@@ -195,8 +194,8 @@ def expert_inputs(batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def generator_inputs(batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """faces [F, 6, 96, 96], the frame with its lower half zeroed and the reference, and target [F, 3, 96, 96], all in
-    0..1, from a GeneratorWindows batch of F frames on the training device, those of windows first."""
+    """faces [F, 6, 96, 96] (the frame with its lower half zeroed, and the reference) and target [F, 3, 96, 96], all in
+    0..1, from a GeneratorWindows batch of F frames on the training device; frames of windows come first."""
     target, reference = (to_floats(batch[name]) for name in ("target", "reference"))
     return generator_faces(target, reference), target
 

@@ -65,7 +65,7 @@ def training_loader(windows: Windows, step_size: int, first_step: int) -> DataLo
     plan = windows.plan(step_size)
     _check_shares(plan, world * hp.accumulate, windows.batch_setting, f"{world} processes, accumulate={hp.accumulate}")
     sampler = StepSampler(
-        plan, windows.drawing(hp.seed), windows.drawing(hp.seed + SINGLE_SEED), first_step, hp.accumulate,
+        plan, windows.index_sampler(hp.seed), windows.index_sampler(hp.seed + SINGLE_SEED), first_step, hp.accumulate,
         distributed.rank(), world,
     )  # fmt: skip
     return DataLoader(
@@ -126,7 +126,7 @@ def _check_shares(plan: StepPlan, shares: int, batch_setting: str, what: str) ->
 def _leave_process_group(worker: int) -> None:
     """Leave the process group: Ctrl-C and SIGTERM to the group are for the main process, which needs its workers until
     its step is finished. SIGTERM to a worker alone ends it; PyTorch ends workers whose main process is gone."""
-    Queue._on_queue_feeder_error = lambda *_: os._exit(1)  # type: ignore[method-assign] # a batch lost is waited for
+    setattr(Queue, "_on_queue_feeder_error", lambda *_: os._exit(1))  # noqa: B010 (else a lost batch is waited for)
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # forgets those that wait
     if hasattr(os, "setsid"):

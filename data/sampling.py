@@ -1,7 +1,7 @@
-"""Which windows a training step consists of, and who is drawn how often.
+"""Which windows a training step consists of, and how often each person is drawn.
 
-Everything follows from the seed and the place in the run alone, so runs can be repeated and resumed with any number of
-loader processes. A step's windows come first, its single frames after them:
+Everything follows from the seed and the sample's index in the run alone, so runs can be repeated and resumed with any
+number of loader workers. A step's windows come first, its single frames after them:
 
     step        0 ... frames_first-1              from frames_first on
     drawn       windows·5 + frames single frames  windows of five frames, then `frames` single ones
@@ -21,38 +21,36 @@ from torch.utils.data import Sampler
 from hparams import HParams
 from utils.errors import InputError
 
-SINGLE_SEED = 500_009  # added to the seed where single frames are drawn
-UNKNOWN = 1 << 62  # a step that no run reaches: windows begin at one that is not known yet
+SINGLE_SEED = 500_009  # added to the seed for single frames
+UNKNOWN = 1 << 62  # frames_first while it is not known yet: a step that no run reaches
 
 
 class Stream(IntEnum):
-    """What is drawn at a place of the run. Each has random numbers of its own, so that none depends on another."""
+    """Random numbers of one purpose, so that none depends on another."""
 
     WINDOW = 0  # a window's label, reference, augmentation
     PERSON = 1  # whose window it is, and which
 
-    def generator(self, seed: int, place: int) -> np.random.Generator:
-        return np.random.default_rng((seed, place, self))
+    def generator(self, seed: int, sample_index: int) -> np.random.Generator:
+        return np.random.default_rng((seed, sample_index, self))
 
 
 class Key(NamedTuple):
-    """What a dataset is asked for. place: in the run, for its random choices; window: its number; frames: how many of
-    the window's frames are wanted."""
+    """What a dataset is asked for."""
 
-    place: int
+    sample_index: int  # in the run, for random choices
     window: int
-    frames: int
+    frames: int  # how many of the window's frames are wanted
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What a step draws, over all processes: windows of window_frames frames and single frames besides; in the first
-    steps single frames in place of the windows."""
+    """What a step draws, over all processes: windows and single frames; only single frames in the first steps."""
 
     windows: int
     window_frames: int = 5
     frames: int = 0
-    frames_first: int = 0
+    frames_first: int = 0  # steps
 
     def counts(self, step: int) -> tuple[int, int]:
         """Windows and single frames of a step, counted from 0."""
@@ -68,41 +66,41 @@ class StepPlan:
         return self.windows * self.window_frames + self.frames
 
     @property
-    def places(self) -> int:
-        """Places in the run that a step takes up."""
+    def samples(self) -> int:
+        """Sample indices that a step takes up."""
         return self.most_frames if self.frames or self.frames_first else self.windows
 
 
-class Drawing(ABC):
-    """An endless sequence of numbers of windows."""
+class IndexSampler(ABC):
+    """An endless sequence of window numbers, with random access."""
 
     def draw(self, first: int, count: int) -> list[int]:
-        """Those at `first`, `first` + 1, ..."""
-        return [self._at(place) for place in range(first, first + count)]
+        """The numbers at `first`, `first` + 1, ..."""
+        return [self._at(position) for position in range(first, first + count)]
 
     @abstractmethod
-    def _at(self, place: int) -> int: ...
+    def _at(self, position: int) -> int: ...
 
 
-class Shuffled(Drawing):
-    """Every window once an epoch, in an order of its own each time."""
+class ShuffleSampler(IndexSampler):
+    """Every window once an epoch, shuffled again in each."""
 
     def __init__(self, windows: int, seed: int) -> None:
         self.windows, self.seed = windows, seed
         self._epoch, self._order = -1, torch.zeros(0)
 
-    def _at(self, place: int) -> int:
-        epoch, position = divmod(place, self.windows)
+    def _at(self, position: int) -> int:
+        epoch, position = divmod(position, self.windows)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             self._epoch, self._order = epoch, torch.randperm(self.windows, generator=generator)
         return int(self._order[position])
 
 
-class People(Drawing):
-    """A person by their weight, a clip of theirs, a window of it.
+class PersonSampler(IndexSampler):
+    """A person by their weight, then one of their clips, then one of its windows.
 
-    persons: whose each clip is; counts: windows of each clip; weights: of persons, 1 for one who is not named.
+    persons: of each clip; counts: windows of each clip; weights: of persons, 1 for one who is not named.
     """
 
     def __init__(self, persons: Sequence[str], counts: Sequence[int], weights: dict[str, float], seed: int) -> None:
@@ -114,22 +112,25 @@ class People(Drawing):
         self.chances = np.array([weights.get(name, 1.0) for name in names])
         self.chances /= self.chances.sum()
 
-    def _at(self, place: int) -> int:
-        rng = Stream.PERSON.generator(self.seed, place)
+    def _at(self, position: int) -> int:
+        rng = Stream.PERSON.generator(self.seed, position)
         clip = rng.choice(self.clips[int(rng.choice(len(self.clips), p=self.chances))])
         return int(self.starts[clip] + rng.integers(self.counts[clip]))
 
 
-def drawing(hp: HParams, persons: Sequence[str], counts: Sequence[int], lone_clip_wt: float, seed: int) -> Drawing:
-    """How windows are drawn by hp.sampling. lone_clip_wt: weight of a person with a single clip."""
+def index_sampler(
+    hp: HParams, persons: Sequence[str], counts: Sequence[int], single_clip_weight: float, seed: int
+) -> IndexSampler:
+    """The sampler of hp.sampling. persons, counts: as in PersonSampler; single_clip_weight: of a person with a single
+    clip who is not named in hp.people_weights."""
     if hp.sampling == "windows":
-        return Shuffled(int(sum(counts)), seed)
-    lone = {person: lone_clip_wt for person, clips in Counter(persons).items() if clips == 1}
-    return People(persons, counts, lone | named_weights(hp.people_weights, persons), seed)
+        return ShuffleSampler(int(sum(counts)), seed)
+    single = {person: single_clip_weight for person, clips in Counter(persons).items() if clips == 1}
+    return PersonSampler(persons, counts, single | parse_weights(hp.people_weights, persons), seed)
 
 
-def named_weights(text: str, persons: Sequence[str]) -> dict[str, float]:
-    """The weights in "anna:1.6 ben:0.5". Raises InputError for other forms and for names that nobody has."""
+def parse_weights(text: str, persons: Sequence[str]) -> dict[str, float]:
+    """The weights in "anna:1.6 ben:0.5". Raises InputError for any other form, and for unknown names."""
     weights = {}
     for part in text.split():
         name, _, weight = part.rpartition(":")
@@ -144,12 +145,12 @@ def named_weights(text: str, persons: Sequence[str]) -> dict[str, float]:
 
 
 class StepSampler(Sampler[list[Key]]):
-    """The keys of each batch from step `start` on, without end: a step's windows and frames are shared evenly among
-    `parts` batches of each of `world` processes, of which `rank` is this one."""
+    """The keys of each batch from step `start` on, without end. `world` processes, of which this is `rank`, share a
+    step's windows and frames evenly, each in `parts` batches."""
 
     def __init__(
-        self, plan: StepPlan, windows: Drawing, frames: Drawing, start: int = 0, parts: int = 1, rank: int = 0,
-        world: int = 1,
+        self, plan: StepPlan, windows: IndexSampler, frames: IndexSampler, start: int = 0, parts: int = 1,
+        rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
         self.plan, self.windows, self.frames = plan, windows, frames
         self.start, self.parts, self.rank, self.world = start, parts, rank, world
@@ -164,13 +165,13 @@ class StepSampler(Sampler[list[Key]]):
 
     def _step(self, step: int) -> tuple[list[Key], list[Key]]:
         (windows, frames), before = self.plan.counts(step), self.plan.drawn_before(step)
-        place = step * self.plan.places
+        index = step * self.plan.samples
         keys = [
-            Key(place + number, window, self.plan.window_frames)
+            Key(index + number, window, self.plan.window_frames)
             for number, window in enumerate(self.windows.draw(before[0], windows))
         ]
         singles = self.frames.draw(before[1], frames)
-        return keys, [Key(place + windows + number, window, 1) for number, window in enumerate(singles)]
+        return keys, [Key(index + windows + number, window, 1) for number, window in enumerate(singles)]
 
     def _share(self, keys: list[Key], part: int) -> list[Key]:
         size = len(keys) // (self.parts * self.world)

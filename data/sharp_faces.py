@@ -1,30 +1,89 @@
-"""Preprocessed clips -> what the refiner is trained on: a face at full sharpness, the same face as the generator takes
-it, and sharp faces of the same person as references."""
+"""What the refiner is trained on: sharp faces of preprocessed clips, and their reference banks."""
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 import audio
-from data.augment import random_levels
+from data.augment import random_lut
 from data.clip import Clip
-from data.clip_bank import ClipBank
 from data.dataset import Windows
 from data.sampling import Key, StepPlan
 from face_detection.crop import resized, to_network_size
 from hparams import HParams
+from models.inputs import lower_half, sharpness
+from models.reference_bank import ReferenceBank, choose_spread, describe, nearest
 
+NEIGHBOURS = 6  # frames around one that are no references for it: they show the same mouth
+CANDIDATES = 2000  # frames that a bank is chosen from, at most
 SHIFT, SCALE, ANGLE = 0.03, 0.04, 3.0  # standard deviations: parts of the crop, a factor's logarithm, degrees
 
 
-class SharpFaces(Windows):
-    """Single frames. Items: target uint8 [S, S, 3] with S = hp.refiner_size; frame uint8 [96, 96, 3], the same as the
-    generator takes it; reference, likewise another frame of the clip; mel float32 [1, 80, 16]; references uint8
-    [K, S, S, 3], the nearest of the clip's bank. In training all but these are jittered alike.
+class ClipBank:
+    """The reference bank of some clips, at most hp.refiner_bank frames. It keeps where they are (clips, rows); the
+    pictures stay in the clips' files."""
 
-    banks: by the clip's folder; without one there are no references. They are chosen by the true mouth, which a dub
-    does not know: there the generated one tells.
+    def __init__(self, clips: list[Clip], hp: HParams) -> None:
+        self.size, self.count = hp.refiner_size, hp.refiner_references
+        frames = [(clip, row) for clip in dict.fromkeys(clips) for row in range(len(clip.frames))]
+        frames = frames[:: -(-len(frames) // CANDIDATES)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            sharpnesses = list(pool.map(self._sharpness, frames))
+        faces = np.stack([clip.faces[row] for clip, row in frames])
+        chosen = [frames[n] for n in choose_spread(describe(faces, faces), np.array(sharpnesses), hp.refiner_bank)]
+        self.clips, self.rows = [clip for clip, _ in chosen], np.array([row for _, row in chosen])
+
+    def _sharpness(self, frame: tuple[Clip, int]) -> float:
+        return sharpness(lower_half(sharp_face(*frame, self.size), height_axis=-3))
+
+    def excluded(self, clip: Clip, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """bool [B, N]: which references are neighbours of these frames of the clip."""
+        same = np.array([other.folder == clip.folder for other in self.clips])
+        return same & (np.abs(self.rows - np.asarray(rows)[:, None]) <= NEIGHBOURS)
+
+    def serves(self, clip: Clip) -> bool:
+        """Whether every frame of the clip has a reference."""
+        return not self.excluded(clip, np.arange(len(clip.frames))).all(axis=1).any()
+
+    def references(self, clip: Clip, row: int) -> np.ndarray:
+        """The pictures most like a frame, without its neighbours: uint8 BGR [K, S, S, 3]."""
+        face = clip.faces[row][None]
+        chosen = nearest(_descriptors(self), describe(face, face), self.count, self.excluded(clip, [row]))[0]
+        return np.stack([sharp_face(self.clips[n], self.rows[n], self.size) for n in chosen])
+
+    def pictures(self) -> ReferenceBank:
+        """All of it in memory."""
+        pictures = [sharp_face(clip, row, self.size) for clip, row in zip(self.clips, self.rows, strict=True)]
+        return ReferenceBank(np.stack(pictures))
+
+
+@lru_cache(maxsize=4)  # not more, however many clips have a bank of their own
+def _descriptors(bank: ClipBank) -> np.ndarray:
+    faces = np.stack([clip.faces[row] for clip, row in zip(bank.clips, bank.rows, strict=True)])
+    return describe(faces, faces)
+
+
+def sharp_face(clip: Clip, row: int, size: int) -> np.ndarray:
+    """The face of a frame at the refiner's size, uint8 BGR [size, size, 3]."""
+    return resized(clip.picture(row), size, size)
+
+
+class SharpFaces(Windows):
+    """Single frames. In training all pictures but the references are jittered alike. Items:
+
+        target      uint8 [S, S, 3]     the face at S = hp.refiner_size
+        frame       uint8 [96, 96, 3]   the same as the generator takes it
+        reference   uint8 [96, 96, 3]   another frame of the clip, as the generator takes it
+        mel         float32 [1, 80, 16]
+        references  uint8 [K, S, S, 3]  the nearest of the clip's bank
+
+    banks: by the clip's folder; a clip without a bank has no references. They are chosen by the true mouth; a dub takes
+    the generated one.
     """
 
     per_frame_mels = True
@@ -40,7 +99,7 @@ class SharpFaces(Windows):
         return StepPlan(step_size, window_frames=1)
 
     def __getitem__(self, key: Key) -> dict:
-        clip, _, _, row, other, rng = self._draw(key)
+        clip, _, row, other, rng = self._sample(key)
         hp, face, reference = self.hp, clip.picture(row), clip.picture(other)
         item = {"mel": clip.mel_window(audio.frame_mel_starts(int(clip.times[row]), hp)[0], hp)}
         bank = self.banks.get(clip.folder)
@@ -51,25 +110,25 @@ class SharpFaces(Windows):
             target = resized(face, hp.refiner_size, hp.refiner_size)
             frame, reference = (to_network_size(picture, hp.img_size) for picture in (face, reference))
             return item | {"target": target, "frame": frame, "reference": reference, "references": references}
-        mirrored, levels, matrix = int(rng.integers(2)), random_levels(rng), random_matrix(rng)
+        mirrored, lut, matrix = int(rng.integers(2)), random_lut(rng), random_matrix(rng)
 
-        def lit(moved: np.ndarray) -> np.ndarray:
-            return cv2.flip(cv2.LUT(moved, levels), 1) if mirrored else cv2.LUT(moved, levels)
+        def relight(warped: np.ndarray) -> np.ndarray:
+            return cv2.flip(cv2.LUT(warped, lut), 1) if mirrored else cv2.LUT(warped, lut)
 
         small = hp.img_size, hp.img_size
         return item | {
-            "target": lit(moved_target(face, matrix, hp.refiner_size)),
-            "frame": lit(moved(face, matrix, small)),
-            "reference": lit(moved(reference, matrix, small)),
+            "target": relight(warp_target(face, matrix, hp.refiner_size)),
+            "frame": relight(warp(face, matrix, small)),
+            "reference": relight(warp(reference, matrix, small)),
             "references": np.flip(references, axis=2).copy() if mirrored else references,
         }
 
 
-def moved_target(face: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """The face [h, w, 3] changed by a matrix from random_matrix, at [size, size, 3], as sharp as unchanged: it is moved
-    at its own size or that of the result, whichever has more pixels."""
+def warp_target(face: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """The face [h, w, 3] warped by a matrix from random_matrix, [size, size, 3]. To stay sharp it is warped at its own
+    size or that of the result, whichever has more pixels."""
     width, height = max(size, face.shape[1]), max(size, face.shape[0])
-    return resized(moved(resized(face, width, height), matrix, (width, height), cv2.INTER_LANCZOS4), size, size)
+    return resized(warp(resized(face, width, height), matrix, (width, height), cv2.INTER_LANCZOS4), size, size)
 
 
 def random_matrix(rng: np.random.Generator) -> np.ndarray:
@@ -80,8 +139,8 @@ def random_matrix(rng: np.random.Generator) -> np.ndarray:
     return matrix
 
 
-def moved(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int], flags: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """The picture [h, w, 3] changed by a matrix from random_matrix; size: width and height of the result."""
+def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int], flags: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """The picture [h, w, 3] warped by a matrix from random_matrix; size: width and height of the result."""
     height, width = picture.shape[:2]
     linear = matrix[:, :2] * np.array(size)[:, None] / (width, height)
     # centres of pixels lie half a pixel inside

@@ -11,8 +11,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from data.clip import Clip
-from data.clip_bank import ClipBank, sharp_face
-from data.sharp_faces import SharpFaces
+from data.sharp_faces import ClipBank, SharpFaces, sharp_face
 from face_detection.crop import resized
 from hparams import HParams
 from metrics import generators

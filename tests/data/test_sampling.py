@@ -7,39 +7,33 @@ import numpy as np
 import pytest
 
 from conftest import NARROW
-from data.dataset import ExpertClips, ExpertWindows
+from data.dataset import ExpertWindows
 from data.loading import training_loader
-from data.sampling import Key, People, Shuffled, StepPlan, StepSampler, named_weights
+from data.sampling import Key, PersonSampler, ShuffleSampler, StepPlan, StepSampler, parse_weights
 from utils.errors import InputError
 
 
 def steps(plan: StepPlan, count: int, *where, windows: int = 50) -> list[list[Key]]:
-    return list(itertools.islice(StepSampler(plan, Shuffled(windows, 1), Shuffled(windows, 2), *where), count))
+    return list(
+        itertools.islice(StepSampler(plan, ShuffleSampler(windows, 1), ShuffleSampler(windows, 2), *where), count)
+    )
 
 
 def test_an_epoch_is_every_window_once_in_another_order_each_time():
     keys = [key for step in steps(StepPlan(10), 15) for key in step]
-    assert [key.place for key in keys] == list(range(150))
+    assert [key.sample_index for key in keys] == list(range(150))
     epochs = [[key.window for key in keys[50 * e : 50 * (e + 1)]] for e in range(3)]
     assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-PLANS = [StepPlan(8), StepPlan(8, frames=4, frames_first=5), StepPlan(4, frames=12)]
-
-
-@pytest.mark.parametrize("plan", PLANS)
-def test_a_run_goes_on_in_the_middle(plan):
+@pytest.mark.parametrize("plan", [StepPlan(8), StepPlan(8, frames=4, frames_first=5), StepPlan(4, frames=12)])
+def test_a_run_resumes_at_any_step_and_processes_and_parts_share_each_step_evenly(plan):
     whole = steps(plan, 12)
     assert steps(plan, 5, 7) == whole[7:]
-    places = [key.place for step in whole for key in step]
-    assert len(set(places)) == len(places)
-
-
-@pytest.mark.parametrize("plan", PLANS)
-def test_processes_and_parts_share_each_steps_windows_and_frames_evenly(plan):
-    whole = steps(plan, 9)
-    shares = [steps(plan, 18, 0, 2, rank, 2) for rank in range(2)]
+    indices = [key.sample_index for step in whole for key in step]
+    assert len(set(indices)) == len(indices)
+    shares = [steps(plan, 24, 0, 2, rank, 2) for rank in range(2)]
     for step, keys in enumerate(whole):
         parts = [share[2 * step + part] for part in range(2) for share in shares]
         assert Counter(key for part in parts for key in part) == Counter(keys)
@@ -55,20 +49,20 @@ def test_the_first_steps_have_single_frames_alone_and_later_ones_windows_before_
 
 def test_people_count_evenly_however_many_clips_they_have_or_as_their_weights_say():
     persons, counts = ["anna"] * 4 + ["ben"], [10, 10, 10, 70, 100]
-    drawn = Counter(number // 10 for number in People(persons, counts, {}, 0).draw(0, 4000))
+    drawn = Counter(number // 10 for number in PersonSampler(persons, counts, {}, 0).draw(0, 4000))
     of_anna = [sum(drawn[k] for k in part) for part in ([0], [1], [2], range(3, 10))]
     assert sum(of_anna) == pytest.approx(2000, rel=0.1)
     assert all(count == pytest.approx(500, rel=0.2) for count in of_anna)  # her clips count evenly, too
-    heavy = People(persons, counts, {"ben": 3.0}, 0).draw(0, 4000)
+    heavy = PersonSampler(persons, counts, {"ben": 3.0}, 0).draw(0, 4000)
     assert sum(number >= 100 for number in heavy) == pytest.approx(3000, rel=0.1)
-    assert People(persons, counts, {}, 0).draw(7, 5) == People(persons, counts, {}, 0).draw(0, 12)[7:]
+    assert PersonSampler(persons, counts, {}, 0).draw(7, 5) == PersonSampler(persons, counts, {}, 0).draw(0, 12)[7:]
 
 
 @pytest.mark.parametrize("text", ["anna", "anna:x", "carl:2", "anna:0"])
 def test_weights_of_people_that_make_no_sense_are_refused(text):
-    assert named_weights("anna:1.6  ben:0.5", ["anna", "ben"]) == {"anna": 1.6, "ben": 0.5}
+    assert parse_weights("anna:1.6  ben:0.5", ["anna", "ben"]) == {"anna": 1.6, "ben": 0.5}
     with pytest.raises(InputError, match="people_weights"):
-        named_weights(text, ["anna", "ben"])
+        parse_weights(text, ["anna", "ben"])
 
 
 def test_steps_that_cannot_be_shared_are_refused():
@@ -102,25 +96,15 @@ def test_label_mirror_window_and_reference_do_not_depend_on_the_person():
     people, hp = 6, NARROW.override("sampling=people")
     windows = ExpertWindows([RampClip(name) for name in "abcdef"[:people]], hp, training=True)
     keys = [
-        step[0] for step in itertools.islice(StepSampler(windows.plan(1), windows.drawing(0), Shuffled(1, 1)), 3000)
+        step[0]
+        for step in itertools.islice(StepSampler(windows.plan(1), windows.index_sampler(0), ShuffleSampler(1, 1)), 3000)
     ]
     rows = []
     for key in keys:
-        item, drawn = windows[key], windows._draw(key)
+        item, drawn = windows[key], windows._sample(key)
         mirrored = item["faces"][0, 0, :, 4, 0].mean() > item["faces"][0, 0, :, -4, 0].mean()
         rows.append((key.window // 48, item["in_sync"][0], mirrored, drawn.row / 48, drawn.other / 48))
     person, *others = np.array(rows).T
     for values in others:
         means = [values[person == number].mean() for number in range(people)]
         assert np.ptp(means) < 0.17  # 500 draws each: a standard deviation of 0.022 for a label
-
-
-def test_every_window_of_a_clip_is_drawn_where_clips_are():
-    hp = NARROW.override("sampling=people,syncnet_pairs=clip")
-    windows = ExpertClips([RampClip(name) for name in "abc"], hp, training=True)
-    starts = [
-        windows[key]["mel"][:, 0, 0, 0]
-        for step in itertools.islice(StepSampler(windows.plan(8), windows.drawing(0), Shuffled(1, 1)), 300)
-        for key in step
-    ]
-    assert len(np.unique(np.concatenate(starts))) == 48

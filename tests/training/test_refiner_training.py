@@ -13,10 +13,9 @@ import torch
 import refiner_train
 from conftest import NARROW
 from data.clip import Clip
-from data.clip_bank import NEIGHBOURS, ClipBank, sharp_face
 from data.loading import open_clips
 from data.sampling import Key
-from data.sharp_faces import SharpFaces
+from data.sharp_faces import NEIGHBOURS, ClipBank, SharpFaces, sharp_face
 from face_detection.crop import to_network_size
 from models import Wav2Lip, face_refiner
 from models.backend import Backend
