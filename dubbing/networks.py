@@ -62,7 +62,7 @@ def _load(options: Options) -> Networks:
     used = loaded.backend
     others = replace(used, dtype="auto") if used.dtype == "int8" else used  # other networks are not made int8
     refiner = load_refiner(options.refine, path, loaded.fingerprint, others)
-    expert = None if options.no_score else best_expert(others)
+    expert = None if options.no_score else best_expert(replace(used, dtype="auto"))
     return Networks(loaded.networks[0], loaded.hp, path, sha256(path), used, expert, refiner, options, files)
 
 

@@ -136,8 +136,8 @@ WRAPPERS = {
 
 
 class TorchNetwork(HalvingBatches):
-    """An ArrayNetwork. module: a Wrapper, on precision's device; its batches are halved when
-    the device runs out of memory."""
+    """An ArrayNetwork. module: a Wrapper, on precision's device; its batches are halved when the device runs out of
+    memory."""
 
     def __init__(self, module: Wrapper, precision: Precision, batch_size: int) -> None:
         super().__init__(batch_size)
@@ -208,8 +208,8 @@ def array_networks(kind: str, network: nn.Module, precision: Precision) -> tuple
 
 
 def load(kind: str, path: Path, backend: Backend, overrides: str, batch_size: int | None) -> Loaded:
-    """As backend.load. The expert takes the dtype that is fastest here, whatever the generator has."""
-    precision = Precision("auto" if kind == "expert" else backend.dtype, pick_device(backend.device))
+    """As backend.load."""
+    precision = Precision(backend.dtype, pick_device(backend.device))
     built = build(kind, path, overrides, precision)
     networks = runnable(kind, built.modules, precision, batch_size)
     used = Backend("torch", precision.name, str(precision.device))

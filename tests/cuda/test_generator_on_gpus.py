@@ -7,14 +7,14 @@ import torch
 from conftest import NARROW
 from gpus import CPU, needs_gpus
 from models import Wav2Lip
-from models.torch_backend import runnable, wrap
+from models.torch_backend import array_networks
 from utils.devices import Precision
 
 
 def generate(device: torch.device, precision: str, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
     torch.manual_seed(0)
     here = Precision(precision, device)
-    (network,) = runnable("generator", wrap("generator", Wav2Lip(NARROW.width).eval(), here), here)
+    (network,) = array_networks("generator", Wav2Lip(NARROW.width), here)
     return network(faces, mels)
 
 

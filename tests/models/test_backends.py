@@ -325,7 +325,7 @@ finally:
 def test_a_dub_of_converted_weights_imports_no_pytorch(dub, converted_copy, talking, generator, tmp_path):
     person = save_person(tmp_path / "person.safetensors", None)
     flags = ["--engine", "openvino", "--precision", "fp32", "--refine", person]
-    flags += ["--face_detector", "retinaface", "--no_cache"]
+    flags += ["--face_detector", "retinaface", "--no_cache", "--occlusion"]
     assert dub("--audio", talking, *flags, "--preview", 0.2).code == 0  # converts expert and refiner
     outfile, jobs = tmp_path / "again.mp4", tmp_path / "jobs.csv"
     jobs.write_text(f"face,audio,outfile\n{talking},{talking},{outfile}\n")
