@@ -12,8 +12,8 @@ from models import face_refiner
 from models.backend import Backend
 from models.checkpoint import save_refiner
 from models.face_refiner import FaceRefiner
-from models.inputs import lower_half
-from models.reference_bank import ReferenceBank, choose_spread, describe, nearest, sharpness
+from models.inputs import lower_half, sharpness
+from models.reference_bank import ReferenceBank, choose_spread, describe, nearest
 from models.refiner import Refiner, enlarge
 from models.torch_backend import PictureRefiner, TorchNetwork
 from utils import weight_files
@@ -83,7 +83,7 @@ def test_the_nearest_references_show_the_mouth_that_was_generated():
 
 
 def spread(pictures: np.ndarray, count: int) -> list[int]:
-    sharpnesses = np.array([sharpness(picture) for picture in pictures])
+    sharpnesses = np.array([sharpness(lower_half(picture, height_axis=-3)) for picture in pictures])
     return choose_spread(describe(pictures, pictures), sharpnesses, count).tolist()
 
 
