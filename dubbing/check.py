@@ -319,8 +319,7 @@ def _estimate(
     seconds = min(plan.speech.seconds, options.preview or inf)
     frames = plan.source.frames_in(seconds, options.plays_whole)
     by_size = sorted((region for region in faces.regions if region), key=lambda region: region.rect.height)
-    usual = FaceRegions([by_size[len(by_size) // 2]], [False], faces.detector)
-    plan.reader = replace(plan.reader, faces=usual)
+    plan.faces = FaceRegions([by_size[len(by_size) // 2]], [False], faces.detector)  # of usual size
     timer = StageTimer()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"timed{outfile.suffix}"

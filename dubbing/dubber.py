@@ -1,6 +1,6 @@
 """One dub, from a video and speech to a video; everything that happens to a frame happens in this order:
 
-thread "prefetch"  read: decode, crop the face, its mask (dubbing/reading.py)
+thread "prefetch"  read: decode, crop the face, its mask (dubbing/plan.py)
 main thread        generate, refine, match in batches (dubbing/stages.py); score lips against the speech
 thread "sink"      composite: put the face into the picture; encode
 """
@@ -111,7 +111,7 @@ def dub_frames(
         timer("dub"),
         writer,
         BackgroundSink[FrameTask](output, queued) as sink,
-        closing(prefetch(timer.each("read", plan.reader.tasks()), queued)) as waiting,
+        closing(prefetch(timer.each("read", plan.tasks()), queued)) as waiting,
         closing(counted(generated(waiting))) as shown,
     ):
         for task in shown:

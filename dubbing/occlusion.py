@@ -7,7 +7,7 @@ sees counts where the frame before had it close by; a single frame is not believ
 import cv2
 import numpy as np
 
-from dubbing.paste import soft_mask
+from dubbing.paste import FaceRegion, soft_mask, style_mask
 from models.backend import Backend, load
 from models.inputs import OCCLUSION_SIZE as SIZE
 from models.published import BUNDLED_OCCLUSION
@@ -94,3 +94,28 @@ class OcclusionDetector:
 def _reduced(face: np.ndarray) -> np.ndarray:
     """uint8 BGR [SIZE, SIZE, 3]."""
     return cv2.resize(face, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+
+
+class Masks:
+    """How much of the new face is shown where: what the style shows, less where something covers the face, less the
+    farther the head is turned to the side. To be asked in the order of the frames.
+
+    occlusion: what finds that which covers the face, where that is wanted; occluded, turned: frames in which the mask
+    was less for these reasons.
+    """
+
+    def __init__(self, style: str, size: int, occlusion: OcclusionDetector | None) -> None:
+        self.whole, self.occlusion = style_mask(style, size), occlusion
+        self.occluded = self.turned = 0
+
+    def __call__(self, region: FaceRegion, shown: np.ndarray) -> np.ndarray:
+        """float32 [S, S], 0..1; shown: the upright crop, uint8 BGR [S, S, 3]."""
+        mask = self.whole
+        if region.opacity < 1:
+            mask = mask * np.float32(region.opacity)
+            self.turned += 1
+        if self.occlusion:
+            visible = self.occlusion.visible(shown)
+            mask = mask * visible
+            self.occluded += hidden_share(visible) >= OCCLUDED
+        return mask

@@ -1,35 +1,38 @@
 """What one dub is made of, as its options ask for it: one wiring for the dub itself, for --check and for --still."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from audio import dub_mel_start, mel_column
 from dubbing.faces import FaceFinder, FaceRegions
 from dubbing.networks import Networks
-from dubbing.occlusion import OcclusionDetector
+from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
-from dubbing.reading import FrameReader, Masks
-from dubbing.record import ProgressBar, StageTimer
-from dubbing.refining import FrameSampler, refine_stage
-from dubbing.source import FrameTransform, Source
+from dubbing.paste import FaceRegion, upright_crop
+from dubbing.record import INTERPOLATED, UNCHANGED, ProgressBar, StageTimer
+from dubbing.refining import FrameSampler, refine_stage, refined_share
+from dubbing.source import FrameTransform, Source, TimedFrame
 from dubbing.speech import Speech, load_speech
-from dubbing.stages import Composite, Generate, Stage, match
-from face_detection.crop import to_network_size
+from dubbing.stages import Composite, FaceTask, FrameTask, Generate, Stage, match
+from face_detection.crop import resized, to_network_size
+from face_detection.find import resembles
 from media import codecs
 from media.clock import END_HELD
 from media.sound import sound_clock
 from utils.errors import flag_named, warn
 
 OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
+INVISIBLE = 0.5 / 255  # a mask that is nowhere above this changes no level
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
 
 
 class DubPlan:
-    """Source, speech and encoding of a dub. After use() it also has a reader of frame tasks and the stages that these
-    go through. suffix: of the file to write."""
+    """Source, speech and encoding of a dub. After use() it also gives the frames as tasks, and has the stages that
+    these go through. suffix: of the file to write."""
 
     def __init__(self, networks: Networks, source: Source, speech: Speech, suffix: str, options: Options) -> None:
         self.networks, self.source, self.speech, self.options = networks, source, speech, options
@@ -66,16 +69,12 @@ class DubPlan:
         return FaceFinder(self.source, self.pix_fmt, self.seconds, self.options, device, faces_file)
 
     def use(self, faces: FaceRegions, crops: Sequence[np.ndarray]) -> None:
-        """Build the reader and the stages for these faces. crops: of the face from all over the video, uint8 BGR
+        """Build the stages for these faces. crops: of the face from all over the video, uint8 BGR
         [h, w, 3] of any sizes, for the refiner and for occlusion."""
         options, networks, hp = self.options, self.networks, self.networks.hp
         self.faces, self.refine = faces, refine_stage(networks.refiner, crops)
         self.occlusion = self._occlusion(crops) if options.occlusion else None
         self.masks = Masks(options.paste, hp.img_size, self.occlusion)
-        size = self.refine.refiner.size if self.refine else None
-        self.reader = FrameReader(
-            self.source, self.pix_fmt, self.seconds, faces, self.speech, self.masks, size, hp, options
-        )
         self.stages: dict[str, Stage] = {"generate": Generate(networks.generator, self.speech.mel, hp.mel_window)}
         self.stages |= {"refine": self.refine} if self.refine else {}
         self.stages |= {"match": match} if options.paste == "soft" else {}
@@ -93,6 +92,37 @@ class DubPlan:
         if not self.faces.has_landmarks:
             warn("--occlusion: profile views are dubbed; only --face_detector retinaface tells them, without a --box")
         return occlusion
+
+    def tasks(self) -> Generator[FrameTask, None, None]:
+        """All output frames, and in each the face to dub."""
+        speech, options, hp = self.speech, self.options, self.networks.hp
+        extend, last_known = self.source.extension(options.extend, speech.seconds), None
+        for frame in self.source.extend_frames(self.pix_fmt, self.seconds, extend, options.plays_whole):
+            region, state = self.faces.at(frame.number) if frame.time < speech.seconds else (None, UNCHANGED)
+            face: FaceTask | None = None
+            if region is not None:
+                crop = upright_crop(frame.picture, region)
+                source_face = to_network_size(crop, hp.img_size)
+                upper = source_face[: hp.img_size // 2]
+                if state != INTERPOLATED or last_known is None or resembles(upper, last_known):
+                    last_known, face = upper, self.face_task(frame, region, crop, source_face)
+            yield FrameTask(frame, state if face else UNCHANGED, face)
+            if options.published_timing and mel_column(frame.time, hp) + hp.mel_window > speech.mel.shape[1]:
+                return
+
+    def face_task(
+        self, frame: TimedFrame, region: FaceRegion, crop: np.ndarray, source_face: np.ndarray
+    ) -> FaceTask | None:
+        """The face in this region of a frame; None where nothing of it would be seen. crop: as upright_crop gives it;
+        source_face: the same at the network's size."""
+        mask, hp = self.masks(region, source_face), self.networks.hp
+        if mask.max() <= INVISIBLE:
+            return None
+        start = dub_mel_start(frame.time, self.speech.mel.shape[1], hp, self.options.published_timing)
+        sharp = None
+        if self.refine and refined_share(len(crop), hp.img_size):
+            sharp = resized(crop, self.refine.refiner.size, self.refine.refiner.size)
+        return FaceTask(frame, region, source_face, mask, sharp, start, source_face)
 
     def batch_size(self) -> int:
         """Frames at once, fewer than --wav2lip_batch_size where they are so large that they would fill the memory."""

@@ -96,7 +96,7 @@ def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequ
         if plan.occlusion:
             plan.occlusion.reset()
             plan.occlusion.visible(source_face)  # what covers a face counts from the second frame on
-        task = FrameTask(frame, DUBBED, plan.reader.face_task(frame, region, crop, source_face))
+        task = FrameTask(frame, DUBBED, plan.face_task(frame, region, crop, source_face))
         before = yuv.to_bgr(frame.picture)
         run_stages([task], plan.stages | {"composite": plan.composite}, StageTimer())
         dubbed.append(DubbedFrame(frame.time, before, yuv.to_bgr(frame.picture), region.rect))

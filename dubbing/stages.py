@@ -5,8 +5,8 @@ refine     the same at the footage's resolution            (dubbing/refining.py)
 match      in the colours of the skin around
 composite  through its mask into the picture
 
-A frame comes with its face and the face's mask (dubbing/reading.py): how much of the new face is shown where, which
-composite, the sync score and the record go by. Where nothing of it would be seen a frame has no face to dub.
+A frame comes with its face and the face's mask (dubbing/occlusion.py: Masks): how much of the new face is shown where,
+by which composite, the sync score and the record go. Where nothing of it would be seen a frame has no face to dub.
 
 What comes before and after the main thread runs in a thread of its own, at most some items ahead or behind, so memory
 is bounded; an error in either thread is raised in the main thread.
