@@ -51,11 +51,7 @@ from utils.errors import InputError
 from utils.images import labelled_rows, square_around, write_png
 from utils.options import written
 
-SAMPLES, DRAWN, TIMED = (
-    14,
-    3,
-    48,
-)  # frames that are looked at, of which mouths are drawn, and that are dubbed for timing
+SAMPLES, DRAWN, TIMED = 14, 3, 48  # frames that are looked at, drawn with their new mouths, dubbed for timing
 WATCHED = 4.0  # seconds of work in which a video is watched for hard cuts, from its beginning
 PROFILES, COVERED = 0.15, 0.1  # shares of the looked-at frames from which on they are mentioned
 CLIPPED, AT_FULL_SCALE = 0.001, 0.999  # share of the samples that are at full scale
@@ -88,7 +84,7 @@ class Estimate:
     seconds: float
     faces: float  # of these seconds, for finding the face, unless it is cached
     megabytes: int | None  # of memory at most (MiB), None where the system does not tell
-    gpu_megabytes: int | None  # likewise, None without a GPU
+    gpu_megabytes: int | None  # of the GPU, None without one
 
     def summary(self) -> str:
         faces = f", {self.faces:.0f} of them for finding the face, once" if self.faces >= 1 else ""
@@ -114,7 +110,7 @@ class CheckReport:
     faces_picture: str | None  # shows them with their numbers
     weights: str
     mouths: str | None  # a picture of some frames, source above result; None without speech
-    estimate: Estimate | None  # likewise
+    estimate: Estimate | None  # None without --audio
     seconds: float  # that the check took
     command: str  # the dub, to be copied
 

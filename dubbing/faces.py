@@ -153,7 +153,7 @@ class FaceFinder:
         return FaceRegions([FaceRegion(Rect(left, top, right, bottom))], [False], None)
 
     def no_face(self) -> str:
-        """The error that there is none, and what to do."""
+        """The error for a video without a face, with what to do."""
         advice = self.turning() or "use footage that shows it larger, or give its place with --box"
         if self.source.reader and self.source.reader.videos > 1:
             advice = f"the file has {self.source.reader.videos} videos; choose another by --video_stream"

@@ -30,11 +30,11 @@ class DubJob(NamedTuple):
 
 
 def read_jobs(path: Path, options: Options, folder: Path) -> list[DubJob | Exception]:
-    """The jobs of a list, in place of one that cannot be done why not; paths in it are relative to it; what a row does
-    not name is as `options` say, and goes into `folder`.
+    """The jobs of a list; for one that cannot be done, the error in its place. Paths in a list are relative to it.
 
-    A job cannot be done whose row lacks face or audio, names an unknown setting, or writes a file that another row
-    reads or writes. Raises InputError where none can be done.
+    options: for settings that a row does not name; folder: for results whose row names no outfile. A job cannot be done
+    if its row lacks face or audio, names an unknown setting, or writes a file that another row reads or writes. Raises
+    InputError if none can be done.
     """
     if folder.suffix and not folder.is_dir():
         raise InputError(f"--outfile {folder}: names a file; with --jobs give a folder, without a dot in its name")
@@ -73,9 +73,9 @@ def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> D
 
 
 def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:
-    """The file to write: outfile itself, or <face>_<audio>.mp4 in it where it is a folder, which is made.
+    """The file to write: outfile, or <face>_<audio>.mp4 in it if it is a folder, which is created.
 
-    Raises InputError where it cannot be written, is one of the files read, or exists and is no dub.
+    Raises InputError if the file cannot be written, is one of the inputs, or exists and is not a dub.
     """
     if outfile.is_dir() or not outfile.suffix:
         outfile = outfile / f"{face.stem}_{audio.stem}{codecs.usual_suffix(options.codec)}"
@@ -94,7 +94,7 @@ def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Pat
 
 
 def refuse_to_replace(outfile: Path) -> None:
-    """Raises InputError where something is in the place of a dub, or of its record, that is neither."""
+    """Raises InputError if the name of the dub, or of its record, is taken by a file of another kind."""
     beside = record_path(outfile)
     for path, what, known in ((outfile, "a dub", is_dub), (beside, "the record of a dub", is_record)):
         if path.exists() and path.stat().st_size and not known(path):
@@ -104,8 +104,8 @@ def refuse_to_replace(outfile: Path) -> None:
 
 
 def picture_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:
-    """The PNG to write instead of a dub: outfile where it is one, else <outfile>.still.png. Raises InputError
-    likewise."""
+    """The PNG to write instead of a dub: outfile if it ends in .png, else <outfile>.still.png. Raises InputError as
+    output_path does."""
     if outfile.suffix.lower() in OTHER_PICTURES:
         raise InputError(f"--outfile {outfile}: a still is written as PNG; let the name end in .png")
     if outfile.suffix.lower() != ".png":

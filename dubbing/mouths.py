@@ -19,8 +19,8 @@ FRONTAL = 20.0  # degrees up to which the mouth's width is believed
 
 
 def limits(pictures: Sequence[np.ndarray], faces: Sequence[np.ndarray]) -> list[str]:
-    """What the pictures (uint8 BGR [H, W, 3]) show of it, in words. faces: float32 [15], a detection with landmarks in
-    each; small ones, and those without landmarks, are not counted."""
+    """A phrase for each of these that the pictures, uint8 BGR [H, W, 3], show. faces: a detection with landmarks in
+    each, float32 [15]; small faces, and those without landmarks, are not counted."""
     seen = []
     for picture, face in zip(pictures, faces, strict=True):
         points = face[LANDMARKS].reshape(5, 2).astype(np.float64)

@@ -31,7 +31,7 @@ class Networks:
     sha256: str
     backend: Backend  # of the generator, without "auto"
     expert: Expert | None  # scores the sync, where there is one
-    refiner: FaceRefiner | None  # sharpens the mouths, where that is wanted
+    refiner: FaceRefiner | None  # sharpens the mouths, if asked for
     options: Options  # what the networks were loaded with
     files: dict[Path, tuple]  # state of all files that they may be in
 
@@ -49,7 +49,7 @@ class Networks:
 
 
 def load_networks(options: Options) -> Networks:
-    """The generator, and the expert that is there. Raises InputError for files that hold something else."""
+    """The generator, and expert and refiner if they exist. Raises InputError for files that hold something else."""
     options = ensure_weights(options)
     with doing("reading the weights"):
         return _load(options)
@@ -102,8 +102,8 @@ def load_refiner(wanted: str, path: Path, fingerprint: str, backend: Backend) ->
 
 
 def _person_of(path: Path, fingerprint: str) -> Path | None:
-    """The person's file beside a generator. Where that is of a training run, else the one of this generator in a folder
-    in the run's, such as its `refiner`, or in one beside it; where there are several, --refine has to name one."""
+    """The person's file beside a generator. If the generator is of a training run, also the one of this generator in a
+    folder inside the run's, such as `refiner`, or next to the run's; if there are several, --refine has to name one."""
     beside, *others = _persons(path)
     if beside:
         return beside[0]
@@ -123,7 +123,7 @@ def _persons(path: Path) -> list[list[Path]]:
 
 
 def best_expert(backend: Backend) -> Expert | None:
-    """The best expert that is there and can be read. A dub does not need one, so a damaged file is only a warning."""
+    """The best installed expert that can be read. A dub does not need one, so a damaged file is only a warning."""
     for path in filter(Path.exists, EXPERTS):
         try:
             return load_expert(path, backend)

@@ -98,10 +98,9 @@ def _reduced(face: np.ndarray) -> np.ndarray:
 
 class Masks:
     """How much of the new face is shown where: what the style shows, less where something covers the face, less the
-    farther the head is turned to the side. To be asked in the order of the frames.
+    farther the head is turned to the side. Call it in the order of the frames.
 
-    occlusion: what finds that which covers the face, where that is wanted; occluded, turned: frames in which the mask
-    was less for these reasons.
+    occlusion: with --occlusion; occluded, turned: numbers of frames whose mask is smaller for these reasons.
     """
 
     def __init__(self, style: str, size: int, occlusion: OcclusionDetector | None) -> None:

@@ -60,7 +60,7 @@ def opacity(yaw: np.ndarray | float) -> np.ndarray:
 
 
 def opacities(detections: list[np.ndarray], track: Track, window: int = SMOOTH_FRAMES) -> np.ndarray:
-    """opacity of the tracked face in every frame: float32 [T]; 1 where there is none.
+    """opacity of the tracked face in every frame: float32 [T]; 1 without a face.
 
     detections: float32 [N, 15] for each of T frames, or without landmarks [N, 5]; window: frames that angles are
     averaged over.
@@ -69,7 +69,7 @@ def opacities(detections: list[np.ndarray], track: Track, window: int = SMOOTH_F
 
 
 def tilts_of(detections: list[np.ndarray], track: Track, window: int = SMOOTH_FRAMES) -> np.ndarray:
-    """By how many degrees the tracked face is turned clockwise in every frame: float64 [T]; 0 where there is none.
+    """By how many degrees the tracked face is turned clockwise in every frame: float64 [T]; 0 without a face.
 
     detections: float32 [N, 15] for each of T frames; window: frames that angles are averaged over.
     """

@@ -79,7 +79,7 @@ def page_path(outfile: str | Path) -> Path:
 
 
 def is_record(path: Path) -> bool:
-    """Whether a file is a record, of this version or an earlier one."""
+    """Whether a file is the record of a dub, of this version or an earlier one."""
     try:
         content = read_json(path)
     except (OSError, InputError):

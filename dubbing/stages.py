@@ -116,9 +116,9 @@ class SyncMonitor:
         self._time, self._number = 0.0, -1
 
     def add(self, frame: TimedFrame, face: np.ndarray | None) -> None:
-        """face: uint8 BGR [S, S, 3] as it will look in that frame, None where there is none."""
+        """face: uint8 BGR [S, S, 3] as it will look in that frame; None without a face."""
         self._add_until((self._time + frame.time) / 2)
-        if abs(frame.number - self._number) > 1:  # the video was started again; played backwards it goes on
+        if abs(frame.number - self._number) > 1:  # the video starts again; backwards it is continuous
             self._windows.flush()
         self._face, self._time, self._number = face, frame.time, frame.number
 
