@@ -215,7 +215,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(dub, generator, talking, tmp
         (["--checkpoint_path", tmp_path / "s3fd.pth"], "S3FD"),
         (["--hparams", "img_size=128"], "img_size=128"),
         (["--refine", tmp_path / "missing.pth"], "--refine"),
-        (["--outfile", tmp_path / "text.mp4" / "out.mp4"], "out.mp4"),
+        (["--outfile", tmp_path / "text.mp4" / "out.mp4"], "cannot write there"),
         (["--outfile", tmp_path / "out.xyz"], ".xyz"),
         (["--outfile", talking], "--face"),
         (["--box", 0, 9999, 0, 10], "--box 0 9999 0 10"),
