@@ -103,30 +103,6 @@ def test_a_video_is_scored_by_every_scorer_against_itself(talking, expert, publi
     assert page.count('alt="plot: ') == 4  # for each scorer, over shift and by second
 
 
-@pytest.mark.slow
-def test_one_bad_video_of_a_folder_is_named_and_the_others_are_scored(talking, expert, tmp_path, script, monkeypatch):
-    real = videos.score_video
-
-    def score_video(pair, *rest):
-        if pair.video.name == "unlucky.mp4":
-            raise ZeroDivisionError("of a library")
-        return real(pair, *rest)
-
-    monkeypatch.setattr(videos, "score_video", score_video)
-    shutil.copy(talking, tmp_path / "unlucky.mp4")
-    shutil.copy(talking, tmp_path / "good one.mp4")
-    shutil.copy(talking, tmp_path / "zoë.mp4")
-    (tmp_path / "broken.mp4").write_bytes(b"nothing")
-    result = script(
-        "evaluate", "--video", tmp_path, "--syncnet_checkpoint_path", expert, "--outfile", tmp_path / "o.json"
-    )
-    assert result.code == 1
-    assert result.err.count("not scored: ") == 2
-    assert "ZeroDivisionError: of a library" in result.err
-    assert "broken.mp4" in result.err
-    assert "mean of 2" in result.out
-
-
 def test_files_of_a_folder_are_videos_by_name_or_by_content_and_what_is_unknown_is_named(tmp_path, capsys):
     for name in ("b.mp4", "a.MOV", "._a.MOV", "a.txt", "notes.abc"):
         (tmp_path / name).touch()
@@ -144,13 +120,35 @@ def test_files_of_a_folder_are_videos_by_name_or_by_content_and_what_is_unknown_
     assert "notes.abc" in capsys.readouterr().out
 
 
-def test_a_list_names_videos_sounds_and_references_relative_to_itself(talking, expert, tmp_path, script):
+@pytest.mark.slow
+def test_a_list_names_files_relative_to_itself_and_a_bad_video_does_not_stop_it(
+    talking, expert, tmp_path, script, monkeypatch
+):
+    real = videos.score_video
+
+    def score_video(pair, *rest):
+        if pair.video.name == "unlucky.mp4":
+            raise ZeroDivisionError("of a library")
+        return real(pair, *rest)
+
+    monkeypatch.setattr(videos, "score_video", score_video)
     shutil.copy(talking, tmp_path / "a, b.mp4")
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
     audio.save_wav(audio.load_wav(talking, 16000), tmp_path / "speech.wav", 16000)
-    path = tmp_path / "pairs.csv"
-    path.write_text('video,audio,reference\n"a, b.mp4",speech.wav,\n"a, b.mp4",,"a, b.mp4"\n', encoding="utf-8-sig")
-    out = tmp_path / "o.json"
-    assert script("evaluate", "--list", path, "--syncnet_checkpoint_path", expert, "--outfile", out).code == 0
+    path, out = tmp_path / "pairs.csv", tmp_path / "o.json"
+    rows = [
+        "video,audio,reference",
+        '"a, b.mp4",speech.wav,',
+        "unlucky.mp4,,",
+        "broken.mp4,,",
+        '"a, b.mp4",,"a, b.mp4"',
+    ]
+    path.write_text("\n".join(rows), encoding="utf-8-sig")
+    result = script("evaluate", "--list", path, "--syncnet_checkpoint_path", expert, "--outfile", out)
+    assert result.code == 1
+    assert result.err.count("not scored: ") == 2
+    assert all(said in result.err for said in ("ZeroDivisionError: of a library", "broken.mp4"))
+    assert "mean of 2" in result.out
     first, second = json.loads(out.read_text(encoding="utf-8"))["videos"]
     assert first["sound"].endswith("speech.wav")
     assert "reference" not in first
