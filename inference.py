@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     if request.demo:
         return demonstrate(request, options, results)
     if request.jobs:
-        return dub_list(request, options, results, args.debug)
+        return dub_list(request.jobs, request, options, results, args.debug)
     if request.check:
         return check_footage(request, options, args.stdout)
     if not (request.face and request.audio):
@@ -104,7 +104,7 @@ def draw_still(face: Path, audio: Path, request: Request, options: Options, stdo
     return 0
 
 
-def dub_list(request: Request, options: Options, results: TextIO, debug: bool) -> int:
+def dub_list(path: Path, request: Request, options: Options, results: TextIO, debug: bool) -> int:
     """The dubs of a list: each fails alone; networks are loaded again only where a job asks for others. Processes that
     torchrun started share them; the first one's exit code counts."""
     from dubbing.jobs import read_jobs
@@ -113,8 +113,7 @@ def dub_list(request: Request, options: Options, results: TextIO, debug: bool) -
 
     stdout = sys.stdout  # each process prints its own jobs, though init_processes silences all but the first
     device = distributed.init_processes(options.device)
-    folder = request.outfile or OUTFILE.parent
-    jobs = distributed.from_main(partial(read_jobs, request.jobs, options, folder))
+    jobs = distributed.from_main(lambda: read_jobs(path, options, request.outfile or OUTFILE.parent))
     share = range(distributed.rank(), len(jobs), distributed.world_size())
     networks, failed = None, 0
     for number in sorted(share, key=lambda number: not isinstance(jobs[number], Exception)):  # wrong rows first

@@ -1,8 +1,6 @@
-"""The scripts in a terminal, which a pseudo-terminal is to them: bars with and without a total, and errors that end a
-training with its workers."""
+"""The scripts in a pseudo-terminal: bars with and without a total, and errors that end a training and its workers."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -20,9 +18,6 @@ pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
 termios = pytest.importorskip("termios", reason="needs a pseudo-terminal")
 
 ROOT = Path(__file__).parent.parent
-MINUTES = ["--max_minutes", 0.01]  # a training whose last step is not known
-STEPS = ["--max_steps", 2]
-REFINER_VALUES = "refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2"
 FAILING = """
 import sys
 from training.expert import ExpertTraining
@@ -87,32 +82,22 @@ def run_in(terminal: Terminal, *arguments) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("trained", "ends"), [(EXPERT, STEPS), (EXPERT, MINUTES), (GENERATOR, MINUTES), ("refiner_train", MINUTES)]
+    ("trained", "ends"), [(EXPERT, ["--max_steps", 2]), (GENERATOR, ["--max_minutes", 0.01])], ids=["steps", "minutes"]
 )
-def test_trainings(trained, ends, preprocessed, expert, generator, tmp_path, terminal):
-    more = {
-        EXPERT: [], GENERATOR: ["--syncnet_checkpoint_path", expert],
-        "refiner_train": ["--syncnet_checkpoint_path", expert, "--generator_path", generator],
-    }[trained]  # fmt: skip
-    values = f"{NARROW_TEXT},{REFINER_VALUES},eval_windows=8"
-    code = run_in(terminal, trained, *where(preprocessed, tmp_path), *more, "--hparams", values, *ends)
+def test_trainings(trained, ends, preprocessed, expert, tmp_path, terminal):
+    more = ["--syncnet_checkpoint_path", expert] if trained == GENERATOR else []
+    values = ["--hparams", f"{NARROW_TEXT},eval_windows=8"]
+    code = run_in(terminal, trained, *where(preprocessed, tmp_path), *more, *values, *ends)
     assert code in (0, 1), terminal.shown  # so few steps need not make anything better
     assert "training: " in terminal.shown
-    assert ("2/2" in terminal.shown) == (ends is STEPS)
+    assert ("2/2" in terminal.shown) == (trained == EXPERT)
 
 
 @pytest.mark.slow
-def test_dub_scores_and_preprocessing(talking, speech, generator, expert, tmp_path, terminal, no_workers):
-    dub = tmp_path / "out.mp4"
-    inference = ["--face", talking, "--audio", speech, "--checkpoint_path", generator, "--outfile", dub]
-    assert run_in(terminal, "inference", *inference, "--report") == 0, terminal.shown
-    scores = ["--video", talking, "--syncnet_checkpoint_path", expert, "--outfile", tmp_path / "scores.json"]
-    assert run_in(terminal, "evaluate", *scores) == 0, terminal.shown
-    places = ["--data_root", tmp_path / "raw", "--preprocessed_root", tmp_path, "--filelists_dir", tmp_path]
-    (tmp_path / "raw").mkdir()
-    shutil.copy(talking, tmp_path / "raw")
-    assert run_in(terminal, "preprocess", *places) == 0, terminal.shown
-    assert all(f"{stage}: " in terminal.shown for stage in ("dubbing", "survey"))
+def test_a_dub(talking, speech, generator, tmp_path, terminal):
+    inference = ["--face", talking, "--audio", speech, "--checkpoint_path", generator, "--outfile", tmp_path / "a.mp4"]
+    assert run_in(terminal, "inference", *inference) == 0, terminal.shown
+    assert "dubbing: " in terminal.shown
 
 
 @pytest.mark.slow

@@ -1,0 +1,71 @@
+"""Pages for readers: README.zh-CN.md has the parts of README.md; commands and links work; flags are up to date."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from docs import generate_cli
+from hparams import hparams
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "checkpoints" / "README.md",
+    *(ROOT / "docs").glob("*.md"),
+]
+SCRIPTS = [path.stem for path in ROOT.glob("*.py") if path.stem not in ("audio", "hparams")]
+COMMAND = re.compile(rf"^ *(?:> )?python ({'|'.join(SCRIPTS)})\.py (.+)$", re.MULTILINE)
+BLOCK = re.compile(r"^```\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+PARTS = {  # of a README -> a list that is the same in both languages
+    "lines of code, less comments": lambda text, prose: re.sub(
+        r" *#.*$", "", "\n".join(CODE.findall(text)), flags=re.M
+    ),
+    "levels of headings": lambda text, prose: re.findall(r"^(#+) ", prose, re.MULTILINE),
+    "links": lambda text, prose: sorted(set(re.findall(r"\]\(([^)\s]+)\)", text)) - {"README.md", "README.zh-CN.md"}),
+    "tables": lambda text, prose: [row.count("|") for row in re.findall(r"^\|.*\|$", prose, re.MULTILINE)],
+    "names in backticks": lambda text, prose: sorted(
+        re.sub(r"\s+", " ", name) for name in re.findall(r"`([^`]+)`", prose)
+    ),
+}
+
+
+def commands() -> list[tuple[str, str]]:
+    """Script and arguments of every command in a code block, except those that a reader has to complete."""
+    blocks = [block for page in PAGES for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    found = [command for block in blocks for command in COMMAND.findall(re.sub(r"\\\n\s*", "", block))]
+    return [(script, text) for script, text in found if "…" not in text]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_both_languages_of_the_readme_have_the_same(part):
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))
+    assert PARTS[part](chinese, CODE.sub("", chinese)) == PARTS[part](english, CODE.sub("", english))
+    assert "](README.zh-CN.md)" in english and "](README.md)" in chinese
+
+
+def test_flags_and_values_in_the_pages_are_known():
+    found = commands()
+    assert {"inference", "preprocess", "wav2lip_train", "weights"} <= {script for script, _ in found}
+    for script, text in found:
+        args = importlib.import_module(script).parse_args(shlex.split(text, comments=True))
+        hparams.override(getattr(args, "hparams", None) or "")
+
+
+def test_the_page_of_flags_is_up_to_date():
+    assert generate_cli.PAGE.read_text(encoding="utf-8") == generate_cli.cli_page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_in_the_pages_lead_to_files_and_headings(page):
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text(encoding="utf-8")):
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if heading:
+            lines = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^a-z0-9 _-]", "", line.lower()).replace(" ", "-") for line in lines}, link
