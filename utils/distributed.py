@@ -1,6 +1,6 @@
 """Several processes on one job, as torchrun starts them: set-up and collectives.
 
-In a single process all of it is trivial, so that scripts read the same either way, and PyTorch is not imported.
+In a single process each function is trivial and PyTorch is not imported.
 """
 
 import os
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 TIMEOUT = timedelta(days=7)  # others may be busy for long: evaluation, or videos of several hours
-
 POLL = 0.1  # seconds
-LAST_WORDS = 5.0  # seconds for the main process to say what is wrong: torchrun ends all once the first has left
+LAST_WORDS = 5.0  # seconds for the main process to print its error: torchrun ends all once the first has left
 BAD_INPUT = 2  # exit code
 
 
@@ -47,7 +46,7 @@ def init_processes(device: str) -> str:
 
 
 def destroy_processes() -> None:
-    """Leave the process group once all have come this far: one that leaves early can break off the others."""
+    """Leave the process group once all processes have come this far."""
     if group := _group():
         group.barrier()
         group.destroy_process_group()
@@ -69,7 +68,7 @@ def is_main() -> bool:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The block is run by the main process, then by the others: what it leaves on disk is made once."""
+    """Run the block in the main process, then in the others, which find on disk what it has made."""
     group = _group()
     if group and not is_main():
         group.barrier()
@@ -89,8 +88,8 @@ def broadcast(value: Any) -> Any:
 
 
 def from_main(work: Callable[[], Result]) -> Result:
-    """What the main process makes of it, on every process. Where it raises InputError the others leave quietly, with
-    the code of bad input."""
+    """The main process's result of the work, on every process. Where it fails, the others leave quietly with the exit
+    code of bad input."""
     result: Result | None = None
     try:
         if is_main():
@@ -106,7 +105,7 @@ def from_main(work: Callable[[], Result]) -> Result:
 
 
 def total(number: int) -> int:
-    """The sum over all processes. The wait for the slower ones can be interrupted, and ends when one has died."""
+    """The sum over all processes. The wait can be interrupted, and ends when a process has died."""
     group = _group()
     if not group:
         return number
@@ -135,14 +134,12 @@ def all_gather(items: list) -> list:
 
 def all_reduce_mean(values: dict[str, float]) -> dict[str, float]:
     """The mean over the processes of every value."""
-    group = _group()
-    if not group:
+    if not _group():
         return values
     import torch
 
-    total = torch.tensor(list(values.values()), dtype=torch.float64)
-    group.all_reduce(total)
-    return dict(zip(values, (total / world_size()).tolist(), strict=True))
+    means = mean_of(torch.tensor(list(values.values()), dtype=torch.float64))
+    return dict(zip(values, means.tolist(), strict=True))
 
 
 def mean_of(values: "torch.Tensor") -> "torch.Tensor":
@@ -160,9 +157,9 @@ def any_process(flag: bool) -> bool:
         return flag
     import torch
 
-    number = torch.tensor([float(flag)])
-    group.all_reduce(number, group.ReduceOp.MAX)
-    return bool(number.item())
+    highest = torch.tensor([float(flag)])
+    group.all_reduce(highest, group.ReduceOp.MAX)
+    return bool(highest.item())
 
 
 def _group() -> Any:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from operator import length_hint
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -47,7 +47,7 @@ class Progress(tqdm):
             disable=disable or bool(os.environ.get(DISABLED)),
         )  # fmt: skip
         if not self.disable:
-            _works.append(self)
+            _works.add(self)
 
     def __iter__(self) -> Iterator[Any]:
         with self:
@@ -72,6 +72,7 @@ class Progress(tqdm):
                 self.last_print_t += time.time() - since
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        _works.changed = time.time()
         if not self.terminal:
             self.mininterval = self.pause()
         super().display(msg, pos)
@@ -85,8 +86,8 @@ class Progress(tqdm):
         self.refresh()
 
     def close(self) -> None:
-        if any(work is self for work in _works):
-            _ended(self)
+        if not self.disable:
+            _works.end(self)
             if time.time() - self.start_t >= SHOWN_FROM and not self.terminal and self.leave:
                 self.last_print_t = time.time()  # the last line is shown, whether there was one before or not
         super().close()
@@ -117,52 +118,53 @@ class _Work:
         print(f"{self.what}: {seconds} so far", file=sys.stderr, flush=True)
 
 
-_works: list[Progress | _Work] = []  # in progress, outermost first
+class _Works:
+    """What is in progress, outermost first. changed: when something began, ended or was shown last."""
+
+    def __init__(self) -> None:
+        self.going: list[Progress | _Work] = []
+        self.changed = 0.0
+
+    def add(self, work: Progress | _Work) -> None:
+        self.going.append(work)
+        self.changed = time.time()
+
+    def end(self, work: Progress | _Work) -> None:
+        self.going = [other for other in self.going if other is not work]  # bars at one place are equal to each other
+        self.changed = time.time()
 
 
-def _ended(work: Progress | _Work) -> None:
-    _works[:] = [other for other in _works if other is not work]  # bars are equal where they are drawn at one place
+_works = _Works()
 
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
     """Within the block this is what the script is doing, as signs_of_life says it: such as "reading the weights"."""
     work = _Work(what)
-    _works.append(work)
+    _works.add(work)
     try:
         yield
     finally:
-        _ended(work)
+        _works.end(work)
 
 
 @contextmanager
 def signs_of_life(what: str) -> Iterator[None]:
-    """Within the block, when nothing was printed for FIRST_LINE seconds, a line on stderr says what is being done, and
-    again after longer and longer pauses; a bar is drawn again. what: where nothing more is known."""
+    """Within the block, after FIRST_LINE seconds of silence, a line on stderr says what is being done, and again after
+    longer and longer pauses; a bar is drawn again. what: where nothing more is known."""
     if os.environ.get(DISABLED):
         yield
         return
-    ended, last, streams = threading.Event(), [time.time()], (sys.stdout, sys.stderr)
-
-    def noting(stream: TextIO) -> None:
-        write = stream.write
-
-        def noted(text: str) -> int:
-            last[0] = time.time()
-            return write(text)
-
-        with suppress(AttributeError):  # a stream that takes no other write()
-            stream.write = noted  # type: ignore[method-assign]
+    ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(SHOWN_FROM):
-            if time.time() - last[0] >= _works[-1].pause():
+            work = _works.going[-1]
+            if time.time() - _works.changed >= work.pause():
+                _works.changed = time.time()
                 with suppress(OSError, ValueError):  # of a stream that is closed
-                    _works[-1].sign()
-                last[0] = time.time()
+                    work.sign()
 
-    for stream in streams:
-        noting(stream)
     thread = threading.Thread(target=watch, daemon=True)
     with doing(what):
         thread.start()
@@ -171,9 +173,6 @@ def signs_of_life(what: str) -> Iterator[None]:
         finally:
             ended.set()
             thread.join(SHOWN_FROM)
-            for stream in streams:
-                with suppress(AttributeError):
-                    del stream.write
 
 
 def _pause(seconds: float) -> float:

@@ -65,7 +65,7 @@ def test_bars_inside_each_other_end_in_any_order(capsys):
     outer.close()
     inner.update(2)
     inner.close()
-    assert progress._works == []
+    assert progress._works.going == []
 
 
 @pytest.mark.parametrize("work", ["Progress(range(3), 'clips')", "doing('clips')"])
