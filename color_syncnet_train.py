@@ -1,11 +1,11 @@
 """Train the lip-sync expert.
 
     python color_syncnet_train.py --data_root preprocessed --checkpoint_dir checkpoints/expert
-    python color_syncnet_train.py ...                       # the same again goes on where it was
+    python color_syncnet_train.py ...                       # the same command resumes the run
     torchrun --nproc_per_node 4 color_syncnet_train.py ...  # on four GPUs
 
 Writes checkpoint_step<step>.pth, best.pth and, for TensorBoard, logs/ into the checkpoint folder. A useful expert tells
-in-sync from off-sync windows on the evaluation list with a loss well below 0.69, which is what guessing gives.
+in-sync from off-sync windows of the evaluation list with a loss well below 0.69, the loss of guessing.
 """
 
 import argparse

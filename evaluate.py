@@ -1,24 +1,23 @@
-"""How good a dub is, or a generator: sync offset, LSE-D and LSE-C, and the mouth's likeness to a reference.
+"""Score dubbed videos, or a generator: sync offset, LSE-D, LSE-C, and similarity of the mouth to a reference.
 
     python evaluate.py --video dubbed.mp4
     python evaluate.py --video dubbed.mp4 --audio speech.wav --reference original.mp4
     python evaluate.py --video results/                       # every video in a folder
-    python evaluate.py --list pairs.csv                       # columns video, audio, reference; these may be empty
-    python evaluate.py --generator checkpoints/mine/best.pth --data_root preprocessed   # on held-out clips
+    python evaluate.py --list pairs.csv                       # columns video, audio, reference; the last two optional
+    python evaluate.py --generator checkpoints/mine/best.pth --data_root preprocessed   # on the held-out clips
 
-Windows of five frames are compared with the sound at every shift of up to 15 frames, over the whole video and for every
-second of it. LSE-D is the distance at the shift where they lie closest (less is better), LSE-C how much farther they
-lie at the median shift (more is better), the offset that shift in frames: above zero where the sound is late, below
-where it is early (the published tool prints the opposite sign). The scorers are those given, or those there are:
-checkpoints/syncnet_v2.model, which papers' numbers come from, checkpoints/lipsync_expert.pth, the bundled expert.
-Only scores by one scorer can be compared. Likeness is measured on the lower half of the face, where it is: L1
-(0 to 1), PSNR in dB, SSIM.
+A scorer compares windows of five frames with the sound at every shift of up to 15 frames, over the whole video and for
+every second. LSE-D is the distance at the best shift (lower is better); LSE-C is how far the median shift lies above it
+(higher is better); the offset is the best shift in frames, positive where the sound is late, negative where it is early
+(the published tool prints the opposite sign). By default all installed scorers are used: checkpoints/syncnet_v2.model,
+which papers use, checkpoints/lipsync_expert.pth, and the bundled expert. Compare only scores of the same scorer.
+Similarity is measured on the lower half of the face: L1 (0 to 1), PSNR in dB, SSIM.
 
-A generator is scored on the clips of eval.txt: likeness with another frame of the clip as reference; sync with the
-speech of another clip, real footage as the ceiling and a still frame as the floor. Give an expert that it was not
-trained with, so that the score is not the loss.
+A generator is scored on the clips of eval.txt: similarity with another frame of the clip as reference, and sync with
+the speech of another clip, between real footage as the upper bound and a still frame as the lower bound. Use an expert
+that the generator was not trained with; otherwise the score is the loss.
 
-Prints a table and writes it as JSON (--outfile), for videos with a page of plots beside it. Exit code 1 where some of
+Prints a table and writes it as JSON (--outfile), for videos with a page of plots beside it. Exit code 1: some of
 several videos could not be scored.
 """
 

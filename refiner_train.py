@@ -1,14 +1,14 @@
-"""Train the refiner of one person on five or more of that person's videos: sharp mouths at the footage's resolution.
+"""Train the refiner of one person on five or more videos of that person: sharp mouths at the footage's resolution.
 
     python refiner_train.py --data_root preprocessed --checkpoint_dir checkpoints/anna --max_minutes 40
-    ... --generator_path checkpoints/mine/best.pth      # the generator whose faces are refined, such as a finetuned one
+    ... --generator_path checkpoints/mine/best.pth      # the generator whose faces are refined
     ... --checkpoint_path checkpoints/bert/person.safetensors --reset_optimizer   # start from another refiner
-    ... --bank clip                                     # a refiner of anyone, from clips of many people
+    ... --bank clip                                     # a refiner of any person, from clips of many people
     python inference.py --refine checkpoints/anna/person.safetensors ...        # dub with it
 
-Writes into the checkpoint folder person.safetensors (the best refiner, with sharp reference pictures of the person),
-checkpoint_step<step>.pth, best.pth, summary.html (is it better than enlarging?), samples/step<step>.png (rows:
-enlarged, nearest reference, refined, true) and logs/ for TensorBoard. The same command goes on where it was.
+Writes into the checkpoint folder: person.safetensors (the best refiner, with sharp reference pictures of the person);
+checkpoint_step<step>.pth; best.pth; summary.html (is it better than enlarging?); samples/step<step>.png (rows:
+enlarged, nearest reference, refined, true); logs/ for TensorBoard. The same command resumes the run.
 """
 
 import argparse

@@ -4,14 +4,14 @@
         --syncnet_checkpoint_path checkpoints/lipsync_expert.pth \\
         --checkpoint_path checkpoints/wav2lip.pth --reset_optimizer          # finetune the published weights
     python wav2lip_train.py --data_root preprocessed --checkpoint_dir checkpoints/mine \\
-        --syncnet_checkpoint_path checkpoints/lipsync_expert.pth             # go on where it was
+        --syncnet_checkpoint_path checkpoints/lipsync_expert.pth             # resume the run
     ... --gan [--disc_checkpoint_path checkpoints/visual_quality_disc.pth]   # sharper mouths
     torchrun --nproc_per_node 4 wav2lip_train.py ...                         # on four GPUs
 
-Writes into the checkpoint folder checkpoint_step<step>.pth (and disc_checkpoint_step<step>.pth), best.pth,
-summary.html (is it better than the weights it started from?), samples/step<step>.png with the same windows all along
-(rows: input, reference, generated, true), samples/step<step>.mp4, a clip kept aside dubbed with the speech of another,
-and logs/ for TensorBoard.
+Writes into the checkpoint folder: checkpoint_step<step>.pth (and disc_checkpoint_step<step>.pth); best.pth;
+summary.html (are the weights better than those the run started from?); samples/step<step>.png, always of the same
+windows (rows: input, reference, generated, true); samples/step<step>.mp4, a held-out clip dubbed with the speech of
+another clip; logs/ for TensorBoard.
 """
 
 import argparse
