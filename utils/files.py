@@ -1,4 +1,4 @@
-"""Files that are whole or not there: every file the project writes goes through atomic_write."""
+"""Reading and writing files: every file that the project writes goes through atomic_write, whole or not at all."""
 
 import csv
 import errno
@@ -35,11 +35,11 @@ _UNFINISHED: set[Path] = set()  # what delete_unfinished() deletes
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with the same suffix, to be written in the block.
+    """A temporary path beside `path`, with the same suffix, to write to in the block.
 
-    When the block ends without an error it is on disk under the name `path`; after an error nothing is left of it.
-    Where `path` cannot be replaced because another program has it open (Windows), the finished file stays under a
-    second name and InputError says so.
+    When the block ends without an error, the file is on disk and is renamed to `path`; after an error it is deleted.
+    Where another program has `path` open (Windows), the finished file stays under a second name and InputError says
+    so.
     """
     with atomic_writes(path) as (temporary,):
         yield temporary
@@ -47,8 +47,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_writes(*paths: Path) -> Iterator[list[Path]]:
-    """atomic_write() of files that belong together: they get their names one right after the other, once all are on
-    disk."""
+    """atomic_write() of files that belong together: they are renamed right after each other, once all are on disk."""
     with ExitStack() as held:
         temporaries: list[Path] = []
         try:
@@ -75,8 +74,7 @@ def atomic_writes(*paths: Path) -> Iterator[list[Path]]:
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """A new folder below `parent`, which is deleted with all in it when the block ends; one that has been renamed
-    stays."""
+    """A new folder below `parent`, deleted with its content when the block ends, unless it has been renamed."""
     folder = temporary_path(parent)
     folder.mkdir()
     _UNFINISHED.add(folder)
@@ -88,14 +86,14 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def delete_unfinished() -> None:
-    """Delete what this process has not finished writing, as its last act."""
+    """Delete what this process has not finished writing."""
     for path in list(_UNFINISHED):
         _delete(path)
 
 
 @cache
 def delete_leftovers(folder: Path) -> None:
-    """Delete what processes that were killed have left in a folder: of this machine at once, of others after a day."""
+    """Delete what killed processes left in a folder: those of this machine at once, those of others after a day."""
     with suppress(OSError), os.scandir(folder) as entries:
         for match in filter(None, (PART.fullmatch(entry.name) for entry in entries)):
             path = folder / match[0]
@@ -117,15 +115,14 @@ def _temporary_file(path: Path) -> Iterator[Path]:
 
 
 def temporary_path(folder: Path, suffix: str = "") -> Path:
-    """A new name in a folder, however long the name will be under which the file is kept. What was left there is
-    deleted first."""
+    """A new name in a folder, short whatever the file's final name. Leftovers there are deleted first."""
     delete_leftovers(folder)
     return folder / f".wav2lip-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part{suffix}"
 
 
 @cache
 def _machine() -> str:
-    """What processes have in common among which a process number means one of them, until the machine restarts."""
+    """Identifies the machine, or container, since its last start: a process number is unique within it."""
     words = [platform.node()]
     with suppress(OSError):  # Linux
         words += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
@@ -165,19 +162,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """In UTF-8; names of files that are none come out as the bytes that they are."""
+    """In UTF-8; names of files in other encodings keep their bytes."""
     write_bytes(path, text.encode(errors=sys.getfilesystemencodeerrors()))
 
 
 def write_json(path: Path, content: Any) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False)
     if not is_text(text):
-        text = json.dumps(content, indent=1)  # escapes what UTF-8 does not have
+        text = json.dumps(content, indent=1)  # escapes what UTF-8 cannot encode
     write_text(path, text + "\n")
 
 
 def is_text(name: str) -> bool:
-    """Whether UTF-8 can hold it; names of files are any bytes."""
+    """Whether UTF-8 can encode it; names of files may hold any bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -186,7 +183,7 @@ def is_text(name: str) -> bool:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """json.loads for a file that anybody may have written: whatever is wrong with it is a ValueError."""
+    """json.loads, except that every error is a ValueError."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -194,7 +191,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: Path, advice: str = "delete it", kind: type = dict) -> Any:
-    """What a JSON file of this project holds. Raises InputError with the advice where it holds anything else."""
+    """The content of a JSON file of this project. Raises InputError with the advice where it is of another kind."""
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -210,12 +207,12 @@ def devnull() -> TextIO:
 
 
 def system_name(path: Path | str) -> str | bytes:
-    """The name for libraries that take text in UTF-8 alone, and else bytes."""
+    """The name for libraries that accept text only in UTF-8, and bytes."""
     return str(path) if os.name == "nt" else os.fsencode(path)
 
 
 def existing_file(path: Path, flag: str = "") -> Path:
-    """The path, where a file is. Raises InputError for what is none, naming the flag that it was given by."""
+    """The path, if it is a file. Else InputError, which names the flag that gave it."""
     name = f"{flag} {path}".strip()
     if address := WEB_ADDRESS.match(path.as_posix()):
         shown = f"{flag} {address[1]}://{address[2]}".strip()
@@ -223,42 +220,44 @@ def existing_file(path: Path, flag: str = "") -> Path:
     try:
         if path.is_dir():
             raise InputError(f"{name}: is a folder, not a file")
-        if not path.is_file():  # one that is there is a device or a pipe, which may have no end
-            raise InputError(f"{name}: {'is no regular file' if path.exists() else 'no such file'}")
-    except (OSError, ValueError) as error:  # a name that the system does not take
-        raise InputError(f"{name}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+        if not path.is_file():  # devices and pipes may have no end
+            raise InputError(f"{name}: {'is not a regular file' if path.exists() else 'no such file'}")
+    except (OSError, ValueError) as error:  # a name that the system does not accept
+        raise InputError(f"{name}: cannot be opened ({_reason(error)})") from error
     return path
 
 
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
 def creatable(path: Path, flag: str) -> Path:
-    """The path, under which a file could be written. Raises InputError for a name that the system does not take."""
+    """The path. Raises InputError for a name that the system does not accept."""
     try:
         os.lstat(path)
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{flag} {path}: cannot be written ({reason}); give another name") from error
+        raise InputError(f"{flag} {path}: cannot be written ({_reason(error)}); give another name") from error
     return path
 
 
 def writable_folder(folder: Path, flag: str) -> Path:
-    """Make the folder and prove that files can be written there, before any long work starts."""
+    """The folder, made where it is missing. Raises InputError, before any long work, where nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{flag} {folder}: cannot write there ({reason}); give another folder") from error
+        raise InputError(f"{flag} {folder}: cannot write there ({_reason(error)}); give another folder") from error
     delete_leftovers(folder)
     return folder
 
 
 @contextmanager
 def only_user(folder: Path, flag: str) -> Iterator[None]:
-    """Within the block no other process can enter one for this folder: it gets InputError that names this one. The
-    system ends the claim with the process, however that ends. flag: what the folder was given by."""
+    """Lock the folder within the block: another process that tries gets an InputError that names this one. The system
+    releases the lock when the process ends, however it ends. flag: the flag that gave the folder."""
     from filelock import FileLock, Timeout
 
     writable_folder(folder, flag)
@@ -280,8 +279,8 @@ def only_user(folder: Path, flag: str) -> Iterator[None]:
 
 
 def folders_below(root: Path) -> Iterator[Path]:
-    """root and every folder below it, once each: links to folders are followed after all that lies there itself, so
-    that a folder goes by its own path rather than by a link's, and a loop of links ends."""
+    """root and every folder below it, once each. Links to folders are followed last, so that a folder is listed under
+    its own path rather than a link's, and a loop of links ends."""
     seen: set[Path] = set()
     starts = deque([root])
     while starts:
