@@ -44,8 +44,9 @@ class Terminal:
         termios.tcsetwinsize(theirs, (24, 100))
         self.stream = os.fdopen(theirs, "w", encoding="utf-8")
         self.shown = ""
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        threading.Thread(
+            target=self._read, daemon=True
+        ).start()  # helpers of multiprocessing may keep the other end open
 
     def _read(self) -> None:
         while True:
@@ -57,18 +58,13 @@ class Terminal:
                 return
             self.shown += block.decode(errors="replace")
 
-    def close(self) -> None:
-        self.stream.close()
-        self._reader.join()
-        os.close(self._ours)
-
 
 @pytest.fixture
 def terminal(monkeypatch):
     monkeypatch.delenv(progress.DISABLED, raising=False)
     opened = Terminal()
-    yield opened
-    opened.close()
+    with opened.stream:
+        yield opened
 
 
 def run_in(terminal: Terminal, *arguments) -> int:
