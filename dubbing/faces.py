@@ -103,6 +103,8 @@ class FaceFinder:
         known = read_cache(path, seconds) if path else None
         print(f"faces by {detector}" + (", as found before" if known else ""), flush=True)
         searched = known or self._search(detector, seconds, progress, sampler)
+        if not searched.faces:
+            raise InputError(f"--face {self.source.path}: no frame can be decoded; give a whole video")
         if not known and path:
             write_cache(path, searched)
         detections = searched.within(seconds)

@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from world import COMMANDS, STEADY, Run, copy_world, files_of, hidden, results
+from world import COMMANDS, STEADY, TRAININGS, Run, copy_world, files_of, hidden, results
 
 OUTCOMES = ("lost", "traceback", "hung", "silent", "left behind", "no single line")
 OF_OTHERS = ("torchinductor_", ".ses")  # what PyTorch and ONNX Runtime leave in the folder for temporary files
@@ -26,15 +26,22 @@ class Case:
     """One command in a folder of its own. reference: how it ends undisturbed; story: what was done; problems: (outcome,
     what was seen)."""
 
-    def __init__(self, number: int, command: str, world: Path, folder: Path, reference: dict) -> None:
-        self.random, self.command, self.folder, self.reference = random.Random(number), command, folder, reference
+    def __init__(self, number: int, kind: str, command: str, world: Path, folder: Path, reference: dict) -> None:
+        self.random, self.kind, self.command = random.Random(number), kind, command
+        self.folder, self.reference = folder, reference
         self.story: list[str] = []
         self.problems: list[tuple[str, str]] = []
+        self.runs: list[Run] = []
         copy_world(world, folder, command)
         self.before = {path: path.read_bytes() for path in files_of(folder)}
 
-    def run(self, arguments: tuple[str, ...] = (), **how) -> Run:
-        return Run(self.folder, arguments or COMMANDS[self.command], **how)
+    def run(self, arguments: Sequence[str] = (), workers: int = 0, **how) -> Run:
+        """workers: that load a training's batches."""
+        given = [
+            each.replace("num_workers=0", f"num_workers={workers}") for each in arguments or COMMANDS[self.command]
+        ]
+        self.runs.append(Run(self.folder, given, **how))
+        return self.runs[-1]
 
     def wait(self, run: Run) -> SimpleNamespace:
         ended = run.wait(max(60.0, 20 * self.reference["seconds"]))
@@ -108,10 +115,10 @@ class Case:
 def signals(case: Case) -> None:
     """A signal at any time, at times a second one."""
     number = case.random.choice([signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-    anew, twice = case.random.random() < 0.2, case.random.random() < 0.2
+    anew, twice, workers = (case.random.random() < chance for chance in (0.15, 0.2, 0.4))
     delay = case.random.uniform(0.02, 1.0) * case.reference["seconds"] + (0.5 if anew else 0)
     case.story.append(f"{signal.Signals(number).name}{' twice' if twice else ''} after {delay:.2f} s, anew: {anew}")
-    run = case.run(anew=anew)
+    run = case.run(anew=anew, workers=workers)
     time.sleep(delay)
     run.kill(number)
     if twice:
@@ -139,7 +146,9 @@ def full_disk(case: Case) -> None:
             made.symlink_to(disk)
         quota = (lambda: None) if small else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         partly = case.command in ("jobs", "preprocess")  # exit code 1, and a line for each part that fails
-        case.check(case.wait(case.run(prepare=quota)), same=not partly, partly=partly)
+        case.check(
+            case.wait(case.run(prepare=quota, workers=case.random.random() < 0.3)), same=not partly, partly=partly
+        )
         case.kept()
         case.tidy()
         if small:
@@ -173,46 +182,40 @@ def damage(path: Path, chance: random.Random) -> str:
     return f"{path}: {how}, {size} → {len(content)} bytes"
 
 
-def damaged(case: Case, patterns: str, same: bool = True, partly: bool = False, refused: bool = True) -> None:
+DAMAGED: dict[str, tuple[dict[str, str], dict[str, bool]]] = {  # files by command; what may come of it
+    "damaged media": ({
+        "dub": "face.mp4 speech.wav", "jobs": "face.mp4 speech.wav", "preprocess": "raw/ann/*.mp4",
+        "evaluate": "raw/ann/long.mp4",
+    }, {"same": False, "partly": True}),
+    "damaged weights": ({
+        "dub": "generator.pth", "export": "generator.pth", "refiner": "generator.pth", "evaluate": "expert.pth",
+        "generator": "expert.pth",
+    }, {}),
+    "damaged caches": ({
+        "dub": "cache/**/*.faces", **dict.fromkeys(TRAININGS, "clips/*/*/*.npy clips/*/*/cache.*"),
+    }, {"refused": False}),
+    "damaged lists": ({"jobs": "jobs.csv", "expert": "lists/*.txt"}, {"same": False, "partly": True}),
+    "damaged records": ({
+        "dub": "made/dub/out.mp4.json", "preprocess": "made/preprocess/**/*.json",
+        **{name: f"made/{name}/run.json made/{name}/*.pth clips/*/*/clip.json" for name in TRAININGS},
+    }, {"same": False, "partly": True}),
+}  # fmt: skip
+
+
+def damaged(case: Case) -> None:
     """One of the files is damaged: the command makes what it made without that, or something where it need not be the
     same, or is refused where it may be."""
-    found = sorted(path for path in case.folder.glob(case.random.choice(patterns.split())) if path.stat().st_size)
-    path = case.random.choice(found)
+    patterns, settings = DAMAGED[case.kind]
+    may = {"same": True, "partly": False, "refused": True} | settings
+    if case.kind == "damaged records" and case.command == "preprocess":
+        case.wait(case.run())
+    pattern = case.random.choice(patterns[case.command].split())
+    path = case.random.choice(sorted(path for path in case.folder.glob(pattern) if path.stat().st_size))
     case.story.append(damage(path, case.random))
-    if not case.check(case.wait(case.run()), same, partly) and not refused:
+    if not case.check(case.wait(case.run()), may["same"], may["partly"]) and not may["refused"]:
         case.problems.append(("no single line", "this is no reason to fail"))
     case.kept(path)
     case.tidy()
-
-
-def damaged_media(case: Case) -> None:
-    places = {"dub": "face.mp4 speech.wav", "jobs": "face.mp4 speech.wav", "preprocess": "raw/ann/*.mp4"}
-    damaged(case, places.get(case.command, "raw/ann/long.mp4"), same=False, partly=True)
-
-
-def damaged_weights(case: Case) -> None:
-    damaged(case, "expert.pth" if case.command in ("generator", "evaluate") else "generator.pth")
-
-
-def damaged_caches(case: Case) -> None:
-    damaged(case, "cache/**/*.faces" if case.command == "dub" else "clips/*/*/*.npy clips/*/*/cache.*", refused=False)
-
-
-def damaged_lists(case: Case) -> None:
-    damaged(case, "jobs.csv" if case.command == "jobs" else "lists/*.txt", same=False, partly=True)
-
-
-def damaged_records(case: Case) -> None:
-    run = f"made/{case.command}"
-    if case.command == "preprocess":
-        case.wait(case.run())
-    places = {"dub": "made/dub/out.mp4.json", "preprocess": f"{run}/**/*.json"}
-    damaged(
-        case,
-        places.get(case.command, f"{run}/run.json {run}/*.pth clips/*/*/clip.json"),
-        False,
-        case.command == "preprocess",
-    )
 
 
 def names(case: Case) -> None:
@@ -232,7 +235,7 @@ def names(case: Case) -> None:
     if role == "--outfile":
         Path(f"{old}.json").unlink()
         new.unlink()
-    done = case.check(case.wait(case.run(tuple(command))), same=role in ("--face", "--audio"))
+    done = case.check(case.wait(case.run(command)), same=role in ("--face", "--audio"))
     if not done and len(os.fsencode(new.name)) <= 240 and name.isprintable():
         case.problems.append(("no single line", "the name is refused"))
     elif done and role == "--outfile":
@@ -276,23 +279,27 @@ def streams(case: Case) -> None:
     case.tidy()
 
 
-KINDS: list[tuple[Callable[[Case], None], tuple[str, ...]]] = [  # and the commands that each is tried on, in turn
-    (signals, ("dub", "expert", "preprocess", "generator", "jobs", "refiner", "evaluate", "export", "finetune")),
-    (full_disk, STEADY),
-    (damaged_media, ("dub", "preprocess", "evaluate", "dub", "jobs")),
-    (damaged_weights, ("dub", "export", "evaluate", "generator", "refiner")),
-    (damaged_caches, ("expert", "dub", "generator", "refiner")),
-    (names, ("dub", "preprocess", "dub")),
-    (signals, ("jobs", "dub", "evaluate", "expert", "preprocess", "generator", "dub", "refiner")),
-    (damaged_lists, ("jobs", "expert")),
-    (damaged_records, ("dub", "expert", "preprocess", "generator", "refiner")),
-    (streams, ("export", "dub", "evaluate", "expert", "jobs", "preprocess", "generator", "refiner")),
-    (two_at_once, ("dub", "export", "expert", "preprocess", "jobs", "generator", "evaluate", "refiner")),
-    (full_disk, ("expert", "dub", "jobs", "preprocess", "generator", "refiner", "evaluate")),
+KINDS: list[tuple[str, Callable[[Case], None], tuple[str, ...]]] = [  # and the commands that each is tried on, in turn
+    (
+        "signals",
+        signals,
+        ("dub", "expert", "preprocess", "generator", "jobs", "refiner", "evaluate", "export", "finetune"),
+    ),
+    ("full disk", full_disk, STEADY),
+    ("damaged media", damaged, ("dub", "preprocess", "evaluate", "dub", "jobs")),
+    ("damaged weights", damaged, ("dub", "export", "evaluate", "generator", "refiner")),
+    ("damaged caches", damaged, ("expert", "dub", "generator", "refiner")),
+    ("names", names, ("dub", "preprocess", "dub")),
+    ("signals", signals, ("jobs", "dub", "evaluate", "expert", "preprocess", "generator", "dub", "refiner")),
+    ("damaged lists", damaged, ("jobs", "expert")),
+    ("damaged records", damaged, ("dub", "expert", "preprocess", "generator", "refiner")),
+    ("streams", streams, ("export", "dub", "evaluate", "expert", "jobs", "preprocess", "generator", "refiner")),
+    ("two at once", two_at_once, ("dub", "export", "expert", "preprocess", "jobs", "generator", "evaluate", "refiner")),
+    ("full disk", full_disk, ("expert", "dub", "jobs", "preprocess", "generator", "refiner", "evaluate")),
 ]
 
 
-def planned(number: int) -> tuple[Callable[[Case], None], str]:
-    """The fault of a case and the command that it is tried on."""
-    fault, commands = KINDS[number % len(KINDS)]
-    return fault, commands[number // len(KINDS) % len(commands)]
+def planned(number: int) -> tuple[str, Callable[[Case], None], str]:
+    """Kind of a case, its fault, and the command that it is tried on."""
+    kind, fault, commands = KINDS[number % len(KINDS)]
+    return kind, fault, commands[number // len(KINDS) % len(commands)]

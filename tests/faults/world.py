@@ -2,7 +2,6 @@
 
 import atexit
 import hashlib
-import importlib
 import io
 import json
 import os
@@ -15,8 +14,10 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import av
 
@@ -27,21 +28,14 @@ from models import SyncNet_color, Wav2Lip
 from utils import cli, files, weight_files
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = {  # imported before processes are forked
-    name: importlib.import_module(name)
-    for name in (
-        "preprocess", "color_syncnet_train", "wav2lip_train", "refiner_train", "inference", "evaluate", "finetune",
-        "weights",
-    )
-}  # fmt: skip
-MARK = "FAULT_CASE"  # environment variable by which all processes of a case are known
+MARK = "FAULT_CASE"  # environment variable with the number of a command's first process
 VALUES = (
-    f"{NARROW_TEXT},num_workers=1,batch_size=2,syncnet_batch_size=4,eval_windows=4,refiner_size=192,"
+    f"{NARROW_TEXT},batch_size=2,syncnet_batch_size=4,eval_windows=4,refiner_size=192,"
     "refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2"
 )
 CPU = ("--device", "cpu")
 TRAINED = ("--data_root", "clips", "--filelists_dir", "lists", "--hparams", VALUES, *CPU, "--precision", "fp32",
-           "--max_steps", "3")  # fmt: skip
+           "--max_steps", "2")  # fmt: skip
 EXPERT = ("--syncnet_checkpoint_path", "expert.pth")
 DUBBED = ("--checkpoint_path", "generator.pth", *CPU, "--engine", "torch", "--precision", "fp32", "--refine", "off",
           "--no_score")  # fmt: skip
@@ -67,7 +61,7 @@ STEADY = tuple(name for name in COMMANDS if name != "finetune")  # whose results
 
 
 class Run:
-    """A command in a process forked from this one, which has imported all: that saves two seconds each.
+    """A command in a process forked from this one, which has imported all: that saves seconds each.
 
     anew: by an interpreter of its own; prepare: called in the process; streams: in place of stdin, stdout and stderr, a
     descriptor each, -1 for one that is closed.
@@ -75,28 +69,31 @@ class Run:
 
     def __init__(self, folder: Path, command: Sequence[str], anew: bool = False, prepare: Callable = lambda: None,
                  streams: dict[int, int] | None = None) -> None:  # fmt: skip
-        self.folder, self.log = folder, Path(f"{folder}.{time.monotonic_ns()}.log")
+        self.folder, self._text = folder, b""
         (folder / "tmp").mkdir(exist_ok=True)
         self.began = time.monotonic()
+        self._log, log = os.pipe()  # a file would be limited where all files are
+        os.set_blocking(self._log, False)
         ready, tell = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            self._be(command, anew, prepare, streams or {}, tell)
+            self._be(command, anew, prepare, streams or {}, log, tell)
+        os.close(log)
         os.close(tell)
         os.read(ready, 1)
         os.close(ready)
 
-    def _be(self, command: Sequence[str], anew: bool, prepare: Callable, streams: dict[int, int], tell: int) -> None:
-        """What the forked process does, which never returns."""
+    def _be(self, command: Sequence[str], anew: bool, prepare: Callable, streams: dict[int, int], log: int, tell: int
+            ) -> NoReturn:  # fmt: skip
+        """What the forked process does."""
         code = 1
         try:
             os.setsid()
-            log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for number, usual in enumerate((os.open(os.devnull, os.O_RDONLY), log, log)):
                 stream = streams.get(number, usual)
                 os.dup2(stream, number) if stream >= 0 else os.close(number)
             os.environ |= {
-                MARK: str(self.folder), files.CACHE_FOLDER: str(self.folder / "cache"),
+                MARK: str(os.getpid()), files.CACHE_FOLDER: str(self.folder / "cache"),
                 "TMPDIR": str(self.folder / "tmp"), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore",
             }  # fmt: skip
             os.chdir(self.folder)
@@ -109,7 +106,8 @@ class Run:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.argv = [f"{command[0]}.py", *command[1:]]
             os.write(tell, b".")
-            cli.run(SCRIPTS[command[0]].main, SCRIPTS[command[0]].parse_args, list(command[1:]))
+            script = import_module(command[0])
+            cli.run(script.main, script.parse_args, list(command[1:]))
         except SystemExit as end:
             code = end.code or 0
         except BaseException:
@@ -132,27 +130,40 @@ class Run:
         pid, status = 0, 0
         while not pid and time.monotonic() < self.began + limit:
             time.sleep(0.02)
+            self._read()
             pid, status = os.waitpid(self.pid, os.WNOHANG)
         seconds, deadline = time.monotonic() - self.began, time.monotonic() + (15 if pid else 0)
         while (left := self._processes()) and time.monotonic() < deadline:
             time.sleep(0.1)
-        for number in [*left, *([] if pid else [self.pid])]:
-            os.kill(number, signal.SIGKILL)
+        self.end()
         if not pid:
             os.waitpid(self.pid, 0)
-        text = self.log.read_text(errors="replace")
-        self.log.unlink()
-        code = os.waitstatus_to_exitcode(status) if pid else None
+        self._read()
+        os.close(self._log)
+        text, code = self._text.decode(errors="replace"), os.waitstatus_to_exitcode(status) if pid else None
         return SimpleNamespace(code=code, text=text, seconds=seconds, left=left)
 
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            while text := os.read(self._log, 65_536):
+                self._text += text
+
+    def end(self) -> None:
+        """Kill all its processes."""
+        for pid in self._processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def _processes(self) -> list[int]:
-        """Those of this case that are alive (Linux)."""
+        """Those of its session, and those that were started with its mark, that are alive (Linux)."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended
-                if f"{MARK}={self.folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                environment = (process / "environ").read_bytes()  # none of a zombie
+                marked = f"{MARK}={self.pid}".encode() in environment.split(b"\0")
+                if marked or (environment and os.getsid(int(process.name)) == self.pid):
                     found.append(int(process.name))
-        return [pid for pid in found if pid != self.pid]
+        return found
 
 
 def content_of(path: Path) -> bytes:
@@ -201,22 +212,29 @@ def copy_world(world: Path, folder: Path, command: str) -> None:
             shutil.rmtree(made)
 
 
-def make_world(folder: Path, commands: set[str]) -> Path:
+def make_world(folder: Path, commands: set[str]) -> None:
     """The folder that every case gets a copy of, with earlier results of the commands that will be disturbed."""
     (folder / "raw" / "ann").mkdir(parents=True)
-    portrait.make_clip(folder / "raw" / "ann" / "long.mp4", start=1.0, seconds=2.0)
-    portrait.make_clip(folder / "raw" / "ann" / "other.mp4", start=4.0, seconds=1.0, seed=1)
-    portrait.make_clip(folder / "face.mp4", start=2.0, seconds=1.0, seed=2)
+    portrait.make_clip(folder / "raw" / "ann" / "long.mp4", start=1.0, seconds=1.6)
+    portrait.make_clip(folder / "raw" / "ann" / "other.mp4", start=4.0, seconds=0.6, seed=1)
+    portrait.make_clip(folder / "face.mp4", start=2.0, seconds=0.6, seed=2)
     sound = audio.load_wav(portrait.SPEECH, 16_000)
-    audio.save_wav(sound[16_000:28_000], folder / "speech.wav", 16_000)
-    audio.save_wav(sound[30_000:38_000], folder / "earlier.wav", 16_000)
+    audio.save_wav(sound[16_000:25_600], folder / "speech.wav", 16_000)
+    audio.save_wav(sound[30_000:36_400], folder / "earlier.wav", 16_000)
     (folder / "jobs.csv").write_text("face,audio\nface.mp4,speech.wav\nface.mp4,earlier.wav\n")
     save_network(folder / "generator.pth", Wav2Lip)
     save_network(folder / "expert.pth", SyncNet_color)
     first = {"preprocess": ("--preprocessed_root", "clips", "--filelists_dir", "lists")}
-    first |= {"dub": ("--audio", "earlier.wav"), **dict.fromkeys(TRAININGS, ("--max_steps", "2"))}
+    first |= {"dub": ("--audio", "earlier.wav"), **dict.fromkeys(TRAININGS, ("--max_steps", "1"))}
     for name in [name for name in first if name in commands | {"preprocess"}]:
-        ended = Run(folder, (*COMMANDS[name], *first[name])).wait(300)
+        ended = Run(folder, (*COMMANDS[name], *first[name])).wait(600)
         assert ended.code in (0, 1), ended.text
     shutil.rmtree(folder / "tmp")
-    return folder
+
+
+def reference(folder: Path, command: str) -> dict:
+    """How the command ends undisturbed."""
+    copy_world(folder / "world", folder / command, command)
+    ended = Run(folder / command, COMMANDS[command]).wait(600)
+    assert ended.code in (0, 1), ended.text
+    return {"code": ended.code, "seconds": ended.seconds, "results": results(folder / command)}
