@@ -35,13 +35,16 @@ class Case:
         copy_world(world, folder, command)
         self.before = {path: path.read_bytes() for path in files_of(folder)}
 
-    def run(self, arguments: Sequence[str] = (), workers: int = 0, **how) -> Run:
+    def run(self, command: Sequence[str] = (), workers: int = 0, **how) -> Run:
         """workers: that load a training's batches."""
-        given = [
-            each.replace("num_workers=0", f"num_workers={workers}") for each in arguments or COMMANDS[self.command]
-        ]
-        self.runs.append(Run(self.folder, given, **how))
+        given = (word.replace("num_workers=0", f"num_workers={workers}") for word in command or COMMANDS[self.command])
+        self.runs.append(Run(self.folder, list(given), **how))
         return self.runs[-1]
+
+    def end(self) -> None:
+        for run in self.runs:
+            run.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def wait(self, run: Run) -> SimpleNamespace:
         ended = run.wait(max(60.0, 20 * self.reference["seconds"]))
@@ -82,17 +85,16 @@ class Case:
             self.problems.append((outcome, f"another result: {', '.join(wrong[:5])}"))
 
     def kept(self, damaged: Path | None = None) -> None:
-        """After a failure: what was there before is there, all results are whole, and nothing is left of what is
-        written on the way."""
+        """What was there before is there, and all results are whole."""
         try:
             if damaged is None or "made" not in damaged.parts:
                 results(self.folder)
         except ValueError as error:
             self.problems.append(("lost", str(error)))
         for path, content in self.before.items():
-            place, ours = path.relative_to(self.folder), path.suffix in (".npy", ".html") or path.name == "cache.json"
-            ours = ours or place.parts[0] in ("made", "cache") or path == damaged
-            if not ours and not (path.exists() and path.read_bytes() == content):
+            place = path.relative_to(self.folder)
+            made = place.parts[0] in ("made", "cache") or path.suffix in (".npy", ".html") or path.name == "cache.json"
+            if not made and path != damaged and not (path.exists() and path.read_bytes() == content):
                 self.problems.append(("lost", f"{place} is not what it was"))
 
     def tidy(self) -> None:
@@ -139,16 +141,15 @@ def full_disk(case: Case) -> None:
     disk.mkdir()
     small = case.random.random() < 0.4 and subprocess.run(mount, capture_output=True).returncode == 0
     case.story.append(f"{'room for' if small else 'no file above'} {limit} bytes")
+    quota = (lambda: None) if small else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    partly = case.command in ("jobs", "preprocess")  # exit code 1, and a line for each part that fails
     try:
         if small:
-            shutil.copytree(made, disk, dirs_exist_ok=True)
-            shutil.rmtree(made)
+            made.rename(case.folder / "earlier")
+            shutil.copytree(case.folder / "earlier", disk, dirs_exist_ok=True)
             made.symlink_to(disk)
-        quota = (lambda: None) if small else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        partly = case.command in ("jobs", "preprocess")  # exit code 1, and a line for each part that fails
-        case.check(
-            case.wait(case.run(prepare=quota, workers=case.random.random() < 0.3)), same=not partly, partly=partly
-        )
+        ended = case.wait(case.run(prepare=quota, workers=case.random.random() < 0.3))
+        case.check(ended, same=not partly, partly=partly)
         case.kept()
         case.tidy()
         if small:
@@ -156,30 +157,25 @@ def full_disk(case: Case) -> None:
             shutil.copytree(disk, made)
     finally:
         if small:
-            subprocess.run(["umount", str(disk)], check=True)
+            subprocess.run(["umount", "-l", str(disk)], check=True)
     case.again()
 
 
 def damage(path: Path, chance: random.Random) -> str:
     """Damage a file, and say how."""
-    content = bytearray(path.read_bytes())
-    size, how = len(content), chance.choice(["cut", "cut", "empty", "zeros", "flips", "flips", "noise", "text"])
-    at = chance.randrange(size)
-    if how == "cut":
-        del content[at:]
-    elif how == "empty":
-        content.clear()
-    elif how == "zeros":
-        end = min(size, at + chance.randrange(1, size + 1))
-        content[at:end] = bytes(end - at)
-    elif how == "flips":
-        for _ in range(chance.choice([1, 1, 10, 100])):
-            content[chance.randrange(size)] ^= 1 << chance.randrange(8)
-    else:
-        texts = [b"<!DOCTYPE html>\n", b"[" * 100_000, b"\xff\xfe", b"null", b"{}", b"\0" * 512, b"a\n"]
-        content[:] = chance.randbytes(size) if how == "noise" else chance.choice(texts)
-    path.write_bytes(content)
-    return f"{path}: {how}, {size} → {len(content)} bytes"
+    content = path.read_bytes()
+    size, at = len(content), chance.randrange(len(content))
+    how = chance.choice(["cut", "cut", "empty", "zeros", "flips", "flips", "noise", "text"])
+    texts = [b"<!DOCTYPE html>\n", b"[" * 100_000, b"\xff\xfe", b"null", b"{}", b"\0" * 512, b"a\n"]
+    end, flipped = min(size, at + chance.randrange(1, size + 1)), bytearray(content)
+    for _ in range(chance.choice([1, 1, 10, 100])):
+        flipped[chance.randrange(size)] ^= 1 << chance.randrange(8)
+    made = {
+        "cut": content[:at], "empty": b"", "zeros": content[:at] + bytes(end - at) + content[end:], "flips": flipped,
+        "noise": chance.randbytes(size), "text": chance.choice(texts),
+    }[how]  # fmt: skip
+    path.write_bytes(made)
+    return f"{path}: {how}, {size} → {len(made)} bytes"
 
 
 DAMAGED: dict[str, tuple[dict[str, str], dict[str, bool]]] = {  # files by command; what may come of it

@@ -9,6 +9,7 @@ import pytest
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(540)
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
 def test_the_first_cases_of_the_campaign():
     command = [sys.executable, "-m", "tests.faults", "--cases", "30"]
