@@ -224,20 +224,18 @@ def names(case: Case) -> None:
     case.story.append(f"{role or 'clip'} is called {new.name!r}")
     try:
         old.rename(new)
+        if role == "--outfile":
+            Path(f"{old}.json").unlink()
+            new.unlink()
     except OSError:  # there can be no such file here
         return
     if role:
         command[place] = f"./{new.relative_to(case.folder)}"
-    if role == "--outfile":
-        Path(f"{old}.json").unlink()
-        new.unlink()
     done = case.check(case.wait(case.run(command)), same=role in ("--face", "--audio"))
     if not done and len(os.fsencode(new.name)) <= 240 and name.isprintable():
         case.problems.append(("no single line", "the name is refused"))
-    elif done and role == "--outfile":
-        for suffix in ("", ".json"):
-            Path(f"{new}{suffix}").rename(f"{old}{suffix}")
-        case.same("silent")
+    elif done and role == "--outfile" and set(results(case.folder).values()) != {*case.reference["results"].values()}:
+        case.problems.append(("silent", "another result"))
     elif done and not role:
         places = ("--data_root", "made/preprocess", "--filelists_dir", "made/preprocess/lists", "--max_steps", "1")
         ended = case.wait(case.run((*COMMANDS["expert"], *places)))
@@ -275,27 +273,24 @@ def streams(case: Case) -> None:
     case.tidy()
 
 
-KINDS: list[tuple[str, Callable[[Case], None], tuple[str, ...]]] = [  # and the commands that each is tried on, in turn
-    (
-        "signals",
-        signals,
-        ("dub", "expert", "preprocess", "generator", "jobs", "refiner", "evaluate", "export", "finetune"),
-    ),
-    ("full disk", full_disk, STEADY),
-    ("damaged media", damaged, ("dub", "preprocess", "evaluate", "dub", "jobs")),
-    ("damaged weights", damaged, ("dub", "export", "evaluate", "generator", "refiner")),
-    ("damaged caches", damaged, ("expert", "dub", "generator", "refiner")),
-    ("names", names, ("dub", "preprocess", "dub")),
-    ("signals", signals, ("jobs", "dub", "evaluate", "expert", "preprocess", "generator", "dub", "refiner")),
-    ("damaged lists", damaged, ("jobs", "expert")),
-    ("damaged records", damaged, ("dub", "expert", "preprocess", "generator", "refiner")),
-    ("streams", streams, ("export", "dub", "evaluate", "expert", "jobs", "preprocess", "generator", "refiner")),
-    ("two at once", two_at_once, ("dub", "export", "expert", "preprocess", "jobs", "generator", "evaluate", "refiner")),
-    ("full disk", full_disk, ("expert", "dub", "jobs", "preprocess", "generator", "refiner", "evaluate")),
+KINDS: list[tuple[str, Callable[[Case], None], str]] = [  # and the commands that each is tried on, in turn
+    ("signals", signals, "dub expert preprocess generator jobs refiner evaluate export finetune"),
+    ("full disk", full_disk, " ".join(STEADY)),
+    ("damaged media", damaged, "dub preprocess evaluate dub jobs"),
+    ("damaged weights", damaged, "dub export evaluate generator refiner"),
+    ("damaged caches", damaged, "expert dub generator refiner"),
+    ("names", names, "dub preprocess dub"),
+    ("signals", signals, "jobs dub evaluate expert preprocess generator dub refiner"),
+    ("damaged lists", damaged, "jobs expert"),
+    ("damaged records", damaged, "dub expert preprocess generator refiner"),
+    ("streams", streams, "export dub evaluate expert jobs preprocess generator refiner"),
+    ("two at once", two_at_once, "dub export expert preprocess jobs generator evaluate refiner"),
+    ("full disk", full_disk, "expert dub jobs preprocess generator refiner evaluate"),
 ]
 
 
 def planned(number: int) -> tuple[str, Callable[[Case], None], str]:
     """Kind of a case, its fault, and the command that it is tried on."""
     kind, fault, commands = KINDS[number % len(KINDS)]
-    return kind, fault, commands[number // len(KINDS) % len(commands)]
+    each = commands.split()
+    return kind, fault, each[number // len(KINDS) % len(each)]
