@@ -1,18 +1,8 @@
-"""What can be chosen for reading and writing: how files of videos are called, the ways to decode and to deinterlace,
-and the encoders, how each is told the quality, what it takes, where it fits. Needs no PyAV, so that options can be
-made from it."""
+"""Ways to deinterlace, containers and encoders: how each encoder is told the quality, what it takes, where it fits.
+Imports no PyAV, so that options can be made from it."""
 
 from dataclasses import dataclass, field
 
-VIDEO_SUFFIXES = {
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".3gp",
-    ".ogv", ".mxf", ".vob",
-}  # fmt: skip
-NO_VIDEO_SUFFIXES = {  # of what lies about in folders of videos; files of all other names are looked into
-    ".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".wav", ".mp3", ".m4a", ".aac",
-    ".flac", ".ogg", ".opus", ".txt", ".md", ".json", ".csv", ".html", ".xml", ".pdf", ".srt", ".vtt", ".ass", ".log",
-    ".ini", ".db", ".py", ".npy", ".npz", ".pth", ".pt", ".safetensors", ".zip", ".gz", ".tar", ".thm", ".part",
-}  # fmt: skip
 DEINTERLACE = {"frame": "send_frame", "field": "send_field", "off": None}  # modes of FFmpeg's filter bwdif
 
 

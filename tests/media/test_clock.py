@@ -63,23 +63,8 @@ def test_every_sample_is_heard_when_its_stamp_says(packets, start, time_base):
     at = np.flatnonzero(heard)
     assert (np.abs(heard[at] - 1 + begin - (places[0][0] + at)) <= within).all()
     assert abs(len(heard) - (max(map(sum, places)) - places[0][0])) <= within
-
-
-@settings(deadline=None)
-@given(packet_lists, starts)
-def test_there_is_silence_only_where_nothing_is_stamped(packets, start):
-    forward = [
-        (samples, max(off, -before))
-        for (samples, off), (before, _) in zip(packets, [(0, 0), *packets[:-1]], strict=True)
-    ]
-    places = placed(forward, start)
-    heard = joined(frames_of(places))
-    stamped = np.zeros(len(heard) + 1, int)
-    margin = round(HOLE * RATE) + 1
-    for first, samples in places:
-        begin, end = (int(np.clip(edge - start, 0, len(heard))) for edge in (first + margin, first + samples - margin))
-        stamped[begin:end] = 1
-    assert not (stamped[:-1] & (heard == 0)).any()
+    stamped = len(set().union(*(range(max(first, places[0][0]), first + samples) for first, samples in places)))
+    assert len(at) >= stamped - 2 * within * len(places)
 
 
 @settings(deadline=None)

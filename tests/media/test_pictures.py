@@ -65,15 +65,6 @@ def test_pictures_are_cropped_to_the_clean_aperture(tmp_path):
     assert reader.findings == ["cropped to 100x80"]
 
 
-def test_turned_footage_of_other_formats_keeps_its_format_and_depth(tmp_path):
-    matrix = [0, FIXED, 0, FIXED, 0, 0, 0, 0, 1 << 30]
-    reader = VideoReader(film(tmp_path / "a.mov", "prores_ks", [numbered(3)] * 2, "yuv422p10le", matrix=matrix))
-    image = next(reader.frames()).image
-    assert np.abs(seen_at(image, -0.9, -0.9) - 255).max() < 6
-    assert np.abs(seen_at(image, 0.9, 0.9) - (30, 90, 200)).max() < 6
-    assert yuv.bit_depth(next(reader.pictures())[1]) == 10
-
-
 def woven(x: int, first: int) -> np.ndarray:
     """A frame of two fields between which a bar has moved from x to x + 10; first: the row that the earlier has."""
     fields = [np.full((576, 720, 3), 40, np.uint8) for _ in range(2)]
