@@ -2,7 +2,7 @@
 
     python finetune.py --videos my_videos
     python finetune.py --videos my_videos --face talk.mp4 --audio speech.wav    # dub these at the end
-    python finetune.py --videos my_videos --minutes 60 --refiner_minutes 80     # the same command goes on where it was
+    python finetune.py --videos my_videos --minutes 60 --refiner_minutes 80     # the same command resumes
 
 Preprocessing, finetune, refiner and dub are those of the other scripts; each has a folder in --outdir, and what is
 finished is not done again. Where no evaluation of the finetune is better than its start, the start's weights are kept.

@@ -99,7 +99,7 @@ class HParams:
     sync_on_below: float = 0.75  # evaluation sync loss that switches the sync weight on
     sync_on_wt: float = 0.01  # the weight it is then given
     sync_on_wt_gan: float = 0.03  # the same with --gan
-    sync_if_known: bool = False  # no sync loss by an expert that does not find the clips kept aside in sync
+    sync_if_known: bool = False  # no sync loss by an expert that does not find the held-out clips in sync
     best_by: str = one_of("loss", "mouth")  # the best weights: by the losses, or by mouths as they are dubbed
     sync_face_wt: float = may_be_zero(0.0)  # in the sync loss, of 1 - cosine(generated face, true face)
 

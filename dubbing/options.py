@@ -175,5 +175,5 @@ class Options(CommonOptions):
 
     @property
     def plays_whole(self) -> bool:
-        """Whether the video goes on to its end when the speech ends earlier."""
+        """Whether the video plays to its end when the speech ends earlier."""
         return self.keep_length and not self.preview

@@ -71,7 +71,7 @@ def run(
         print("interrupted" if interrupted else f"error: {format_error(error)}", file=sys.stderr)
         code = INTERRUPTED if interrupted else 2
     finally:
-        if arguments is not None:  # not those of this process, which goes on
+        if arguments is not None:  # this process continues
             interrupts.restore()
     if arguments is None:
         interrupts.finish(code)

@@ -36,7 +36,7 @@ def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def warn(text: str) -> None:
-    """Say on stderr what is not as asked, while the work goes on."""
+    """Print on stderr what differs from the request; the work continues."""
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 

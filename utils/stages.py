@@ -1,4 +1,4 @@
-"""Work in stages of which each has a folder: what is finished is not done again, what is not goes on there."""
+"""Work in stages, each in its own folder: a finished stage is not repeated, an unfinished one resumes there."""
 
 from collections.abc import Callable
 from itertools import count
@@ -22,10 +22,10 @@ class Stage(NamedTuple):
 def run_stage(
     outdir: Path, name: str, inputs: dict[str, Any], limits: dict[str, float], work: Callable[[Path], dict[str, Any]]
 ) -> Stage:
-    """Do the work in its folder, unless it was finished there before.
+    """Do the work in its folder, unless it is finished there.
 
-    inputs: all that the result depends on; with others the work begins anew, in a folder of its own. limits: how far
-    it goes; where one is raised it goes on. work: folder -> result; interrupted, it is called again with the folder.
+    inputs: all that the result depends on; other inputs start the work again in a new folder. limits: how far the work
+    goes; it resumes where one is raised. work: folder -> result; after an interruption it is called again.
     """
     folder, note = _folder(outdir, name, inputs)
     print(f"\n== {name}: {folder}", flush=True)
