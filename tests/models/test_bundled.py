@@ -1,6 +1,8 @@
 """The weights that come with the project, and the demonstration that they make."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ def test_the_demonstration_dubs_two_people_in_sync_and_says_what_to_open(tmp_pat
     monkeypatch.setattr(showcase, "OUT", tmp_path)
     monkeypatch.setattr(networks, "default_generator", lambda: published.BUNDLED_GENERATOR)
     monkeypatch.setattr(showcase, "default_scorers", lambda: [published.BUNDLED_EXPERT])
-    inference.demonstrate(Options(), print)
+    assert inference.demonstrate(SimpleNamespace(json=False), Options(), sys.stdout) == 0
     said = capsys.readouterr().out
     assert f"weights: {published.BUNDLED_GENERATOR.name}" in said
     assert said.splitlines()[-1] == f"open {tmp_path / 'index.html'} in a browser"
