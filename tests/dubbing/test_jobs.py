@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from conftest import NARROW, save_network
-from dubbing import Dubber, Options, networks
+from dubbing import Dubber, Options, dubber, networks
 from dubbing.jobs import read_jobs
 from models import Wav2Lip
 from utils import weight_files
@@ -87,8 +87,8 @@ def test_a_quiet_list_prints_nothing(tmp_path, script, generator, talking, speec
 
 def test_a_job_may_name_its_own_weights_precision_and_batch(tmp_path, script, talking, speech, generator, monkeypatch):
     other = save_network(tmp_path / "other.pth", Wav2Lip)
-    loaded, real = [], networks.load_generator
-    monkeypatch.setattr(networks, "load_generator", lambda *given: loaded.append(given[0].name) or real(*given))
+    loaded, real = [], dubber.load_networks
+    monkeypatch.setattr(dubber, "load_networks", lambda given: loaded.append(given.checkpoint_path.name) or real(given))
     common = {"face": str(talking), "audio": str(speech), "box": BOX}
     jobs = write_list(
         tmp_path / "jobs.json",
@@ -100,7 +100,7 @@ def test_a_job_may_name_its_own_weights_precision_and_batch(tmp_path, script, ta
     result = script("inference", "--jobs", jobs, "--checkpoint_path", generator, "--preview", 0.2, "--no_score")
     assert result.code == 1
     assert "job 4: " in result.error and "missing.pth" in result.error
-    assert loaded == [generator.name, "other.pth"]  # the second job shares the first one's
+    assert loaded == [generator.name, "other.pth", "missing.pth"]  # the second job shares the first one's
     records = [record_of(tmp_path / f"{n}.mp4") for n in (1, 2, 3)]
     assert [record["generator"]["file"] for record in records] == [str(generator), str(generator), str(other)]
     assert records[2]["precision"] == "fp32"
@@ -151,19 +151,19 @@ def test_a_batch_that_is_made_smaller_is_told(dub, monkeypatch):
 def test_networks_are_shared_until_options_or_files_ask_for_others(generator, talking, speech, tmp_path):
     own = Path(shutil.copy(generator, tmp_path / "generator.pth"))
     options = Options(checkpoint_path=own, no_score=True, preview=0.1, box=tuple(map(int, BOX.split())))
-    dubber = Dubber(options)
-    loaded = dubber.networks
+    shared = Dubber(options)
+    loaded = shared.networks
     assert loaded.hp.width == NARROW.width
     assert loaded.fit(replace(options, pads=(1, 2, 3, 4)))
     assert not loaded.fit(replace(options, precision="fp32"))
-    records = [dubber.dub(talking, speech, tmp_path / "out.mp4")]
-    assert dubber.networks is loaded
+    records = [shared.dub(talking, speech, tmp_path / "out.mp4")]
+    assert shared.networks is loaded
     own.with_name("person.safetensors").touch()  # a refiner that `--refine auto` would look at
     assert not loaded.fit(options)
     own.with_name("person.safetensors").unlink()
     content = weight_files.read(own)
     torch.save({"state_dict": content["state_dict"], "hparams": content["hparams"]}, own)
-    records.append(dubber.dub(talking, speech, tmp_path / "out.mp4"))
+    records.append(shared.dub(talking, speech, tmp_path / "out.mp4"))
     assert records[1].generator["sha256"] == sha256(own) != records[0].generator["sha256"]
 
 
