@@ -2,16 +2,20 @@
 
 from abc import ABC, abstractmethod
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from data.clip import Clip
 from data.dataset import Windows
 from data.loading import open_windows
 from hparams import HParams
+from metrics import generators
+from metrics.experts import Expert
 from models.checkpoint import hparams_of
-from training import checkpoint
+from training import checkpoint, summary, verdict
 from training.network import TrainableNetwork
 from training.options import TrainingOptions
 from utils import distributed, memory
@@ -27,6 +31,8 @@ class Training(ABC):
     prefix: str  # of the hparams batch_size, eval_interval and checkpoint_interval of this training
     rate_names: tuple[str, ...]  # the hparams with its learning rates
     windows_class: type[Windows]  # what is evaluated on
+    expert: Expert | None = None  # that scores dubs of held-out clips (scored_clips)
+    sample_suffix = ".png"  # of the newest file in samples/, which is named at the end
 
     def __init__(self, options: TrainingOptions) -> None:
         """Open data, device and the checkpoint to start from. Raises InputError where one of them cannot be used."""
@@ -48,6 +54,7 @@ class Training(ABC):
         self.windows, self.eval_windows = open_windows(
             self.training_windows_class(), self.windows_class, options.data_root, options.filelists_dir, self.hp
         )
+        self.scored_clips: list[Clip] = []
         self.networks: dict[str, TrainableNetwork] = {}  # by prefix of their files, "" for the one that is evaluated
         self.same_folder = self.start is not None and self.start.resolve().parent == self.folder.resolve()
         best_exists = not self.same_folder or checkpoint.has_best(self.folder)
@@ -110,17 +117,17 @@ class Training(ABC):
 
     @cached_property
     def footage_scores(self) -> dict[str, float]:
-        """The expert's scores of the real footage (metrics/generators.py: footage_scores), {} without an expert.
-        The loop sets them in the other processes to those of the main one."""
-        return {}
+        """The expert's scores of the real footage (training/verdict.py), {} without an expert. The loop sets them in
+        the other processes to those of the main one."""
+        return generators.footage_scores(self.expert, self.scored_clips) if self.expert else {}
 
     def reduce_evaluation(self, share: float) -> None:
-        """Evaluate only this share of what `evaluate` scores besides its batches."""
-        return None
+        """Score only this share of the clips."""
+        self.scored_clips = generators.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
 
     def better(self, start: dict[str, float], scores: dict[str, float]) -> bool:
         """Whether these scores beat those of the weights that the run started from."""
-        return True
+        return not self.expert or verdict.compare_scores(start, scores, self.footage_scores)[0]
 
     def on_evaluation(self, scores: dict[str, float]) -> None:
         """Called in every process with the scores of an evaluation."""
@@ -132,11 +139,12 @@ class Training(ABC):
 
     def write_summary(self) -> None:
         """Called in the main process after each evaluation."""
-        return None
+        if self.expert:
+            summary.write(self.folder, self.history, self.footage_scores)
 
     def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
         """Lines for the user about an evaluation."""
-        return []
+        return verdict.remarks(self.history.entries, self.footage_scores) if self.expert else []
 
     def state(self) -> dict:
         """What the run's checkpoints hold besides the networks."""
@@ -145,11 +153,15 @@ class Training(ABC):
     def conclusion(self) -> list[str]:
         """Lines for the user at the end of a run: the files that matter, and the commands that use them."""
         best, path = self.history.best()["step"], self.folder / checkpoint.BEST
+        lines = [f"{path}: the weights of step {best}, the best of {len(self.history.entries)} evaluations"]
         if not path.exists():
-            return [f"{path} was not written: no evaluation was better than those before the run was resumed"]
-        if best == 0:
-            return [f"{path}: the weights that the run started from, since no evaluation was better"]
-        return [f"{path}: the weights of step {best}, the best of {len(self.history.entries)} evaluations"]
+            lines = [f"{path} was not written: no evaluation was better than those before the run was resumed"]
+        elif best == 0:
+            lines = [f"{path}: the weights that the run started from, since no evaluation was better"]
+        if self.expert:
+            lines.append(summary.conclusion(self.folder, self.history, self.footage_scores))
+        newest = max((self.folder / "samples").glob(f"*{self.sample_suffix}"), default=None)
+        return [*lines, f"{newest}: faces of held-out clips"] if newest else lines
 
     def exit_code(self) -> int:
         """Of a finished run: 1 where it did not make what it is for."""

@@ -29,30 +29,30 @@ class ExpertTraining(Training):
     def __init__(self, options: TrainingOptions) -> None:
         super().__init__(options)
         hp = self.hp
-        self.expert = TrainableNetwork(
+        self.syncnet = TrainableNetwork(
             SyncNet_color(hp.width), hp, self.precision, hp.syncnet_lr, ema=hp.syncnet_ema,
             weight_decay=hp.syncnet_weight_decay,
         )  # fmt: skip
-        self.expert.restore(self.content, self.start, self.weights_only)
-        self.networks = {"": self.expert}
+        self.syncnet.restore(self.content, self.start, self.weights_only)
+        self.networks = {"": self.syncnet}
 
     def training_windows_class(self) -> type[ExpertWindows]:
         return {"random": ExpertWindows, "clip": ExpertClips}[self.hp.syncnet_pairs]
 
     def train_on(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
         hp = self.hp
-        audio, face = self.expert(*expert_inputs(batch))
+        audio, face = self.syncnet(*expert_inputs(batch))
         if hp.syncnet_pairs == "clip":
             loss = losses.clip_pairs_loss(audio, face, hp.syncnet_clip_windows, hp.syncnet_softmax_wt)
         else:
             loss = losses.cosine_bce(audio, face, batch["in_sync"])
-        self.expert.backward(loss)
+        self.syncnet.backward(loss)
         return {"loss": loss.detach()}
 
     @torch.no_grad()
     def evaluate(self, step: int, batches: list[Batch], tensorboard: SummaryWriter) -> dict[str, float]:
         """Loss, and the share of windows classified correctly at a cosine of one half."""
-        network = self.expert.best_weights.eval()
+        network = self.syncnet.best_weights.eval()
         loss, right, count = 0.0, 0, 0
         for batch in batches:
             batch = self.to_device(batch)

@@ -1,7 +1,6 @@
 """Training of the generator, with or without the visual-quality discriminator (Wav2Lip, ACM MM 2020, section 3)."""
 
 from functools import cached_property
-from math import ceil
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from metrics.experts import Expert
 from models import SyncNet_color, Wav2Lip
 from models.checkpoint import load_network
 from models.torch_backend import array_networks
-from training import discriminators, log, losses, summary, verdict
+from training import discriminators, log, losses, verdict
 from training.base import Batch, Training
 from training.checkpoint import BEST
 from training.network import TrainableNetwork
@@ -34,7 +33,9 @@ class GeneratorTraining(Training):
     prefix = ""
     rate_names: tuple[str, ...] = ("initial_learning_rate",)
     windows_class = GeneratorWindows
+    sample_suffix = ".mp4"
     options: GeneratorOptions
+    expert: Expert
 
     def __init__(self, options: GeneratorOptions) -> None:
         expert, expert_hp = load_network(options.syncnet_checkpoint_path, SyncNet_color)
@@ -74,7 +75,7 @@ class GeneratorTraining(Training):
 
     def better(self, start: dict[str, float], scores: dict[str, float]) -> bool:
         """A run from scratch started from random weights, which nothing is compared with."""
-        return not self.started_from or verdict.compare_scores(start, scores, self.footage_scores)[0]
+        return not self.started_from or super().better(start, scores)
 
     def train_on(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
         hp, discriminator = self.hp, self.discriminator
@@ -103,9 +104,6 @@ class GeneratorTraining(Training):
         generated, target = (window_frames(frames, len(mel), self.hp.window_frames) for frames in (generated, target))
         with self.precision.autocast():
             return losses.sync_loss(self.expert_network, mel, generated, target, face_weight)
-
-    def reduce_evaluation(self, share: float) -> None:
-        self.scored_clips = generators.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
 
     @torch.no_grad()
     def evaluate(self, step: int, batches: list[Batch], tensorboard: SummaryWriter) -> dict[str, float]:
@@ -143,24 +141,16 @@ class GeneratorTraining(Training):
         """Whether hp.sync_if_known forbids the sync loss, since the expert does not find this footage in sync."""
         return self.hp.sync_if_known and not verdict.expert_is_reliable(self.footage_scores)
 
-    @cached_property
-    def footage_scores(self) -> dict[str, float]:
-        return generators.footage_scores(self.expert, self.scored_clips)
-
-    def write_summary(self) -> None:
-        summary.write(self.folder, self.history, self.footage_scores)
-
     def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
-        if step:
-            return verdict.remarks(self.history.entries, self.footage_scores)
-        return ["the expert does not find the held-out clips in sync: no sync loss"] if self.expert_is_useless else []
+        if step == 0 and self.expert_is_useless:
+            return ["the expert does not find the held-out clips in sync: no sync loss"]
+        return super().remarks(step, scores)
 
     def conclusion(self) -> list[str]:
         best, options = self.folder / BEST, self.options
         return [
             *super().conclusion(),
-            *summary.conclusion(self.folder, self.history, self.footage_scores, "mp4"),
-            "to dub with them:",
+            "to dub with the weights:",
             command("inference.py", checkpoint_path=best, face="talk.mp4", audio="speech.wav", outfile="out.mp4"),
             "for mouths as sharp as the footage:",
             command(

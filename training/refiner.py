@@ -3,15 +3,13 @@ person to the true faces at the footage's resolution."""
 
 from dataclasses import replace
 from functools import cached_property
-from math import ceil
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from data.clip import Clip
-from data.sharp_faces import ClipBank, SharpFaces, sharp_face
+from data.sharp_faces import SharpFaces, open_banks, sharp_face
 from face_detection.crop import resized
 from hparams import HParams
 from metrics import generators
@@ -25,7 +23,7 @@ from models.inputs import lower_half, to_floats
 from models.published import default_expert, default_generator
 from models.reference_bank import ReferenceBank, describe, without_bank
 from models.refiner import Refiner, enlarge
-from training import checkpoint, log, losses, summary, verdict
+from training import checkpoint, log, losses, verdict
 from training.base import Batch, Training
 from training.network import TrainableNetwork
 from training.options import RefinerOptions
@@ -49,6 +47,7 @@ class RefinerTraining(Training):
     windows_class = SharpFaces
     options: RefinerOptions
     windows: SharpFaces
+    expert: Expert
 
     def __init__(self, options: RefinerOptions) -> None:
         recorded = checkpoint.read_record(options.checkpoint_dir).get("generator_path")
@@ -66,11 +65,13 @@ class RefinerTraining(Training):
         self.expert = Expert(torch_backend.array_networks("expert", expert, precision), expert_hp, "expert")
         network = Refiner(hp.refiner_size, hp.refiner_width)
         self.refiner = TrainableNetwork(network, hp, precision, hp.refiner_lr, ema=hp.refiner_ema)
-        self.refiner.restore(_without_bank(self.content), self.start, self.weights_only)
+        if self.content:
+            weights = without_bank(self.content["state_dict"])
+            self.refiner.restore({**self.content, "state_dict": weights}, self.start, self.weights_only)
         self.networks = {"": self.refiner}
         weight = OUTSIDE_WEIGHT + MOUTH_WEIGHT * lower_half(mouth_area(hp.refiner_size))
         self.weight = torch.from_numpy(weight).to(self.device)
-        self._give_banks(options.bank)
+        self._open_banks(options.bank)
 
     def run_identity(self) -> dict[str, str]:
         return {"generator": self.generator_fingerprint, "bank": self.options.bank}
@@ -88,9 +89,6 @@ class RefinerTraining(Training):
             return scores["gradient_distance"]
         return scores["gradient_distance"] + max(0.0, scores["sync_distance"] - scores["sync_generated"])
 
-    def better(self, start: dict[str, float], scores: dict[str, float]) -> bool:
-        return verdict.compare_scores(start, scores, self.footage_scores)[0]
-
     def train_on(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
         generated = self._generate(batch)
         target = to_floats(batch["target"])
@@ -106,24 +104,18 @@ class RefinerTraining(Training):
         with self.precision.autocast():
             return self.generator(batch["frame"], batch["mel"], batch["reference"])
 
-    def _give_banks(self, kind: str) -> None:
-        """Give the windows their reference banks, and choose the clips to be scored. Clips with a frame that has no
-        reference, as all are neighbours of it, are left out."""
-        hp, clips = self.hp, [*self.windows.clips, *self.eval_windows.clips]
-        if kind == "person":
-            banks = dict.fromkeys((clip.folder for clip in clips), ClipBank(self.windows.clips, hp))
-        else:
-            by_folder = {clip.folder: clip for clip in clips}
-            listed = Progress(by_folder.items(), "references", unit="clip", leave=False)
-            banks = {folder: ClipBank([clip], hp) for folder, clip in listed}
-        served, scored = (
+    def _open_banks(self, kind: str) -> None:
+        """Give the windows their reference banks and choose the clips to be scored. Short clips, of which some frame
+        has no reference since all are its neighbours, are left out."""
+        banks = open_banks(self.windows.clips, self.eval_windows.clips, self.hp, shared=kind == "person")
+        clips, scored = (
             [clip for clip in windows.clips if banks[clip.folder].serves(clip)]
             for windows in (self.windows, self.eval_windows)
         )
-        if not (served and scored):
+        if not (clips and scored):
             raise InputError(f"--bank {kind}: the clips are too short to have references of their own; add longer ones")
-        self.windows = SharpFaces(served, hp, True, banks)
-        self.eval_windows = SharpFaces([], hp)  # whole clips are scored
+        self.windows = SharpFaces(clips, self.hp, True, banks)
+        self.eval_windows = SharpFaces([], self.hp)  # whole clips are scored
         self.scored_clips = generators.evenly_spaced(scored, SCORED_CLIPS)
 
     @cached_property
@@ -141,57 +133,34 @@ class RefinerTraining(Training):
         """The clips generated to the speech of another."""
         return [self.dubber.dub(clip, speech) for clip, speech in generators.speech_pairs(self.scored_clips)]
 
-    @cached_property
-    def footage_scores(self) -> dict[str, float]:
-        return generators.footage_scores(self.expert, self.scored_clips)
-
     @torch.no_grad()
     def evaluate(self, step: int, batches: list[Batch], tensorboard: SummaryWriter) -> dict[str, float]:
         """detail_scores over the clips, each generated to its own speech and refined; the sync of the clips dubbed with
-        another's speech, refined, and as sync_generated the distance before that."""
+        the speech of another, refined, and as sync_generated the distance before that."""
+        (network,) = torch_backend.array_networks("refiner", self.refiner.best_weights, self.precision)
+        refiner = FaceRefiner(network, self.hp)
         each, refined_dubs = [], []
         pairs = list(zip(self.redrawn, self.dubbed, strict=True))
         for redrawn, dubbed in Progress(pairs, "evaluation", unit="clip", leave=False):
-            true = self._true_faces(redrawn)
-            refined, of_dub = (self._refined(dub, true) for dub in (redrawn, dubbed))
+            clip, rows = redrawn.clip, range(len(redrawn.faces))
+            own, size = self.windows.banks[clip.folder], self.hp.img_size
+            bank, excluded = self.person or own.pictures(), own.excluded(clip, rows)
+            true = np.stack([sharp_face(clip, row, self.hp.refiner_size) for row in rows])  # uint8 BGR [N, S, S, 3]
+            refined, of_dub = (refiner(dub.faces, true, bank, excluded) for dub in (redrawn, dubbed))
             each.append({"mouth_l1": mouth_likeness(refined, true)["mouth_l1"], **detail_scores(refined, true)})
-            refined_dubs.append(replace(dubbed, faces=np.stack([self._small(face) for face in of_dub])))
-            if redrawn.clip is self.scored_clips[0]:
-                self._show(step, tensorboard, redrawn, refined, true)
+            refined_dubs.append(replace(dubbed, faces=np.stack([resized(face, size, size) for face in of_dub])))
+            if clip is self.scored_clips[0]:
+                some = np.linspace(0, len(true) - 1, SAMPLES).astype(int)
+                nearest = bank.nearest(describe(true[some], redrawn.faces[some]), 1, excluded[some])[:, 0]
+                self._show(step, tensorboard, redrawn.faces[some], nearest, refined[some], true[some])
         scores = {name: float(np.mean([values[name] for values in each])) for name in each[0]}
         generated = generators.sync_numbers(self.expert, self.dubbed)
         scores |= generators.sync_numbers(self.expert, refined_dubs)
         return scores | ({"sync_generated": generated["sync_distance"]} if generated else {})
 
-    def reduce_evaluation(self, share: float) -> None:
-        self.scored_clips = generators.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
-
-    def _true_faces(self, dub: ClipDub) -> np.ndarray:
-        """The frames' own faces at the refiner's size: uint8 BGR [N, S, S, 3]."""
-        return np.stack([sharp_face(dub.clip, row, self.hp.refiner_size) for row in range(len(dub.faces))])
-
-    def _bank_for(self, clip: Clip, rows: np.ndarray) -> tuple[ReferenceBank, np.ndarray]:
-        """The references for frames of a clip, and which of them each must not take: bool [N, bank]."""
-        own = self.windows.banks[clip.folder]
-        return self.person or own.pictures(), own.excluded(clip, rows)
-
-    def _refined(self, dub: ClipDub, true: np.ndarray) -> np.ndarray:
-        """uint8 BGR [N, S, S, 3]."""
-        (network,) = torch_backend.array_networks("refiner", self.refiner.best_weights, self.precision)
-        return FaceRefiner(network, self.hp)(dub.faces, true, *self._bank_for(dub.clip, np.arange(len(dub.faces))))
-
-    def _small(self, refined: np.ndarray) -> np.ndarray:
-        return resized(refined, self.hp.img_size, self.hp.img_size)
-
-    def _show(
-        self, step: int, tensorboard: SummaryWriter, redrawn: ClipDub, refined: np.ndarray, true: np.ndarray
-    ) -> None:
-        """Frames of a clip, row by row (SAMPLE_ROWS): enlarged, nearest reference, refined, true."""
-        some = np.linspace(0, len(true) - 1, SAMPLES).astype(int)
-        bank, excluded = self._bank_for(redrawn.clip, some)
-        generated, refined, true = redrawn.faces[some], refined[some], true[some]
-        nearest = bank.nearest(describe(true, generated), 1, excluded)[:, 0]
-        small, *large = (to_floats(torch.from_numpy(faces)) for faces in (generated, nearest, refined, true))
+    def _show(self, step: int, tensorboard: SummaryWriter, *faces: np.ndarray) -> None:
+        """Frames of a clip, uint8 BGR [F, H, W, 3], row by row (SAMPLE_ROWS); the generated ones are enlarged."""
+        small, *large = (to_floats(torch.from_numpy(each)) for each in faces)
         rows = (enlarge(small, self.hp.refiner_size), *large)
         log.show_samples(self.folder, step, dict(zip(SAMPLE_ROWS, rows, strict=True)), tensorboard)
 
@@ -199,15 +168,8 @@ class RefinerTraining(Training):
         path, state = self.folder / PERSON, weights["state_dict"]
         save_refiner(path, state, self.hp, self.person, self.generator_fingerprint)
 
-    def write_summary(self) -> None:
-        summary.write(self.folder, self.history, self.footage_scores)
-
-    def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
-        return verdict.remarks(self.history.entries, self.footage_scores)
-
     def conclusion(self) -> list[str]:
-        lines = [*super().conclusion(), *summary.conclusion(self.folder, self.history, self.footage_scores, "png")]
-        path = self.folder / PERSON
+        lines, path = super().conclusion(), self.folder / PERSON
         if not path.exists():
             return [f"{path} was not written: dub without a refiner, or train longer", *lines]
         to_dub = command(
@@ -218,8 +180,3 @@ class RefinerTraining(Training):
 
     def exit_code(self) -> int:
         return 1 if self.history.best()["step"] == 0 or not (self.folder / PERSON).exists() else 0
-
-
-def _without_bank(content: dict) -> dict:
-    """The content of a checkpoint, or of a person's file, with the network's weights alone."""
-    return {**content, "state_dict": without_bank(content["state_dict"])} if content else {}

@@ -33,11 +33,9 @@ def read(folder: Path) -> dict:
     return read_json(folder / "summary.json")
 
 
-def conclusion(folder: Path, history: History, truth: dict[str, float], samples: str) -> list[str]:
-    """At the end of a run: what the summary says, and the newest samples, files with this suffix."""
-    lines = [f"{folder / PAGE}: {verdict.of_run(history.entries, history.best(), truth)[1]}"]
-    newest = max((folder / "samples").glob(f"*.{samples}"), default=None)
-    return [*lines, f"{newest}: samples of held-out clips"] if newest else lines
+def conclusion(folder: Path, history: History, truth: dict[str, float]) -> str:
+    """A line at the end of a run: where the summary is, and its verdict."""
+    return f"{folder / PAGE}: {verdict.of_run(history.entries, history.best(), truth)[1]}"
 
 
 def _parts(folder: Path, content: dict) -> list:

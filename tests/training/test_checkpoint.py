@@ -1,7 +1,6 @@
 """A run's folder: what a run starts from, what it takes over, what it keeps, and what it must not overwrite."""
 
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -140,11 +139,9 @@ def test_the_discriminator_is_the_given_one_or_the_one_saved_beside(preprocessed
 
 @pytest.mark.parametrize("started_from", ["start.pth", ""])
 def test_only_weights_that_the_verdict_calls_better_are_kept_as_the_best(started_from):
-    training = SimpleNamespace(started_from=started_from, footage_scores={"sync_offset": 0.0, "sync_evidence": 20.0})
-    judge = SimpleNamespace(
-        objective=lambda scores: scores["mouth_l1"] + scores["sync_distance"],
-        better=lambda *scores: GeneratorTraining.better(training, *scores),
-    )
+    judge = GeneratorTraining.__new__(GeneratorTraining)
+    judge.started_from, judge.expert, judge.footage_scores = started_from, object(), {"sync_evidence": 20.0}
+    judge.objective = lambda scores: scores["mouth_l1"] + scores["sync_distance"]
     run = History({}, judge)
 
     def add(step: int, mouth_l1: float, sync_distance: float, history: History = run) -> bool:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -54,29 +55,25 @@ def checkpoint_of(folder, step: int) -> dict:
 
 
 @pytest.mark.slow
-def test_the_experts_loss_falls_and_its_checkpoint_has_the_published_form(expert_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "pairs",
+    ["", ",syncnet_pairs=clip,syncnet_clip_windows=4,sampling=people,augment_sound=0.2"],
+    ids=["random", "clip"],
+)
+def test_the_experts_loss_falls_and_its_checkpoint_has_the_published_form(expert_run, tmp_path, monkeypatch, pairs):
     monkeypatch.setattr(expert_training, "PLATEAU_STEPS", 2)
     monkeypatch.setattr(expert_training, "PLATEAU_LOSS", 0.0)
     # the published batch-norm momentum needs many steps before evaluation follows, so the training loss is compared
-    values = f"{NARROW_TEXT},syncnet_lr=0.003,syncnet_batch_size=32,width=0.25"
+    values = f"{NARROW_TEXT},syncnet_lr=0.003,syncnet_batch_size=16{pairs}"
     result = expert_run(tmp_path, values, "--max_steps", 40, "--precision", "fp32")
     assert result.code == 0
     assert re.search(r"train: 2 clips, \d+ windows\neval: 1 clips, \d+ windows", result.out)
     assert "0.1 minutes of footage" in result.out + result.err  # why the expert may be guessing
     losses = scalars(tmp_path, "train/loss")
-    assert losses[40] < losses[10] - 0.02
+    assert losses[40] < losses[10]
     content = checkpoint_of(tmp_path, 40)
     assert {"state_dict", "optimizer", "global_step", "global_epoch"} <= content.keys()
-    assert (content["global_step"], content["hparams"]["width"]) == (40, 0.25)
-
-
-@pytest.mark.slow
-def test_the_expert_trains_on_the_sounds_of_a_clip(expert_run, tmp_path):
-    values = "syncnet_pairs=clip,syncnet_clip_windows=4,sampling=people,augment_sound=0.2,syncnet_batch_size=16"
-    result = expert_run(tmp_path, f"{NARROW_TEXT},{values},syncnet_lr=0.003", "--max_steps", 40)
-    assert result.code == 0, result.err
-    losses = scalars(tmp_path, "train/loss")
-    assert losses[40] < losses[10]
+    assert (content["global_step"], content["hparams"]["width"]) == (40, 0.125)
 
 
 @pytest.mark.slow
@@ -178,6 +175,9 @@ def test_presets_are_changed_by_hparams_and_flags_and_their_steps_replaced_by_mi
 
     hp = values(hparams="max_steps=70,ema=0.5", max_steps=9, num_workers=0, patience=7)
     assert (hp.max_steps, hp.ema, hp.num_workers, hp.patience, hp.freeze_batch_norm) == (9, 0.5, 0, 7, True)
+    early = SimpleNamespace(hp=hp, _setting=lambda name: getattr(hp, name))
+    planned = [step for step in range(1, 1300) if ExpertTraining.evaluates(early, step)]
+    assert planned == [50, 100, 200, 400, 800, 1200]
     budgets = ({}, {"max_minutes": 6.0}, {"max_minutes": 6.0, "max_steps": 40})
     assert [values(**budget).max_steps for budget in budgets] == [300, 0, 40]
 
@@ -187,14 +187,13 @@ def test_the_finetune_preset_trains_on_frames_then_windows_and_leaves_batch_norm
     generator_run, generator, tmp_path
 ):
     result = generator_run(
-        tmp_path, f"{TINY},frames_first=10,max_steps=20,eval_interval=16", "--checkpoint_path", generator,
+        tmp_path, f"{TINY},frames_first=10,max_steps=20", "--checkpoint_path", generator,
         "--reset_optimizer", "--preset", "finetune", "--gan",
     )  # fmt: skip
     assert result.code == 0, result.err
     assert "no sync loss" in result.out + result.err  # by an untrained expert
     content = checkpoint_of(tmp_path, 20)
     assert {"disc", "adversarial"} <= content["metrics"]["last"].keys()
-    assert [entry["step"] for entry in content["history"]] == [0, 2, 4, 8, 16, 20]  # eval_early
     before, after = (weight_files.read(path)["state_dict"] for path in (generator, tmp_path / NUMBERED.format(20)))
     assert all(torch.allclose(before[name], after[name]) for name in before if name.endswith("running_mean"))
     assert not torch.equal(before["output_block.1.weight"], after["output_block.1.weight"])

@@ -33,16 +33,10 @@ def test_the_picture_loss_is_l1_by_default_and_weighs_the_mouth_where_that_is_as
     wrong_forehead[..., 4:24, 40:56] += 0.2
     of_mouth, of_forehead = (losses.picture_loss(x, target, weights, 0.0) for x in (wrong_mouth, wrong_forehead))
     assert of_mouth / of_forehead == pytest.approx(6, rel=1e-3)
-
-
-def test_gradients_tell_a_blurred_picture_from_one_that_is_too_bright_throughout():
-    target = torch.rand(1, 3, 96, 96)
-    weights = losses.mouth_weights(96, 1.0)
-    brighter = losses.picture_loss(target + 0.1, target, weights, 1.0)
+    brighter = losses.picture_loss(target + 0.1, target, plain, 1.0)  # gradients tell blur, and not brightness
     assert brighter.item() == pytest.approx(0.1, rel=1e-3)
     blurred = torch.nn.functional.avg_pool2d(target, 3, 1, 1)
-    difference = losses.picture_loss(blurred, target, weights, 1.0) - losses.picture_loss(blurred, target, weights, 0.0)
-    assert difference > 0.2
+    assert losses.picture_loss(blurred, target, plain, 1.0) - losses.picture_loss(blurred, target, plain, 0.0) > 0.2
 
 
 def test_the_pairs_of_a_clip_are_judged_against_one_another_alone():
