@@ -16,8 +16,9 @@ CPU = torch.device("cpu")
 
 def expert_with(embed_faces):
     return SimpleNamespace(
-        embed_mel=lambda mel: np.zeros((80, 2), np.float32), embed_faces=embed_faces, missing=0.0, name=""
-    )
+        embed_mel=lambda mel: np.zeros((80, 2), np.float32), embed_faces=embed_faces, missing=0.0, name="",
+        good_confidence=0.5,
+    )  # fmt: skip
 
 
 def scored_windows(numbers):
@@ -46,7 +47,7 @@ def test_the_expert_is_shown_the_nearest_of_25_frames_a_second(fps):
     monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 100)))
     for n in range(int(3 * fps)):
         monitor.add(TimedFrame(n, n / fps, None), np.array([n]))
-    assert monitor.result()["windows"] == len(seen)
+    assert monitor.result().windows == len(seen)
     assert 69 <= len(seen) <= 71  # each window by its first frame
     assert all(abs(face / fps - number / 25) <= 0.5 / fps + 1e-6 for number, face in enumerate(seen))
 
