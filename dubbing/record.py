@@ -42,7 +42,7 @@ class Record:
     encoder: str
     options: dict[str, str]  # of the encoder
     speech_seconds: float
-    findings: list[str]  # what was found in the files and changed for the dub, in words
+    findings: list[str]  # what was found in the files and changed for the dub, as short phrases
     preview_seconds: float | None
     frames: int  # of the result; of these:
     dubbed: int

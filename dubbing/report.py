@@ -154,7 +154,7 @@ def _from(folder: Path, file: Path) -> str:
 
 
 def _parts(record: Record) -> list:
-    """What was done, in words and numbers."""
+    """What was done: lines of text and a table of scores."""
     refined = f"{record.refiner.get('frames', 0)} frames" if record.refiner else "no"
     facts = {
         "frames": record.frames, "dubbed": record.dubbed, "interpolated": record.interpolated,

@@ -134,7 +134,7 @@ class Source:
         return "hold" if self.clock.holds_end(seconds) else extend
 
     def shown_seconds(self, seconds: float, whole: bool) -> float:
-        """How long extend_frames() goes on."""
+        """How long extend_frames() continues."""
         return max(seconds, self.clock.picture.end) if self.clock.picture and whole and not self.still else seconds
 
     def frames_in(self, seconds: float, whole: bool) -> int:
@@ -206,7 +206,7 @@ class Source:
         if self.still:
             return step
         step = step if self.clock.step < WRONG_RATE * step else self.clock.step
-        left = self.length - last  # of a part: a frame that stays for long is cut off, or goes on, to its end
+        left = self.length - last  # of a part: a long last frame is cut off or extended to its end
         return step if left == inf or left < step <= LONGEST_STEP else left
 
     def iter_once(self, pix_fmt: str, seconds: float = inf) -> Iterator[TimedFrame]:

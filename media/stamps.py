@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-TIME_JUMP = 60.0  # seconds; larger jumps of stamps are damage: time goes on without them
+TIME_JUMP = 60.0  # seconds; larger jumps of stamps are damage: they are taken out
 BACK = 0.02  # seconds by which decoding times go back where another recording begins; within one they never do
 LONGEST_DELAY = 2.0  # seconds from decoding a picture to showing it; what says more is wrong
 MOST_REORDERED = 4  # pictures shown after one that is decoded later, in what encoders make of H.264

@@ -1,1 +1,1 @@
-"""How well lips and speech fit, how like the truth a mouth is; of videos, and of generators on clips kept aside."""
+"""How well lips and speech fit, how similar a mouth is to the true one; for videos, and for generators on held-out clips."""

@@ -126,7 +126,7 @@ def gradient_distance(generated: np.ndarray, true: np.ndarray) -> float:
 def _flicker(faces: np.ndarray) -> float:
     """By how many levels a pixel lies outside the range of its values one frame before and after, mean over the mouth.
 
-    Motion that goes on counts for nothing, one frame that stands out counts in full. A mouth at twice the speed has
+    Steady motion counts for nothing, one frame that stands out counts in full. A mouth at twice the speed has
     twice the flicker, noise of 4 levels three times (GRID, 96 px); plain differences of frames give 1.5 and 1.9, second
     differences 1.6 and 2.2, and so tell the two less well apart.
     """

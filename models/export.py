@@ -36,7 +36,7 @@ RULES = {
 
 
 def export(source: Path, target: Path, form: str = "safetensors") -> str:
-    """Write a checkpoint's network in a form of SUFFIXES; returns what network it is, in words."""
+    """Write a checkpoint's network in a form of SUFFIXES; returns the name of the network."""
     if target.suffix != SUFFIXES[form]:
         raise InputError(f"{target}: give a name that ends in {SUFFIXES[form]}, or another --format")
     if target.exists() and source.exists() and target.samefile(source):
