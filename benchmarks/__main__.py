@@ -30,7 +30,7 @@ import audio
 from benchmarks import plain
 from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows, expert_inputs, generator_inputs
-from data.loading import training_batches
+from data.loading import training_loader
 from hparams import HParams, hparams
 from media.writer import VideoWriter
 from models import SyncNet_color, Wav2Lip
@@ -104,7 +104,7 @@ def training_rows(folder: Path) -> Iterator[Row]:
     """Full-size networks, by CPU time of all threads together; on a GPU by wall time."""
     hp, device = hparams.override("num_workers=0"), accelerator()
     clip, rng = make_clip(folder / "clip", hp), np.random.default_rng(0)
-    loaded = training_batches(GeneratorWindows([clip], hp, training=True), 16, 0)
+    loaded = iter(training_loader(GeneratorWindows([clip], hp, training=True), 16, 0))
     yield Row(
         "generator windows from disk, augmented, one loader process", "windows/s",
         rate(lambda: next(loaded), 16), rate(lambda: plain.window(clip.folder, rng, True), 1),
@@ -117,7 +117,7 @@ def training_rows(folder: Path) -> Iterator[Row]:
 
 
 def generator_steps(clip: Clip, hp: HParams, device: torch.device, size: int, rng: np.random.Generator) -> tuple:
-    batches = training_batches(GeneratorWindows([clip], hp, training=True), size, 0)
+    batches = iter(training_loader(GeneratorWindows([clip], hp, training=True), size, 0))
     trained = TrainableNetwork(Wav2Lip(), hp, Precision("auto", device), 1e-4)
 
     def ours() -> None:
@@ -140,12 +140,13 @@ def generator_steps(clip: Clip, hp: HParams, device: torch.device, size: int, rn
 
 
 def expert_steps(clip: Clip, hp: HParams, device: torch.device, size: int, rng: np.random.Generator) -> tuple:
-    batches = training_batches(ExpertWindows([clip], hp, training=True), size, 0)
+    batches = iter(training_loader(ExpertWindows([clip], hp, training=True), size, 0))
     trained = TrainableNetwork(SyncNet_color(), hp, Precision("auto", device), 1e-4, ema=0.998)
 
     def ours() -> None:
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in next(batches).items()}
-        trained.backward(losses.cosine_bce(*trained(*expert_inputs(batch)), batch["in_sync"]))
+        heard, seen = trained(*expert_inputs(batch))
+        trained.backward(losses.cosine_bce(heard, seen, batch["in_sync"]))
         trained.update(1, 1)
 
     network = SyncNet_color().to(device)
@@ -155,7 +156,8 @@ def expert_steps(clip: Clip, hp: HParams, device: torch.device, size: int, rng: 
         pictures, mels = (part.to(device) for part in plain.windows(clip.folder, rng, size, False))
         faces = lower_half(pictures, height_axis=-3).permute(0, 1, 4, 2, 3).flatten(1, 2)
         optimizer.zero_grad()
-        losses.cosine_bce(*network(mels[:, 0], faces), torch.ones(size, device=device)).backward()
+        heard, seen = network(mels[:, 0], faces)
+        losses.cosine_bce(heard, seen, torch.ones(size, device=device)).backward()
         optimizer.step()
 
     return ours, theirs

@@ -36,7 +36,7 @@ def dub(weights: Path, video: Path, sound: Path, out: Path, box: list[int]) -> N
     network, _ = load_network(weights, Wav2Lip)
     middle = out.with_name("middle.avi")
     height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(middle), cv2.VideoWriter_fourcc(*"DIVX"), FPS, (width, height))
+    writer = cv2.VideoWriter(str(middle), cv2.VideoWriter.fourcc(*"DIVX"), FPS, (width, height))
     for first in range(0, len(mels), BATCH):
         copies = [frame.copy() for frame in frames[first : first + BATCH]][: len(mels) - first]
         faces = np.stack([cv2.resize(frame[top:bottom, left:right], (SIZE, SIZE)) for frame in copies])
@@ -50,8 +50,8 @@ def dub(weights: Path, video: Path, sound: Path, out: Path, box: list[int]) -> N
             writer.write(frame)
     writer.release()
     with av.open(str(middle)) as source, VideoWriter(out, Fraction(FPS), sound) as final:
-        for n, frame in enumerate(source.decode(video=0)):
-            final.write(frame.to_ndarray(format="bgr24"), n / FPS)
+        for n, picture in enumerate(source.decode(video=0)):
+            final.write(picture.to_ndarray(format="bgr24"), n / FPS)
 
 
 def window(folder: Path, rng: np.random.Generator, per_frame_mels: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +59,7 @@ def window(folder: Path, rng: np.random.Generator, per_frame_mels: bool) -> tupl
     reference frames, with per_frame_mels; else its five frames. Mels float32 [5 or 1, 1, 80, 16]."""
     first, other = (int(n) for n in rng.integers(1, LAST_START, 2))
     numbers = [n for start in ((first, other) if per_frame_mels else (first,)) for n in range(start, start + 5)]
-    pictures = [cv2.resize(cv2.imread(str(folder / f"{n}.jpg")), (SIZE, SIZE)) for n in numbers]
+    pictures = [cv2.resize(np.asarray(cv2.imread(str(folder / f"{n}.jpg"))), (SIZE, SIZE)) for n in numbers]
     mel = audio.melspectrogram(audio.load_wav(folder / "audio.wav", hparams.sample_rate))
     starts = audio.frame_mel_starts(first) if per_frame_mels else [audio.window_mel_start(first)]
     return np.stack(pictures).astype(np.float32) / 255, np.stack([mel[None, :, s : s + 16] for s in starts])
@@ -72,4 +72,5 @@ def windows(folder: Path, rng: np.random.Generator, count: int, per_frame_mels: 
 
 
 if __name__ == "__main__":
-    dub(*map(Path, sys.argv[1:5]), [int(value) for value in sys.argv[5:9]])
+    weights, video, sound, out = map(Path, sys.argv[1:5])
+    dub(weights, video, sound, out, [int(value) for value in sys.argv[5:9]])

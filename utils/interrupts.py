@@ -88,6 +88,7 @@ class Interrupts:
         if self.code is None:
             with suppress(OSError):
                 os.write(2, b"interrupted\n")
+        delete_unfinished()  # again: meanwhile another thread may have opened the file that it was about to write
         os._exit(INTERRUPTED if self.code is None else self.code)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
