@@ -66,9 +66,14 @@ class Row(NamedTuple):
 
     def text(self) -> str:
         if self.plain is None:
-            return f"| {self.what} | {self.here:,.3g} {self.unit} | | |"
+            return f"| {self.what} | {figure(self.here)} {self.unit} | | |"
         times = self.here / self.plain if self.unit.endswith("/s") else self.plain / self.here
-        return f"| {self.what} | {self.here:,.3g} {self.unit} | {self.plain:,.3g} | {times:.1f} |"
+        return f"| {self.what} | {figure(self.here)} {self.unit} | {figure(self.plain)} | {times:.1f} |"
+
+
+def figure(value: float) -> str:
+    """Three digits, or all of a whole number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> None:
