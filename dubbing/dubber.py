@@ -17,14 +17,14 @@ from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
 from dubbing.options import Options
 from dubbing.plan import DubPlan
-from dubbing.record import ProgressBar, Record, StageTimer, StateLog, digest, page_path, record_path
+from dubbing.record import ProgressBar, Record, StageTimer, StateLog, page_path, record_path
 from dubbing.report import DubReport
 from dubbing.stages import BackgroundSink, FrameTask, SyncMonitor, composited, prefetch, run_stages
 from media import yuv
 from media.clock import Span
 from media.writer import VideoWriter
 from utils.errors import InputError
-from utils.files import atomic_writes, write_json
+from utils.files import atomic_writes, sha256, write_json
 from utils.progress import Progress
 
 
@@ -65,7 +65,7 @@ class Dubber:
         with atomic_writes(outfile, record_path(outfile)) as (video, beside):
             done = dub_frames(plan, outfile, video, timer, progress, report)
             record = Record(
-                outfile=str(outfile), **plan.record(), **done, busy=timer.rounded(), video_sha256=digest(video)
+                outfile=str(outfile), **plan.record(), **done, busy=timer.rounded(), video_sha256=sha256(video)
             )
             write_json(beside, asdict(record))
         if report:

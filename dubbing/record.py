@@ -1,6 +1,5 @@
 """What a dub leaves beside its video: <outfile>.json, which says what was done."""
 
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -61,12 +60,6 @@ class Record:
     part: list[float] | None = None  # seconds of the video that were used, None for all
     final_audio: str | None = None  # what is heard in place of `audio`
     video_sha256: str | None = None  # of the video that this is the record of
-
-
-def digest(video: Path) -> str:
-    """SHA-256 of a video, by which its record is told from another one's."""
-    with video.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_path(outfile: str | Path) -> Path:

@@ -3,6 +3,7 @@
 OpenVINO models and exported ones are made of the same wrappers (models/openvino_conversion.py, models/export.py).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ NETWORKS: dict[str, Callable[[HParams], nn.Module]] = {
 Example = dict[str, torch.Tensor]  # inputs for a batch of two, by their names
 
 
-class Wrapper(nn.Module):
+class Wrapper(nn.Module, ABC):
     """A network as its users see it: its `forward` takes and returns arrays as they lie in memory."""
 
     output: str  # name of what comes out, in exported models
@@ -46,8 +47,8 @@ class Wrapper(nn.Module):
         self.network: Any = network
 
     @staticmethod
-    def example(hp: HParams) -> Example:
-        raise NotImplementedError
+    @abstractmethod
+    def example(hp: HParams) -> Example: ...
 
 
 class PictureGenerator(Wrapper):
