@@ -1,13 +1,14 @@
 """One dub, from a video and speech to a video; everything that happens to a frame happens in this order:
 
-thread "prefetch"  read: decode, crop the face, its mask (dubbing/plan.py)
-main thread        generate, refine, match in batches (dubbing/stages.py); score lips against the speech
-thread "sink"      composite: put the face into the picture; encode
+a thread       read: decode, crop the face, its mask (dubbing/plan.py)
+another one    generate, refine, match in batches (dubbing/stages.py); score lips against the speech
+main thread    composite: put the face into the picture; encode
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -19,7 +20,7 @@ from dubbing.options import Options
 from dubbing.plan import DubPlan
 from dubbing.record import ProgressBar, Record, StageTimer, StateLog, page_path, record_path
 from dubbing.report import DubReport
-from dubbing.stages import BackgroundSink, FrameTask, SyncMonitor, composited, prefetch, run_stages
+from dubbing.stages import FrameTask, SyncMonitor, composited, prefetch, run_stages
 from media import yuv
 from media.clock import Span
 from media.writer import VideoWriter
@@ -78,44 +79,35 @@ def dub_frames(
 ) -> dict[str, Any]:
     """Write all frames of a plan, with its sound, to `video`, a file that is to become `outfile`. Returns what a Record
     says of the frames."""
-    networks, batch_size = plan.networks, plan.batch_size()
+    batch_size, expert = plan.batch_size(), plan.networks.expert
     queued = batch_size // 2 + 1  # before the stages, and behind them
     with timer("score"):
-        monitor = SyncMonitor(networks.expert, plan.speech.mel) if networks.expert else None
+        monitor = SyncMonitor(expert, plan.speech.mel) if expert else None
 
-    def generated(tasks: Iterator[FrameTask]) -> Generator[FrameTask, None, None]:
-        while batch := list(islice(tasks, batch_size)):
-            for task in run_stages(batch, plan.stages, timer):
-                if monitor:
-                    with timer("score"):
-                        monitor.add(task.frame, composited(task.face) if task.face else None)
-                yield task
+    def generated() -> Generator[FrameTask, None, None]:
+        with closing(prefetch(plan.tasks(), queued, partial(timer, "read"))) as tasks:
+            while batch := list(islice(tasks, batch_size)):
+                for task in run_stages(batch, plan.stages, timer):
+                    if monitor:
+                        with timer("score"):
+                            monitor.add(task.frame, composited(task.face) if task.face else None)
+                    yield task
 
     def counted(tasks: Iterable[FrameTask]) -> Generator[FrameTask, None, None]:
         """The tasks, shown by the progress bar, which ends when this is closed."""
         yield from progress(tasks, desc="dubbing", unit="frame", total=plan.frames)
 
     writer, states = _writer(plan, outfile, video), StateLog()
-
-    def output(task: FrameTask) -> None:
-        picture, time = task.frame.picture, task.frame.time
-        before = yuv.to_bgr(picture) if report and report.note(task) else None
-        run_stages([task], {"composite": plan.composite}, timer)
-        if report and before is not None and task.face:
-            report.add(time, before, yuv.to_bgr(picture), task.face.region.rect)
-        with timer("encode"):
-            writer.write_picture(picture, time)
-        states.add(task.state, time, 1 / float(writer.rate))
-
-    with (
-        timer("dub"),
-        writer,
-        BackgroundSink[FrameTask](output, queued) as sink,
-        closing(prefetch(timer.each("read", plan.tasks()), queued)) as waiting,
-        closing(counted(generated(waiting))) as shown,
-    ):
-        for task in shown:
-            sink.put(task)
+    with timer("dub"), writer, closing(prefetch(generated(), queued)) as waiting, closing(counted(waiting)) as tasks:
+        for task in tasks:
+            picture, time = task.frame.picture, task.frame.time
+            before = yuv.to_bgr(picture) if report and report.note(task) else None
+            run_stages([task], {"composite": plan.composite}, timer)
+            if report and before is not None and task.face:
+                report.add(time, before, yuv.to_bgr(picture), task.face.region.rect)
+            with timer("encode"):
+                writer.write_picture(picture, time)
+            states.add(task.state, time, 1 / float(writer.rate))
     return states.record() | {"sync": monitor.result() if monitor else None}
 
 

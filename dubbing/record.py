@@ -2,17 +2,16 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from metrics.sync import SyncResult
 from utils.errors import InputError
 from utils.files import read_json
 
-Item = TypeVar("Item")
 ProgressBar = Callable[..., Iterable[Any]]  # called like tqdm: progress(items, desc=..., unit=..., total=...)
 
 DUBBED, INTERPOLATED, UNCHANGED = "dubbed", "interpolated", "unchanged"  # states of a frame
@@ -92,21 +91,8 @@ class StageTimer:
         yield
         self._seconds[stage] += time.perf_counter() - began
 
-    def each(self, stage: str, items: Iterable[Item]) -> Generator[Item, None, None]:
-        """The items; the time that each took to come is added to the stage."""
-        iterator = iter(items)
-        while True:
-            with self(stage):
-                item = next(iterator, END)
-            if item is END:
-                return
-            yield item  # type: ignore[misc]
-
     def rounded(self) -> dict[str, float]:
         return {stage: round(seconds, 2) for stage, seconds in self._seconds.items()}
-
-
-END = object()
 
 
 class StateLog:

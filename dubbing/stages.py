@@ -8,17 +8,15 @@ composite  through its mask into the picture
 A frame comes with its face and the face's mask (dubbing/occlusion.py: Masks): how much of the new face is shown where,
 by which composite, the sync score and the record go. Where nothing of it would be seen a frame has no face to dub.
 
-What comes before and after the main thread runs in a thread of its own, at most some items ahead or behind, so memory
-is bounded; an error in either thread is raised in the main thread.
-
-    for item in prefetch(decode(), 16): ...                   # decode() runs up to 16 items ahead
-    with BackgroundSink(encode, 16) as sink: sink.put(item)   # encode(item) runs in order, up to 16 items behind
+Decoding runs in a thread, and so do the networks: for item in prefetch(decode(), 16) has decode() run up to 16 items
+ahead, so memory is bounded.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, NamedTuple, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -134,14 +132,22 @@ class SyncMonitor:
             self._added += 1
 
 
-def prefetch(items: Generator[Item, None, None], size: int) -> Generator[Item, None, None]:
-    """The same items, made in a thread that is at most `size` of them ahead."""
+def prefetch(
+    items: Generator[Item, None, None], size: int, timer: Callable[[], AbstractContextManager] = nullcontext
+) -> Generator[Item, None, None]:
+    """The same items, made in a thread that is at most `size` of them ahead; an error in making one is raised where it
+    is wanted. timer: around the making of each."""
     thread = ThreadPoolExecutor(1, "prefetch")
     waiting: deque[Future] = deque()
+
+    def make() -> Item:
+        with timer():
+            return next(items, END)
+
     try:
         while True:
             while len(waiting) < size:
-                waiting.append(thread.submit(next, items, END))
+                waiting.append(thread.submit(make))
             item = waiting.popleft().result()
             if item is END:
                 return
@@ -149,40 +155,3 @@ def prefetch(items: Generator[Item, None, None], size: int) -> Generator[Item, N
     finally:
         thread.shutdown(cancel_futures=True)
         items.close()
-
-
-class BackgroundSink(Generic[Item]):
-    """Calls consume(item) for every item that is put, in order, in a thread that is at most `size` items behind.
-
-    As a context manager it ends when all is consumed; after an error in the block, what waits is dropped.
-    """
-
-    def __init__(self, consume: Callable[[Item], None], size: int) -> None:
-        self._consume, self._size, self._failed = consume, size, False
-        self._thread = ThreadPoolExecutor(1, "sink")
-        self._waiting: deque[Future] = deque()
-
-    def __enter__(self) -> "BackgroundSink[Item]":
-        return self
-
-    def put(self, item: Item) -> None:
-        """Waits while `size` items are behind; raises the error that consuming an earlier item has raised."""
-        while self._waiting and (len(self._waiting) >= self._size or self._waiting[0].done()):
-            self._waiting.popleft().result()
-        self._waiting.append(self._thread.submit(self._work, item))
-
-    def _work(self, item: Item) -> None:
-        if self._failed:
-            return
-        try:
-            self._consume(item)
-        except BaseException:
-            self._failed = True
-            raise
-
-    def __exit__(self, *error: object) -> None:
-        try:
-            while error[0] is None and self._waiting:
-                self._waiting.popleft().result()
-        finally:
-            self._thread.shutdown(cancel_futures=True)

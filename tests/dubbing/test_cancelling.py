@@ -10,7 +10,6 @@ from dubbing import Dubber
 from dubbing.options import Options
 from media.writer import VideoWriter
 
-THREADS = ("prefetch", "sink")
 BOX = (57, 177, 178, 273)
 
 
@@ -39,7 +38,7 @@ def dubbers(generator) -> dict[str, Dubber]:
 
 
 def left_over(tmp_path) -> list:
-    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch")]
     return [*tmp_path.iterdir(), *threads]
 
 

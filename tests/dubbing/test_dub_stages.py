@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dubbing.source import TimedFrame
-from dubbing.stages import BackgroundSink, SyncMonitor, prefetch
+from dubbing.stages import SyncMonitor, prefetch
 
 CPU = torch.device("cpu")
 
@@ -60,37 +60,28 @@ def test_no_window_spans_the_place_where_the_video_starts_again():
     assert [9, 8, 7, 6, 5] in backwards and len(backwards) == 25
 
 
-def test_stages_keep_the_order_and_do_not_run_far_ahead():
-    made, used = [], []
+def test_prefetched_items_keep_their_order_and_are_not_made_far_ahead():
+    made = []
 
     def numbers():
         for n in range(100):
             made.append(n)
             yield n
 
-    with BackgroundSink(used.append, 3) as sink:
-        for n in prefetch(numbers(), 4):
-            assert len(made) <= n + 4 + 2
-            sink.put(n)
-    assert used == list(range(100))
+    for n in prefetch(numbers(), 4):
+        assert len(made) <= n + 4 + 1
+    assert made == list(range(100))
 
 
-def test_an_error_in_any_stage_ends_all_and_is_raised():
-    def failing(n):
-        raise ValueError(f"at {n}")
-
+def test_an_error_while_items_are_made_is_raised_and_no_thread_stays():
     def numbers():
         yield 1
         raise KeyError("made")
 
     with pytest.raises(KeyError, match="made"):
         list(prefetch(numbers(), 2))
-    with pytest.raises(ValueError, match="at 7"), BackgroundSink(failing, 2) as sink:
-        sink.put(7)
-        while True:
-            sink.put(8)
     waiting = prefetch((n for n in range(10**9)), 2)
     next(waiting)
     waiting.close()
     time.sleep(0.3)
-    assert not any(thread.name.startswith(("prefetch", "sink")) for thread in threading.enumerate())
+    assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate())
