@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from face_detection.boxes import Detector
+from face_detection.detectors import Detector
 from media.reader import VideoReader
 from media.writer import VideoWriter
 from metrics.glossary import GLOSSARY

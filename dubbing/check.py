@@ -36,8 +36,7 @@ from dubbing.samples import (
     sample_faces,
 )  # fmt: skip
 from dubbing.speech import Speech, load_speech
-from face_detection.boxes import LONGEST_SIDE
-from face_detection.crop import to_network_size
+from face_detection.crop import LONGEST_SIDE, to_network_size
 from face_detection.find import KEY_STEP, CutFinder, several_people
 from face_detection.track import frame_with_most_faces
 from hparams import HParams

@@ -24,9 +24,9 @@ from dubbing.refining import FrameSampler
 from dubbing.source import TOLERANCE, Source, TimedFrame
 from dubbing.stages import prefetch
 from face_detection import build_detector, choose_detector, detector_identity
-from face_detection.boxes import LONGEST_SIDE, Detector, unscaled
-from face_detection.crop import pad_and_clip
-from face_detection.find import KEY_STEP, CutFinder, cuts_at, find_faces, several_people
+from face_detection.crop import LONGEST_SIDE, pad_and_clip, unscaled
+from face_detection.detectors import Detector
+from face_detection.find import KEY_STEP, CutFinder, cuts_at, detect_sparsely, several_people
 from face_detection.track import FaceNotFound, Track, faces_of, follow_face, frame_with_most_faces
 from media import yuv
 from metrics.glossary import MAX_SEVERAL_PEOPLE
@@ -245,8 +245,8 @@ class FaceFinder:
         batches = detector == "sfd" and self.device != "cpu"  # elsewhere no faster, and it stops later
         batch_size = self.options.face_det_batch_size if batches else 1
         ahead = prefetch(cut_finder.watch(images()), KEY_STEP)
-        found = find_faces(ahead, self._build(detector), batch_size, sparse=True)
-        faces = [unscaled(boxes, scale) for boxes in found.detections]
+        found = detect_sparsely(ahead, self._build(detector), batch_size)
+        faces = [unscaled(boxes, scale) for boxes in found]
         searched = min(inf if complete else seconds, self.source.length)
         return Detections(faces, np.array(cut_finder.changes), np.array(times), searched)
 
@@ -257,8 +257,8 @@ class FaceFinder:
         first = (count - 1) // KEY_STEP * KEY_STEP
         frames = self.source.read_range(self.pix_fmt, detections.times.tolist(), first, count)
         images, scales = zip(*(yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames), strict=True)
-        found = find_faces(images, self._build(detector), KEY_STEP, sparse=True)
-        end = [unscaled(boxes, scales[0]) for boxes in found.detections]
+        found = detect_sparsely(images, self._build(detector), KEY_STEP)
+        end = [unscaled(boxes, scales[0]) for boxes in found]
         return detections._replace(faces=detections.faces[:first] + end)
 
     def _build(self, detector: str) -> Detector:

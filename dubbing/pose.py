@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from face_detection.boxes import Detector
+from face_detection.detectors import Detector
 from face_detection.find import is_wide
 from face_detection.track import Track, faces_of
 

@@ -23,8 +23,8 @@ from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech
 from dubbing.stages import FrameTask, run_stages
 from face_detection import RetinaFace, build_detector
-from face_detection.boxes import LONGEST_SIDE, Detector, overlaps, unscaled
-from face_detection.crop import to_network_size
+from face_detection.crop import LONGEST_SIDE, overlaps, to_network_size, unscaled
+from face_detection.detectors import Detector
 from face_detection.track import LINK_IOU
 from hparams import HParams
 from media import codecs, yuv

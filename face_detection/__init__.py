@@ -9,7 +9,7 @@ from utils.errors import InputError
 from utils.files import sha256
 
 if TYPE_CHECKING:
-    from face_detection.retinaface import RetinaFace
+    from face_detection.detectors import RetinaFace
     from face_detection.s3fd import S3FD
 
 __all__ = ["DETECTORS", "S3FD", "RetinaFace", "build_detector", "choose_detector", "detector_identity"]
@@ -17,7 +17,7 @@ __all__ = ["DETECTORS", "S3FD", "RetinaFace", "build_detector", "choose_detector
 DETECTORS = ("auto", "sfd", "retinaface")
 S3FD_WEIGHTS = Path(__file__).parent / "detection" / "sfd" / "s3fd.pth"
 
-MODULES = {"S3FD": "face_detection.s3fd", "RetinaFace": "face_detection.retinaface"}  # each with a large package
+MODULES = {"S3FD": "face_detection.s3fd", "RetinaFace": "face_detection.detectors"}  # each needs a large package
 
 
 def __getattr__(name: str) -> Any:
@@ -31,24 +31,18 @@ def build_detector(
 ) -> "S3FD | RetinaFace":
     """The detector called `name`: "sfd", "retinaface", or "auto" for S3FD where its weights are, else RetinaFace.
 
-    Its `name` says which it is. threads: most CPU threads; landmarks: of RetinaFace, see there. Raises InputError for
-    sfd without its weights.
+    threads: most CPU threads; landmarks: of RetinaFace, see there. Raises InputError for sfd without its weights.
     """
     if choose_detector(name) == "retinaface":
-        from face_detection.retinaface import RetinaFace  # each comes with a large package, S3FD with PyTorch
-
-        return RetinaFace(threads, landmarks)
-    from face_detection.s3fd import S3FD
-
-    return S3FD(S3FD_WEIGHTS, device, threads)
+        return __getattr__("RetinaFace")(threads, landmarks)
+    return __getattr__("S3FD")(S3FD_WEIGHTS, device, threads)
 
 
 def detector_identity(name: str) -> dict[str, str | float]:
     """What a detector ("sfd" or "retinaface") finds depends on: its name, the hash of its weights, its thresholds."""
-    module = import_module(f"face_detection.{'s3fd' if name == 'sfd' else 'retinaface'}")
-    weights = sha256(S3FD_WEIGHTS) if name == "sfd" else hashlib.sha256(module.WEIGHTS).hexdigest()
-    thresholds = {"candidate": module.CANDIDATE_SCORE, "overlap": module.NMS_OVERLAP, "keep": module.KEEP_SCORE}
-    return {"detector": name, "weights": weights, **thresholds}
+    detector = __getattr__("S3FD" if name == "sfd" else "RetinaFace")
+    weights = sha256(S3FD_WEIGHTS) if name == "sfd" else hashlib.sha256(detector.weights).hexdigest()
+    return {"detector": name, "weights": weights, **detector.thresholds._asdict()}
 
 
 def choose_detector(name: str) -> str:

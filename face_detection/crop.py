@@ -1,4 +1,4 @@
-"""Face box -> the rectangle that is cut out and pasted back, and the crop at the networks' sizes."""
+"""Boxes in pictures; face box -> the rectangle that is cut out and pasted back, and the crop at the networks' sizes."""
 
 from functools import lru_cache
 
@@ -7,10 +7,45 @@ import numpy as np
 
 from utils.images import Rect
 
+LONGEST_SIDE = 640  # pixels; larger frames are reduced before detection
 NO_PADS = (0, 0, 0, 0)
 MOUTH_CENTRE = (0.5, 0.75)  # of its ellipse, x and y in parts of the crop
 MOUTH_TOP, MOUTH_BOTTOM, MOUTH_LEFT, MOUTH_RIGHT = 56 / 96, 92 / 96, 22 / 96, 74 / 96  # of its rectangle
 CORRECTIONS = 2  # of an enlarged picture; more change no level
+
+
+def shrink(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
+    """The image reduced so that its longest side is at most `longest`, and the factor it was scaled by (<= 1)."""
+    scale = longest / max(image.shape[:2])
+    if scale >= 1:
+        return image, 1.0
+    size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
+
+
+def unscaled(boxes: np.ndarray, scale: float) -> np.ndarray:
+    """Detections [N, 5 or more] in an image that was scaled by `scale`, in the pixels it had before."""
+    factors = np.full(boxes.shape[1], scale, np.float32)
+    factors[4] = 1  # the score
+    return boxes / factors
+
+
+def overlaps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [N, 4 or more] with boxes [M, 4 or more]: float32 [N, M]."""
+    low = np.maximum(ours[:, None, :2], theirs[None, :, :2])
+    high = np.minimum(ours[:, None, 2:4], theirs[None, :, 2:4])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    areas = [np.prod(boxes[:, 2:4] - boxes[:, :2], axis=1) for boxes in (ours, theirs)]
+    return shared / (areas[0][:, None] + areas[1][None] - shared)
+
+
+def assigned(overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns, int [min(N, M)] each, of the pairs that overlap most in sum; overlap: [N, M]."""
+    if overlap.shape == (1, 1):
+        return np.zeros(1, int), np.zeros(1, int)
+    from scipy.optimize import linear_sum_assignment  # slow to import, and most videos show one face
+
+    return linear_sum_assignment(-overlap)
 
 
 def pad_and_clip(box: np.ndarray | tuple, pads: tuple[int, int, int, int], height: int, width: int) -> Rect:

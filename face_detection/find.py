@@ -12,15 +12,16 @@ middle frame; all frames between are detected unless it lies there on a straight
 
 from array import array
 from collections.abc import Generator, Iterable, Iterator
-from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from itertools import islice, pairwise
+from typing import TypeVar
 
 import av
 import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from face_detection.boxes import LONGEST_SIDE, Detector, assigned, overlaps, shrink, unscaled
+from face_detection.crop import assigned, overlaps
+from face_detection.detectors import Detector
 from utils.memory import HalvingBatches
 
 Frame = TypeVar("Frame", np.ndarray, av.VideoFrame)
@@ -41,57 +42,31 @@ SECOND_HEIGHT = 0.5  # of the largest face's, from which on another one counts
 WIDE = 0.9  # width of a box in heights; upright heads have 0.6 to 0.8
 
 
-class FoundFaces(NamedTuple):
-    """detections: float32 [N, 5] per frame (x1 y1 x2 y2 score), or [N, 15] with five landmarks, in pixels; cuts:
-    numbers of the frames that begin a new shot."""
+def find_faces(frames: Iterable[np.ndarray], detector: Detector, batch_size: int) -> Iterator[np.ndarray]:
+    """Faces of every frame, float32 [N, 5] (x1 y1 x2 y2 score) each, or [N, 15] with five landmarks, in pixels.
 
-    detections: list[np.ndarray]
-    cuts: list[int]
-
-
-def find_faces(images: Iterable[np.ndarray], detector: Detector, batch_size: int, sparse: bool = False) -> FoundFaces:
-    """images: the frames of one video, BGR uint8 of one size; they are reduced as they come, so that a batch of large
-    ones takes little memory. sparse: detect in some frames and interpolate where these agree."""
-    cut_finder, scale, batched = CutFinder(), 1.0, BatchedDetector(detector, batch_size)
-
-    def reduced() -> Iterator[np.ndarray]:
-        nonlocal scale
-        for image in cut_finder.watch(images):
-            small, scale = shrink(image, LONGEST_SIDE)
-            yield small
-
-    detect = detect_sparsely if sparse else detect_in_batches
-    detections = [unscaled(found, scale) for found in detect(reduced(), batched, batch_size)]
-    return FoundFaces(detections, cut_finder.cuts())
+    frames: of one video, BGR uint8 of one size.
+    """
+    batches, frames = _Batches(detector, batch_size), iter(frames)
+    while batch := list(islice(frames, batch_size)):
+        yield from batches.detect(batch)
 
 
-class BatchedDetector:
+class _Batches:
     """A detector that takes any number of frames, in batches that shrink when the device runs out of memory."""
 
     def __init__(self, detector: Detector, batch_size: int) -> None:
-        self.name, self._detector, self._batches = detector.name, detector, HalvingBatches(batch_size)
+        self._detector, self._batches = detector, HalvingBatches(batch_size)
 
     def detect(self, frames: list[np.ndarray]) -> list[np.ndarray]:
         batches = self._batches.run(lambda part: self._detector.detect(frames[part]), len(frames))
         return [found for batch in batches for found in batch]
 
 
-def detect_in_batches(frames: Iterable[np.ndarray], detector: Detector, batch_size: int) -> Iterator[np.ndarray]:
-    """Faces of every frame, float32 [N, 5 or more] each, in order; frames: BGR uint8 of one size."""
-    batch = []
-    for frame in frames:
-        batch.append(frame)
-        if len(batch) == batch_size:
-            yield from detector.detect(batch)
-            batch = []
-    if batch:
-        yield from detector.detect(batch)
-
-
 def lying_faces(detections: list[np.ndarray]) -> float:
     """Share of the frames with a face in which the largest one's box is wide, as of a head that lies on its side.
 
-    detections: as in FoundFaces.
+    detections: as find_faces() gives them.
     """
     largest = [boxes[np.argmax(boxes[:, 3] - boxes[:, 1])] for boxes in detections if len(boxes)]
     return float(np.mean([is_wide(face) for face in largest])) if largest else 0.0
@@ -103,7 +78,7 @@ def is_wide(face: np.ndarray) -> bool:
 
 
 def several_people(detections: list[np.ndarray]) -> float:
-    """Share of the frames with a face in which there is a second one of some size. detections: as in FoundFaces."""
+    """Share of the frames with a face in which there is a second one of some size."""
     heights = [np.sort(boxes[:, 3] - boxes[:, 1]) for boxes in detections if len(boxes)]
     second = [len(sizes) > 1 and sizes[-2] >= SECOND_HEIGHT * sizes[-1] for sizes in heights]
     return float(np.mean(second)) if second else 0.0
@@ -112,29 +87,34 @@ def several_people(detections: list[np.ndarray]) -> float:
 def detect_sparsely(
     frames: Iterable[np.ndarray], detector: Detector, batch_size: int, closely: bool = False
 ) -> Iterator[np.ndarray]:
-    """Faces of every frame, float32 [N, 5 or more] each, in order; frames: BGR uint8 of one size, already reduced.
+    """As find_faces(), but detected in some frames only, and interpolated where these agree.
 
     closely: check those that move, so that nearly all are within a pixel of what is detected in every frame.
     """
+    batches = _Batches(detector, batch_size)
     block: list[np.ndarray] = []
     last: list[np.ndarray] = []  # the faces of the block's first frame, where they are known
     for frame in frames:
         block.append(frame)
         if len(block) == KEY_STEP * batch_size + 1:
-            found = _detect_block(block, last, detector, batch_size, closely)
+            found = _detect_block(block, last, batches, closely)
             yield from found[:-1]
             block, last = block[-1:], found[-1:]  # the last key frame of this block is the first of the next
     if block:
-        yield from _detect_block(block, last, detector, batch_size, closely)
+        yield from _detect_block(block, last, batches, closely)
 
 
 def _detect_block(
-    block: list[np.ndarray], first: list[np.ndarray], detector: Detector, batch_size: int, closely: bool
+    block: list[np.ndarray], first: list[np.ndarray], batches: _Batches, closely: bool
 ) -> list[np.ndarray]:
     """first: the faces of the first frame, where they are known."""
-    keys = sorted({*range(0, len(block), KEY_STEP), len(block) - 1})
     found = dict(enumerate(first))
-    _detect(block, [key for key in keys if key not in found], found, detector, batch_size)
+
+    def detect(numbers: list[int]) -> None:
+        found.update(zip(numbers, batches.detect([block[n] for n in numbers]), strict=True))
+
+    keys = sorted({*range(0, len(block), KEY_STEP), len(block) - 1})
+    detect([key for key in keys if key not in found])
     unsure: list[int] = []
     moving: list[tuple[int, dict[int, np.ndarray]]] = []  # middle frame, faces on a straight line
     for left, right in pairwise(keys):
@@ -145,22 +125,14 @@ def _detect_block(
             moving.append(((left + right) // 2, between))
         else:
             found |= between
-    _detect(block, [middle for middle, _ in moving], found, detector, batch_size)
+    detect([middle for middle, _ in moving])
     for middle, between in moving:
         if _apart(found[middle], between[middle]) > STRAIGHT:
             unsure += between.keys() - {middle}
         else:
             found |= between | {middle: found[middle]}
-    _detect(block, sorted(unsure), found, detector, batch_size)
+    detect(sorted(unsure))
     return [found[n] for n in range(len(block))]
-
-
-def _detect(
-    block: list[np.ndarray], numbers: list[int], found: dict[int, np.ndarray], detector: Detector, batch_size: int
-) -> None:
-    for first in range(0, len(numbers), batch_size):
-        batch = numbers[first : first + batch_size]
-        found.update(zip(batch, detector.detect([block[n] for n in batch]), strict=True))
 
 
 def _interpolated(

@@ -6,17 +6,19 @@ import cv2
 import numpy as np
 import torch
 
-from face_detection.boxes import LONGEST_SIDE, MEAN_BGR, best_boxes, grid_anchors, shrink, unscaled
+from face_detection.crop import LONGEST_SIDE, shrink, unscaled
+from face_detection.detectors import MEAN_BGR, Thresholds, best_boxes, grid_anchors
 from utils import weight_files
 
 STRIDES = (4, 8, 16, 32, 64, 128)
 ANCHOR_PER_STRIDE = 4
-CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE = 0.05, 0.3, 0.5
 
 
 class S3FD:
     """weights: path of s3fd.pth or its state dict; device: where the network runs; threads: CPU threads of PyTorch in
     this process, None leaves them as they are."""
+
+    thresholds = Thresholds(candidate=0.05, overlap=0.3, keep=0.5)
 
     def __init__(self, weights: str | Path | dict, device: str = "cpu", threads: int | None = None) -> None:
         from face_alignment.detection.sfd.net_s3fd import s3fd  # half a second to import, wanted only with weights
@@ -41,12 +43,10 @@ class S3FD:
             offsets.append(regressed.permute(0, 2, 3, 1).reshape(B, H * W, 4))
             scores.append(logits.softmax(dim=1)[:, 1].reshape(B, H * W))
         all_anchors = np.concatenate(anchors)  # [N, 4]
-        thresholds = CANDIDATE_SCORE, NMS_OVERLAP, KEEP_SCORE
+        images = zip(torch.cat(offsets, dim=1).cpu().numpy(), torch.cat(scores, dim=1).cpu().numpy(), strict=True)
         return [
-            unscaled(best_boxes(image_offsets, all_anchors, image_scores, *thresholds), scales[0])
-            for image_offsets, image_scores in zip(
-                torch.cat(offsets, dim=1).cpu().numpy(), torch.cat(scores, dim=1).cpu().numpy(), strict=True
-            )
+            unscaled(best_boxes(image_offsets, all_anchors, image_scores, self.thresholds), scales[0])
+            for image_offsets, image_scores in images
         ]
 
     @torch.inference_mode()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from face_detection.boxes import assigned, overlaps
+from face_detection.crop import assigned, overlaps
 from utils.errors import InputError
 
 LINK_IOU = 0.3  # the same face in neighbouring frames overlaps itself by at least this

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from face_detection import build_detector
-from face_detection.boxes import Detector
 from face_detection.crop import NO_PADS, crop, pad_and_clip
-from face_detection.find import find_faces
+from face_detection.detectors import Detector
+from face_detection.find import CutFinder, find_faces
 from face_detection.track import Track, follow_face
 from hparams import hparams
 from media.files import videos_among
@@ -194,8 +194,10 @@ def _late(reader: VideoReader) -> float:
 
 def track_face(reader: VideoReader, detector: Detector, batch_size: int = 16) -> tuple[Track, list[int]]:
     """The face at 25 frames a second, and the numbers of frames that begin a new shot."""
-    frames = _frames(reader, "faces", exact=False)
-    detections, cuts = find_faces((frame.image for frame in frames), detector, batch_size)
+    cut_finder = CutFinder()
+    images = cut_finder.watch(frame.image for frame in _frames(reader, "faces", exact=False))
+    detections = list(find_faces(images, detector, batch_size))
+    cuts = cut_finder.cuts()
     track = follow_face(detections, cuts=cuts)
     if not track.found.any():
         raise InputError(f"{reader.path}: no face found in any frame")

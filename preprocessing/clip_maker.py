@@ -30,9 +30,8 @@ import audio
 from data.clip import Clip
 from data.clip_record import NAME, ClipRecord, read_record
 from face_detection import build_detector
-from face_detection.boxes import LONGEST_SIDE, unscaled
-from face_detection.crop import NO_PADS, pad_and_clip
-from face_detection.find import BatchedDetector, CutFinder, FoundFaces, detect_sparsely, lying_faces, several_people
+from face_detection.crop import LONGEST_SIDE, NO_PADS, pad_and_clip, unscaled
+from face_detection.find import CutFinder, detect_sparsely, lying_faces, several_people
 from face_detection.track import Track, follow_face
 from hparams import HParams
 from media import yuv
@@ -146,9 +145,9 @@ class ClipMaker:
 
     def _fill(self, job: Job, reader: VideoReader, part: Path) -> ClipRecord:
         """Write faces and sound into the folder `part`; returns the clip's record."""
-        found, held = self._find_faces(job, reader)
+        detections, cuts, held = self._find_faces(job, reader)
         damaged = reader.damaged_packets  # now, since decoding again counts again and may end earlier
-        track = follow_face(found.detections, cuts=found.cuts)
+        track = follow_face(detections, cuts=cuts)
         heights = self._cut_faces(track, held or whole_pictures(reader, job.hp.fps), part)
         if not heights:
             others = f"; it has {reader.videos} videos (--video_stream)" if reader.videos > 1 else ""
@@ -177,14 +176,15 @@ class ClipMaker:
             faces=len(heights),
             interpolated=int(track.interpolated.sum()),
             face_height=int(np.median(heights)),
-            on_side=round(lying_faces(found.detections), 3),
-            several_people=round(several_people(found.detections), 3),
-            cuts=found.cuts,
+            on_side=round(lying_faces(detections), 3),
+            several_people=round(several_people(detections), 3),
+            cuts=cuts,
             sound_seconds=round(sound_seconds, 3),
         )
 
-    def _find_faces(self, job: Job, reader: VideoReader) -> tuple[FoundFaces, list[av.VideoFrame]]:
-        """Faces and cuts of the whole video; and its pictures, if they fit into HELD_BYTES."""
+    def _find_faces(self, job: Job, reader: VideoReader) -> tuple[list[np.ndarray], list[int], list[av.VideoFrame]]:
+        """Detections in every frame of the video, the numbers of frames that begin a new shot, and the pictures, if
+        they fit into HELD_BYTES."""
         held: list[av.VideoFrame] = []
         cut_finder, reformatter, scale, free = CutFinder(), VideoReformatter(), 1.0, HELD_BYTES
 
@@ -202,10 +202,9 @@ class ClipMaker:
                 image, scale = yuv.reduced_bgr(picture, LONGEST_SIDE, reformatter)
                 yield image
 
-        size = job.options.batch_size
-        found = detect_sparsely(reduced(), BatchedDetector(self.detector, size), size, closely=True)
+        found = detect_sparsely(reduced(), self.detector, job.options.batch_size, closely=True)
         detections = [unscaled(boxes, scale) for boxes in found]
-        return FoundFaces(detections, cut_finder.cuts()), held
+        return detections, cut_finder.cuts(), held
 
     def _cut_faces(self, track: Track, pictures: Iterable[av.VideoFrame], part: Path) -> list[int]:
         """Write the face of every frame that has one; returns their heights."""

@@ -21,7 +21,7 @@ from dubbing.plan import open_source
 from dubbing.pose import may_lie, quarter_turns
 from dubbing.samples import choose_face, loudest_times, sample_faces
 from face_detection import RetinaFace
-from face_detection.boxes import shrink
+from face_detection.crop import shrink
 from hparams import hparams
 from media import yuv
 from media.files import is_tagged_png

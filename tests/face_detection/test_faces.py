@@ -53,7 +53,7 @@ def test_batches_give_the_boxes_of_single_frames_with_two_faces_or_none():
     single = [detector.detect([frame])[0] for frame in frames]
     assert [found.shape for found in single] == [(0, 5), (1, 5), (2, 5)]
     for batch_size in (1, 2, 16):
-        batched = find_faces(iter(frames), detector, batch_size).detections
+        batched = list(find_faces(iter(frames), detector, batch_size))
         assert all(np.allclose(a, b, atol=0.01) for a, b in zip(batched, single, strict=True))
 
 
