@@ -11,9 +11,12 @@ with. Exit code 1: some videos could not be used, or nothing was better than the
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from dubbing import Options as DubbingOptions
@@ -22,16 +25,14 @@ from preprocessing.options import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils import cli
 from utils.errors import InputError
+from utils.files import only_user, read_json, sha256, write_json
 from utils.options import CommonOptions, from_args, option, stream_option
 
 if TYPE_CHECKING:
+    from demo.comparison import Stage
     from training.base import Training
 
-
-OWN_FLAGS = {  # what a stage calls its flag, and what it is called here
-    "--data_root": "--outdir", "--preprocessed_root": "--outdir", "--checkpoint_dir": "--outdir",
-    "--max_minutes": "--minutes or --refiner_minutes",
-}  # fmt: skip
+NOTE = "stage.json"  # in the folder of a stage: what it is made from, how long it took, what came of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class FinetuneOptions(CommonOptions):
         super().__post_init__()
         if (self.face is None) != (self.audio is None):
             raise InputError("--face and --audio: give both, or neither")
+        if not self.videos.is_dir():
+            raise InputError(f"--videos {self.videos}: no such folder")
         for flag, path in (("--face", self.face), ("--audio", self.audio)):
             if path and not path.is_file():  # noticed now, not after an hour
                 raise InputError(f"{flag} {path}: no such file")
@@ -63,16 +66,8 @@ class FinetuneOptions(CommonOptions):
 
 def main(args: argparse.Namespace) -> int:
     options = ensure_weights(from_args(FinetuneOptions, args), args.yes)
-    from utils.files import only_user
-
-    try:
-        with only_user(options.outdir, "--outdir"):
-            return finetune_and_compare(options)
-    except InputError as error:  # of a stage, which has flags of its own
-        said = str(error).replace(f"--data_root {options.videos}:", f"--videos {options.videos}:")
-        for flag, own in OWN_FLAGS.items():
-            said = said.replace(flag, own)
-        raise InputError(said) from error
+    with only_user(options.outdir, "--outdir"):
+        return finetune_and_compare(options)
 
 
 def finetune_and_compare(options: FinetuneOptions) -> int:
@@ -85,22 +80,18 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     from training.generator import GeneratorTraining
     from training.loop import EVALUATION_SHARE
     from training.refiner import RefinerTraining
-    from utils.files import sha256
-    from utils.stages import run_stage
 
+    outdir = options.outdir
     start = options.checkpoint_path or default_generator()
     expert = options.syncnet_checkpoint_path or default_expert()
     given: dict[str, Any] = {
-        "hparams": options.hparams,
-        "device": options.device,
-        "filelists_dir": options.outdir / "filelists",
-    }
+        "hparams": options.hparams, "device": options.device, "filelists_dir": outdir / "filelists",
+    }  # fmt: skip
     clips = PreprocessingOptions(
-        data_root=options.videos, preprocessed_root=options.outdir / "preprocessed",
-        syncnet_checkpoint_path=options.syncnet_checkpoint_path, audio_stream=options.audio_stream,
-        video_stream=options.video_stream, **given,
+        data_root=options.videos, preprocessed_root=outdir / "preprocessed", audio_stream=options.audio_stream,
+        video_stream=options.video_stream, syncnet_checkpoint_path=options.syncnet_checkpoint_path, **given,
     )  # fmt: skip
-    given |= {"data_root": clips.preprocessed_root, "checkpoint_dir": options.outdir, "syncnet_checkpoint_path": expert}
+    given |= {"data_root": clips.preprocessed_root, "checkpoint_dir": outdir, "syncnet_checkpoint_path": expert}
 
     learning = options.minutes + options.refiner_minutes
     print(
@@ -111,24 +102,21 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     skipped = preprocess(clips)
     found = summarize_footage(clips)
     made_from: dict[str, Any] = {
-        "clips": found.digest,
-        "expert": sha256(expert),
-        "start": sha256(start),
-        "hparams": options.hparams,
-    }
+        "clips": found.digest, "expert": sha256(expert), "start": sha256(start), "hparams": options.hparams,
+    }  # fmt: skip
 
     finetune = GeneratorOptions(
         preset="finetune", max_minutes=options.minutes, checkpoint_path=start, reset_optimizer=True, **given
     )
-    limits = {"minutes": options.minutes}
-    generator = run_stage(options.outdir, "generator", made_from, limits, partial(learn, GeneratorTraining, finetune))
+    train_generator = partial(learn, GeneratorTraining, finetune)
+    generator = run_stage(outdir / "generator", made_from, options.minutes, train_generator)
     print(f"generator: {generator.result['verdict']}", flush=True)
     weights = generator.folder / BEST if generator.result["better"] else start
 
     made_from |= {"generator": sha256(weights)}
     refine = RefinerOptions(generator_path=weights, max_minutes=options.refiner_minutes, **given)
-    limits = {"minutes": options.refiner_minutes}
-    refiner = run_stage(options.outdir, "refiner", made_from, limits, partial(learn, RefinerTraining, refine))
+    train_refiner = partial(learn, RefinerTraining, refine)
+    refiner = run_stage(outdir / "refiner", made_from, options.refiner_minutes, train_refiner)
     print(f"refiner: {refiner.result['verdict']}", flush=True)
     person = refiner.folder / PERSON if (refiner.folder / PERSON).exists() else None
 
@@ -141,17 +129,48 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     after = replace(before, checkpoint_path=weights, refine=str(person or "off"))
     made_from |= {"refiner": person and sha256(person), "seconds": options.seconds, "files": [str(face), str(speech)]}
     dubs = {"before": before, "after": after} | ({"whole": replace(after, preview=None)} if options.face else {})
-    compared = run_stage(options.outdir, "dubs", made_from, {}, partial(dub, face, speech, options.device, dubs))
+    compared = run_stage(outdir / "dubs", made_from, 0, partial(dub, face, speech, options.device, dubs))
 
     result = comparison.Result(found, face, weights, person, generator, refiner, compared)
-    page = comparison.write_page(options.outdir, result)
+    page = comparison.write_page(outdir, result)
     print("\n".join(["", *result.summary(), f"open {page} in a browser; to dub with it:", result.command()]))
     return 1 if skipped or not result.better else 0
 
 
+def run_stage(first: Path, inputs: dict[str, Any], minutes: float, work: Callable[[Path], dict[str, Any]]) -> "Stage":
+    """Do the work in a folder of its own, unless it is finished there.
+
+    inputs: all that the result depends on: with others the work starts again, in the folder first_2, and so on.
+    minutes: how far the work goes: with more it resumes. work: folder -> result; an interrupted one is called again.
+    """
+    from demo.comparison import Stage
+
+    for number in count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}_{number}")
+        path = folder / NOTE
+        note = {"inputs": inputs, "seconds": 0.0}
+        if path.exists():
+            note = read_json(path, f"delete the folder {folder} to do it again")
+        if note["inputs"] == inputs:
+            break
+    print(f"\n== {first.name}: {folder}", flush=True)
+    if "result" in note and minutes <= note.get("minutes", 0.0):
+        print("finished before", flush=True)
+        return Stage(folder, note["seconds"], note["result"])
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, note)
+    since, before = monotonic(), note["seconds"]
+    try:
+        note |= {"result": work(folder), "minutes": minutes}
+    finally:
+        note["seconds"] = before + monotonic() - since
+        write_json(path, note)
+    return Stage(folder, note["seconds"], note["result"])
+
+
 def learn(training_class: "type[Training]", options: TrainingOptions, folder: Path) -> dict:
     """Train in the folder, from where a run there has come to; returns what its summary says."""
-    from training import checkpoint, summary
+    from training import checkpoint, history
     from training.loop import Loop
 
     with checkpoint.locked(folder, "--outdir"):
@@ -160,7 +179,7 @@ def learn(training_class: "type[Training]", options: TrainingOptions, folder: Pa
         loop = Loop(training_class(replace(options, checkpoint_dir=folder)), "to resume give the same command")
         if not loop.finished:
             loop.run()
-    return summary.read(folder)
+    return read_json(folder / history.JSON)
 
 
 def dub(face: Path, speech: Path, device: str, dubs: dict[str, DubbingOptions], folder: Path) -> dict:

@@ -3,7 +3,7 @@ finetune.py ends with: a dub before and after, scores, times, and the command to
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +17,6 @@ from preprocessing.run import Footage
 from reports import page
 from reports.page import html
 from utils import cli
-from utils.stages import Stage
 
 COLUMN = 320  # pixels, the width of a column in the videos
 TITLE_HEIGHT = 0.1  # in parts of the column's width
@@ -91,6 +90,14 @@ def _title(text: str, column: int) -> np.ndarray:
     place = round(column * 0.03), round(column * TITLE_HEIGHT * 0.7)
     cv2.putText(title, text, place, cv2.FONT_HERSHEY_SIMPLEX, column * TITLE_HEIGHT / 48, INK, 1, cv2.LINE_AA)
     return title
+
+
+class Stage(NamedTuple):
+    """A stage of finetune.py."""
+
+    folder: Path
+    seconds: float  # how long it took, over all parts
+    result: dict[str, Any]  # summary.json of a training; where the face is in the dubs
 
 
 class Result(NamedTuple):

@@ -7,11 +7,11 @@ import pytest
 
 from conftest import NARROW_TEXT
 from dubbing import Dubber
+from finetune import run_stage
 from metrics import generators
 from training.loop import Loop
 from utils.errors import InputError
 from utils.files import only_user
-from utils.stages import run_stage
 
 VALUES = (
     f"{NARROW_TEXT},refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2,"
@@ -89,12 +89,13 @@ def test_a_stage_is_done_once_goes_on_when_cut_off_and_begins_anew_with_other_in
             raise InputError("cut off")
         return {"made": len(calls)}
 
+    folder = tmp_path / "learn"
     with pytest.raises(InputError):
-        run_stage(tmp_path, "learn", {"clips": "a"}, {"minutes": 1}, work)
-    first = run_stage(tmp_path, "learn", {"clips": "a"}, {"minutes": 1}, work)
-    assert run_stage(tmp_path, "learn", {"clips": "a"}, {"minutes": 0.5}, work) == first
+        run_stage(folder, {"clips": "a"}, 1, work)
+    first = run_stage(folder, {"clips": "a"}, 1, work)
+    assert run_stage(folder, {"clips": "a"}, 0.5, work) == first
     assert calls == ["learn", "learn"]
-    longer = run_stage(tmp_path, "learn", {"clips": "a"}, {"minutes": 2}, work)
-    other = run_stage(tmp_path, "learn", {"clips": "b"}, {"minutes": 1}, work)
+    longer = run_stage(folder, {"clips": "a"}, 2, work)
+    other = run_stage(folder, {"clips": "b"}, 1, work)
     assert (longer.folder.name, longer.result, other.folder.name) == ("learn", {"made": 3}, "learn_2")
     assert longer.seconds >= first.seconds

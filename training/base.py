@@ -15,7 +15,7 @@ from hparams import HParams
 from metrics import generators
 from metrics.experts import Expert
 from models.checkpoint import hparams_of
-from training import checkpoint, summary, verdict
+from training import checkpoint, history
 from training.network import TrainableNetwork
 from training.options import TrainingOptions
 from utils import distributed, memory
@@ -58,7 +58,7 @@ class Training(ABC):
         self.networks: dict[str, TrainableNetwork] = {}  # by prefix of their files, "" for the one that is evaluated
         self.same_folder = self.start is not None and self.start.resolve().parent == self.folder.resolve()
         best_exists = not self.same_folder or checkpoint.has_best(self.folder)
-        self.history = checkpoint.History(self.resumed, self, self.same_folder, best_exists)
+        self.history = history.History(self.resumed, self, best_exists)
         self.started_from = self.resumed.get("started_from", "") if self.resumed else str(self.start or "")
 
     def run_identity(self) -> dict[str, str]:
@@ -117,7 +117,7 @@ class Training(ABC):
 
     @cached_property
     def footage_scores(self) -> dict[str, float]:
-        """The expert's scores of the real footage (training/verdict.py), {} without an expert. The loop sets them in
+        """The expert's scores of the real footage (training/history.py), {} without an expert. The loop sets them in
         the other processes to those of the main one."""
         return generators.footage_scores(self.expert, self.scored_clips) if self.expert else {}
 
@@ -127,7 +127,7 @@ class Training(ABC):
 
     def better(self, start: dict[str, float], scores: dict[str, float]) -> bool:
         """Whether these scores beat those of the weights that the run started from."""
-        return not self.expert or verdict.compare_scores(start, scores, self.footage_scores)[0]
+        return not self.expert or history.compare_scores(start, scores, self.footage_scores)[0]
 
     def on_evaluation(self, scores: dict[str, float]) -> None:
         """Called in every process with the scores of an evaluation."""
@@ -140,11 +140,11 @@ class Training(ABC):
     def write_summary(self) -> None:
         """Called in the main process after each evaluation."""
         if self.expert:
-            summary.write(self.folder, self.history, self.footage_scores)
+            self.history.write_summary(self.folder, self.footage_scores)
 
     def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
         """Lines for the user about an evaluation."""
-        return verdict.remarks(self.history.entries, self.footage_scores) if self.expert else []
+        return self.history.remarks(self.footage_scores) if self.expert else []
 
     def state(self) -> dict:
         """What the run's checkpoints hold besides the networks."""
@@ -159,7 +159,7 @@ class Training(ABC):
         elif best == 0:
             lines = [f"{path}: the weights that the run started from, since no evaluation was better"]
         if self.expert:
-            lines.append(summary.conclusion(self.folder, self.history, self.footage_scores))
+            lines.append(f"{self.folder / history.PAGE}: {self.history.verdict(self.footage_scores)[1]}")
         newest = max((self.folder / "samples").glob(f"*{self.sample_suffix}"), default=None)
         return [*lines, f"{newest}: faces of held-out clips"] if newest else lines
 

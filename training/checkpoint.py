@@ -9,7 +9,6 @@ logs/, samples/             TensorBoard, pictures
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from training.options import TrainingOptions
 from utils import weight_files
@@ -20,6 +19,7 @@ NUMBERED = "checkpoint_step{:09d}.pth"
 PATTERN = "checkpoint_step" + "[0-9]" * 9 + ".pth"
 RECORD = "run.json"
 BEST = "best.pth"
+SAMPLES = "samples/step{:09d}"  # .png, .mp4
 OUTPUTS = (BEST, "person.safetensors", "summary.json", "summary.html")  # besides numbered checkpoints
 
 
@@ -115,46 +115,8 @@ def has_best(folder: Path) -> bool:
         raise InputError(f"{path}: is damaged; delete it, and the next better evaluation writes it again") from error
 
 
-class History:
-    """How a run went. entries: of each evaluation `step`, `losses` (of training), `scores`; best_step: step of
-    best.pth, None without one; saved: steps of the numbered checkpoints that the run has written."""
-
-    def __init__(self, content: dict, judge: Any, same_folder: bool = True, best_exists: bool = True) -> None:
-        """content: of the checkpoint that the run resumes from; judge: the Training, or another object with its
-        `objective` and `better`; same_folder: whether the checkpoint is in the run's folder, whose old ones may be
-        deleted."""
-        self.judge = judge
-        self.entries: list[dict] = content.get("history", [])
-        self.saved: list[int] = content.get("saved", []) if same_folder else []
-        self.best_step: int | None = content.get("best_step") if best_exists else None
-
-    def add(self, step: int, losses: dict, scores: dict) -> bool:
-        """Note an evaluation; returns whether it is the best so far."""
-        best = self.is_best(scores)
-        if best:
-            self.best_step = step
-        self.entries.append({"step": step, "losses": losses, "scores": scores})
-        return best
-
-    def is_best(self, scores: dict) -> bool:
-        if not self.entries:
-            return True
-        if not self.judge.better(self.entries[0]["scores"], scores):
-            return False
-        return self.best_step is None or self.judge.objective(scores) < self.judge.objective(self.best()["scores"])
-
-    def best(self) -> dict:
-        """The entry of best.pth; the first one where there is none."""
-        return next((entry for entry in self.entries if entry["step"] == self.best_step), self.entries[0])
-
-    def since_lowest(self) -> int:
-        """The number of evaluations since the objective was lowest."""
-        objectives = [self.judge.objective(entry["scores"]) for entry in self.entries]
-        return len(objectives) - 1 - objectives.index(min(objectives))
-
-    def delete_old(self, folder: Path, keep: int) -> None:
-        """Delete the numbered checkpoints that this run has written, except the newest `keep`."""
-        while len(self.saved) > keep:
-            path = folder / NUMBERED.format(self.saved.pop(0))
-            path.unlink(missing_ok=True)
-            beside(path).unlink(missing_ok=True)
+def delete(folder: Path, step: int) -> None:
+    """Delete a numbered checkpoint."""
+    path = folder / NUMBERED.format(step)
+    path.unlink(missing_ok=True)
+    beside(path).unlink(missing_ok=True)

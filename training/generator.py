@@ -14,7 +14,7 @@ from metrics.experts import Expert
 from models import SyncNet_color, Wav2Lip
 from models.checkpoint import load_network
 from models.torch_backend import array_networks
-from training import discriminators, log, losses, verdict
+from training import discriminators, history, log, losses
 from training.base import Batch, Training
 from training.checkpoint import BEST
 from training.network import TrainableNetwork
@@ -70,7 +70,7 @@ class GeneratorTraining(Training):
     def objective(self, scores: dict[str, float]) -> float:
         if self.hp.best_by == "mouth":
             start = self.history.entries[0]["scores"] if self.history.entries else scores
-            return verdict.relative_score(scores, start, self.footage_scores)
+            return history.relative_score(scores, start, self.footage_scores)
         return self.sync_on_weight * scores["sync"] + (1 - self.sync_on_weight) * scores["l1"]
 
     def better(self, start: dict[str, float], scores: dict[str, float]) -> bool:
@@ -139,7 +139,7 @@ class GeneratorTraining(Training):
     @cached_property
     def expert_is_useless(self) -> bool:
         """Whether hp.sync_if_known forbids the sync loss, since the expert does not find this footage in sync."""
-        return self.hp.sync_if_known and not verdict.expert_is_reliable(self.footage_scores)
+        return self.hp.sync_if_known and not history.expert_is_reliable(self.footage_scores)
 
     def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
         if step == 0 and self.expert_is_useless:

@@ -60,6 +60,7 @@ class Loop:
         self.training, self.networks, self.history = training, training.networks, training.history
         self.hp, self.resumed, self.resume_hint = training.hp, training.resumed, resume_hint
         self.step = training.first_step
+        self.saved = self.resumed.get("saved", []) if training.same_folder else []  # steps of the run's checkpoints
         spent = self.resumed.get("seconds", 0.0), self.resumed.get("evaluation_seconds", ())
         self.clock = Clock(training.last_step, training.options.max_minutes, *spent)
         self.progress = self.clock.progress(self.step)
@@ -206,10 +207,10 @@ class Loop:
         if not distributed.is_main():
             return
         training, history = self.training, self.history
-        history.saved = [*(step for step in history.saved if step != self.step), self.step]
+        self.saved = [*(step for step in self.saved if step != self.step), self.step]
         contents = {prefix: {**network.state(), **self._header()} for prefix, network in self.networks.items()}
         contents[""] |= {
-            **training.state(), "history": history.entries, "saved": history.saved, "best_step": history.best_step,
+            **training.state(), "history": history.entries, "saved": self.saved, "best_step": history.best_step,
             "started_from": training.started_from, "metrics": self.meter.state(), "seconds": self.clock.seconds,
             "evaluation_seconds": self.clock.evaluations, "evaluated_share": self.evaluated_share,
         }  # fmt: skip
@@ -218,7 +219,8 @@ class Loop:
             contents[""]["frames_first"] = frames_first
         for prefix, content in sorted(contents.items(), reverse=True):  # the run's own, "", last: it is never alone
             weight_files.write(training.folder / f"{prefix}{NUMBERED.format(self.step)}", content)
-        history.delete_old(training.folder, training.options.keep)
+        while len(self.saved) > training.options.keep:
+            checkpoint.delete(training.folder, self.saved.pop(0))
 
     def _header(self) -> dict:
         epoch = self.step * self.training.batch_size // len(self.training.windows)

@@ -23,7 +23,7 @@ from models.inputs import lower_half, to_floats
 from models.published import default_expert, default_generator
 from models.reference_bank import ReferenceBank, describe, without_bank
 from models.refiner import Refiner, enlarge
-from training import checkpoint, log, losses, verdict
+from training import checkpoint, history, log, losses
 from training.base import Batch, Training
 from training.network import TrainableNetwork
 from training.options import RefinerOptions
@@ -85,7 +85,7 @@ class RefinerTraining(Training):
 
     def objective(self, scores: dict[str, float]) -> float:
         """Distance in gradients, and by how much lip-sync is worse than the generator's, where the expert can tell."""
-        if "sync_generated" not in scores or not verdict.expert_is_reliable(self.footage_scores):
+        if "sync_generated" not in scores or not history.expert_is_reliable(self.footage_scores):
             return scores["gradient_distance"]
         return scores["gradient_distance"] + max(0.0, scores["sync_distance"] - scores["sync_generated"])
 

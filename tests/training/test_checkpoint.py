@@ -11,9 +11,10 @@ from data.loading import open_clips, training_loader
 from hparams import HParams
 from models import SyncNet_color, Wav2Lip, Wav2Lip_disc_qual
 from runs import EXPERT, GENERATOR, steps, where
-from training.checkpoint import NUMBERED, History
+from training.checkpoint import NUMBERED
 from training.expert import ExpertTraining
 from training.generator import GeneratorTraining
+from training.history import History
 from training.options import GeneratorOptions
 from utils import weight_files
 from utils.errors import InputError

@@ -22,7 +22,8 @@ from models.backend import Backend
 from models.refiner import Refiner
 from models.torch_backend import BATCH_SIZES
 from runs import where
-from training.checkpoint import NUMBERED, History
+from training.checkpoint import NUMBERED
+from training.history import History
 from training.options import RefinerOptions
 from training.refiner import RefinerTraining
 from utils import weight_files

@@ -2,7 +2,8 @@
 
 import pytest
 
-from training import verdict
+from training import history
+from training.history import History
 
 START = {"mouth_l1": 0.05, "sync_distance": 0.6, "contrast": 0.9}
 REFINER = {"mouth_l1": 0.05, "gradient_distance": 0.4, "sync_distance": 0.6}
@@ -26,7 +27,7 @@ SHIFTED, UNSURE = KNOWN | {"sync_offset": 3.0}, KNOWN | {"sync_evidence": 1.0}
     ],
 )
 def test_better_is_what_improved_without_a_loss(start, changes, footage, better):
-    found, sentence = verdict.compare_scores(start, start | changes, footage)
+    found, sentence = history.compare_scores(start, start | changes, footage)
     assert found is better
     assert sentence.startswith("better" if better else "not better")
     assert ("offset +3" in sentence, "cannot tell" in sentence) == (footage is SHIFTED, footage is UNSURE)
@@ -35,7 +36,7 @@ def test_better_is_what_improved_without_a_loss(start, changes, footage, better)
 
 def test_the_best_mouth_is_weighed_by_likeness_contrast_and_the_sync_of_a_reliable_expert():
     def score(footage, **changes):
-        return verdict.relative_score(START | changes, START, footage)
+        return history.relative_score(START | changes, START, footage)
 
     assert score(KNOWN) == score(UNSURE) == 3
     assert score(KNOWN, mouth_l1=0.04) < 3
@@ -48,15 +49,19 @@ def entry(step: int, **scores) -> dict:
     return {"step": step, "losses": {}, "scores": START | scores}
 
 
+def run_of(*entries: dict, best_step: int = 0) -> History:
+    return History({"history": list(entries), "best_step": best_step}, None)
+
+
 def test_a_run_is_judged_by_its_best_and_where_that_is_the_start_by_its_last_evaluation():
     entries = [entry(0), entry(50, mouth_l1=0.06), entry(100, mouth_l1=0.077, contrast=0.7)]
-    better, sentence = verdict.of_run(entries, entries[0], KNOWN)
+    better, sentence = run_of(*entries).verdict(KNOWN)
     assert better is False
-    assert all(part in sentence for part in ("step 100", "mouth L1 +54%", "0.9 → 0.7", "lower the learning rate"))
-    assert "train longer" in verdict.of_run([entry(0), entry(9, contrast=0.8)], entries[0], KNOWN)[1]
-    assert verdict.of_run(entries[:1], entries[0], KNOWN)[0] is None
-    assert verdict.of_run([*entries, entry(200, mouth_l1=0.04)], entry(200, mouth_l1=0.04), KNOWN)[0] is True
-    (remark,) = verdict.remarks([entry(0), entry(50, mouth_l1=0.056, sync_distance=0.5)], KNOWN)
+    assert all(part in sentence for part in ("step 100", "mouth L1 +54%", "lower the learning rate"))
+    assert "train longer" in run_of(entry(0), entry(9, contrast=0.8)).verdict(KNOWN)[1]
+    assert run_of(entry(0)).verdict(KNOWN)[0] is None
+    assert run_of(*entries, entry(200, mouth_l1=0.04), best_step=200).verdict(KNOWN)[0] is True
+    (remark,) = run_of(entry(0), entry(50, mouth_l1=0.056, sync_distance=0.5)).remarks(KNOWN)
     assert all(part in remark for part in ("step 50", "worse", "mouth L1 +12%", "sync distance -17%"))
-    assert verdict.remarks([entry(0), entry(50, mouth_l1=0.0505)], KNOWN) == []
-    assert verdict.remarks([entry(50), entry(100, mouth_l1=0.09)], KNOWN) == []  # its start is not known
+    assert run_of(entry(0), entry(50, mouth_l1=0.0505)).remarks(KNOWN) == []
+    assert run_of(entry(50), entry(100, mouth_l1=0.09)).remarks(KNOWN) == []  # its start is not known
