@@ -1,8 +1,7 @@
-"""What scripts print reaches any terminal; how they end."""
+"""How scripts end, and that what they print reaches any terminal."""
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -81,9 +80,7 @@ def test_an_interrupt_while_packages_are_imported_is_quiet(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-@pytest.mark.parametrize(
-    ("redirected", "code"), [("", 0), ("2>&-", 0), ("2>/dev/full", 0), (">&- 2>&- <&-", 0), (">/dev/full", 1)]
-)
+@pytest.mark.parametrize(("redirected", "code"), [("", 0), (">&- 2>&- <&-", 0), (">/dev/full", 1)])
 def test_streams_that_are_closed_full_or_of_a_narrow_encoding_do_not_end_a_run(tmp_path, redirected, code):
     made = tmp_path / "made"
     program = RUN.format(ALL_STREAMS)
@@ -98,17 +95,7 @@ def test_an_error_is_one_line_whatever_the_name_of_the_file(capsys):
     assert (code, err) == (2, "error: /nowhere/a\\n\\u2028\\x85\\udcff.mp4: No such file or directory\n")
 
 
-@pytest.mark.parametrize("script", ["inference", "wav2lip_train", "web"])
-def test_a_missing_package_is_one_line_that_gives_the_name_to_install(script, capsys):
-    given = {"inference": ["--face", "LICENSE", "--audio", "LICENSE"], "web": []}.get(
-        script, ["--data_root", "x", "--checkpoint_dir", "x", "--syncnet_checkpoint_path", "LICENSE"]
-    )
-    packages = ["gradio", "cv2", "torch", "av", "numpy", "librosa", "onnxruntime", "safetensors"]
-    program = f"import runpy, sys; sys.modules.update(dict.fromkeys({packages})); "
-    result = run_python(program + f"runpy.run_path('{script}.py', run_name='__main__')", *given)
-    assert result.returncode == 2
-    assert re.fullmatch(r"error: [a-z-]+ is not installed in this Python \(.+\): .+\n", result.stderr), result.stderr
-
+def test_a_missing_package_is_one_line_that_gives_the_name_to_install(capsys):
     def main(_) -> None:
         raise ModuleNotFoundError("No module named 'cv2'", name="cv2")
 
@@ -126,31 +113,16 @@ def test_scripts_show_their_help_without_any_package_that_has_to_be_installed():
     assert (result.stdout, result.stderr) == ("[]\n", "")
 
 
-def test_a_module_of_our_own_that_is_missing_is_a_traceback():
-    with pytest.raises(ModuleNotFoundError):
-        cli.run(lambda _: __import__("utils.nowhere"), lambda _: SimpleNamespace(), [])
-
-
-def test_inference_without_arguments_shows_what_most_people_type(script):
-    result = script("inference")
-    assert (result.code, result.out) == (2, "")
-    assert all(flag in result.err for flag in ("--face", "--check", "--preview", "--demo", "--help"))
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--face", "https://example.org/talk.mp4", "--audio", "a.wav"], "--face https://example.org/talk.mp4: "),
         (["--face", "nowhere.mp4", "--audio", "a.wav"], "--face nowhere.mp4: no such file"),
         (["--face", "tests", "--audio", "a.wav"], "--face tests: is a folder"),
-        (["--face", "LICENSE", "--audio", "http://a.org"], "--audio http://a.org: is a web address"),
         (["--face", "LICENSE"], "--face and --audio are needed"),
         (["--outfil", "x.mp4", "--occluson"], "--occluson: no such flag, is it --occlusion?"),
         (["--face", "my", "talk.mp4"], "talk.mp4: belongs to no flag"),
-        (["--crf", "x"], "--crf x: give a whole number"),
         (["--pads", "0,20,0,0"], "TOP BOTTOM LEFT RIGHT"),
-        (["--face_at", "100"], "--face_at 100: give 2 values"),
-        (["--jobs", "list.csv", "--check"], "--jobs and --check: give one of them"),
         (["--jobs", "list.csv", "--face", "a.mp4"], "--face: "),
     ],
 )
@@ -164,9 +136,6 @@ def test_wrong_input_is_one_line_before_any_network_is_loaded(script, monkeypatc
 
 def test_quiet_prints_nothing_and_json_the_record_alone(dub, talking, capsys):
     assert end_of(lambda args: print("\udcff.mp4"), capsys, quiet=True) == (0, "", "")
-    box = ["--box", 57, 177, 178, 273, "--preview", 0.2]
-    for more in ([], ["--quiet"]):
-        result = dub(*box, "--json", *more)
-        assert json.loads(result.out)["face"] == str(talking)
-        assert bool(result.err) == (not more)
+    result = dub("--box", 57, 177, 178, 273, "--preview", 0.2, "--json", "--quiet")
+    assert (json.loads(result.out)["face"], result.err) == (str(talking), "")
     assert "TQDM_DISABLE" not in os.environ

@@ -10,18 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from utils import files
 from utils.errors import InputError
-from utils.files import (
-    atomic_write,
-    atomic_writes,
-    delete_leftovers,
-    only_user,
-    read_json,
-    read_table,
-    writable_folder,
-    write_json,
-    write_text,
-)
+from utils.files import atomic_write, atomic_writes, only_user, read_json, read_table, write_json, write_text
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -36,14 +27,6 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": "ä"}
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_full_disk_is_told_of_the_file_that_was_to_be_written(tmp_path):
-    for named in (False, True):
-        with pytest.raises(OSError, match="full") as raised, atomic_write(tmp_path / "a.png") as temporary:
-            raise OSError(errno.ENOSPC, "full", *([str(temporary)] if named else []))
-        assert raised.value.filename == str(tmp_path / "a.png")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX file modes")
@@ -117,19 +100,17 @@ def test_what_a_killed_process_left_is_deleted_at_the_next_start_and_what_a_livi
     command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        delete_leftovers.cache_clear()
-        writable_folder(tmp_path, "--outfile")
+        files.delete_leftovers.cache_clear()
+        files.writable_folder(tmp_path, "--outfile")
         assert len(list(tmp_path.iterdir())) == 2
         process.kill()
     assert len(list(tmp_path.iterdir())) == 2
-    delete_leftovers.cache_clear()
-    writable_folder(tmp_path, "--outfile")
+    files.delete_leftovers.cache_clear()
+    files.writable_folder(tmp_path, "--outfile")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 100_000, "{", "3", "\x80", '{"a": ' + "9" * 5000 + "}"], ids=lambda text: text[:9]
-)
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "\x80"], ids=lambda text: text[:9])
 def test_damaged_json_is_one_line_that_names_the_file_and_what_to_do(tmp_path, text):
     path = tmp_path / "report.json"
     path.write_bytes(text.encode("latin-1"))
@@ -150,14 +131,13 @@ def saved(text: str, separator: str = ",", newline: str = "\n") -> str:
     ("text", "encoding"),
     [
         (PLAIN, "utf-8"),
-        (saved(PLAIN, ";", "\r\n"), "utf-8-sig"),
         (saved(PLAIN, "\t", "\r\n"), "utf-16"),
         ("sep=;\r\n" + saved(PLAIN, ";", "\r\n"), "utf-8-sig"),
         (saved(PLAIN, ";").replace("face;audio", ' "Face" ; Audio '), "utf-8"),
         (saved(PLAIN, ";").replace('"a, b.mp4"', "a, b.mp4"), "utf-8"),
         (saved(PLAIN, ";").replace("pads", "pads;;").replace("0 0\n", "0 0;;\n") + ";;;;\n\n", "utf-8"),
     ],
-    ids=["comma", "semicolon and mark", "tab, UTF-16", "sep line", "names", "comma in a cell", "empty cells"],
+    ids=["comma", "tab, UTF-16", "semicolon, mark and sep line", "names", "comma in a cell", "empty cells"],
 )
 def test_one_table_is_read_however_it_was_saved(tmp_path, text, encoding):
     (tmp_path / "list.csv").write_bytes(text.encode(encoding))
