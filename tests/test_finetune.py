@@ -43,11 +43,9 @@ def test_a_folder_of_videos_becomes_a_comparison_and_the_same_command_again_trai
     outdir = tmp_path / "my person"
     page = (outdir / "index.html").read_text(encoding="utf-8")
     assert all(name in page for name in ("dubs/side_by_side.mp4", "before", "after", "inference.py"))
-    dubs = [
-        json.loads((outdir / "dubs" / f"{name}.mp4.json").read_text(encoding="utf-8")) for name in ("before", "after")
-    ]
+    dubs = [read(outdir / "dubs" / f"{name}.mp4.json") for name in ("before", "after")]
     assert dubs[0]["refiner"] is None
-    generator = json.loads((outdir / "generator" / "stage.json").read_text(encoding="utf-8"))["result"]
+    generator = read(outdir / "generator" / "stage.json")["result"]
     used = dubs[1]["generator"]["file"]
     assert used == (str(outdir / "generator" / "best.pth") if generator["better"] else dubs[0]["generator"]["file"])
 
@@ -56,18 +54,6 @@ def test_a_folder_of_videos_becomes_a_comparison_and_the_same_command_again_trai
     again = finetune()
     assert again.code == result.code, again.err
     assert again.out.count("\nfinished before") == 3
-
-
-@pytest.mark.slow
-def test_a_stop_asks_for_the_same_command_and_names_no_flags_that_were_not_given(finetune, monkeypatch):
-    def stopped(self):
-        print(self.resume_hint)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Loop, "run", stopped)
-    result = finetune()
-    assert result.code == 130
-    assert result.out.endswith("to resume give the same command\n")
 
 
 def test_what_cannot_be_dubbed_at_the_end_is_noticed_at_the_start(finetune, preprocessed, tmp_path):

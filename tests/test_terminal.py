@@ -1,4 +1,4 @@
-"""The scripts in a pseudo-terminal: bars, and an error that ends a training and its workers."""
+"""A training in a pseudo-terminal: its bar, and an error that ends it and its workers."""
 
 import os
 import subprocess
@@ -15,28 +15,23 @@ termios = pytest.importorskip("termios", reason="needs a pseudo-terminal")
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
-RUN = """
-import sys
+FAILING = """
+import color_syncnet_train
+from training.expert import ExpertTraining
 from utils import cli, progress
 progress.SHOWN_FROM = 0.01
-import {script} as script
-{before}
-if __name__ == "__main__":
-    cli.run(script.main, script.parse_args)
-"""
-FAILING = """
-from training.expert import ExpertTraining
 def fails(self, step, batch):
     if step == 3:
         raise ValueError("of a kind that nobody expects")
     return real(self, step, batch)
 real, ExpertTraining.train_on = ExpertTraining.train_on, fails
+if __name__ == "__main__":
+    cli.run(color_syncnet_train.main, color_syncnet_train.parse_args)
 """
 
 
-def in_terminal(script: str, program: Path, *arguments, before: str = "") -> tuple[int, str]:
-    """The exit code of a script and all that was shown, once it and all processes that it started have ended."""
-    program.write_text(RUN.format(script=script, before=before))
+def in_terminal(program: Path, *arguments) -> tuple[int, str]:
+    """The exit code of a program and all that was shown, once it and all processes that it started have ended."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     environment = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"} | {
@@ -59,14 +54,8 @@ def in_terminal(script: str, program: Path, *arguments, before: str = "") -> tup
 def test_an_error_ends_a_training_and_its_workers(preprocessed, tmp_path):
     values = ["--hparams", f"{NARROW_TEXT},num_workers=1", "--max_steps", 5]
     arguments = [*where(preprocessed, tmp_path / "run"), *values]
-    code, shown = in_terminal("color_syncnet_train", tmp_path / "failing.py", *arguments, before=FAILING)
+    (tmp_path / "failing.py").write_text(FAILING)
+    code, shown = in_terminal(tmp_path / "failing.py", *arguments)
     assert code == 1
     assert "ValueError: of a kind that nobody expects" in shown
     assert "training: " in shown and "/5 [" in shown
-
-
-def test_a_dub(talking, speech, generator, tmp_path):
-    inference = ["--face", talking, "--audio", speech, "--checkpoint_path", generator, "--outfile", tmp_path / "a.mp4"]
-    code, shown = in_terminal("inference", tmp_path / "dub.py", *inference)
-    assert code == 0, shown
-    assert "dubbing: 100%" in shown

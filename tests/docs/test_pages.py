@@ -1,6 +1,7 @@
 """Pages for readers: README.zh-CN.md has the parts of README.md; commands and links work; flags are up to date."""
 
 import importlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 from docs import generate_cli
 from hparams import hparams
+from utils import cli
+from web.options import WebOptions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [
@@ -27,7 +30,6 @@ PARTS = {  # of a README -> a list that is the same in both languages
     ),
     "levels of headings": lambda text, prose: re.findall(r"^(#+) ", prose, re.MULTILINE),
     "links": lambda text, prose: sorted(set(re.findall(r"\]\(([^)\s]+)\)", text)) - {"README.md", "README.zh-CN.md"}),
-    "tables": lambda text, prose: [row.count("|") for row in re.findall(r"^\|.*\|$", prose, re.MULTILINE)],
     "names in backticks": lambda text, prose: sorted(
         re.sub(r"\s+", " ", name) for name in re.findall(r"`([^`]+)`", prose)
     ),
@@ -58,6 +60,17 @@ def test_flags_and_values_in_the_pages_are_known():
 
 def test_the_page_of_flags_is_up_to_date():
     assert generate_cli.PAGE.read_text(encoding="utf-8") == generate_cli.cli_page(), "run `make docs`"
+
+
+def test_the_page_in_the_container_listens_where_its_port_and_health_check_are():
+    dockerfile, compose = ((ROOT / name).read_text(encoding="utf-8") for name in ("Dockerfile", "compose.yaml"))
+    python, script, *flags = json.loads(re.findall(r"^CMD (.+)$", dockerfile, re.MULTILINE)[-1])
+    options = cli.parser_for(None, WebOptions).parse_args(flags)
+    assert (python, script) == ("python", "web.py")
+    assert options.host == "0.0.0.0"
+    assert f"EXPOSE {options.port}" in dockerfile
+    assert f"http://127.0.0.1:{options.port}/" in dockerfile
+    assert f"- 127.0.0.1:{options.port}:{options.port}" in compose
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -1,4 +1,4 @@
-"""Pages: texts stay texts, addresses lead to files, nothing comes from elsewhere."""
+"""Pages: texts stay texts, addresses lead to files, nothing comes from elsewhere. Sheets of pictures."""
 
 import base64
 import html as escaping
@@ -11,6 +11,7 @@ import pytest
 
 from reports import page, plots
 from reports.page import Cell, html
+from utils import images
 
 NAME = 'zoë\'s <b>"50%" & #1?.mp4'
 
@@ -85,6 +86,11 @@ def test_axes_have_whole_steps_and_numbers_as_they_are_however_little_they_chang
     assert "0.5" not in texts
 
 
-def test_a_table_for_the_terminal_has_columns_without_the_empty_ones():
-    rows = [("clip", "found", "score"), ("a", "", Cell("0.25", "good")), ("longer", "", 3)]
-    assert page.format_table(rows) == "clip    score\na       0.25\nlonger  3"
+def test_a_sheet_has_labelled_rows_of_which_one_can_be_taken_out():
+    rows = {name: [np.full((96, 96, 3), grey, np.uint8)] * 2 for name, grey in (("source", 10), ("result", 20))}
+    sheet = images.labelled_rows(rows)
+    assert sheet.shape == (2 * images.SIDE, images.LABEL_WIDTH + 2 * images.SIDE, 3)  # small pictures are enlarged
+    assert sheet[: images.SIDE, : images.LABEL_WIDTH].max() > 200  # the text
+    row = images.pictures_of(sheet, 2, 1)
+    assert row.shape == (images.SIDE, 2 * images.SIDE, 3)
+    assert (row == 20).all()
