@@ -6,6 +6,7 @@ values of hparams.py that belong to the network.
 """
 
 import json
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from models.torch_backend import build
 from utils import weight_files
 from utils.devices import Precision
 from utils.errors import InputError
-from utils.files import atomic_write, atomic_writes, writable_folder
+from utils.files import atomic_write, temporary_folder, writable_folder
 
 SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "openvino": ".xml"}
 OPSET = 17  # of ONNX
@@ -91,16 +92,19 @@ def _onnx(source: Path, target: Path) -> str:
 def _openvino(source: Path, target: Path) -> str:
     if not is_installed("openvino"):
         raise InputError(f"--format openvino: OpenVINO is not installed; {INSTALL}")
-    from models.openvino_conversion import saved, to_openvino
+    from models.openvino_conversion import openvino, to_openvino
 
     generator, hp, metadata = _generator(source)
     model = to_openvino(generator, hp)
     for name, text in metadata.items():
         model.set_rt_info(text, ["wav2lip", name])
-    xml, weights = saved(model, compress=True)
-    with atomic_writes(target.with_suffix(".bin"), target) as (weights_file, xml_file):
-        weights_file.write_bytes(weights)
-        xml_file.write_bytes(xml)
+    with temporary_folder(target.parent) as folder:
+        try:
+            openvino().save_model(model, folder / target.name)  # in half precision
+        except RuntimeError as error:  # as on a full disk
+            raise InputError(f"{target}: cannot be written ({error})") from error
+        for suffix in (".bin", ".xml"):
+            os.replace(folder / target.with_suffix(suffix).name, target.with_suffix(suffix))
     return "a generator (Wav2Lip)"
 
 

@@ -1,17 +1,17 @@
-"""The networks run by OpenVINO on the CPU, without PyTorch.
+"""The networks run by OpenVINO on the CPU.
 
-Models are converted once, by another process since that needs PyTorch (models/openvino_conversion.py). They are kept in
-the user's cache folder and found again by what they were made of.
+Models are converted once, which needs PyTorch (models/openvino_conversion.py). They are kept in the user's cache folder
+and found again by what they were made of, so that later runs do not import PyTorch.
 """
 
 import hashlib
-import io
 import json
-import subprocess
 import sys
-import threading
+import tempfile
 import zipfile
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,12 @@ import numpy as np
 from hparams import HParams
 from models.backend import Backend, Loaded, is_installed
 from utils.errors import InputError, warn
-from utils.files import cache_folder, existing_file, sha256, write_bytes
+from utils.files import atomic_write, cache_folder, existing_file, sha256
 
 BATCH_SIZES = {"generator": 8, "expert": 16, "refiner": 4, "occlusion": 1}
 HINTS = {"fp32": "f32", "bf16": "bf16"}  # what OpenVINO calls the dtypes
 CAPABILITIES = {"bf16": "BF16", "int8": "INT8"}
 FORMAT = 5  # of what the cache folder holds; a change makes all models be converted again
-CONVERTING = threading.Lock()  # threads do not convert the same weights twice
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def openvino() -> Any:
@@ -100,50 +98,33 @@ def _converted(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[
     processor = core().get_property("CPU", "FULL_DEVICE_NAME")
     made_of = FORMAT, openvino().get_version(), processor, kind, sha256(existing_file(path)), overrides, dtype
     kept = cache_folder("openvino") / f"{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()}.npz"
-    with CONVERTING:
-        try:
-            return unpacked(kept.read_bytes())
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none, or a damaged one
-            pass
-        print(f"{path}: converting for OpenVINO, once (about 10 s, int8 30 s) ...", file=sys.stderr, flush=True)
-        content = converted_by_process(
-            {"kind": kind, "path": str(path.resolve()), "overrides": overrides, "dtype": dtype}
-        )
-        models, about = unpacked(content)
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(kept, content)
-        except OSError as error:
-            warn(f"{kept.parent}: cannot keep the converted weights ({error.strerror}); every run converts them again")
-        return models, about
+    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):  # none, or a damaged one
+        return _read(kept)
+    print(f"{path}: converting for OpenVINO, once (about 10 s, int8 30 s) ...", file=sys.stderr, flush=True)
+    models, about = import_module("models.openvino_conversion").convert(kind, path, overrides, dtype)
+    try:
+        _write(kept, models, about)
+    except (OSError, RuntimeError) as error:  # RuntimeError is OpenVINO's for a full disk
+        warn(f"{kept.parent}: cannot keep the converted weights ({error}); every run converts them again")
+    return models, about
 
 
-def converted_by_process(request: dict) -> bytes:
-    """What openvino_conversion.main writes for the request, by a process that ends with this one."""
-    command = [sys.executable, "-m", "models.openvino_conversion", json.dumps(request)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        content = process.stdout.read() if process.stdout else b""
-        process.wait()  # before its stdin is closed
-    if process.returncode:
-        raise InputError(
-            f"{request['path']}: converting for OpenVINO failed ({process.returncode}); use --engine torch"
-        )
-    return content
+def _write(path: Path, models: list[Any], about: dict) -> None:
+    """Keep models in one zip archive, whose checksums show damage."""
+    parts = [json.dumps(about).encode()]
+    with tempfile.TemporaryDirectory() as folder:  # OpenVINO writes only to disk
+        for model in models:
+            xml = Path(folder, "model.xml")
+            openvino().save_model(model, xml, compress_to_fp16=False)
+            parts += [xml.read_bytes(), xml.with_suffix(".bin").read_bytes()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        np.savez(temporary, *(np.frombuffer(part, np.uint8) for part in parts))
 
 
-def packed(models: list[tuple[bytes, bytes]], about: dict) -> bytes:
-    """models: their .xml and .bin files. The zip archive has checksums, by which damage is noticed."""
-    file = io.BytesIO()
-    parts = [json.dumps(about).encode(), *(part for model in models for part in model)]
-    np.savez(file, *(np.frombuffer(part, np.uint8) for part in parts))
-    return file.getvalue()
-
-
-def unpacked(content: bytes) -> tuple[list[Any], dict]:
-    """What `packed` was given, as models. Raises InputError where the conversion found the weights wrong."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        about_text, *parts = (file[f"arr_{number}"].tobytes() for number in range(len(file.files)))
-    about = json.loads(about_text)
-    if "error" in about:
-        raise InputError(about["error"])
-    return [core().read_model(*model) for model in zip(parts[::2], parts[1::2], strict=True)], about
+def _read(path: Path) -> tuple[list[Any], dict]:
+    """What `_write` was given. The models are read into memory: a file that is mapped ends the process when something
+    else cuts it off."""
+    with np.load(path, allow_pickle=False) as file:
+        about, *parts = (file[f"arr_{number}"].tobytes() for number in range(len(file.files)))
+    return [core().read_model(*model) for model in zip(parts[::2], parts[1::2], strict=True)], json.loads(about)

@@ -1,24 +1,14 @@
 """Weights to OpenVINO models, by PyTorch; the generator also to int8, calibrated on faces and compared with fp32.
 
-    python -m models.openvino_conversion '{"kind": "expert", "path": "expert.pth", "overrides": "", "dtype": "float"}'
-
-writes the models to stdout and ends when stdin does, which the process that started it holds open.
-
 calibration.npz holds 64 faces of thirteen speakers of the GRID corpus (CC BY 4.0: Cooke, Barker, Cunningham and Shao,
 JASA 120, 2006), cut out and reduced to 96x96, as a sheet of 8x8 in WebP, each with 0.2 s of another one's speech, four
 with silence, as mels in 256 levels.
 """
 
-import json
 import logging
-import os
-import signal
-import sys
-import tempfile
-import threading
 import time
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +17,9 @@ import numpy as np
 import torch
 
 from hparams import HParams, hparams
-from models.openvino_backend import HINTS, compiled, openvino, packed, supports
+from models.openvino_backend import HINTS, compiled, openvino, supports
 from models.torch_backend import Wrapper, build
 from utils.devices import Precision
-from utils.errors import InputError
 from utils.files import devnull
 
 CALIBRATION = Path(__file__).with_name("calibration.npz")
@@ -44,7 +33,6 @@ KEPT = ("face_encoder_blocks.0", "face_decoder_blocks.6", "output_block")
 CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData")
 TRIAL_BATCH, TRIALS = 4, 3
 WORTH_BF16 = 1.25  # times as fast as fp32
-SHARED_MEMORY = "/dev/shm"  # on Linux
 
 
 def convert(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any], dict]:
@@ -72,7 +60,7 @@ def to_openvino(module: Wrapper, hp: HParams) -> Any:
     """A wrapper of models/torch_backend.py as an OpenVINO model, for batches of any size, its ports named."""
     example = module.example(hp)
     inputs = tuple(example.values())
-    with torch.inference_mode(), warnings.catch_warnings(), devnull() as hidden, redirect_stderr(hidden):
+    with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: that sizes become constants, as they are meant to
         model = openvino().convert_model(
             module.eval(), example_input=inputs, input=[(-1, *given.shape[1:]) for given in inputs]
@@ -146,7 +134,7 @@ def _generated(model: Any, batches: list[tuple], dtype: str) -> np.ndarray:
 
 def _quantize(model: Any, batches: list[tuple], kept: tuple[str, ...]) -> Any:
     openvino()  # before NNCF, which imports it
-    with devnull() as hidden, redirect_stdout(hidden), redirect_stderr(hidden):
+    with devnull() as hidden, redirect_stdout(hidden):
         import nncf
 
         nncf.set_log_level(logging.ERROR)
@@ -167,41 +155,3 @@ def convolutions(model: Any, parts: tuple[str, ...]) -> list[str]:
     """The names of all convolutions of these parts of the generator."""
     named = ((node.get_friendly_name(), node.get_type_name()) for node in model.get_ops())
     return [name for name, kind in named if kind in CONVOLUTIONS and any(f"network.{part}." in name for part in parts)]
-
-
-def saved(model: Any, compress: bool = False) -> tuple[bytes, bytes]:
-    """The model's .xml and .bin files. OpenVINO writes only to disk: shared memory serves where that is full."""
-    problem: Exception | None = None
-    for place in (tempfile.gettempdir(), SHARED_MEMORY):
-        try:
-            with tempfile.TemporaryDirectory(dir=place) as folder:
-                path = Path(folder, "model.xml")
-                openvino().save_model(model, path, compress_to_fp16=compress)
-                return path.read_bytes(), path.with_suffix(".bin").read_bytes()
-        except (OSError, RuntimeError) as error:  # RuntimeError is OpenVINO's for a full disk
-            problem = error
-    raise InputError(
-        f"{tempfile.gettempdir()}: no room for the OpenVINO model; make room, or use --engine torch"
-    ) from problem
-
-
-def main(request: dict) -> bytes:
-    """What openvino_backend.unpacked reads: the arguments of `convert` -> its result, or an error."""
-    try:
-        models, about = convert(**request | {"path": Path(request["path"])})
-        return packed([saved(model) for model in models], about)
-    except (InputError, OSError) as error:
-        return packed([], {"error": str(error)})
-
-
-def _end_with_stdin() -> None:
-    os.read(0, 1)
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends both processes; the other one says so
-    with os.fdopen(os.dup(1), "wb") as result:
-        os.dup2(2, 1)  # what libraries print is not the result
-        result.write(main(json.loads(sys.argv[1])))

@@ -6,7 +6,6 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from models import openvino_backend
 from models.backend import Backend, load
 from utils.files import CACHE_FOLDER, cache_folder
 
@@ -18,21 +17,14 @@ def need(*packages):
             pytest.skip(f"{package} is not installed (requirements-openvino.txt)")
 
 
-def convert_here(request):
-    """As openvino_backend.converted_by_process, in this process, which has PyTorch."""
-    from models.openvino_conversion import main
-
-    return main(request)
-
-
 @pytest.fixture
 def converted_here(monkeypatch):
-    """Weights are converted in this process; what is converted is returned."""
+    """What is converted is noted in the list that is returned."""
     need("openvino")
-    calls = []
-    monkeypatch.setattr(
-        openvino_backend, "converted_by_process", lambda request: calls.append(request["kind"]) or convert_here(request)
-    )
+    from models import openvino_conversion as conversion
+
+    calls, convert = [], conversion.convert
+    monkeypatch.setattr(conversion, "convert", lambda kind, *rest: calls.append(kind) or convert(kind, *rest))
     return calls
 
 
@@ -42,7 +34,6 @@ def converted(generator, tmp_path_factory):
     need("openvino")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_FOLDER, str(tmp_path_factory.mktemp("made")))
-        patch.setattr(openvino_backend, "converted_by_process", convert_here)
         load_generator(generator, "openvino", "fp32")
         return cache_folder("openvino")
 
