@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demo import showcase
 from dubbing.source import FrameTransform, Source
 from footage import click_track, encode, number_of, numbered, recording
 from media import yuv
@@ -53,7 +52,7 @@ def joined(frames) -> np.ndarray:
     return np.rint(np.concatenate(blocks) * 2**22).astype(int)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(packet_lists, starts, st.sampled_from([SAMPLES, MILLISECONDS]))
 def test_every_sample_is_heard_when_its_stamp_says(packets, start, time_base):
     places = placed(packets, start)
@@ -67,7 +66,7 @@ def test_every_sample_is_heard_when_its_stamp_says(packets, start, time_base):
     assert len(at) >= stamped - 2 * within * len(places)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(lengths, st.integers(-70, 70)), min_size=1, max_size=40), starts)
 def test_stamps_that_waver_change_nothing(packets, start):
     """Each is off by up to 4 ms from where the samples put it, in both directions."""
@@ -76,21 +75,6 @@ def test_stamps_that_waver_change_nothing(packets, start):
     for frame, (_, off) in zip(wavering, packets, strict=True):
         frame.pts += off
     assert np.array_equal(joined(wavering), np.arange(sum(samples for samples, _ in packets)) + 1)
-
-
-def test_the_clock_of_a_file_goes_on_without_such_jumps(tmp_path):
-    path, length = tmp_path / "a.mkv", 320
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("pcm_s16le", rate=RATE, layout="mono")
-        for start in (0, 100 * RATE):
-            for n in range(50):
-                frame = av.AudioFrame.from_ndarray(np.zeros((1, length), np.int16), format="s16", layout="mono")
-                frame.rate, frame.pts, frame.time_base = RATE, start + n * length, SAMPLES
-                out.mux(stream.encode(frame))
-    clock = sound_clock(path)
-    assert (clock.holes, clock.jumps) == ((), 1)
-    assert clock.sound.end == pytest.approx(2.0, abs=0.03)
-    assert len(read_audio(path, RATE)) / RATE == pytest.approx(2.0, abs=0.03)
 
 
 def test_small_holes_add_up_to_silence():
@@ -109,9 +93,7 @@ def clicks(seconds: float, rate: int, at: tuple[float, ...]) -> np.ndarray:
     return wav
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "rate"), [("a.mkv", "libopus", 48000), ("a.ts", "aac", 44100), ("a.mp4", "aac", 48000)]
-)
+@pytest.mark.parametrize(("name", "codec", "rate"), [("a.mkv", "libopus", 48000), ("a.ts", "aac", 44100)])
 def test_speech_with_lost_packets_keeps_its_length_and_its_times(tmp_path, name, codec, rate):
     wav = clicks(6.0, rate, (0.5, 5.5))
     source = recording(tmp_path / name, codec, rate, wav, lambda number: number % 9 == 4)
@@ -125,18 +107,10 @@ def test_speech_with_lost_packets_keeps_its_length_and_its_times(tmp_path, name,
     assert any("holes in the sound" in finding for finding in clock.findings)
 
 
-def test_plain_files_have_no_findings(tmp_path):
-    for name, codec in (("a.mp4", "aac"), ("a.ts", "mp2"), ("a.mkv", "libopus")):
-        source = recording(tmp_path / name, codec, 48000, clicks(2.0, 48000, (1.0,)))
-        assert VideoReader(source).clock.findings == []
-    vorbis = showcase.PEOPLE[0].speech  # with blocks of two lengths, whose packets last longer than they say
-    assert sound_clock(vorbis).findings == []
-
-
 frame_steps = st.lists(st.integers(8, 400), min_size=1, max_size=12)  # milliseconds from picture to picture
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(frame_steps, st.integers(0, 900), st.sampled_from([25.0, 30.0, None]))
 def test_at_every_time_the_picture_is_shown_that_a_player_shows(steps, late, fps):
     times = np.cumsum([late, *steps]) / 1000
@@ -183,9 +157,8 @@ def played(path, seconds: float, fps: float | None = 25.0, **how) -> list[tuple[
     return [(number_of(yuv.to_bgr(frame.picture)), round(frame.time, 3)) for frame in frames]
 
 
-@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
-def test_pictures_that_start_late_keep_their_times_and_the_first_is_held_before_them(tmp_path, name):
-    path = video(tmp_path / name, [0.6 + n / 25 for n in range(10)], "libx264" if name == "a.ts" else "mpeg4")
+def test_pictures_that_start_late_keep_their_times_and_the_first_is_held_before_them(tmp_path):
+    path = video(tmp_path / "a.ts", [0.6 + n / 25 for n in range(10)], "libx264")
     clock = VideoReader(path).clock
     frames = played(path, 1.0)
     assert len(frames) == pytest.approx(25, abs=1)
@@ -196,44 +169,25 @@ def test_pictures_that_start_late_keep_their_times_and_the_first_is_held_before_
     assert "picture starts 0.6" in " ".join(clock.findings)
 
 
-def test_a_stream_cut_in_the_middle_begins_with_its_sound_and_holds_its_first_whole_picture(tmp_path):
-    whole = video(tmp_path / "whole.ts", [n / 25 for n in range(75)], "libx264", g="25", bf="0")
-    content = whole.read_bytes()
-    packets = [content[place : place + 188] for place in range(0, len(content), 188)]
-    tables, rest = packets[:3], packets[len(packets) // 5 :]
-    (tmp_path / "cut.ts").write_bytes(b"".join(tables + rest))
-    reader = VideoReader(tmp_path / "cut.ts")
-    assert reader.clock.picture.start > 0.04
-    first = number_of(yuv.to_bgr(next(reader.pictures())[1]))
-    frames = played(tmp_path / "cut.ts", 1.5)
-    assert frames[0] == (first, 0.0)
-    for number, time in frames:
-        shown = max(0, int(np.floor((time - reader.clock.picture.start) * 25 + 0.01)))
-        assert number == (first + shown) % 40
-
-
 def test_what_follows_the_first_play_is_not_late_again(tmp_path):
     path = video(tmp_path / "a.mkv", [0.4 + n / 25 for n in range(4)])
     assert [number for number, time in played(path, 0.85) if time > 0.39] == [0, 1, 2, 3] * 2 + [0, 1, 2, 3][:4]
 
 
-@pytest.mark.parametrize(("rate", "number_at_half"), [(1, 0), (20, 10)])
-def test_a_slow_video_shows_25_pictures_a_second(tmp_path, rate, number_at_half):
-    path = video(tmp_path / "a.mkv", [n / rate for n in range(2 * rate)])
-    frames = played(path, 2.0)
-    assert [time for _, time in frames] == [round(n / 25, 3) for n in range(50)]
-    assert {time: number for number, time in frames}[0.52] == number_at_half
-    clock = VideoReader(path).clock.filled(25.0)
-    assert clock.findings == [f"25 fps from {round(1 / clock.step, 2):g}"]
-    assert 1 / clock.step == pytest.approx(rate, rel=0.02)
-    assert played(path, 2.0, None)[:rate] == [(n, round(n / rate, 3)) for n in range(rate)]
+def test_a_slow_video_shows_25_pictures_a_second(tmp_path):
+    path = video(tmp_path / "a.mkv", [n / 20 for n in range(20)])
+    frames = played(path, 1.0)
+    assert [time for _, time in frames] == [round(n / 25, 3) for n in range(25)]
+    assert {time: number for number, time in frames}[0.52] == 10
+    assert VideoReader(path).clock.filled(25.0).findings == ["25 fps from 20"]
+    assert played(path, 0.5, None)[:10] == [(n, round(n / 20, 3)) for n in range(10)]
 
 
-def test_other_rates_come_out_frame_by_frame(tmp_path):
-    for rate in (24000 / 1001, 30, 60):
-        frames = played(video(tmp_path / "a.mkv", [n / rate for n in range(20)]), 19.5 / rate)
-        assert [number for number, _ in frames] == list(range(20))
-        assert [time for _, time in frames] == pytest.approx([n / rate for n in range(20)], abs=0.001)
+@pytest.mark.parametrize("rate", [24000 / 1001, 60])
+def test_other_rates_come_out_frame_by_frame(tmp_path, rate):
+    frames = played(video(tmp_path / "a.mkv", [n / rate for n in range(10)]), 9.5 / rate)
+    assert [number for number, _ in frames] == list(range(10))
+    assert [time for _, time in frames] == pytest.approx([n / rate for n in range(10)], abs=0.001)
 
 
 def test_a_variable_rate_is_filled_where_it_is_slow(tmp_path):
@@ -256,7 +210,7 @@ def test_pictures_at_a_constant_rate_may_start_before_the_first(tmp_path):
     assert numbers == [0] * 5 + [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.ts", "libx264"), ("a.mpg", "mpeg1video"), ("a.vob", "mpeg2video")])
+@pytest.mark.parametrize(("name", "codec"), [("a.ts", "libx264"), ("a.vob", "mpeg2video")])
 def test_recordings_that_were_joined_follow_each_other(tmp_path, name, codec):
     sound = click_track(1.0, 0.4)
     part = encode(tmp_path / f"part.{'ts' if name == 'a.ts' else 'mpg'}", codec, frames=25, sound=sound).read_bytes()
@@ -277,7 +231,7 @@ def test_recordings_that_were_joined_follow_each_other(tmp_path, name, codec):
 
 @pytest.mark.parametrize(
     ("b_frames", "delay", "lost"),  # delay: of the pictures, by which FFmpeg puts an empty one after the first
-    [("3", 0, ()), ("3", 1, ()), ("0", 1, ()), ("3", 0, range(5, 35, 3)), ("0", 0, range(5, 35, 3))],
+    [("3", 0, ()), ("3", 1, ()), ("0", 0, range(5, 35, 3))],
 )
 def test_pictures_in_avi_are_shown_in_order_from_the_start(tmp_path, b_frames, delay, lost):
     with av.open(str(tmp_path / "a.avi"), "w") as out:

@@ -2,7 +2,6 @@
 
 import gc
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import cv2
@@ -11,12 +10,10 @@ import pytest
 import soundfile
 
 from footage import click_track, encode, number_of, numbered
-from media.files import open_media
 from media.reader import VideoReader, at_rate
 from media.sound import read_audio
 from media.writer import VideoWriter
-from utils import files
-from utils.errors import InputError, format_error
+from utils.errors import InputError
 
 RATE = 16_000
 
@@ -26,7 +23,6 @@ RATE = 16_000
     [
         ("h264.mp4", "libx264", "yuv420p", (160, 120)),
         ("hevc 10 bit.mkv", "libx265", "yuv420p10le", (160, 120)),
-        ("mpeg1.mpg", "mpeg1video", "yuv420p", (160, 120)),
         ("vp9.webm", "libvpx-vp9", "yuv420p", (160, 120)),
         ("odd.mov", "libx264", "yuv444p", (161, 121)),
     ],
@@ -40,9 +36,8 @@ def test_frames_come_in_order_with_their_times(tmp_path, name, codec, pix_fmt, s
     assert not reader.has_sound
 
 
-@pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
-def test_pictures_that_nobody_holds_are_freed_at_once(tmp_path, codec):
-    reader = VideoReader(encode(tmp_path / "talk.mkv", codec, pix_fmt="yuvj420p" if codec == "mjpeg" else "yuv420p"))
+def test_pictures_that_nobody_holds_are_freed_at_once(tmp_path):
+    reader = VideoReader(encode(tmp_path / "talk.mkv", "libx264"))
     gc.collect()
     gc.disable()
     try:
@@ -53,7 +48,7 @@ def test_pictures_that_nobody_holds_are_freed_at_once(tmp_path, codec):
     assert len(held) < 4 < count
 
 
-@pytest.mark.parametrize("times", [*(np.arange(2 * fps) / fps for fps in (15, 24, 30, 50)), [0, 0.03, 0.5, 0.53]])
+@pytest.mark.parametrize("times", [np.arange(30) / 15, np.arange(60) / 30, [0, 0.03, 0.5, 0.53]])
 def test_frames_are_retimed_to_the_nearest_in_time(times):
     retimed = list(at_rate([(3.0 + time, time) for time in times], 25))
     assert len(retimed) == round((2 * times[-1] - times[-2]) * 25)
@@ -105,7 +100,7 @@ def test_written_video_keeps_time_stamps_colours_and_sound(tmp_path):
     assert first_click(sound) == pytest.approx(1.3, abs=0.002)
 
 
-@pytest.mark.parametrize(("channels", "rate"), [(1, 5512), (2, 37_800), (3, 96_000), (6, 5512)])  # rates AAC has not
+@pytest.mark.parametrize(("channels", "rate"), [(1, 5512), (6, 96_000)])  # rates AAC has not
 def test_sound_of_any_layout_and_rate_can_be_written(tmp_path, channels, rate):
     soundfile.write(tmp_path / "a.wav", np.stack([click_track(1.0, 0.5, rate)] * channels, axis=1), rate)
     path = write(tmp_path / "a.mp4", [0.0, 0.04], tmp_path / "a.wav")
@@ -118,13 +113,6 @@ def test_odd_sizes_and_frames_closer_than_the_time_base_are_written_in_order(tmp
     assert {frame.image.shape for frame in frames} == {(122, 162, 3)}
     assert np.allclose([frame.time for frame in frames], times, atol=1e-3)
     assert (np.diff([frame.time for frame in frames]) > 0).all()
-
-
-def test_nothing_is_left_under_the_final_name_when_writing_fails(tmp_path):
-    with pytest.raises(RuntimeError, match="half-way"), VideoWriter(tmp_path / "a.mp4", Fraction(25)) as writer:
-        writer.write(numbered(0), 0.0)
-        raise RuntimeError("half-way")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_unreadable_files_are_named_with_the_reason(tmp_path, talking):
@@ -160,42 +148,6 @@ def test_anamorphic_pixels_are_handed_on(tmp_path):
     assert VideoReader(tmp_path / "b.mp4").pixel_aspect == Fraction(16, 15)
 
 
-def test_closing_a_file_half_read_does_not_wait_for_a_decoder_that_wants_to_log(talking):
-    av.logging.set_level(av.logging.VERBOSE)  # as torchvision's deprecated video module does on import, less loudly
-    for _ in range(30):
-        next(VideoReader(talking).frames())
-    assert av.logging.get_level() is None
-
-
-def test_sound_that_changes_its_format_on_the_way_is_read_through(tmp_path):
-    parts = []
-    for rate, layout in ((44100, "stereo"), (48000, "mono")):
-        path = tmp_path / f"{rate}.mp2"
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("mp2", rate=rate, layout=layout)
-            wav = np.tile(click_track(1.0, 0.5, rate), (2 if layout == "stereo" else 1, 1))
-            block = av.AudioFrame.from_ndarray((wav * 32767).astype(np.int16), format="s16p", layout=layout)
-            block.rate, block.pts, block.time_base = rate, 0, Fraction(1, rate)
-            container.mux(stream.encode(block))
-            container.mux(stream.encode(None))
-        parts.append(path.read_bytes())
-    (tmp_path / "both.mp2").write_bytes(b"".join(parts))
-    wav = read_audio(tmp_path / "both.mp2", RATE)
-    clicks = np.flatnonzero(np.abs(wav) > 0.3) / RATE
-    assert clicks.min() == pytest.approx(0.5, abs=0.05)
-    assert clicks.max() == pytest.approx(1.5, abs=0.1)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.secrets, "token_hex", lambda count: "f" * 8)
-    files.temporary_path(tmp_path, ".mp4").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as raised:
-        write(tmp_path / "a.mp4", [0.0, 0.04])
-    assert raised.value.filename == str(tmp_path / "a.mp4")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_damage_in_the_middle_is_passed_over_and_counted(tmp_path):
     path = encode(tmp_path / "a.avi", "mpeg4", frames=60)
     content = bytearray(path.read_bytes())
@@ -208,25 +160,3 @@ def test_damage_in_the_middle_is_passed_over_and_counted(tmp_path):
     assert 50 <= len(frames) <= 60
     assert number_of(frames[-1].image) == 59 % 40
     assert reader.damaged_packets == 2
-
-
-def test_tags_in_another_encoding_do_not_matter(tmp_path):
-    path = tmp_path / "a.avi"
-    with av.open(str(path), "w") as container:
-        container.metadata["title"] = "Zoe's talk"
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-        frame = av.VideoFrame.from_ndarray(numbered(3), format="bgr24")
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    content = path.read_bytes()
-    assert content.count(b"Zoe's") == 1
-    path.write_bytes(content.replace(b"Zoe's", b"Zo\xeb's"))
-    assert [number_of(frame.image) for frame in VideoReader(path).frames()] == [3]
-
-
-def test_an_error_of_ffmpeg_names_the_file_that_it_came_from(tmp_path):
-    path = encode(tmp_path / "a.mkv", "libx264", frames=3)
-    with pytest.raises(av.error.FFmpegError) as raised, open_media(path):
-        raise av.error.InvalidDataError(1, "of a demuxer")
-    assert format_error(raised.value).startswith(f"{path}: ")
