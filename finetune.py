@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from dubbing import Options as DubbingOptions
 from models.download import ensure_weights
-from preprocessing.options import PreprocessingOptions
+from preprocessing import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils import cli
 from utils.errors import InputError

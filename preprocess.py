@@ -19,7 +19,7 @@ every video became a clip; 1: some were skipped (the report says why); 2: nothin
 import argparse
 
 from models.download import ensure_weights
-from preprocessing.options import PreprocessingOptions
+from preprocessing import PreprocessingOptions
 from utils import cli
 from utils.options import from_args
 

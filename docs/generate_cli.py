@@ -12,7 +12,7 @@ from dubbing.options import Options as DubbingOptions
 from dubbing.options import Request
 from finetune import FinetuneOptions
 from metrics.options import EvaluationOptions
-from preprocessing.options import PreprocessingOptions
+from preprocessing import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils.files import write_text
 from utils.options import METAVARS, grouped, value_type, written
@@ -23,7 +23,7 @@ INTRODUCTION = """\
 # Command lines
 
 `python -m docs.generate_cli` writes this page from the Options dataclasses (`dubbing/options.py`,
-`training/options.py`, `preprocessing/options.py`, `metrics/options.py`); change those, not this page.
+`training/options.py`, `preprocessing/__init__.py`, `metrics/options.py`); change those, not this page.
 `python SCRIPT.py --help` prints the same flags.
 
 A switch needs no value (`--rotate`), but takes one (`--rotate True`, `--rotate False`). `N` is a number. The names that

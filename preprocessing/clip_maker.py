@@ -15,10 +15,10 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 import cv2
@@ -38,82 +38,54 @@ from media import yuv
 from media.files import is_tagged
 from media.reader import VideoReader, at_rate, whole
 from media.sound import audio_blocks, sound_clock
-from preprocessing.videos import Job
+from preprocessing import PreprocessingOptions
 from utils.errors import InputError
 from utils.files import delete_unfinished, system_name, temporary_folder
-from utils.images import Rect
 from utils.interrupts import STOP_SIGNALS
 
-Item = TypeVar("Item")
-
+FORMAT = 3  # of a clip folder; a change makes all clips again
 HELD_BYTES = 256 << 20  # of decoded pictures: 3 s of 1080p, 25 s of 360p
 CLIP_FILES = {"audio.wav", NAME, "faces.npy", "mel.npy", "cache.json", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
-@dataclass
-class Worker:
-    """What a worker process is started with."""
+@dataclass(frozen=True)
+class Job:
+    """One video that becomes one clip."""
 
+    video: Path
+    clip: str  # <group>/<clip>
     detector: str
-    devices: Any  # queue of a device for each worker
-    threads: int  # for decoding and detection
-    counter: Any  # shared number of frames decoded so far
-    stop: Any  # shared flag that an interrupt sets; without a lock, which a killed worker could keep
+    options: PreprocessingOptions
+    hp: HParams
 
+    @property
+    def folder(self) -> Path:
+        return self.options.preprocessed_root / self.clip
 
-_worker: Worker | None = None  # of this process; a pool gives its functions no other place for state
+    def origin(self) -> dict:
+        """What the clip is made from; a finished clip with the same origin is left as it is."""
+        stat = self.video.stat()
+        settings = {"format": FORMAT, "fps": self.hp.fps, "sample_rate": self.hp.sample_rate, "detector": self.detector}
+        streams = {"audio_stream": self.options.audio_stream, "video_stream": self.options.video_stream}
+        chosen = {name: number for name, number in streams.items() if number is not None}
+        return {"source": self.video.name, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, **settings, **chosen}
 
-
-def start_worker(worker: Worker) -> None:
-    global _worker
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # the main process gets Ctrl-C and sets `stop`
-    signal.signal(signal.SIGTERM, _leave)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    cv2.setNumThreads(worker.threads)
-    _worker = worker
-
-
-def _leave(*_: Any) -> None:
-    """End this worker at once, without its unfinished clip."""
-    delete_unfinished()
-    os._exit(1)  # sys.exit would wait for the main process, or print a traceback
-
-
-def _leave_with_parent() -> None:
-    """End this worker when the main process ends, however it does; a pool's worker would wait for jobs for ever."""
-    parent, worker = multiprocessing.parent_process(), threading.main_thread().ident
-    if parent is not None:
-        parent.join()
-        if hasattr(signal, "pthread_kill") and worker is not None:  # the thread that writes runs _leave
-            signal.pthread_kill(worker, signal.SIGTERM)
-        else:
-            _leave()
-
-
-def work(job: Job) -> ClipRecord:
-    """Make a clip in a worker process."""
-    return _clip_maker().make_clip(job)
-
-
-@cache
-def _clip_maker() -> "ClipMaker":
-    assert _worker is not None
-    device = _worker.devices.get()
-    try:
-        return ClipMaker(_worker, device)
-    except Exception as error:  # of CUDA, of a library
-        raise InputError(f"a worker on {device} cannot start: {type(error).__name__}: {error}") from error
+    def finished_record(self) -> ClipRecord | None:
+        """The record of the finished clip, or None if it has to be made."""
+        try:
+            record = read_record(self.folder)
+        except InputError:  # making the clip reports it
+            return None
+        refused = record.dub and not self.options.accept_dubs
+        finished = record.origin == self.origin() and not refused
+        return replace(record, clip=self.clip) if finished else None
 
 
 class ClipMaker:
-    """Makes clips one after the other, with one detector."""
+    """Makes clips one after the other, with one detector. threads: for decoding and detection."""
 
-    def __init__(self, worker: Worker, device: str) -> None:
-        self.threads, self.counter, self.stop = worker.threads, worker.counter, worker.stop
-        self.detector = build_detector(worker.detector, device, worker.threads)
+    def __init__(self, detector: str, device: str, threads: int) -> None:
+        self.detector, self.threads = build_detector(detector, device, threads), threads
 
     def make_clip(self, job: Job) -> ClipRecord:
         """The clip's record; if no clip can be made, it has only a problem."""
@@ -125,7 +97,6 @@ class ClipMaker:
             return ClipRecord(job.clip, f"{type(error).__name__}: {error}")
 
     def _make_clip(self, job: Job) -> ClipRecord:
-        self._check_stop()
         check_place(job)
         reader = VideoReader(job.video, self.threads, video_stream=job.options.video_stream)
         if not reader.has_sound:
@@ -135,9 +106,9 @@ class ClipMaker:
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(job.folder.parent) as part:
             record = self._fill(job, reader, part)
-            self._check_stop()
             record.write(part)
-            remove_clip(job.folder)
+            if job.folder.exists():
+                shutil.rmtree(job.folder)
             part.rename(job.folder)
         with suppress(InputError):  # the survey reports it
             Clip(job.folder, job.hp)  # makes the arrays that survey and training read
@@ -191,9 +162,6 @@ class ClipMaker:
         def reduced() -> Iterator[np.ndarray]:
             nonlocal scale, free
             for picture in cut_finder.watch(whole_pictures(reader, job.hp.fps)):
-                self._check_stop()
-                with self.counter.get_lock():
-                    self.counter.value += 1
                 free -= sum(plane.buffer_size for plane in picture.planes)
                 if free >= 0:
                     held.append(picture)
@@ -211,17 +179,12 @@ class ClipMaker:
         heights = []
         last = int(np.flatnonzero(track.found).max(initial=-1))
         for number, picture in zip(range(last + 1), pictures, strict=False):
-            self._check_stop()
-            rect = face_rect(track, number, picture)
-            if rect is not None:
+            rect = pad_and_clip(track.boxes[number], NO_PADS, picture.height, picture.width)
+            if track.found[number] and rect.usable:
                 _, encoded = cv2.imencode(".jpg", yuv.cut_bgr(picture, rect))
                 (part / f"{number}.jpg").write_bytes(encoded.tobytes())  # cv2.imwrite fails on some names on Windows
                 heights.append(rect.height)
         return heights
-
-    def _check_stop(self) -> None:
-        if self.stop.value:
-            raise KeyboardInterrupt
 
 
 def whole_pictures(reader: VideoReader, fps: int) -> Iterator[av.VideoFrame]:
@@ -229,37 +192,19 @@ def whole_pictures(reader: VideoReader, fps: int) -> Iterator[av.VideoFrame]:
     return (whole(picture) for _, picture in at_rate(reader.pictures(), fps))
 
 
-def face_rect(track: Track, frame: int, picture: av.VideoFrame) -> Rect | None:
-    """Where a frame's face is cut out."""
-    rect = pad_and_clip(track.boxes[frame], NO_PADS, picture.height, picture.width)
-    return rect if track.found[frame] and rect.usable else None
-
-
 def check_place(job: Job) -> None:
-    """Raises InputError if the clip's folder would lie inside another clip's, or holds anything but this clip."""
+    """Raises InputError if the clip's folder would lie inside another clip's, or holds anything but this clip, and what
+    a crash or a file manager may have left there."""
     for folder in list(job.folder.parents)[: job.clip.count("/")]:
         if (folder / "audio.wav").exists():
             raise InputError(f"{job.folder}: would lie inside the clip {folder}; rename that clip's video or folder")
-    if job.folder.exists() and any(job.folder.iterdir()):
-        if read_record(job.folder).origin is None:
-            raise InputError(f"{job.folder}: was not made by preprocess.py; move it elsewhere")
-        refuse_foreign_files(job.folder)
-
-
-def refuse_foreign_files(folder: Path) -> None:
-    """Raises InputError if a clip's folder holds anything but the clip, and what a crash or a file manager may have
-    left there."""
-    for path in folder.iterdir():
+    found = [*job.folder.iterdir()] if job.folder.exists() else []
+    if found and read_record(job.folder).origin is None:
+        raise InputError(f"{job.folder}: was not made by preprocess.py; move it elsewhere")
+    for path in found:
         picture = path.suffix == ".jpg" and path.stem.isdecimal()
         if path.is_dir() or not (picture or path.name in CLIP_FILES or path.match(".*.part.*")):
             raise InputError(f"{path}: does not belong to the clip in this folder; move it elsewhere")
-
-
-def remove_clip(folder: Path) -> None:
-    """Delete a clip's folder if it exists and holds nothing else."""
-    if folder.exists():
-        refuse_foreign_files(folder)
-        shutil.rmtree(folder)
 
 
 def write_sound(job: Job, start: float, frames: int, path: Path, findings: list[str]) -> float:
@@ -282,3 +227,44 @@ def measure_speech(path: Path, hp: HParams) -> tuple[np.ndarray, float]:
     """audio.frame_powers of a clip's sound as networks hear it, and by how many decibels it is raised for them."""
     wav, raised = audio.raise_quiet_speech(soundfile.read(system_name(path), dtype="float32")[0], hp)
     return audio.frame_powers(wav, hp), raised
+
+
+_settings: tuple[str, str, int]  # of this worker process: ClipMaker's; a pool gives its functions no other place
+
+
+def start_worker(detector: str, devices: Any, threads: int) -> None:
+    """Prepare a worker process. devices: a queue with a device for each worker."""
+    global _settings
+    for number in STOP_SIGNALS:  # the main process gets Ctrl-C, and ends its workers by SIGTERM
+        signal.signal(number, _leave if number == signal.SIGTERM else signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    cv2.setNumThreads(threads)
+    _settings = detector, devices.get(), threads
+
+
+def _leave(*_: Any) -> None:
+    """End this worker at once, without its unfinished clip."""
+    delete_unfinished()
+    os._exit(1)  # sys.exit would wait for the main process, or print a traceback
+
+
+def _leave_with_parent() -> None:
+    """End this worker when the main process ends, however it does; a pool's worker would wait for jobs for ever."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        _leave()
+
+
+@cache
+def _clip_maker() -> ClipMaker:
+    try:
+        return ClipMaker(*_settings)
+    except Exception as error:  # of CUDA, of a library
+        raise InputError(f"a worker on {_settings[1]} cannot start: {type(error).__name__}: {error}") from error
+
+
+def work(job: Job) -> ClipRecord:
+    """Make a clip in a worker process."""
+    return _clip_maker().make_clip(job)

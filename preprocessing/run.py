@@ -4,30 +4,28 @@ import hashlib
 import json
 import multiprocessing
 import os
-import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import torch
 
 from data import filelists
 from data.clip_record import ClipRecord, read_record
-from face_detection import build_detector
+from face_detection import build_detector, choose_detector
 from hparams import HParams, hparams
+from media.files import videos_among
 from metrics.experts import Expert
-from preprocessing import report
-from preprocessing.clip_maker import Worker, start_worker, work
-from preprocessing.options import PreprocessingOptions
+from preprocessing import PreprocessingOptions, report
+from preprocessing.clip_maker import Job, start_worker, work
 from preprocessing.survey import amount, clip_folders, find_expert, judge_all, measure, record_of
-from preprocessing.videos import Job, find_videos, plan_jobs
 from utils import distributed
 from utils.devices import pick_device
 from utils.errors import InputError
-from utils.files import only_user, read_json, writable_folder
+from utils.files import folders_below, only_user, read_json, writable_folder
 from utils.interrupts import stop_signals_held
 from utils.progress import Progress
 
@@ -52,6 +50,41 @@ def preprocess(options: PreprocessingOptions) -> int:
     return code
 
 
+def plan_jobs(options: PreprocessingOptions, hp: HParams) -> list[Job]:
+    """One job per video."""
+    detector = choose_detector(options.face_detector)  # "auto" resolved, for the clip's origin
+    videos = find_videos(options.data_root, tell=True)
+    return [Job(video, clip, detector, options, hp) for clip, video in videos.items()]
+
+
+def find_videos(data_root: Path | None, tell: bool = False) -> dict[str, Path]:
+    """All visible videos below the folder, also behind symbolic links, by the name of their clip. tell: print the names
+    of files that may have been meant as videos."""
+    if data_root is None or not data_root.is_dir():
+        raise InputError(f"--data_root {data_root}: no such folder")
+    videos = videos_among((path for folder in folders_below(data_root) for path in folder.iterdir()), tell)
+    if not videos:
+        raise InputError(f"--data_root {data_root}: no videos found")
+    return dict(zip(clip_names(videos, data_root), videos, strict=True))
+
+
+def clip_names(videos: list[Path], data_root: Path) -> list[str]:
+    """<group>/<clip> of every video; the group is its folder. No two names are equal, even if case is ignored, and no
+    clip's name is the folder of another group: where the stem is taken, a clip has the video's whole name."""
+    groups = []
+    for video in videos:
+        inner = video.parent.relative_to(data_root)
+        groups.append(inner.as_posix() if inner.parts else data_root.resolve().name)
+    taken = {folder.as_posix().casefold() for group in groups for folder in (Path(group), *Path(group).parents)}
+    clips = []
+    for video, group in zip(videos, groups, strict=True):
+        names = chain((video.stem, video.name), (f"{video.name}_{n}" for n in count(2)))
+        clip = next(clip for clip in (f"{group}/{name}" for name in names) if clip.casefold() not in taken)
+        taken.add(clip.casefold())
+        clips.append(clip)
+    return clips
+
+
 def make_clips(jobs: list[Job], options: PreprocessingOptions) -> list[ClipRecord]:
     """The records of the jobs' clips; finished clips are not made again."""
     finished = {job.clip: record for job in jobs if (record := job.finished_record())}
@@ -64,35 +97,27 @@ def make_clips(jobs: list[Job], options: PreprocessingOptions) -> list[ClipRecor
     return [*finished.values(), *run_workers(missing, devices, options.face_detector)]
 
 
-def run_workers(jobs: list[Job], devices: list[str], detector: str) -> Iterator[ClipRecord]:
-    """Records as the clips are finished, in worker processes, one for each of the devices."""
-    began, fps = time.monotonic(), jobs[0].hp.fps
+def run_workers(jobs: list[Job], devices: list[str], detector: str) -> list[ClipRecord]:
+    """The records of the jobs' clips, made in worker processes, one for each of the devices."""
     context = multiprocessing.get_context("spawn")
     with stop_signals_held():  # the resource tracker and the workers start here
         queue = context.Queue()
         for device in devices:
             queue.put(device)
-        worker = Worker(detector, queue, threads_each(len(devices)), context.Value("q", 0), context.RawValue("b", 0))
-        pool = ProcessPoolExecutor(len(devices), context, start_worker, (worker,))
-        waiting = {pool.submit(work, job) for job in jobs}
-    with Progress(desc="clips", unit="clip", total=len(jobs), disable=not distributed.is_main()) as bar:
-        try:
-            while waiting:
-                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-                bar.set_postfix_str(pace(worker.counter.value / fps, time.monotonic() - began), refresh=False)
-                bar.update(len(done))
-        except BrokenProcessPool as error:
-            raise InputError("a worker process died, most likely for lack of memory; use fewer --workers") from error
-        finally:
-            worker.stop.value = 1
-            pool.shutdown(cancel_futures=True)
-
-
-def pace(footage: float, seconds: float) -> str:
-    """footage: seconds of video that were read in so many seconds."""
-    return f"{footage:.0f} s of footage, {footage / seconds:.1f} times real time"
+        threads = max(1, cores() // len(devices))
+        pool = ProcessPoolExecutor(len(devices), context, start_worker, (detector, queue, threads))
+        made = as_completed([pool.submit(work, job) for job in jobs])
+    try:
+        bar = Progress(made, "clips", unit="clip", total=len(jobs), disable=not distributed.is_main())
+        return [future.result() for future in bar]
+    except BrokenProcessPool as error:
+        raise InputError("a worker process died, most likely for lack of memory; use fewer --workers") from error
+    except BaseException:  # a stop signal, or a worker that cannot start
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def worker_devices(options: PreprocessingOptions, on_gpu: bool) -> list[str]:
@@ -106,15 +131,10 @@ def worker_devices(options: PreprocessingOptions, on_gpu: bool) -> list[str]:
         gpus = min(options.ngpu, gpus)
         return [f"cuda:{i % gpus}" for i in range(options.workers or gpus)]
     device = "cpu" if options.device == "auto" else options.device
-    return [device] * (options.workers or (_cores() if device == "cpu" else 1))
+    return [device] * (options.workers or (cores() if device == "cpu" else 1))
 
 
-def threads_each(workers: int) -> int:
-    """CPU threads for each worker of this process."""
-    return max(1, _cores() // workers)
-
-
-def _cores() -> int:
+def cores() -> int:
     """This process's share of the machine's cores among the processes that torchrun started on it."""
     return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 

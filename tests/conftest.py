@@ -1,7 +1,6 @@
 """Footage and weights that the tests make for themselves, once a session and process."""
 
 import importlib
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -42,10 +41,9 @@ def undrawn_plots(monkeypatch) -> None:
 
 def make_clips_here(jobs: list, devices: list[str], detector: str) -> list:
     """As preprocessing.run.run_workers, without starting a process."""
-    from preprocessing.clip_maker import ClipMaker, Worker
+    from preprocessing.clip_maker import ClipMaker
 
-    counter, stop = multiprocessing.Value("q"), multiprocessing.RawValue("b")
-    maker = ClipMaker(Worker(detector, None, 1, counter, stop), devices[0])
+    maker = ClipMaker(detector, devices[0], 1)
     return [maker.make_clip(job) for job in jobs]
 
 

@@ -1,6 +1,5 @@
 """One video becomes one clip, never over what preprocessing did not make."""
 
-import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -16,10 +15,8 @@ from hparams import hparams
 from media import yuv
 from media.reader import VideoReader
 from portrait import make_clip
-from preprocessing import clip_maker, videos
-from preprocessing.clip_maker import ClipMaker, Worker, write_sound
-from preprocessing.options import PreprocessingOptions
-from preprocessing.videos import Job
+from preprocessing import PreprocessingOptions, clip_maker, run
+from preprocessing.clip_maker import ClipMaker, Job, write_sound
 from utils.errors import InputError
 
 
@@ -33,7 +30,7 @@ def touched(root: Path, *names: str) -> list[Path]:
 
 def test_no_clip_is_another_or_the_folder_of_another(tmp_path):
     found = touched(tmp_path, "g/x.mp4", "g/x/y.mp4", "g/x/y.mov", "g/x/z/deep.mp4", "g/A.mp4", "g/a.mkv", "top.mp4")
-    clips = videos.clip_names(found, tmp_path)
+    clips = run.clip_names(found, tmp_path)
     folded = [clip.casefold() for clip in clips]
     assert len(set(folded)) == len(found)
     assert not [(a, b) for a in folded for b in folded if b.startswith(f"{a}/")]
@@ -51,7 +48,7 @@ def test_videos_behind_links_to_folders_are_found_once_under_their_own_folder_wh
     (root / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (tmp_path / "elsewhere" / "deep" / "loop").symlink_to(root, target_is_directory=True)
     (root / "broken").symlink_to(tmp_path / "nowhere", target_is_directory=True)
-    assert list(videos.find_videos(root)) == ["linked/away", "linked/deep/far", "z/own"]
+    assert list(run.find_videos(root)) == ["linked/away", "linked/deep/far", "z/own"]
 
 
 @pytest.fixture
@@ -72,12 +69,10 @@ def test_long_videos_are_decoded_again_and_give_the_same_clip(job, tmp_path, tal
     for held, count in ((clip_maker.HELD_BYTES, 1), (10_000_000, 2)):
         monkeypatch.setattr(clip_maker, "HELD_BYTES", held)
         passes.clear()
-        counter = multiprocessing.Value("q")
-        maker = ClipMaker(Worker("retinaface", None, 1, counter, multiprocessing.RawValue("b")), "cpu")
-        record = maker.make_clip(job)
+        record = ClipMaker("retinaface", "cpu", 1).make_clip(job)
         assert record.problem is None
         assert len(passes) == count
-        assert counter.value == record.frames == record.faces == 50
+        assert record.frames == record.faces == 50
         assert record.damaged_packets == 3
         results.append({path.name: path.read_bytes() for path in job.folder.glob("*.*g")})
     assert len(results[0]) == 50
@@ -112,12 +107,12 @@ def test_the_sound_of_a_clip_has_no_drift_where_packets_were_lost(job, tmp_path)
 def test_a_detector_installed_since_makes_clips_again(job, tmp_path, monkeypatch):
     make_clips_here([job], ["cpu"], "retinaface")
     shutil.copytree(job.folder, job.options.preprocessed_root / job.video.parent.name / job.video.stem)
-    (planned,) = videos.plan_jobs(job.options, hparams)
+    (planned,) = run.plan_jobs(job.options, hparams)
     assert planned.finished_record().clip == planned.clip
     weights = tmp_path / "s3fd.pth"
     weights.touch()
     monkeypatch.setattr(face_detection, "S3FD_WEIGHTS", weights)
-    (planned,) = videos.plan_jobs(job.options, hparams)
+    (planned,) = run.plan_jobs(job.options, hparams)
     assert planned.finished_record() is None
 
 
@@ -150,9 +145,7 @@ def test_a_worker_that_cannot_start_says_why(monkeypatch, job):
     def fails(*_):
         raise RuntimeError("invalid device ordinal")
 
-    queue = multiprocessing.get_context("spawn").SimpleQueue()
-    queue.put("cuda:9")
     monkeypatch.setattr(clip_maker, "build_detector", fails)
-    monkeypatch.setattr(clip_maker, "_worker", Worker("sfd", queue, 1, None, None))
+    monkeypatch.setattr(clip_maker, "_settings", ("sfd", "cuda:9", 1), raising=False)
     with pytest.raises(InputError, match="cuda:9 cannot start: RuntimeError: invalid device ordinal"):
         clip_maker.work(job)

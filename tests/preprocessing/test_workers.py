@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from portrait import make_clip
-from preprocessing.options import PreprocessingOptions
-from preprocessing.run import pace, threads_each, worker_devices
+from preprocessing import PreprocessingOptions
+from preprocessing.run import worker_devices
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -59,12 +59,6 @@ def test_workers_share_gpus_or_cores(machine, machine_has, on_gpu, settings, exp
     assert (
         worker_devices(PreprocessingOptions(data_root="raw", preprocessed_root="clips", **settings), on_gpu) == expected
     )
-
-
-def test_threads_and_pace(machine):
-    machine(cores=8, here=3)
-    assert (threads_each(1), threads_each(5)) == (2, 1)
-    assert pace(300.0, 20.0) == "300 s of footage, 15.0 times real time"
 
 
 @pytest.fixture(scope="module")
