@@ -54,21 +54,17 @@ def dub(weights: Path, video: Path, sound: Path, out: Path, box: list[int]) -> N
             final.write(picture.to_ndarray(format="bgr24"), n / FPS)
 
 
-def window(folder: Path, rng: np.random.Generator, per_frame_mels: bool) -> tuple[np.ndarray, np.ndarray]:
-    """A random window of a preprocessed clip: pictures float32 [10, 96, 96, 3] in 0..1, its five frames and five
-    reference frames, with per_frame_mels; else its five frames. Mels float32 [5 or 1, 1, 80, 16]."""
-    first, other = (int(n) for n in rng.integers(1, LAST_START, 2))
-    numbers = [n for start in ((first, other) if per_frame_mels else (first,)) for n in range(start, start + 5)]
-    pictures = [cv2.resize(np.asarray(cv2.imread(str(folder / f"{n}.jpg"))), (SIZE, SIZE)) for n in numbers]
-    mel = audio.melspectrogram(audio.load_wav(folder / "audio.wav", hparams.sample_rate))
-    starts = audio.frame_mel_starts(first) if per_frame_mels else [audio.window_mel_start(first)]
-    return np.stack(pictures).astype(np.float32) / 255, np.stack([mel[None, :, s : s + 16] for s in starts])
-
-
-def windows(folder: Path, rng: np.random.Generator, count: int, per_frame_mels: bool) -> tuple[torch.Tensor, ...]:
-    """A batch of such windows: pictures [B, 10 or 5, 96, 96, 3], mels [B, 5 or 1, 1, 80, 16]."""
-    parts = zip(*(window(folder, rng, per_frame_mels) for _ in range(count)), strict=True)
-    return tuple(torch.from_numpy(np.stack(part)) for part in parts)
+def windows(folder: Path, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of random windows of a preprocessed clip: pictures float32 [B, 10, 96, 96, 3] in 0..1, five frames and
+    five reference frames, and mels [B, 5, 1, 80, 16]."""
+    pictures, mels = [], []
+    for first, other in rng.integers(1, LAST_START, (count, 2)).tolist():
+        for n in (*range(first, first + 5), *range(other, other + 5)):
+            pictures.append(cv2.resize(np.asarray(cv2.imread(str(folder / f"{n}.jpg"))), (SIZE, SIZE)))
+        mel = audio.melspectrogram(audio.load_wav(folder / "audio.wav", hparams.sample_rate))
+        mels += [mel[None, :, start : start + 16] for start in audio.frame_mel_starts(first)]
+    shown = torch.from_numpy(np.stack(pictures).astype(np.float32) / 255)
+    return shown.unflatten(0, (count, 10)), torch.from_numpy(np.stack(mels)).unflatten(0, (count, 5))
 
 
 if __name__ == "__main__":
