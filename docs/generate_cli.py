@@ -5,6 +5,7 @@ python -m docs.generate_cli
 
 from collections.abc import Iterable
 from dataclasses import MISSING, Field
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -36,27 +37,16 @@ In a log file progress is a line now and then instead of a bar.
 
 Exit codes: 0 done; 1 done, but something was skipped; 2 bad input; 130 interrupted.
 """
-SCRIPTS = {  # name -> what it does, its options
-    "inference.py": (
-        "Dubs a video or a picture. Give `--face` and `--audio`, or `--jobs`, or `--demo`. The flags from "
-        "`--checkpoint_path` on are the fields of `dubbing.Options`.", (Request, DubbingOptions),
-    ),
-    "finetune.py": (
-        "Makes a finetuned generator, a refiner and a dub to compare from videos of one person.", (FinetuneOptions,)
-    ),
-    "preprocess.py": (
-        "Makes raw videos into clips, lists and a report. Give `--data_root`, or `--report_only`.",
-        (PreprocessingOptions,),
-    ),
-    "color_syncnet_train.py": ("Trains the lip-sync expert.", (TrainingOptions,)),
-    "wav2lip_train.py": ("Trains or finetunes the generator.", (GeneratorOptions,)),
-    "refiner_train.py": ("Trains the refiner of one person, for sharp mouths.", (RefinerOptions,)),
-    "evaluate.py": (
-        "Scores dubbed videos, or a generator. Give one of `--video`, `--list` and `--generator`, the last with "
-        "`--data_root`.", (EvaluationOptions,),
-    ),
-    "web.py": ("Serves the page ([web.md](web.md)).", (WebOptions,)),
-}  # fmt: skip
+SCRIPTS = {
+    "inference": (Request, DubbingOptions),
+    "finetune": (FinetuneOptions,),
+    "preprocess": (PreprocessingOptions,),
+    "color_syncnet_train": (TrainingOptions,),
+    "wav2lip_train": (GeneratorOptions,),
+    "refiner_train": (RefinerOptions,),
+    "evaluate": (EvaluationOptions,),
+    "web": (WebOptions,),
+}
 WEIGHTS = """\
 ## weights.py
 
@@ -77,26 +67,27 @@ Exit code 1: some were fetched; 2: none.
 def cli_page() -> str:
     """The text of docs/cli.md."""
     parts = [INTRODUCTION]
-    for name, (what, options) in SCRIPTS.items():
+    for name, options in SCRIPTS.items():
         common, further = grouped(*options).values()
-        parts.append(f"## {name}\n\n{what}\n")
-        parts += [_table(common)] if common else []
-        parts += ["Further flags:\n", _table(further)] if common else [_table(further)]
+        purpose = (import_module(name).__doc__ or "").splitlines()[0]
+        parts.append(f"## {name}.py\n\n{purpose}\n")
+        parts += [_table(common), "Further flags:\n"] if common else []
+        parts.append(_table(further))
     return "\n".join([*parts, WEIGHTS])
 
 
 def _table(settings: Iterable[Field]) -> str:
-    rows = [("flag", "values", "default", "what it does"), ("---",) * 4, *map(_row, settings)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows).replace("| --- ", "|---").replace("|--- |", "|---|")
+    rows = ["| flag | values | default | what it does |", "|---|---|---|---|", *map(_row, settings)]
+    return "\n".join(rows) + "\n"
 
 
-def _row(setting: Field) -> tuple[str, ...]:
+def _row(setting: Field) -> str:
     names = ", ".join(f"`{name}`" for name in (f"--{setting.name}", *setting.metadata["aliases"]))
     default = "" if setting.default in (None, "") else f"`{written(setting.default)}`"
     if setting.default is MISSING or setting.default is False:
         default = "required" if setting.default is MISSING else "off"
     cells = (names, _values(setting), default, setting.metadata["help"])
-    return tuple(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells)
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
 
 
 def _values(setting: Field) -> str:
