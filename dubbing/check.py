@@ -21,7 +21,7 @@ from dubbing.mouths import limits
 from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
-from dubbing.plan import DubPlan, open_source
+from dubbing.plan import DubPlan
 from dubbing.pose import FRONTAL, LANDMARKS, yaw
 from dubbing.record import StageTimer
 from dubbing.samples import (
@@ -35,6 +35,7 @@ from dubbing.samples import (
     one_play,
     sample_faces,
 )  # fmt: skip
+from dubbing.source import Source
 from dubbing.speech import Speech, load_speech
 from face_detection.crop import LONGEST_SIDE, to_network_size
 from face_detection.find import KEY_STEP, CutFinder, several_people
@@ -141,7 +142,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     audio: else the video's own sound is looked at. Raises InputError for files that cannot be read at all.
     """
     began = time.perf_counter()
-    networks, source = load_networks(options), open_source(face, options)
+    networks, source = load_networks(options), Source(face, options)
     pix_fmt = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset).pix_fmt
     own = face if source.reader and source.reader.has_sound else None
     speech, problems, remarks = _hear(audio or own, options, networks.hp)
@@ -150,7 +151,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     starting = time.perf_counter() - began
     seconds = min(one_play(source, speech), options.preview or inf)
     faces_file = Path(f"{outfile}.faces.png")
-    finder = FaceFinder(source, pix_fmt, seconds, options, networks.backend.device, faces_file)
+    finder = FaceFinder(source, pix_fmt, seconds, networks.backend.device, faces_file)
     cuts, decoding = _watch(finder)
     loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
     times = sorted({*evenly(seconds, SAMPLES), *loud}) if isfinite(seconds) else [0.0]
@@ -312,7 +313,7 @@ def _estimate(
     frame for finding the face.
     """
     seconds = min(plan.speech.seconds, options.preview or inf)
-    frames = plan.source.frames_in(seconds, options.plays_whole)
+    frames = plan.source.frames_in(seconds)
     by_size = sorted((region for region in faces.regions if region), key=lambda region: region.rect.height)
     plan.faces = FaceRegions([by_size[len(by_size) // 2]], [False], faces.detector)  # of usual size
     timer = StageTimer()

@@ -21,22 +21,22 @@ from dubbing.paste import FaceRegion
 from dubbing.pose import SMOOTH_FRAMES, may_lie, opacities, quarter_turns, tilts_of
 from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, ProgressBar
 from dubbing.refining import FrameSampler
-from dubbing.source import TOLERANCE, Source, TimedFrame
+from dubbing.source import Source, TimedFrame
 from dubbing.stages import prefetch
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.crop import LONGEST_SIDE, pad_and_clip, unscaled
-from face_detection.detectors import Detector
 from face_detection.find import KEY_STEP, CutFinder, cuts_at, detect_sparsely, several_people
 from face_detection.track import FaceNotFound, Track, faces_of, follow_face, frame_with_most_faces
 from media import yuv
 from metrics.glossary import MAX_SEVERAL_PEOPLE
-from utils.errors import InputError, warn
+from utils.errors import InputError
 from utils.files import cache_folder, sha256, write_bytes
-from utils.images import Rect, write_png
+from utils.images import FONT, Rect, write_png
 
 MOUTH = 0.75  # where the mouth is, in parts of the box's height
-GLIMPSES = 5  # frames that are looked at to check what was given or found
-CACHE_FORMAT = 4  # of the cache's files; a change forgets the old ones
+GLIMPSES = 5  # frames that are looked at to see whether heads lie
+TRANSFORM = ("deinterlace", "video_stream", "background", "picture_size", "resize_factor", "rotate", "crop")
+CACHE_FORMAT = 5  # of the cache's files; a change forgets the old ones
 DIGEST_BYTES = 32  # of a SHA-256
 FOLLOWED, OTHER, INK = (80, 200, 60), (40, 150, 255), (0, 0, 0)  # BGR: boxes of the followed face, of others; numbers
 NUMBER_HEIGHT, SMALLEST_NUMBER = 0.05, 14.0  # in parts of the picture's shorter side, and in pixels
@@ -48,12 +48,6 @@ class Detections(NamedTuple):
     faces: list[np.ndarray]  # per frame float32 [N, 5] (x1 y1 x2 y2 score), or [N, 15] with landmarks, as it is dubbed
     changes: np.ndarray  # float64 [T - 1], in which face_detection.find.cuts_at finds cuts
     times: np.ndarray  # float64 [T], of the frames, in seconds
-    seconds: float  # up to which time the video was searched
-
-    def within(self, seconds: float) -> "Detections":
-        """What there is up to a time, whatever was found later."""
-        count = int(np.count_nonzero(self.times <= seconds - TOLERANCE))
-        return Detections(self.faces[:count], self.changes[: max(0, count - 1)], self.times[:count], seconds)
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ class FaceRegions:
 
     def at(self, number: int) -> tuple[FaceRegion | None, str]:
         """The region in a frame, and the state that this puts the frame in."""
-        number = number if len(self.regions) > 1 else 0
+        number = min(number, len(self.regions) - 1)
         region = self.regions[number]
         if region is None:
             return None, UNCHANGED
@@ -86,32 +80,49 @@ class FaceFinder:
     source: Source
     pix_fmt: str
     seconds: float
-    options: Options
     device: str
     faces_file: Path | None = None  # PNG with the numbered faces, written where --face_at or --face_index miss
+
+    @property
+    def options(self) -> Options:
+        return self.source.options
 
     def find(self, progress: ProgressBar, sampler: FrameSampler | None = None) -> FaceRegions:
         """Raises InputError where there is no face to dub, where --face_at or --face_index name nobody, and where heads
         lie on their side but --align is not asked for. sampler: is given the frames, where the video is decoded."""
         if self.options.box:
-            regions = self.given_box()
-            self._warn_of_empty_box(regions)
-            return regions
+            return self.given_box()
         detector = detector_for(self.options)
-        seconds = min(self.seconds, self.source.length)
-        path = self._cache_path(detector)
-        known = read_cache(path, seconds) if path else None
+        path = None if self.options.no_cache else self._cache_path(detector)
+        known = read_cache(path) if path else None
         print(f"faces by {detector}" + (", as found before" if known else ""), flush=True)
-        searched = known or self._search(detector, seconds, progress, sampler)
-        if not searched.faces:
+        detections = known or self.search(detector, progress, sampler)
+        if not detections.faces:
             raise InputError(f"--face {self.source.path}: no frame can be decoded; give a whole video")
-        if not known and path:
-            write_cache(path, searched)
-        detections = searched.within(seconds)
-        count = len(detections.faces)
-        if count < len(searched.faces) and (count - 1) % KEY_STEP:
-            detections = self._with_end_searched(detections, detector)
+        if path and not known:
+            write_cache(path, detections)
         return self.choose(detections, detector, known is not None)
+
+    def search(self, detector: str, progress: ProgressBar, sampler: FrameSampler | None = None) -> Detections:
+        """Detect faces, as find() does where none are cached."""
+        times, scale, cut_finder = list[float](), 1.0, CutFinder()
+
+        def images() -> Generator[np.ndarray, None, None]:
+            nonlocal scale
+            frames, total = self.source.iter_once(self.pix_fmt, self.seconds), self.source.frames_once(self.seconds)
+            for frame in progress(frames, desc="faces", unit="frame", total=total):
+                times.append(frame.time)
+                if sampler:
+                    sampler.add(frame)
+                image, scale = yuv.reduced_bgr(frame.picture, LONGEST_SIDE)
+                yield image
+
+        batches = detector == "sfd" and self.device != "cpu"  # elsewhere no faster, and it stops later
+        batch_size = self.options.face_det_batch_size if batches else 1
+        built = build_detector(detector, self.device, landmarks=detector == "retinaface")
+        found = detect_sparsely(prefetch(cut_finder.watch(images()), KEY_STEP), built, batch_size)
+        faces = [unscaled(boxes, scale) for boxes in found]
+        return Detections(faces, np.array(cut_finder.changes), np.array(times))
 
     def choose(
         self, detections: Detections, detector: str, cached: bool = False, frames: Sequence[TimedFrame] | None = None
@@ -127,9 +138,13 @@ class FaceFinder:
         try:
             track = follow_face(detections.faces, smooth, cuts, options.face_at, options.face_index)
         except FaceNotFound as error:
-            times, number = detections.times.tolist(), error.frame
-            shown = frames[number] if frames else self.source.read_range(self.pix_fmt, times, number, number + 1)[0]
-            raise InputError(self._who_is_there(error, shown)) from error
+            time = float(detections.times[error.frame])
+            shown = frames[error.frame] if frames else self.source.frames_at(self.pix_fmt, [time])[0]
+            seen = ""
+            if self.faces_file:
+                write_png(self.faces_file, numbered_faces(yuv.to_bgr(shown.picture), error.faces))
+                seen = f"; see {self.faces_file}"
+            raise InputError(f"{error}; at {time:.2f} s faces are {list_faces(error.faces)}{seen}") from error
         followed = faces_of(detections.faces, track)
         if not options.align and may_lie([face for face in followed if face is not None]) and (how := self.turning()):
             raise InputError(f"--face {self.source.path}: {how}")
@@ -162,107 +177,27 @@ class FaceFinder:
         return f"--face {self.source.path}: no face found in any frame; {advice}"
 
     def turning(self) -> str | None:
-        """That heads lie, and what makes them upright; None where they do not, in the frames that are looked at."""
-        rotate = self.options.rotate
-        turns = quarter_turns(self._glimpses()[0], build_detector("retinaface", landmarks=True))
+        """What makes heads upright that lie; None where they do not, in some frames from all over the video."""
+        end, picture, rotate = self.seconds, self.source.clock.picture, self.options.rotate
+        end = min(end, picture.end) if picture else end
+        frames = self.source.frames_at(self.pix_fmt, evenly(end, GLIMPSES), end / GLIMPSES)
+        images = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE)[0] for frame in frames]
+        turns = quarter_turns(images, build_detector("retinaface", landmarks=True))
         if not turns:
             return None
-        how = "is upside down" if turns == 2 else "lies on its side"
-        degrees = 90 * ((turns + rotate) % 4)
-        if degrees in (0, 90):
-            return f"the head {how}; {'leave out' if rotate else 'use'} --rotate"
-        instead = " and leave out --rotate" if rotate else ", which is more than --rotate does"
-        align = "" if turns == 2 else ", or try --align"
-        return f"the head {how}; turn the file by {degrees} degrees clockwise in a video editor{instead}{align}"
+        degrees = 90 * (turns + rotate) % 360  # of the file
+        turn = f"turn the file by {degrees} degrees clockwise in a video editor, or try --align" if degrees else ""
+        if rotate:
+            return "the head does not stand upright: leave out --rotate" + (f" and {turn}" if turn else "")
+        return f"the head does not stand upright: {'use --rotate' if degrees == 90 else turn}"
 
-    def _glimpses(self) -> tuple[list[np.ndarray], float]:
-        """Some frames from all over the video, as detectors take them, and their scale."""
-        end, clock = self.seconds, self.source.clock
-        if clock.picture:
-            end = min(end, clock.picture.end)
-        frames = self.source.frames_at(self.pix_fmt, evenly(end, GLIMPSES), end / GLIMPSES)
-        reduced = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames]
-        return [image for image, _ in reduced], reduced[0][1] if reduced else 1.0
-
-    def _warn_of_empty_box(self, given: FaceRegions) -> None:
-        """Say where faces are, if not in the box. Boxes are given where detectors fail, so finding none says little."""
-        box = given.regions[0].rect  # type: ignore[union-attr]
-        try:
-            detector = build_detector(self.options.face_detector, self.device)
-        except InputError:  # this dub needs none
-            return
-        images, scale = self._glimpses()
-        found = [unscaled(faces, scale) for faces in detector.detect(images)] if images else []
-        flag = f"--box {box.y1} {box.y2} {box.x1} {box.x2}"
-        if not any(map(len, found)):
-            warn(f"{flag}: no face is found there, nor elsewhere, in the {len(found)} frames looked at")
-            return
-        centres = np.concatenate([(faces[:, :2] + faces[:, 2:4]) / 2 for faces in found])
-        if not ((centres >= (box.x1, box.y1)) & (centres < (box.x2, box.y2))).all(axis=1).any():
-            warn(f"{flag}: no face is found there; faces are {list_faces(frame_with_most_faces(found)[1])}")
-
-    def _who_is_there(self, error: FaceNotFound, frame: TimedFrame) -> str:
-        """The error with the faces that exist, which are drawn into faces_file."""
-        if self.faces_file:
-            write_png(self.faces_file, numbered_faces(yuv.to_bgr(frame.picture), error.faces))
-        shown = f"; see {self.faces_file}" if self.faces_file else ""
-        return f"{error}; at {frame.time:.2f} s faces are {list_faces(error.faces)}{shown}"
-
-    def _cache_path(self, detector: str) -> Path | None:
+    def _cache_path(self, detector: str) -> Path:
         """The file for this video's content and these settings."""
-        if self.options.no_cache:
-            return None
-        source = self.source
-        settings = {"static": source.still, **vars(source.transform)}
-        settings |= {"start": source.part[0]} if source.part else {}
-        settings |= detector_identity(detector)
+        source, end = self.source, self.source.clock.picture.end if self.source.clock.picture else inf
+        settings = {name: getattr(self.options, name) for name in TRANSFORM} | detector_identity(detector)
+        settings |= {"static": source.still, "start": source.part and source.part[0], "seconds": min(self.seconds, end)}
         key = json.dumps([CACHE_FORMAT, sha256(source.path), settings], sort_keys=True)
         return cache_folder("faces") / f"{hashlib.sha256(key.encode()).hexdigest()}.faces"
-
-    def _search(self, detector: str, seconds: float, progress: ProgressBar, sampler: FrameSampler | None) -> Detections:
-        times: list[float] = []
-        scale, complete = 1.0, True
-
-        def shown() -> Generator[TimedFrame, None, None]:
-            nonlocal complete
-            for frame in self.source.iter_once(self.pix_fmt):
-                if frame.time > seconds - TOLERANCE:
-                    complete = False
-                    return
-                yield frame
-
-        def images() -> Generator[np.ndarray, None, None]:
-            nonlocal scale
-            total = self.source.frames_once(seconds)
-            for frame in progress(shown(), desc="faces", unit="frame", total=total):
-                times.append(frame.time)
-                if sampler:
-                    sampler.add(frame)
-                image, scale = yuv.reduced_bgr(frame.picture, LONGEST_SIDE)
-                yield image
-
-        cut_finder = CutFinder()
-        batches = detector == "sfd" and self.device != "cpu"  # elsewhere no faster, and it stops later
-        batch_size = self.options.face_det_batch_size if batches else 1
-        ahead = prefetch(cut_finder.watch(images()), KEY_STEP)
-        found = detect_sparsely(ahead, self._build(detector), batch_size)
-        faces = [unscaled(boxes, scale) for boxes in found]
-        searched = min(inf if complete else seconds, self.source.length)
-        return Detections(faces, np.array(cut_finder.changes), np.array(times), searched)
-
-    def _with_end_searched(self, detections: Detections, detector: str) -> Detections:
-        """The frames after the last key frame as they are found where the search ends with them: whether the video was
-        ever searched further makes no difference."""
-        count = len(detections.faces)
-        first = (count - 1) // KEY_STEP * KEY_STEP
-        frames = self.source.read_range(self.pix_fmt, detections.times.tolist(), first, count)
-        images, scales = zip(*(yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames), strict=True)
-        found = detect_sparsely(images, self._build(detector), KEY_STEP)
-        end = [unscaled(boxes, scales[0]) for boxes in found]
-        return detections._replace(faces=detections.faces[:first] + end)
-
-    def _build(self, detector: str) -> Detector:
-        return build_detector(detector, self.device, landmarks=detector == "retinaface")
 
 
 def detector_for(options: Options) -> str:
@@ -304,8 +239,8 @@ def evenly(seconds: float, count: int) -> list[float]:
     return ((np.arange(count) + 0.5) * seconds / max(count, 1)).tolist()
 
 
-def read_cache(path: Path, seconds: float) -> Detections | None:
-    """What is known of the first `seconds`; None where that is too little, or the file is missing or damaged."""
+def read_cache(path: Path) -> Detections | None:
+    """What was kept; None where the file is missing or damaged."""
     if not path.exists():
         return None
     content = path.read_bytes()
@@ -313,17 +248,14 @@ def read_cache(path: Path, seconds: float) -> Detections | None:
     if hashlib.sha256(arrays).digest() != digest:
         return None
     with np.load(io.BytesIO(arrays), allow_pickle=False) as kept:
-        if float(kept["seconds"]) < seconds:
-            return None
-        faces = np.split(kept["faces"], np.cumsum(kept["counts"])[:-1])
-        return Detections(faces, kept["changes"], kept["times"], float(kept["seconds"]))
+        return Detections(np.split(kept["faces"], np.cumsum(kept["counts"])[:-1]), kept["changes"], kept["times"])
 
 
 def write_cache(path: Path, detections: Detections) -> None:
     """Keep them for the next dub; the arrays come after their SHA-256, so that damage is noticed."""
     file, counts = io.BytesIO(), [len(found) for found in detections.faces]
     arrays = {"faces": np.concatenate(detections.faces), "changes": detections.changes, "times": detections.times}
-    np.savez_compressed(file, allow_pickle=False, counts=counts, seconds=detections.seconds, **arrays)
+    np.savez_compressed(file, allow_pickle=False, counts=counts, **arrays)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, hashlib.sha256(file.getvalue()).digest() + file.getvalue())
@@ -341,12 +273,9 @@ def numbered_faces(picture: np.ndarray, boxes: np.ndarray, followed: int | None 
         colour = FOLLOWED if number == followed else OTHER
         x1, y1, x2, y2 = (round(float(value)) for value in box[:4])
         cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, line)
-        (width, tall), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, scale, line)
-        left, top = max(0, x1), max(0, y1)  # a face may reach beyond the frame
-        margin = round(height / 3)
-        cv2.rectangle(drawn, (left, top), (left + width + 2 * margin, top + tall + 2 * margin), colour, cv2.FILLED)
-        place = left + margin, top + tall + margin
-        cv2.putText(drawn, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, scale, INK, line, cv2.LINE_AA)
+        place = max(0, x1) + 2 * line, max(0, y1) + round(1.5 * height)  # a face may reach beyond the frame
+        for ink, thickness in ((INK, 3 * line), (colour, line)):  # outlined
+            cv2.putText(drawn, str(number), place, FONT, scale, ink, thickness, cv2.LINE_AA)
     return drawn
 
 
@@ -368,15 +297,10 @@ def number_of(people: np.ndarray, box: np.ndarray) -> int:
 
 def _print_choice(detections: Detections, track: Track) -> None:
     """Say who of several people is followed, and how to choose another."""
-    if several_people(detections.faces) <= MAX_SEVERAL_PEOPLE or not track.found.any():
-        return
-    frame, people = frame_with_most_faces(detections.faces)
-    who = "the face"
-    if track.found[frame]:
-        who = f"face {number_of(people, track.boxes[frame])} of {len(people)} from the left"
-    else:
-        frame = int(track.found.argmax())
-    print(
-        f"several people: {who}, at {place_of(track.boxes[frame])} at {detections.times[frame]:.2f} s, is followed; "
-        "choose another by --face_index (from 0) or --face_at X,Y", flush=True,
-    )  # fmt: skip
+    if several_people(detections.faces) > MAX_SEVERAL_PEOPLE and track.found.any():
+        most = frame_with_most_faces(detections.faces)[0]
+        frame = most if track.found[most] else int(track.found.argmax())
+        place, time = place_of(track.boxes[frame]), detections.times[frame]
+        print(
+            f"several people: the face at {place} at {time:.2f} s is followed; --face_index and --face_at choose others"
+        )

@@ -1,7 +1,6 @@
 """What one dub is made of, as its options ask for it: one wiring for the dub itself, for --check and for --still."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from dubbing.options import Options
 from dubbing.paste import FaceRegion, upright_crop
 from dubbing.record import INTERPOLATED, UNCHANGED, ProgressBar, StageTimer
 from dubbing.refining import FrameSampler, refine_stage, refined_share
-from dubbing.source import FrameTransform, Source, TimedFrame
+from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speech
 from dubbing.stages import Composite, FaceTask, FrameTask, Generate, Stage, match
 from face_detection.crop import resized, to_network_size
@@ -39,8 +38,8 @@ class DubPlan:
         self.encoding = codecs.choose(options.codec, suffix, source.pix_fmt, options.crf, options.preset)
         self.pix_fmt = self.encoding.pix_fmt
         self.seconds = min(speech.seconds, options.preview or speech.seconds)  # that are dubbed
-        self.shown_seconds = source.shown_seconds(self.seconds, options.plays_whole)  # that the result lasts
-        self.frames = source.frames_in(self.seconds, options.plays_whole)  # about how many the result has
+        self.shown_seconds = source.shown_seconds(self.seconds)  # that the result lasts
+        self.frames = source.frames_in(self.seconds)  # about how many the result has
         with flag_named("--final_audio"):
             self.final_clock = sound_clock(options.final_audio) if options.final_audio else None
 
@@ -48,7 +47,7 @@ class DubPlan:
     def open(cls, face: Path, audio: Path, suffix: str, options: Options, networks: Networks) -> "DubPlan":
         """Raises InputError for files that cannot be used."""
         speech = load_speech(audio, options, networks.hp)
-        return cls(networks, open_source(face, options), speech, suffix, options)
+        return cls(networks, Source(face, options), speech, suffix, options)
 
     def look(self, progress: ProgressBar, timer: StageTimer, faces_file: Path) -> None:
         """Find the face, and use() it. Sample frames are kept while faces are searched; where nothing has to be
@@ -66,7 +65,7 @@ class DubPlan:
 
     def finder(self, faces_file: Path) -> FaceFinder:
         device = self.networks.backend.device
-        return FaceFinder(self.source, self.pix_fmt, self.seconds, self.options, device, faces_file)
+        return FaceFinder(self.source, self.pix_fmt, self.seconds, device, faces_file)
 
     def use(self, faces: FaceRegions, crops: Sequence[np.ndarray]) -> None:
         """Build the stages for these faces. crops: of the face from all over the video, uint8 BGR
@@ -97,7 +96,7 @@ class DubPlan:
         """All output frames, and in each the face to dub."""
         speech, options, hp = self.speech, self.options, self.networks.hp
         extend, last_known = self.source.extension(options.extend, speech.seconds), None
-        for frame in self.source.extend_frames(self.pix_fmt, self.seconds, extend, options.plays_whole):
+        for frame in self.source.extend_frames(self.pix_fmt, self.seconds, extend):
             region, state = self.faces.at(frame.number) if frame.time < speech.seconds else (None, UNCHANGED)
             face: FaceTask | None = None
             if region is not None:
@@ -178,8 +177,3 @@ class DubPlan:
     def _occlusion_record(self) -> dict[str, bool] | None:
         found = self.occlusion
         return {"covered": found.has_evidence, "turned": self.faces.has_landmarks} if found else None
-
-
-def open_source(face: Path, options: Options) -> Source:
-    transform = FrameTransform(**{setting.name: getattr(options, setting.name) for setting in fields(FrameTransform)})
-    return Source(face, transform, options.static, options.frame_rate, options.start, options.end)

@@ -4,6 +4,7 @@ step, enlarged at the mouth. Of what browsers do not play, copies in H.264 lie b
 
 import os
 import sys
+from dataclasses import replace
 from itertools import islice
 from math import ceil
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dubbing.options import Options
 from dubbing.record import Record, page_path
-from dubbing.source import TOLERANCE, FrameTransform, Source
+from dubbing.source import TOLERANCE, Source
 from dubbing.stages import FrameTask
 from media import codecs, yuv
 from media.files import BROWSER_PICTURES, plays_in_browsers
@@ -32,6 +34,7 @@ MARGIN = 0.05  # what a face of the sheet shows around it, in parts of its rect'
 DIFFERENCE_GAIN = 4
 BOX_STEP = 0.2  # seconds between the face boxes that the page has
 COPY_SIDE, COPY_CRF, COPY_PRESET = 960, 26, "veryfast"  # of copies for browsers: the longest side, and how encoded
+PLAIN = Options(fps="source")  # a video as it is
 
 
 class DubReport:
@@ -79,7 +82,7 @@ class DubReport:
         dub_file = outfile
         if outfile.exists() and not plays_in_browsers(outfile):
             dub_file = Path(f"{outfile}.copy.mp4")
-            _copy(_small(outfile, False), dub_file, with_sound=True)
+            _copy(outfile, PLAIN, dub_file, with_sound=True)
         dub, record_file = page.address(dub_file.name), page.address(f"{outfile.name}.json")
         links = {
             "the dub": page.address(outfile.name),
@@ -105,32 +108,28 @@ class DubReport:
             images.write_png(copy, yuv.to_bgr(source.opened.picture))
         else:
             start, end = source.part or (0.0, None)
-            _copy(_small(source.path, source.still, start, end), copy, max(self._first_times, default=0) + 1)
+            part = replace(PLAIN, static=source.still, start=start, end=end)
+            _copy(source.path, part, copy, max(self._first_times, default=0) + 1)
         return page.address(copy.name)
 
     def _data(self) -> dict[str, Any]:
         """What the page's script goes by: the boxes, and which part of the source's picture the dub shows."""
         source = self._source
-        width, height = source.scaled[::-1] if source.transform.rotate else source.scaled
+        width, height = source.scaled[::-1] if source.options.rotate else source.scaled
         part = _in_parts(source.cropped, width, height)
-        return {"boxes": self._boxes, "rotate": source.transform.rotate, "part": part}
+        return {"boxes": self._boxes, "rotate": source.options.rotate, "part": part}
 
 
-def _small(path: Path, static: bool, start: float = 0.0, end: float | None = None) -> Source:
-    """A video as it is, but at most COPY_SIDE pixels wide or high."""
-    source = Source(path, FrameTransform(), static, None, start, end)
-    factor = ceil(max(source.width, source.height) / COPY_SIDE)
-    small = FrameTransform(resize_factor=factor)
-    return source if factor == 1 else Source(path, small, static, None, start, end)
-
-
-def _copy(source: Source, path: Path, frames: int | None = None, with_sound: bool = False) -> None:
+def _copy(path: Path, options: Options, copy: Path, frames: int | None = None, with_sound: bool = False) -> None:
     """A small H.264 copy of a video's first frames, which appears under its name when it is whole."""
+    source = Source(path, options)
+    factor = ceil(max(source.width, source.height) / COPY_SIDE)
+    source = source if factor == 1 else Source(path, replace(options, resize_factor=factor))
     encoding = codecs.choose("h264", ".mp4", "yuv420p", COPY_CRF, COPY_PRESET)
-    sound = source.path if with_sound and source.reader and source.reader.has_sound else None
-    with VideoWriter(path, source.rate, sound, source.opened, encoding) as writer:
+    sound = path if with_sound and source.reader and source.reader.has_sound else None
+    with VideoWriter(copy, source.rate, sound, source.opened, encoding) as writer:
         shown = islice(source.iter_once(encoding.pix_fmt), frames)
-        for frame in Progress(shown, f"{path.name}, which browsers play", unit="frame", total=frames, leave=False):
+        for frame in Progress(shown, f"{copy.name}, which browsers play", unit="frame", total=frames, leave=False):
             writer.write_picture(frame.picture, frame.time)
 
 

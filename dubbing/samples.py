@@ -76,7 +76,7 @@ def sample_faces(frames: Sequence[TimedFrame], options: Options, device: str) ->
     if detector is not finder:
         found = [_with_landmarks(boxes, _detect(finder, *pair)) for boxes, pair in zip(found, reduced, strict=True)]
     times = np.array([frame.time for frame in frames])
-    return Samples(list(frames), Detections(found, np.zeros(len(found) - 1), times, inf), name, seconds)
+    return Samples(list(frames), Detections(found, np.zeros(len(found) - 1), times), name, seconds)
 
 
 def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequence[float]) -> list[DubbedFrame]:

@@ -10,8 +10,6 @@ Speech that is longer by less than half a second holds the last frame, whatever 
 import gc
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, count, islice
 from math import ceil, inf
@@ -19,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
-import numpy as np
 
+from dubbing.options import Options
 from media import yuv
 from media.clock import END_HELD, LONGEST_STEP
 from media.files import add_notice
@@ -43,25 +41,9 @@ class TimedFrame(NamedTuple):
     picture: av.VideoFrame  # planar YUV
 
 
-@dataclass(frozen=True)
-class FrameTransform:
-    """What is done to every frame, in this order."""
-
-    deinterlace: str = "frame"  # as of a VideoReader
-    video_stream: int | None = None  # as of a VideoReader
-    background: tuple[int, int, int] = (0, 0, 0)  # RGB behind transparent pixels, where the result has no alpha
-    picture_size: int = 0  # most pixels of a still picture's longer side; 0: all
-    resize_factor: int = 1  # divides the sides
-    rotate: bool = False  # a quarter turn clockwise
-    crop: tuple[int, int, int, int] = (0, -1, 0, -1)  # top, bottom, left, right in pixels, -1 for the far edge
-
-
 class Source:
-    """A video or a picture. Times are seconds from the file's zero, or from the start of the part in use; the first
-    frame is shown from 0 on.
-
-    static: use the first frame only; fps: frames a second of a picture, and of a video with fewer, None: as many as
-    there are; start, end: the part of the video that is used, in seconds.
+    """A video or a picture, as the options of a dub want its frames. Times are seconds from the file's zero, or from
+    the start of the part in use; the first frame is shown from 0 on.
 
     still: one picture is shown all along; rate: frames a second that are shown; width, height: of a transformed frame;
     opened: the file; reader: the same, None for a picture; clock: of the part in use; part: its start, moved to where
@@ -69,20 +51,13 @@ class Source:
     end.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        transform: FrameTransform,
-        static: bool,
-        fps: float | None,
-        start: float = 0.0,
-        end: float | None = None,
-    ) -> None:
-        self.path, self.transform = path, transform
+    def __init__(self, path: Path, options: Options) -> None:
+        self.path, self.options = path, options
         self.opened: Still | VideoReader = open_still(path) or VideoReader(
-            path, deinterlace=transform.deinterlace, video_stream=transform.video_stream
+            path, deinterlace=options.deinterlace, video_stream=options.video_stream
         )
         self.reader = self.opened if isinstance(self.opened, VideoReader) else None
+        start, end, fps = options.start, options.end, options.frame_rate
         self.part = self._part(start, end) if start or end is not None else None
         self.length = self.part[1] - self.part[0] if self.part and end is not None else inf
         self.clock = self.opened.clock.filled(fps if self.reader else None)
@@ -91,19 +66,19 @@ class Source:
         is_still = self.opened.frame_estimate == 1
         own_rate = not is_still and not (fps and self.clock.slow)
         self.rate = self.opened.rate if own_rate else Fraction(fps or PICTURE_FPS).limit_denominator(1001)
-        self.still = static or is_still
+        self.still = options.static or is_still
         width, height = self.opened.width, self.opened.height
-        if is_still and 0 < transform.picture_size < max(width, height):
-            shrink = Fraction(transform.picture_size, max(width, height))
+        if is_still and 0 < options.picture_size < max(width, height):
+            shrink = Fraction(options.picture_size, max(width, height))
             width, height = round(width * shrink), round(height * shrink)
             add_notice(self.opened.findings, f"scaled to {width}x{height}")
-        self.scaled = width // transform.resize_factor, height // transform.resize_factor
-        if transform.resize_factor > 1 and min(self.scaled) < SMALLEST_SIDE:
+        self.scaled = width // options.resize_factor, height // options.resize_factor
+        if options.resize_factor > 1 and min(self.scaled) < SMALLEST_SIDE:
             raise InputError(
-                f"--resize_factor {transform.resize_factor}: leaves {self.scaled[0]}x{self.scaled[1]} pixels, too few "
+                f"--resize_factor {options.resize_factor}: leaves {self.scaled[0]}x{self.scaled[1]} pixels, too few "
                 f"to show a face; give at most {max(1, min(width, height) // SMALLEST_SIDE)}"
             )
-        self.cropped = _cropped(transform.crop, *(self.scaled[::-1] if transform.rotate else self.scaled))
+        self.cropped = _cropped(options.crop, *(self.scaled[::-1] if options.rotate else self.scaled))
         self.width, self.height = self.cropped.width, self.cropped.height
 
     def _part(self, start: float, end: float | None) -> tuple[float, float]:
@@ -133,13 +108,14 @@ class Source:
         """What extends the video for speech of that length: --extend, but "hold" where only a moment is missing."""
         return "hold" if self.clock.holds_end(seconds) else extend
 
-    def shown_seconds(self, seconds: float, whole: bool) -> float:
+    def shown_seconds(self, seconds: float) -> float:
         """How long extend_frames() continues."""
-        return max(seconds, self.clock.picture.end) if self.clock.picture and whole and not self.still else seconds
+        whole = self.options.plays_whole and not self.still
+        return max(seconds, self.clock.picture.end) if self.clock.picture and whole else seconds
 
-    def frames_in(self, seconds: float, whole: bool) -> int:
+    def frames_in(self, seconds: float) -> int:
         """About how many frames extend_frames() gives."""
-        return ceil(self.shown_seconds(seconds, whole) * self.rate)
+        return ceil(self.shown_seconds(seconds) * self.rate)
 
     def frames_once(self, seconds: float) -> int:
         """About how many frames iter_once() gives within `seconds`."""
@@ -148,14 +124,12 @@ class Source:
         wanted = ceil(min(seconds, self.length) * self.opened.rate)
         return min(wanted, self.opened.frame_estimate or wanted)
 
-    def extend_frames(
-        self, pix_fmt: str, seconds: float, extend: str = "loop", whole: bool = False
-    ) -> Iterator[TimedFrame]:
-        """What is shown for `seconds`; frames that stay for long are repeated (media/clock.py). whole: go on to the
-        end of the video where that is later."""
+    def extend_frames(self, pix_fmt: str, seconds: float, extend: str = "loop") -> Iterator[TimedFrame]:
+        """What is shown for `seconds`, with --keep_length at least to the end of the video; frames that stay for long
+        are repeated (media/clock.py)."""
         times: list[float] = []
         for frame in self._fill_gaps(_record_times(self.iter_once(pix_fmt), times)):
-            if frame.time > seconds - TOLERANCE and not whole:
+            if frame.time > seconds - TOLERANCE and not self.options.plays_whole:
                 return
             yield frame
         for frame in self._fill_gaps(self._repeat(pix_fmt, times, extend)):
@@ -220,43 +194,28 @@ class Source:
 
     def read_range(self, pix_fmt: str, times: list[float], first: int, end: int) -> list[TimedFrame]:
         """Frames number `first` to `end` - 1. times: of all frames of a pass."""
-        if self.still:
-            return list(self.iter_once(pix_fmt))
-        zero, found = self.clock.zero, list[TimedFrame]()
-        try:
-            for stamp, picture in self.opened.pictures(since=times[first] + zero):
-                if stamp - zero > times[end - 1] + TOLERANCE:
-                    break
-                number = int(np.searchsorted(times, stamp - zero - TOLERANCE))
-                found.append(TimedFrame(number, stamp - zero, yuv.clone(self._transformed(picture, pix_fmt))))
-        except av.error.FFmpegError:
-            found = []
-        if [frame.number for frame in found] == list(range(first, end)):
-            return found
-        frames = islice(self.iter_once(pix_fmt), first, end)  # seeking does not work in this file
+        if not self.still:
+            zero = self.clock.zero
+            pictures = islice(self._pictures_from(times[first] + zero), end - first)
+            numbered = enumerate(pictures, first)
+            found = [self._kept(pix_fmt, number, stamp - zero, picture) for number, (stamp, picture) in numbered]
+            if [frame.time for frame in found] == times[first:end]:
+                return found
+        frames = islice(self.iter_once(pix_fmt), first, end)  # seeking leads elsewhere in this file
         return [frame._replace(picture=yuv.clone(frame.picture)) for frame in frames]
 
     def frames_at(self, pix_fmt: str, times: Sequence[float], slack: float = 0.0) -> list[TimedFrame]:
         """The frames shown at these ascending times, numbered from 0; times after the end give none. Late in a long
         video they are found by seeking, and may be up to `slack` seconds earlier where that saves decoding."""
-        if self.still:
+        if self.still or not times:
             return list(self.iter_once(pix_fmt)) if times else []
-        if not times or times[-1] * self.opened.rate < FEW_FRAMES:
-            return self._scan(pix_fmt, times)
-        frames = []
-        try:
+        found, zero = list[TimedFrame](), self.clock.zero
+        if times[-1] * self.opened.rate >= FEW_FRAMES:
             for time in times:
-                since, entry = (max(0.0, at) + self.clock.zero for at in (time - slack, time))
-                with closing(self.opened.pictures(since, entry=entry)) as found:
-                    for stamp, picture in islice(found, 1):
-                        frames.append((stamp - self.clock.zero, yuv.clone(self._transformed(picture, pix_fmt))))
-        except av.error.FFmpegError:  # seeking does not work in this file
-            return self._scan(pix_fmt, times)
-        return [TimedFrame(number, max(0.0, time), picture) for number, (time, picture) in enumerate(frames)]
-
-    def _scan(self, pix_fmt: str, times: Sequence[float]) -> list[TimedFrame]:
-        """As frames_at(), by decoding the video up to the last of these times."""
-        wanted, found, half = deque(times), list[TimedFrame](), 0.5 / float(self.rate)
+                for stamp, picture in islice(self._pictures_from(max(0.0, time - slack) + zero, time + zero), 1):
+                    found.append(self._kept(pix_fmt, len(found), max(0.0, stamp - zero), picture))
+            return found
+        wanted, half = deque(times), 0.5 / float(self.rate)
         for frame in self.iter_once(pix_fmt):
             if not wanted:
                 break
@@ -265,6 +224,10 @@ class Source:
                     wanted.popleft()
                 found.append(frame._replace(number=len(found), picture=yuv.clone(frame.picture)))
         return found
+
+    def _kept(self, pix_fmt: str, number: int, time: float, picture: av.VideoFrame) -> TimedFrame:
+        """A frame that stays when the decoder goes on."""
+        return TimedFrame(number, time, yuv.clone(self._transformed(picture, pix_fmt)))
 
     def _decode(self, pix_fmt: str) -> Iterator[TimedFrame]:
         """One pass, every frame at its own time."""
@@ -278,14 +241,15 @@ class Source:
             if self.still:
                 return
 
-    def _pictures_from(self, since: float) -> Iterator[tuple[float, av.VideoFrame]]:
-        """The pictures from the one on that is shown at `since`, found by seeking where the file allows it."""
-        found = self.opened.pictures(since)
+    def _pictures_from(self, since: float, entry: float | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
+        """The pictures from the one on that is shown at `since`, found by seeking where the file allows it. entry: as
+        of VideoReader.pictures."""
+        found = self.opened.pictures(since, entry=entry)
         try:
             first = next(found, None)
         except av.error.FFmpegError:
             first = None
-        if first is None or first[0] > max(since, self.opened.start) + EARLIER:
+        if first is None or first[0] > max(entry or since, self.opened.start) + EARLIER:
             yield from self.opened.pictures(since, seek=False)
             return
         yield first
@@ -293,11 +257,11 @@ class Source:
 
     def _transformed(self, picture: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
         if not yuv.has_alpha(pix_fmt):
-            flat = yuv.composite_over(picture, self.transform.background)
+            flat = yuv.composite_over(picture, self.options.background)
             add_notice(self.opened.findings, *(["alpha composited"] if flat is not picture else []))
             picture = flat
         picture = yuv.scaled(yuv.to_format(picture, pix_fmt), *self.scaled)
-        return yuv.rotate_crop(picture, 3 * self.transform.rotate, self.cropped)
+        return yuv.rotate_crop(picture, 3 * self.options.rotate, self.cropped)
 
 
 def _record_times(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[TimedFrame]:

@@ -211,12 +211,12 @@ class FirstFrame:
 
 def first_frame(face: Path, options: Options) -> FirstFrame:
     """Raises InputError for a file that cannot be read."""
-    from dubbing.plan import open_source
     from dubbing.samples import sample_faces
+    from dubbing.source import Source
     from media import yuv
     from utils.devices import pick_device
 
-    source = open_source(face, options)
+    source = Source(face, options)
     frames = source.frames_at("yuv420p", [0.0])
     (people,) = sample_faces(frames, options, str(pick_device(options.device))).detections.faces
     people = people[np.argsort(people[:, 0])]  # from the left, as --face_index counts

@@ -17,9 +17,9 @@ from dubbing import Options
 from dubbing.check import check, command
 from dubbing.faces import FaceFinder, numbered_faces
 from dubbing.mouths import limits
-from dubbing.plan import open_source
 from dubbing.pose import may_lie, quarter_turns
 from dubbing.samples import choose_face, loudest_times, sample_faces
+from dubbing.source import Source
 from face_detection import RetinaFace
 from face_detection.crop import shrink
 from hparams import hparams
@@ -142,14 +142,10 @@ def test_a_choice_that_misses_lists_the_faces_and_draws_them(dub, couple, tmp_pa
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_it_says_who_of_several_people_is_followed_and_where_faces_are_if_not_in_the_box(dub, couple):
+def test_it_says_who_of_several_people_is_followed(dub, couple):
     said = dub("--face", couple, "--preview", 0.2, "--no_score").out
     assert "several people" in said and "--face_at" in said
     assert "several people" not in dub("--face", couple, "--preview", 0.2, "--face_index", 1, "--no_score").out
-    missed = dub("--box", 300, 400, 300, 400, "--preview", 0.2, "--no_score")
-    assert missed.code == 0
-    assert "warning: --box 300 400 300 400" in missed.err and "0 at 23" in missed.err
-    assert "warning" not in dub("--box", 57, 177, 178, 273, "--preview", 0.2, "--no_score").err
 
 
 @pytest.mark.slow
@@ -181,9 +177,9 @@ def test_numbers_are_drawn_at_the_faces_and_the_picture_is_left_alone():
 
 def test_teeth_smiles_beards_and_turned_heads_are_counted_and_small_faces_are_not():
     options = Options()
-    source = open_source(showcase.PEOPLE[0].face, options)
+    source = Source(showcase.PEOPLE[0].face, options)
     samples = sample_faces(source.frames_at("yuv420p", [0.1, 1.3]), options, "cpu")  # the mouth closed, and with teeth
-    faces = choose_face(FaceFinder(source, "yuv420p", 2.0, options, "cpu"), samples).followed
+    faces = choose_face(FaceFinder(source, "yuv420p", 2.0, "cpu"), samples).followed
     pictures = [yuv.to_bgr(frame.picture) for frame in samples.frames]
     assert limits(pictures, faces) == ["teeth in 1 of 2 frames"]
     assert limits(pictures[:1], faces[:1]) == []

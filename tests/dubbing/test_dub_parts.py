@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dubbing.faces import mouth_inside
+from dubbing.options import Options
 from dubbing.paste import FaceRegion, blend, match_colours, paste_face, soft_mask, upright_crop
-from dubbing.source import FrameTransform, Source
+from dubbing.source import Source
 from face_detection import RetinaFace
 from face_detection.crop import to_network_size
 from footage import encode, number_of
@@ -40,7 +41,7 @@ def shown(source: Source, seconds: float, **how) -> list[tuple[int, float]]:
 )
 def test_a_short_video_is_extended_as_asked_with_even_times(tmp_path, name, extend, numbers):
     video = encode(tmp_path / name, "mpeg4" if name == "a.avi" else "libx264", frames=30)
-    source = Source(video, FrameTransform(), False, 25)
+    source = Source(video, Options())
     played = shown(source, 2.8, extend=extend)
     assert [number for number, _ in played] == numbers
     assert np.allclose([time for _, time in played], np.arange(70) / 25, atol=1e-4)

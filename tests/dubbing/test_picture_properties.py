@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dubbing.source import FrameTransform, Source
+from dubbing.options import Options
+from dubbing.source import Source
 from footage import film
 from media import codecs, yuv
 from media.reader import VideoReader
@@ -31,7 +32,7 @@ def seen(image: np.ndarray) -> np.ndarray:
 
 def written(path: Path, out: Path, codec: str = "auto", **transform) -> Source:
     """Write the source again, as a dub does."""
-    source = Source(path, FrameTransform(**transform), False, 25)
+    source = Source(path, Options(picture_size=0, **transform))
     encoding = codecs.choose(codec, out.suffix, source.pix_fmt)
     with VideoWriter(out, source.rate, None, source.opened, encoding) as writer:
         for frame in source.extend_frames(encoding.pix_fmt, 0.12):
@@ -182,7 +183,7 @@ def test_levels_of_hdr10_are_handed_on(tmp_path, out, codec):
 ])  # fmt: skip
 def test_large_pictures_are_scaled_down_unless_told_not_to(tmp_path, size, limit, expected):
     Image.new("RGB", size, (200, 100, 50)).save(tmp_path / "a.jpg")
-    source = Source(tmp_path / "a.jpg", FrameTransform(picture_size=limit), False, 25)
+    source = Source(tmp_path / "a.jpg", Options(picture_size=limit))
     assert (source.width, source.height) == expected
     (frame,) = source.iter_once("yuv420p")
     assert (frame.picture.width, frame.picture.height) == expected

@@ -11,10 +11,11 @@ import av
 import numpy as np
 import pytest
 
+from dubbing.options import Options
 from dubbing.paste import FaceRegion
 from dubbing.record import DUBBED, UNCHANGED, Record
 from dubbing.report import DubReport, format_time
-from dubbing.source import FrameTransform, Source
+from dubbing.source import Source
 from dubbing.stages import FaceTask, FrameTask
 from media.files import plays_in_browsers
 from media.reader import VideoReader, read_image
@@ -65,7 +66,7 @@ def test_the_contact_sheet_shows_the_face_and_not_the_frame_around_it(clip, tmp_
     before = np.full((400, 600, 3), 90, np.uint8)
     after = before.copy()
     after[:, 150:] = 100  # outside of the face and what is shown around it
-    report = DubReport(1, Source(clip, FrameTransform(), False, None))
+    report = DubReport(1, Source(clip, Options(fps="source")))
     report.add(1.0, before, after, Rect(20, 100, 110, 220))  # a part of its square lies outside of the frame
     report.write(record(clip, tmp_path / "out.mp4", []))
     drawn = read_image(tmp_path / "out.mp4.png")
@@ -79,7 +80,7 @@ def test_the_contact_sheet_shows_the_face_and_not_the_frame_around_it(clip, tmp_
 
 def test_the_page_names_its_files_relative_to_itself_and_says_of_every_second_whether_it_is_in_sync(clip, tmp_path):
     outfile = tmp_path / NAMES[1]
-    DubReport(125, Source(clip, FrameTransform(), False, None)).write(record(clip, outfile, SECONDS))
+    DubReport(125, Source(clip, Options(fps="source"))).write(record(clip, outfile, SECONDS))
     text = Path(f"{outfile}.html").read_text(encoding="utf-8")
     assert "<b>" not in text
     assert "http" not in text
@@ -93,7 +94,7 @@ def test_the_page_names_its_files_relative_to_itself_and_says_of_every_second_wh
 
 
 def test_the_page_knows_the_face_at_every_time_and_where_the_source_begins_anew(clip, tmp_path):
-    source = Source(clip, FrameTransform(crop=(0, -1, 0, 48)), False, None)
+    source = Source(clip, Options(fps="source", crop=(0, -1, 0, 48)))
     report = DubReport(50, source)
     region = FaceRegion(Rect(12, 16, 36, 48))
     for number, frame in enumerate(source.extend_frames("yuv420p", 2.0)):
@@ -119,7 +120,7 @@ def test_what_browsers_do_not_play_is_shown_as_a_copy_that_they_do(tmp_path):
         container.mux(stream.encode(None))
     with VideoWriter(dubbed, Fraction(25)) as writer:
         writer.write(np.zeros((64, 96, 3), np.uint8), 0.0)
-    report = DubReport(10, Source(source, FrameTransform(), False, None, start=1.0))
+    report = DubReport(10, Source(source, Options(fps="source", start=1.0)))
     region = FaceRegion(Rect(12, 16, 36, 48))
     for frame in report._source.extend_frames("yuv420p", 0.4):
         report.note(FrameTask(frame, DUBBED, FaceTask(frame, region, *[None] * 5)))
@@ -140,7 +141,7 @@ def test_source_and_dub_play_in_step_and_the_keys_work(chromium, clip, tmp_path)
     with VideoWriter(outfile, Fraction(25)) as writer:
         for number in range(100):
             writer.write(np.full((64, 96, 3), number, np.uint8), number / 25)
-    report = DubReport(100, Source(clip, FrameTransform(), False, None))
+    report = DubReport(100, Source(clip, Options(fps="source")))
     report._boxes = [[n / 5, n / 5 % 1.0, 0.2, 0.2, 0.5, 0.5] for n in range(20)]  # the source lasts one second
     report.write(record(clip, outfile, SECONDS))
     times = "[dub.currentTime, source.currentTime]"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dubbing.source import FrameTransform, Source
+from dubbing.options import Options
+from dubbing.source import Source
 from footage import click_track, encode, number_of, numbered, recording
 from media import yuv
 from media.clock import HOLE, LONGEST_STEP, Clock, Span
@@ -152,7 +153,7 @@ def video(path, times: list[float], codec: str = "mpeg4", **options: str):
 
 
 def played(path, seconds: float, fps: float | None = 25.0, **how) -> list[tuple[int, float]]:
-    source = Source(path, FrameTransform(), False, fps)
+    source = Source(path, Options(fps="source" if fps is None else str(fps)))
     frames = source.extend_frames("yuv420p", seconds, **how)
     return [(number_of(yuv.to_bgr(frame.picture)), round(frame.time, 3)) for frame in frames]
 
@@ -199,7 +200,7 @@ def test_a_variable_rate_is_filled_where_it_is_slow(tmp_path):
 
 
 def test_only_sound_that_is_much_longer_extends_the_picture(tmp_path):
-    source = Source(video(tmp_path / "a.mkv", [n / 25 for n in range(25)]), FrameTransform(), False, 25.0)
+    source = Source(video(tmp_path / "a.mkv", [n / 25 for n in range(25)]), Options())
     extensions = [source.extension("loop", seconds) for seconds in (0.5, 1.06, 1.45, 1.6)]
     assert extensions == ["loop", "hold", "hold", "loop"]
 
