@@ -5,9 +5,12 @@ for frame in reader.frames():            # decoded one by one, as often as asked
     frame.time, frame.image              # seconds on the file's clock, BGR uint8 [H, W, 3] upright
 """
 
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -16,17 +19,17 @@ import av
 import cv2
 import numpy as np
 
-from media import filters, stamps, yuv
-from media.clock import Clock, Span, picture_stream, picture_streams, read_clock, sound_track
+from media import filters, yuv
+from media.clock import TIME_JUMP, Clock, Span, packets, picture_stream, picture_streams, read_clock, sound_track
 from media.codecs import hdr_metadata
 from media.files import add_notice, open_media
-from media.stamps import TIME_JUMP, InOrder
 from utils.errors import InputError
 
 Picture = TypeVar("Picture")
 
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders where FFmpeg's own pass over the alpha
 EARLIER = 0.001  # seconds; time stamps are compared with this tolerance
+MOST_B_FRAMES = 16  # in a row, by which times of decoding and showing differ; more are not to be had
 BLACK = (0, 0, 0)  # behind what is transparent
 EARLY_END = 0.5  # seconds; a file whose packets end this much before its declared length is cut short
 DECLARES_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")  # elsewhere FFmpeg may only guess the length
@@ -141,9 +144,9 @@ class VideoReader:
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
             if since is not None and seek and self.clock.recordings == 1:
                 container.seek(int(((since if entry is None else entry) - EARLIER) * av.time_base))
-            packets = PacketLog()
+            log = PacketLog()
             previous, shown = None, None  # shown: the latest picture before `since`
-            decoded = (yuv.tag_defaults(picture) for picture in decode(container, stream, packets))
+            decoded = (yuv.tag_defaults(picture) for picture in decode(container, stream, log))
             size = self.width, self.height
             for picture in filters.upright_frames(decoded, self.deinterlace, self.findings, size, self.cropping):
                 step = 1 / float(self.rate)
@@ -160,16 +163,16 @@ class VideoReader:
                     raise InputError(
                         f"{self.path}: time stamps jump from {previous:.1f} s to {time:.1f} s; remux the file first"
                     )
-                self.damaged_packets = packets.damaged
+                self.damaged_packets = log.damaged
                 yield time, picture
                 previous = time
             if shown:
                 yield shown
-            self.damaged_packets = packets.damaged
+            self.damaged_packets = log.damaged
             declared = (container.start_time or 0) / av.time_base + (self.duration or 0)
-            if container.format.name in DECLARES_LENGTH and packets.end < declared - EARLY_END:
+            if container.format.name in DECLARES_LENGTH and log.end < declared - EARLY_END:
                 raise InputError(
-                    f"{self.path}: is truncated: {packets.end:.1f} s of {declared:.1f} s are there; copy it again"
+                    f"{self.path}: is truncated: {log.end:.1f} s of {declared:.1f} s are there; copy it again"
                 )
 
 
@@ -209,19 +212,14 @@ def read_image(path: str | Path) -> np.ndarray:
     return image
 
 
+@dataclass
 class PacketLog:
-    """end: where the packets seen so far end, in seconds, over all streams; damaged: how many could not be decoded."""
-
-    def __init__(self) -> None:
-        self.end = 0.0
-        self.damaged = 0
-        self._units: dict[int, float] = {}  # seconds a tick, of each stream; a packet's own is slow to get
+    end: float = 0.0  # seconds at which the packets seen so far end, of all streams
+    damaged: int = 0  # packets that could not be decoded
 
     def note(self, packet: av.Packet) -> None:
         if packet.pts is not None:
-            if packet.stream_index not in self._units:
-                self._units[packet.stream_index] = float(packet.time_base)
-            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * self._units[packet.stream_index])
+            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
 
 
 def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterator[Any]:
@@ -230,26 +228,37 @@ def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterato
     With a log the packets of all streams are noted in it.
     """
     decoder = _decoder(stream)
-    order = InOrder(decoder) if stamps.is_avi(container) and stream.type == "video" else None
-    try:
-        for packet in stamps.packets(container, *([stream] if log is None else container.streams)):
-            if log is not None:
-                log.note(packet)
+    decoded = _decoded(container, stream, decoder, log or PacketLog(), [stream] if log is None else container.streams)
+    return in_order(decoded, decoder) if container.format.name == "avi" and stream.type == "video" else decoded
+
+
+def _decoded(container: Any, stream: Any, decoder: Any, log: PacketLog, streams: Iterable[Any]) -> Iterator[Any]:
+    with suppress(av.error.FFmpegError):  # the container itself is broken from here on; pictures() checks the length
+        for packet in packets(container, *streams):
+            log.note(packet)
             if packet.stream is stream:  # packets that flush a decoder carry no index
-                if order:
-                    order.sent(packet)
                 damaged = stream.type == "audio" and packet.is_corrupt
                 try:
-                    pictures = decoder.decode(packet)
-                    yield from map(order.timed, pictures) if order else pictures
+                    yield from decoder.decode(packet)
                 except av.error.FFmpegError:
                     damaged = True
-                    if order:
-                        order.lost()
-                if log is not None:
-                    log.damaged += damaged
-    except av.error.FFmpegError:  # the container itself is broken from here on; frames() checks the length
-        return
+                log.damaged += damaged
+
+
+def in_order(pictures: Iterable[Any], decoder: Any) -> Iterator[Any]:
+    """Pictures that are stamped with the time of decoding, with the times at which they are shown: the same, in
+    ascending order."""
+    held, times = deque[Any](), list[int]()
+    for picture in chain(pictures, [None]):
+        if picture is not None and picture.pts is None:
+            yield picture
+            continue
+        if picture is not None:
+            held.append(picture)
+            heappush(times, picture.pts)
+        while len(held) > (MOST_B_FRAMES if picture is not None and decoder.has_b_frames else 0):
+            held[0].pts = heappop(times)
+            yield held.popleft()
 
 
 def _decoder(stream: Any) -> Any:

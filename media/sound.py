@@ -6,21 +6,22 @@ speech = read_audio("talk.mkv", 16000)   # float32 mono
 import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
-from media.clock import HOLE, Clock, can_be_decoded, read_clock, sound_track
+from media.clock import BACK, MENTIONED, TIME_JUMP, Clock, can_be_decoded, counted, read_clock, sound_track
 from media.files import add_notice, open_media
 from media.formats import CONTAINERS
 from media.reader import PacketLog, decode
-from media.stamps import TIME_JUMP
 from utils.errors import InputError
 
+HOLE = 0.01  # seconds: half of the shortest packet in common use (Opus, 20 ms), ten times what Matroska rounds to
+MISSED = 0.015  # seconds; less missing sound is no finding: the stamps of Vorbis waver by 10 ms
 # Of FFmpeg's aresample: fill holes, cut overlaps; channels that are mixed are averaged, as librosa does, not added up
 RESAMPLING = {"async": "1", "min_hard_comp": str(HOLE), "rematrix_maxval": "1"}
 SOUND_BLOCK = 1024  # samples
@@ -39,50 +40,80 @@ COPIED = {  # codecs that players expect in a file of this kind
 }
 
 
+class SoundLog(PacketLog):
+    """What is wrong with sound that was decoded."""
+
+    holes, jumps = 0, 0  # of its time stamps
+    missing = repeated = 0.0  # seconds of sound: in the holes, and stamped twice
+
+    @property
+    def findings(self) -> list[str]:
+        """In short phrases."""
+        found = []
+        if self.holes:
+            found.append(f"{counted(self.holes, 'hole')} in the sound, {self.missing:.1f} s")
+        if self.repeated >= MENTIONED:
+            found.append(f"overlapping sound, {self.repeated:.2f} s")
+        if self.jumps:
+            found.append(f"time stamps jump in {counted(self.jumps, 'place')}")
+        if self.damaged:
+            found.append(f"damaged packets in the sound: {self.damaged}")
+        return found
+
+    def watch(self, frames: Iterable[Any]) -> Iterator[Any]:
+        """Decoded frames, their stamps moved where these jump so far that they are damaged."""
+        expected, shift = None, 0.0
+        for frame in frames:
+            if frame.time is not None:
+                off = 0.0 if expected is None else frame.time + shift - expected
+                if abs(off) >= TIME_JUMP:
+                    shift, off, self.jumps = shift - off, 0.0, self.jumps + 1
+                if off > MISSED:
+                    self.holes, self.missing = self.holes + 1, self.missing + off
+                if off < -MISSED:
+                    self.repeated -= off
+                if expected is None or abs(off) > MISSED:
+                    expected = frame.time + shift
+                if shift:
+                    frame.pts += round(shift / frame.time_base)
+            expected = (expected or 0.0) + frame.samples / frame.sample_rate
+            yield frame
+
+
 def read_audio(
     path: str | Path,
     sample_rate: int,
     start: float | None = None,
     stream_number: int | None = None,
     findings: list[str] | None = None,
+    seconds: float = inf,
 ) -> np.ndarray:
-    """The sound of any media file as float32 [samples] in -1..1, mono. See audio_blocks."""
-    blocks = list(audio_blocks(path, sample_rate, start, stream_number, findings))
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-
-
-def audio_blocks(
-    path: str | Path,
-    sample_rate: int,
-    start: float | None = None,
-    stream_number: int | None = None,
-    findings: list[str] | None = None,
-) -> Iterator[np.ndarray]:
-    """Sound in blocks of float32 [n], mono, of the stream with this number among the sound streams (None: the one that
-    is heard, media/clock.py: sound_track).
+    """The sound of any media file as float32 [samples] in -1..1, mono, of the stream with this number among the sound
+    streams (None: the one that is heard, media/clock.py: sound_track).
 
     start: the stamp in seconds at which the sound shall begin, such as its clock's sound_zero; silence is put before
     it, or its beginning left out, to make it so. None begins with the first sample. All that follows is where its time
-    stamps say (media/clock.py). findings: what is unusual about the sound is added to them.
+    stamps say. findings: what is unusual about the sound is added to them; seconds: as much as is wanted.
     """
-    path, findings = Path(path), [] if findings is None else findings
+    path, findings, log = Path(path), [] if findings is None else findings, SoundLog()
     channel = _channel(path, stream_number, findings)
     with open_media(path) as container:
-        track, packets = sound_stream(container, path, stream_number, findings), PacketLog()
-        decoded = _of_channel(decode(container, track, packets), channel)
+        track = sound_stream(container, path, stream_number, findings)
+        decoded = _of_channel(decode(container, track, log), channel)
         first = next(decoded, None)
         if first is None:
             raise InputError(f"{path}: none of its sound can be decoded; it is damaged or truncated")
         lead = 0 if start is None or first.time is None else round((first.time - start) * sample_rate)
-        yield np.zeros(max(0, lead), np.float32)
-        skip = max(0, -lead)
-        try:
-            for frame in continuous(chain([first], decoded), "flt", "mono", sample_rate):
-                block = frame.to_ndarray()[0]
-                yield block[skip:]
-                skip -= min(skip, len(block))
-        finally:  # also where no more is wanted
-            add_notice(findings, *([f"damaged packets in the sound: {packets.damaged}"] if packets.damaged else []))
+        end = inf if seconds == inf else round(seconds * sample_rate)
+        blocks, read = [np.zeros(max(0, lead), np.float32)], lead
+        for frame in continuous(chain([first], decoded), "flt", "mono", sample_rate, log):
+            blocks.append(frame.to_ndarray()[0])
+            read += frame.samples
+            if read >= end:
+                break
+    add_notice(findings, *log.findings)
+    wav = np.concatenate(blocks)[max(0, -lead) :]
+    return wav if end == inf else wav[: int(end)]
 
 
 def _channel(path: Path, stream_number: int | None, findings: list[str]) -> int | None:
@@ -134,12 +165,15 @@ def _samples(frame: Any) -> np.ndarray:
     return samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T
 
 
-def continuous(frames: Iterable[Any], sample_format: str, layout: str, rate: int) -> Iterator[Any]:
+def continuous(
+    frames: Iterable[Any], sample_format: str, layout: str, rate: int, log: SoundLog | None = None
+) -> Iterator[Any]:
     """Decoded frames in another format, without holes and overlaps: missing sound becomes silence, sound that is there
-    twice is cut, as soon as it adds up to more than HOLE (media/clock.py)."""
+    twice is cut, as soon as it adds up to more than HOLE. So no sample is farther than HOLE from its time, and stamps
+    that are rounded or waver by less change nothing. log: notes what was wrong."""
     resampler: Any = None
     shape, made, first_time = None, 0, 0.0
-    for frame in _without_jumps(frames):
+    for frame in (log or SoundLog()).watch(frames):
         if shape is None:
             first_time = frame.time or 0.0
         if shape != (frame.format.name, frame.layout.name, frame.sample_rate):  # may change on the way
@@ -157,20 +191,6 @@ def continuous(frames: Iterable[Any], sample_format: str, layout: str, rate: int
             yield out
     if resampler is not None:
         yield from resampler.resample(None)
-
-
-def _without_jumps(frames: Iterable[Any]) -> Iterator[Any]:
-    """Decoded frames, their stamps moved where these jump so far that they are damaged."""
-    expected, shift = None, 0.0
-    for frame in frames:
-        if frame.time is not None:
-            if expected is not None and abs(frame.time + shift - expected) >= TIME_JUMP:
-                shift = expected - frame.time
-            if shift:
-                frame.pts += round(shift / frame.time_base)
-            expected = frame.time
-        expected = (expected or 0.0) + frame.samples / frame.sample_rate
-        yield frame
 
 
 def sound_clock(path: Path, stream_number: int | None = None) -> Clock:
@@ -198,28 +218,24 @@ def sound_stream(container: Any, path: Path, number: int | None = None, findings
     return stream
 
 
-def packets(
-    container: Any, path: Path, suffix: str, stream_number: int | None = None, seconds: float | None = None
+def sound_packets(
+    container: Any, path: Path, suffix: str, stream_number: int | None = None, seconds: float = inf
 ) -> Iterator[av.Packet]:
     """Packets of the sound of `path` for `container`, an output of this suffix (lower case), to which a stream is added
     first; the sound starts as long after time 0 as it starts in its own file. seconds: leave out what is later."""
-    clock = sound_clock(path, stream_number)
-    in_order = clock.recordings == 1 and not clock.jumps
-    copied = in_order and _can_be_copied(path, suffix, stream_number, clock.sound_zero, seconds)
+    zero = sound_clock(path, stream_number).sound_zero
+    copied = _can_be_copied(path, suffix, stream_number, zero, seconds)
     with open_media(path) as source:
         track = sound_stream(source, path, stream_number)
-        make = _copied if copied else partial(_encoded, suffix=suffix)
-        yield from _before(seconds, make(container, source, track, clock.sound_zero))
+        made = _copied(container, source, track, zero) if copied else _encoded(container, source, track, zero, suffix)
+        yield from _before(seconds, made)
 
 
-def _before(seconds: float | None, made: Iterable[av.Packet]) -> Iterator[av.Packet]:
-    for packet in made:
-        if seconds is not None and packet.pts is not None and float(packet.pts * packet.time_base) >= seconds:
-            return
-        yield packet
+def _before(seconds: float, made: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    return takewhile(lambda packet: packet.pts is None or packet.pts * packet.time_base < seconds, made)
 
 
-def _can_be_copied(path: Path, suffix: str, stream_number: int | None, zero: float, seconds: float | None) -> bool:
+def _can_be_copied(path: Path, suffix: str, stream_number: int | None, zero: float, seconds: float) -> bool:
     """Whether the sound's packets are whole and a file of this suffix takes them, found by writing them to the null
     device."""
     try:
@@ -235,14 +251,18 @@ def _can_be_copied(path: Path, suffix: str, stream_number: int | None, zero: flo
 
 
 def _copied(container: Any, source: Any, track: Any, zero: float, whole: bool = False) -> Iterator[av.Packet]:
-    """whole: raise ValueError, or av.error.FFmpegError, for a packet that is damaged or without a time."""
+    """whole: raise ValueError, or av.error.FFmpegError, for a packet that is damaged, without a time, or far from the
+    one before."""
     out = container.add_stream_from_template(track)
-    shift = round(zero / track.time_base)
+    shift, last = round(zero / track.time_base), None
     for packet in source.demux(track):
         if whole and packet.size:
             packet.decode()
             if packet.is_corrupt or packet.pts is None or packet.dts is None:
                 raise ValueError("damaged")
+            if last is not None and not -BACK < (packet.dts - last) * track.time_base < TIME_JUMP:
+                raise ValueError("stamps start again")
+            last = packet.dts
         if packet.dts is None:  # the empty packet at the end
             continue
         packet.pts, packet.dts = packet.pts - shift, packet.dts - shift

@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from heapq import merge
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
-from media import codecs, stamps, yuv
-from media.clock import Span, picture_stream
+from media import codecs, yuv
+from media.clock import Span, packets, picture_stream
 from media.files import add_notice, naming, open_media, silence_ffmpeg, with_tag
 from media.formats import CONTAINERS
 from media.pictures import Still
 from media.reader import VideoReader
-from media.sound import packets
+from media.sound import sound_packets
 from utils.errors import InputError
 from utils.files import atomic_write
 
@@ -36,7 +37,7 @@ class VideoWriter:
 
     rate: frames a second, a hint for the encoder
     sound, sound_stream, sound_seconds: any media file whose sound goes in from time 0; which of its tracks (None: the
-        one that is heard); up to when (None: all)
+        one that is heard); up to when
     like: a source whose pixel shape, HDR metadata and other metadata are copied
     shown: the part of `like`, in seconds from its zero, whose chapters, subtitles and timecode are copied
     encoding: by default H.264
@@ -54,7 +55,7 @@ class VideoWriter:
         like: VideoReader | Still | None = None,
         encoding: codecs.Encoding | None = None,
         sound_stream: int | None = None,
-        sound_seconds: float | None = None,
+        sound_seconds: float = inf,
         dubbed: bool = False,
         part: Path | None = None,
         shown: Span | None = None,
@@ -97,7 +98,7 @@ class VideoWriter:
             return
         with self._resources, naming(self.path):
             self._container.mux(self._video.encode(None))
-            self._mux_others_until(float("inf"))
+            self._mux_others_until(inf)
             self._others = iter(())
 
     def write(self, image: np.ndarray, time: float) -> None:
@@ -151,7 +152,7 @@ class VideoWriter:
             ) from error
         others = []
         if self._sound is not None:
-            others.append(packets(self._container, self._sound, *self._sound_settings))
+            others.append(sound_packets(self._container, self._sound, *self._sound_settings))
         if self.shown and isinstance(self.like, VideoReader):
             others.append(_other_packets(self._container, self.like, self.shown, self.rate, self.path.suffix))
         self._others = merge(*others, key=_time)  # asks each for its first packet, before which it adds its streams
@@ -204,7 +205,7 @@ def _other_packets(
         streams = [stream for stream in opened.streams.subtitles if stream.index in copies]
         latest = dict.fromkeys(copies, 0)
         with suppress(av.error.FFmpegError):  # broken from here on, as the pictures' decoder finds, too
-            for packet in stamps.packets(opened, *streams) if streams else ():
+            for packet in packets(opened, *streams) if streams else ():
                 if packet.pts is None or not packet.size:
                     continue
                 unit, index = packet.time_base, packet.stream_index

@@ -37,7 +37,7 @@ from hparams import HParams
 from media import yuv
 from media.files import is_tagged
 from media.reader import VideoReader, at_rate, whole
-from media.sound import audio_blocks, sound_clock
+from media.sound import read_audio, sound_clock
 from preprocessing import PreprocessingOptions
 from utils.errors import InputError
 from utils.files import delete_unfinished, system_name, temporary_folder
@@ -210,17 +210,10 @@ def check_place(job: Job) -> None:
 def write_sound(job: Job, start: float, frames: int, path: Path, findings: list[str]) -> float:
     """Write the sound from time stamp `start` on for as long as the frames last, padded with silence; returns its
     length before that, in seconds. Adds what is unusual about it to findings."""
-    rate = job.hp.sample_rate
-    wanted, written = round(frames / job.hp.fps * rate), 0
-    with soundfile.SoundFile(system_name(path), "w", rate, channels=1, subtype="PCM_16", format="WAV") as wav:
-        for block in audio_blocks(job.video, rate, start, job.options.audio_stream, findings):
-            block = block[: wanted - written]
-            wav.write(np.clip(block, -1.0, 1.0))
-            written += len(block)
-            if written == wanted:
-                break
-        wav.write(np.zeros(wanted - written, np.float32))
-    return written / rate
+    rate, seconds = job.hp.sample_rate, frames / job.hp.fps
+    wav = read_audio(job.video, rate, start, job.options.audio_stream, findings, seconds)
+    audio.save_wav(np.pad(wav, (0, round(seconds * rate) - len(wav))), path, rate)
+    return len(wav) / rate
 
 
 def measure_speech(path: Path, hp: HParams) -> tuple[np.ndarray, float]:
