@@ -1,31 +1,104 @@
-"""A preprocessed clip as arrays: faces decoded once at training size, mel computed once, both memory-mapped.
+"""A preprocessed clip: its record, and its arrays: faces decoded once at training size, mel computed once, both
+memory-mapped.
 
 The arrays are cached beside the frames as faces.npy and mel.npy; cache.json says what they were made from, and their
 size and CRC-32. If anything does not match, they are made again. Folders of the published preprocessing work too.
 """
 
-import io
-import json
 import os
+import re
 import zlib
-from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import soundfile
 
 import audio
-from data.clip_record import read_record
 from face_detection.crop import to_network_size
 from hparams import MEL_NAMES, HParams
 from media.reader import read_image
 from utils.errors import InputError
-from utils.files import atomic_write, read_json, system_name, write_text
+from utils.files import atomic_write, read_json, system_name, write_json
 
+RECORD = "clip.json"
+PICTURE = re.compile(r"[0-9]+\.jpg")
 FORMAT = 3  # of the caches
-BLOCK = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """What is known of a clip, as clip.json holds it for each and report.json for all.
+
+    None stands for what was not measured: clips of the published preprocessing have no record at first, and offsets
+    need an expert. A video that no clip could be made of has frames=0 and a problem."""
+
+    clip: str = ""  # <group>/<clip>
+    problem: str | None = None  # why it cannot be used
+
+    # the video
+    origin: dict | None = None  # file and settings that the clip was made from
+    fps_in: float | None = None  # frames a second
+    start: float | None = None  # time stamp of frame 0, seconds
+    damaged_packets: int | None = None
+    dub: bool = False  # whether this program made it
+    findings: list | None = None  # phrases: what was unusual about the file, and was changed
+
+    # the clip's frames, 25 a second
+    frames: int = 0
+    seconds: float = 0.0
+    faces: int = 0  # frames with a face
+    interpolated: int | None = None  # faces between two detections
+    face_height: int = 0  # pixels, median
+    sharpness: float = 0.0  # models.inputs.sharpness, mean over some faces
+    on_side: float | None = None  # share of the faces that lie on their side
+    several_people: float | None = None  # share of the frames
+    cuts: list | None = None  # frames that begin a new shot
+    windows: int | None = None  # windows that a training can draw
+
+    # its sound
+    sound_seconds: float | None = None  # before silence was appended
+    loudness_dbfs: float = 0.0
+    speech_share: float = 0.0  # of the time
+    offset: int | None = None  # frames by which the sound is late
+    confidence: float | None = None  # of the offset
+    evidence: float | None = None  # z-score of the offset
+
+    # what follows from all this
+    usable: bool = False
+    verdict: str = ""
+    sound_offset: int = 0  # frames, corrected in training
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a clip."""
+        return self.frames > 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None or name == "problem"}
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / RECORD, self.to_json())
+
+
+def read_record(folder: Path) -> ClipRecord:
+    """The record in a clip's folder; an empty one if there is none. Raises InputError if it is damaged or another
+    program's."""
+    path = folder / RECORD
+    if not path.exists():
+        return ClipRecord()
+    content = read_json(path, "delete it, then run preprocess.py --report_only")
+    hints = get_type_hints(ClipRecord)
+    known = {name: content[name] for name in hints if name in content}
+    if not all(_fits(value, hints[name]) for name, value in known.items()):
+        raise InputError(f"{path}: was not written by preprocess.py; move it elsewhere")
+    return ClipRecord(**known)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    return isinstance(value, hint) or (isinstance(value, int) and isinstance(0.0, hint))
 
 
 class Clip:
@@ -100,12 +173,11 @@ class Clip:
 def _pictures(folder: Path) -> list[os.DirEntry]:
     """0.jpg, 1.jpg, ..., by number."""
     with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if entry.name.endswith(".jpg") and entry.name[:-4].isdecimal()),
-                      key=_number)  # fmt: skip
+        return sorted((entry for entry in entries if PICTURE.fullmatch(entry.name)), key=_number)
 
 
 def _number(picture: os.DirEntry) -> int:
-    return int(picture.name[:-4])
+    return int(picture.name.removesuffix(".jpg"))
 
 
 def _origin(folder: Path, pictures: list[os.DirEntry], hp: HParams) -> dict:
@@ -121,6 +193,15 @@ def _origin(folder: Path, pictures: list[os.DirEntry], hp: HParams) -> dict:
     }
 
 
+def _checksum(path: Path) -> list[int]:
+    """Size and CRC-32."""
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+        return [file.tell(), checksum]
+
+
 def _is_current(folder: Path, origin: dict) -> bool:
     """Whether the caches were made from this and are undamaged."""
     try:
@@ -130,29 +211,29 @@ def _is_current(folder: Path, origin: dict) -> bool:
         return False
 
 
-def _checksum(path: Path) -> list[int]:
-    """Size and CRC-32."""
-    size = checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            size, checksum = size + len(block), zlib.crc32(block, checksum)
-    return [size, checksum]
-
-
 def _make_cache(folder: Path, pictures: list[os.DirEntry], origin: dict, hp: HParams) -> None:
-    mel = io.BytesIO()
-    np.save(mel, _mel(folder / "audio.wav", hp))
+    """Files are written from beginning to end, so that a full disk is an error here and not later, when a hole in a
+    file is mapped into memory."""
+    mel, size = _mel(folder / "audio.wav", hp), hp.img_size
+    about = {"descr": "|u1", "fortran_order": False, "shape": (len(pictures), size, size, 3)}
+    checksums = {}
     try:
-        checksums = {
-            "mel.npy": _write_in_order(folder / "mel.npy", [mel.getvalue()]),
-            "faces.npy": _write_in_order(folder / "faces.npy", _face_bytes(pictures, hp.img_size)),
-        }
-        write_text(folder / "cache.json", json.dumps(origin | checksums))
+        with atomic_write(folder / "mel.npy") as temporary:
+            np.save(temporary, mel)
+            checksums["mel.npy"] = _checksum(temporary)
+        with atomic_write(folder / "faces.npy") as temporary:
+            with temporary.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, about)
+                for picture in pictures:
+                    file.write(to_network_size(read_image(picture.path), size).tobytes())
+            checksums["faces.npy"] = _checksum(temporary)
+        write_json(folder / "cache.json", origin | checksums)
     except OSError as error:
         raise InputError(f"{folder}: the training cache cannot be written there ({error.strerror})") from error
 
 
 def _mel(sound: Path, hp: HParams) -> np.ndarray:
+    """float32 [columns, num_mels]."""
     try:
         wav, rate = soundfile.read(system_name(sound), dtype="float32")  # thirty times as fast as load_wav
     except soundfile.LibsndfileError:
@@ -162,22 +243,3 @@ def _mel(sound: Path, hp: HParams) -> np.ndarray:
     if len(wav) < hp.n_fft:
         raise InputError(f"{sound}: lasts {len(wav) / hp.sample_rate:.2f} s, too short to train on")
     return audio.melspectrogram(audio.raise_quiet_speech(wav, hp)[0], hp).T
-
-
-def _face_bytes(pictures: list[os.DirEntry], size: int) -> Iterator[bytes]:
-    """The content of faces.npy, picture by picture."""
-    header = io.BytesIO()
-    about = {"descr": "|u1", "fortran_order": False, "shape": (len(pictures), size, size, 3)}
-    np.lib.format.write_array_header_1_0(header, about)
-    yield header.getvalue()
-    for picture in pictures:
-        yield to_network_size(read_image(picture.path), size).tobytes()
-
-
-def _write_in_order(path: Path, parts: Iterable[bytes]) -> list[int]:
-    """Write a file from beginning to end, so that a full disk is an error here and not later, when a hole in the file
-    is mapped into memory; returns its checksum."""
-    with atomic_write(path) as temporary:
-        with temporary.open("wb") as file:
-            file.writelines(parts)
-        return _checksum(temporary)

@@ -2,97 +2,90 @@
 
 A list has one clip per line, `<group>/<clip>` below the preprocessed root; a name that a plain line cannot hold is a
 JSON string. A clip keeps its list, also if it was moved or taken out by hand, and lists written by hand are left alone.
-known_clips.json beside the lists remembers which clips have been listed, so that one taken out is not put back, and
-which have been trained on, so that they are not evaluated on later.
+known_clips.json beside the lists remembers which clips have been listed, so that one taken out is not put back.
 """
 
 import json
 import re
 import zlib
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from utils.errors import InputError
-from utils.files import is_text, read_json, write_json, write_text
+from utils.files import atomic_writes, is_text, read_json
 
 EVAL_SHARE = 0.1
 RECORD = "known_clips.json"
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """Clips by list."""
 
-    train: list[str] = field(default_factory=list)
-    evaluation: list[str] = field(default_factory=list)
-    known: set[str] = field(default_factory=set)  # clips that have been in a list
-    trained: set[str] = field(default_factory=set)  # clips that have been in train
-    remarks: list[str] = field(default_factory=list)  # sentences for the user
-
-    @property
-    def listed(self) -> set[str]:
-        return {*self.train, *self.evaluation}
+    train: list[str]
+    evaluation: list[str]
 
 
-def split(clips: Collection[str], previous: Split, left_out: Collection[str] = ()) -> Split:
-    """`previous` with the clips that are new, without those that are left_out.
+def split(
+    clips: Collection[str], previous: Split, left_out: Collection[str] = (), known: Collection[str] = ()
+) -> Split:
+    """`previous` without the clips that are left_out, and with those that are new: neither listed nor known.
 
-    Neither list is empty while there are clips; no clip that was trained on is evaluated on, unless there is no other.
-    A single clip is in both lists until others come.
+    Neither list is empty while there are clips, and no clip is in both. But a single clip is in both lists, until
+    others come: then it stays in train.
     """
-    known, trained = previous.known - {*left_out}, previous.trained | {*previous.train}
     train = [clip for clip in previous.train if clip not in left_out]
-    evaluation = [clip for clip in previous.evaluation if clip not in left_out]
-    new = sorted({*clips} - known - {*train, *evaluation})
-    everyone, remarks = {*train, *evaluation, *new}, []
-    if len(everyone) == 1:
-        train, evaluation = [*everyone], [*everyone]
-        remarks.append("only one clip: it is both trained on and evaluated on; add more videos")
-    else:
-        if len({*evaluation}) == 1 and evaluation[0] in train:  # it was the only clip
-            remarks.append(f"{_line(evaluation[0])}: removed from the evaluation list, since it is trained on")
-            evaluation = []
-        unseen = [clip for clip in new if clip not in trained]
-        held_out = {clip for clip in unseen if _position(clip) < EVAL_SHARE}
-        if not evaluation and not held_out and everyone:
-            held_out = {min(unseen or [*train, *new], key=_position)}
-            if not unseen:
-                remarks.append(f"{_line(*held_out)}: moved to the empty evaluation list; models that were trained on "
-                               "it score too well")  # fmt: skip
-        evaluation = [*evaluation, *sorted(held_out)]
-        train = [clip for clip in (*train, *new) if clip not in held_out]
-        if not train and everyone:
-            evaluation.sort(key=_position)
-            train, evaluation = evaluation[1:], evaluation[:1]
-    return Split(train, evaluation, known | {*clips}, trained | {*train}, remarks)
+    evaluation = [clip for clip in previous.evaluation if clip not in {*left_out, *train}]
+    new = sorted({*clips} - {*known, *train, *evaluation})
+    everyone = [*train, *evaluation, *new]
+    if len(everyone) <= 1:
+        return Split(everyone, everyone)
+    held_out = [clip for clip in new if _position(clip) < EVAL_SHARE]
+    if not evaluation and not held_out:
+        held_out = [min(new or train, key=_position)]
+    evaluation = [*evaluation, *held_out]
+    train = [clip for clip in (*train, *new) if clip not in held_out]
+    if not train:
+        evaluation.sort(key=_position)
+        train, evaluation = evaluation[1:], evaluation[:1]
+    return Split(train, evaluation)
 
 
 def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Collection[str] = ()) -> list[str]:
     """Bring the lists in a folder up to date; returns what was done, in sentences for the user."""
     train, evaluation, record = folder / "train.txt", folder / "eval.txt", folder / RECORD
-    previous, remarks = Split(_read_list(train), _read_list(evaluation)), list[str]()
+    previous, known, remarks = Split(_read_list(train), _read_list(evaluation)), set[str](), list[str]()
+    listed = {*previous.train, *previous.evaluation}
     if record.exists():
-        root, known, trained = _read_record(record)
+        root, known = _read_record(record)
         if root != str(data_root.resolve()):
-            remarks, previous = [_rename_old(train, evaluation, root)], Split()
-        elif previous.listed:  # else the lists were deleted: start again
-            previous = replace(previous, known=known, trained=trained)
-    elif train.exists() or evaluation.exists():
-        missing, doubtful = sorted({*clips} - previous.listed), sorted({*left_out} & previous.listed)
+            renamed = [_rename(path) for path in (train, evaluation) if path.exists()]
+            remarks.append(f"lists of {root} renamed to {', '.join(renamed)}")
+            previous, listed = Split([], []), set()
+        known = known - {*left_out} if listed else set()  # lists that were deleted are made again
+    elif listed:
+        missing, doubtful = sorted({*clips} - listed), sorted({*left_out} & listed)
         notes = [f"; not in them: {_few(missing)}" if missing else ""]
         notes += [f"; in them, but better left out: {_few(doubtful)}" if doubtful else ""]
         return [f"{folder}: lists written by hand exist and stay as they are{''.join(notes)}"]
 
-    lists = split(clips, previous, left_out)
-    added, removed = {*clips} - previous.known - previous.listed, {*left_out} & previous.listed
-    about = {"data_root": str(data_root.resolve()), "trained": sorted(lists.trained)}
-    write_json(record, about | {"clips": sorted(lists.known - added)})  # a kill before the end leaves the rest as new
-    for path, names in ((evaluation, lists.evaluation), (train, lists.train)):
-        write_text(path, "".join(f"{_line(clip)}\n" for clip in names))
-    write_json(record, about | {"clips": sorted(lists.known)})
+    lists = split(clips, previous, left_out, known)
+    if lists.train == lists.evaluation:
+        remarks.append("only one clip: it is both trained on and evaluated on; add more videos")
+    if moved := sorted({*lists.evaluation} & {*previous.train} - {*lists.train}):
+        remarks.append(f"{_few(moved)}: moved to the empty evaluation list; models trained on it score too well")
+    contents = {
+        evaluation: "".join(f"{_line(clip)}\n" for clip in lists.evaluation),
+        train: "".join(f"{_line(clip)}\n" for clip in lists.train),
+        record: json.dumps({"data_root": str(data_root.resolve()), "clips": sorted({*known, *clips})}, indent=1),
+    }
+    with atomic_writes(*contents) as temporaries:
+        for path, text in zip(temporaries, contents.values(), strict=True):
+            path.write_text(text, encoding="utf-8", newline="\n")
+    added, removed = {*clips} - known - listed, {*left_out} & listed
     counts = f"{train}: {len(lists.train)} clips, {evaluation}: {len(lists.evaluation)} clips, {len(added)} new"
-    return [*remarks, *lists.remarks, counts + (f", {len(removed)} removed" if removed else "")]
+    return [*remarks, counts + (f", {len(removed)} removed" if removed else "")]
 
 
 def listed_clips(folder: Path, split: str, data_root: Path) -> list[Path]:
@@ -158,12 +151,11 @@ def _line(clip: str) -> str:
     return clip if is_text(clip) and _names(clip) == [clip] else json.dumps(clip)
 
 
-def _read_record(path: Path) -> tuple[str, set[str], set[str]]:
-    """data_root, and the clips that have been listed and trained on."""
+def _read_record(path: Path) -> tuple[str, set[str]]:
+    """data_root, and the clips that have been listed."""
     try:
         content = read_json(path)
-        known, trained = ({str(clip) for clip in clips} for clips in (content["clips"], content.get("trained", [])))
-        return str(content["data_root"]), known, trained
+        return str(content["data_root"]), {str(clip) for clip in content["clips"]}
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged; delete it and the lists beside it to make them again") from error
 
@@ -177,13 +169,7 @@ def _position(clip: str) -> float:
     return zlib.crc32(clip.encode(errors="surrogateescape")) / 2**32
 
 
-def _rename_old(train: Path, evaluation: Path, root: str) -> str:
-    """Rename the lists of another root to the first free name; returns a sentence."""
-    names = []
-    for path in filter(Path.exists, (train, evaluation)):
-        n = 1
-        while (old := path.with_suffix(f".{n}.txt")).exists():
-            n += 1
-        path.rename(old)
-        names.append(old.name)
-    return f"lists of {root} renamed to {', '.join(names)}"
+def _rename(path: Path) -> str:
+    """Rename a list to the first free name and return that."""
+    names = (path.with_suffix(f".{number}.txt") for number in count(1))
+    return path.rename(next(name for name in names if not name.exists())).name

@@ -27,8 +27,7 @@ import soundfile
 from av.video.reformatter import VideoReformatter
 
 import audio
-from data.clip import Clip
-from data.clip_record import NAME, ClipRecord, read_record
+from data.clip import RECORD, Clip, ClipRecord, read_record
 from face_detection import build_detector
 from face_detection.crop import LONGEST_SIDE, NO_PADS, pad_and_clip, unscaled
 from face_detection.find import CutFinder, detect_sparsely, lying_faces, several_people
@@ -45,7 +44,7 @@ from utils.interrupts import STOP_SIGNALS
 
 FORMAT = 3  # of a clip folder; a change makes all clips again
 HELD_BYTES = 256 << 20  # of decoded pictures: 3 s of 1080p, 25 s of 360p
-CLIP_FILES = {"audio.wav", NAME, "faces.npy", "mel.npy", "cache.json", ".DS_Store", "Thumbs.db", "desktop.ini"}
+CLIP_FILES = {"audio.wav", RECORD, "faces.npy", "mel.npy", "cache.json", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)

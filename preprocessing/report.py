@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import soundfile
 
-from data.clip_record import ClipRecord
+from data.clip import ClipRecord
 from hparams import hparams
 from media.reader import read_image
 from metrics.glossary import MIN_FACE_HEIGHT, MIN_FACE_SHARE, MIN_SHARPNESS, MIN_SPEECH_SHARE, NOT_MEASURABLE

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from data import filelists
-from data.clip_record import ClipRecord, read_record
+from data.clip import ClipRecord, read_record
 from face_detection import build_detector, choose_detector
 from hparams import HParams, hparams
 from media.files import videos_among

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import audio
-from data.clip import Clip
-from data.clip_record import ClipRecord, read_record
+from data.clip import Clip, ClipRecord, read_record
 from data.dataset import GeneratorWindows
 from hparams import HParams
 from media.reader import read_image

@@ -5,11 +5,11 @@ import os
 
 import pytest
 
-from data import filelists
 from data.filelists import Split, listed_clips, split, update_lists
 from utils.errors import InputError
 
 CLIPS = [f"talk/clip {n}" for n in range(40)]
+NONE = Split([], [])
 
 
 def listed(folder):
@@ -17,7 +17,7 @@ def listed(folder):
 
 
 def test_every_clip_is_in_one_list_and_keeps_it_however_many_come_at_once():
-    whole, grown = split(CLIPS, Split()), Split()
+    whole, grown = split(CLIPS, NONE), NONE
     for end in (5, 10, 25, 40):
         before, grown = grown, split(CLIPS[:end], grown)
         assert sorted(grown.train + grown.evaluation) == sorted(CLIPS[:end])
@@ -29,38 +29,28 @@ def test_every_clip_is_in_one_list_and_keeps_it_however_many_come_at_once():
 
 
 def test_a_clip_left_out_leaves_its_list_and_comes_back():
-    without = split(CLIPS[2:], split(CLIPS, Split()), left_out=CLIPS[:2])
-    assert sorted(without.listed) == sorted(CLIPS[2:])
-    assert split(CLIPS, without).listed == {*CLIPS}
+    without = split(CLIPS[2:], split(CLIPS, NONE), left_out=CLIPS[:2])
+    assert sorted(without.train + without.evaluation) == sorted(CLIPS[2:])
+    back = split(CLIPS, without)
+    assert sorted(back.train + back.evaluation) == sorted(CLIPS)
 
 
 def test_a_single_clip_is_in_both_lists_until_others_come():
-    alone = split(CLIPS[:1], Split())
+    alone = split(CLIPS[:1], NONE)
     assert alone.train == alone.evaluation == CLIPS[:1]
-    assert "only one clip" in alone.remarks[0]
-    old = Split(CLIPS[:2], CLIPS[:1], {*CLIPS[:2]})  # as older versions left it
-    for lists, clips in ((split(CLIPS[:2], alone), 2), (split(CLIPS, alone), 40), (split(CLIPS[:2], old), 2)):
+    for lists, clips in ((split(CLIPS[:2], alone), 2), (split(CLIPS, alone), 40)):
         assert CLIPS[0] in lists.train
         assert sorted(lists.train + lists.evaluation) == sorted(CLIPS[:clips])
 
 
-def test_a_clip_that_was_trained_on_is_never_evaluated_on_later():
-    evaluated = min(CLIPS, key=filelists._position)  # if it is not the only one
-    lists = split([evaluated], Split())
-    lists = split(CLIPS[:20], lists, [evaluated])
-    lists = split([*CLIPS[:20], evaluated], lists)
-    assert evaluated in lists.train
-    assert evaluated not in lists.evaluation
-
-
 @pytest.mark.parametrize("emptied", ["train", "evaluation"])
 def test_no_list_is_left_empty_while_there_are_good_clips(emptied):
-    lists = split(CLIPS, Split())
+    lists = split(CLIPS, NONE)
     for left_out in (getattr(lists, emptied), CLIPS[2:], CLIPS[1:]):
         good = {*CLIPS} - {*left_out}
         lists = split(good, lists, left_out)
         assert lists.train and lists.evaluation
-        assert lists.listed == good
+        assert {*lists.train, *lists.evaluation} == good
         assert len(good) == 1 or not {*lists.train} & {*lists.evaluation}
 
 
@@ -94,23 +84,6 @@ def test_lists_of_another_root_are_renamed_not_lost(tmp_path):
     assert "train.1.txt" in said[0]
     assert (tmp_path / "train.1.txt").read_text(encoding="utf-8").splitlines() == old
     assert {*itertools.chain(*listed(tmp_path))} == {*CLIPS[5:10]}
-
-
-@pytest.mark.parametrize("writes", [0, 1])
-def test_a_kill_while_lists_are_written_loses_no_clip(tmp_path, monkeypatch, writes):
-    whole, left = filelists.write_text, [None] * writes
-
-    def killed(path, text):
-        if not left:
-            raise KeyboardInterrupt
-        left.pop()
-        whole(path, text)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(filelists, "write_text", killed)
-        update_lists(tmp_path, tmp_path / "root", CLIPS)
-    update_lists(tmp_path, tmp_path / "root", CLIPS)
-    assert sorted(itertools.chain(*listed(tmp_path))) == sorted(CLIPS)
 
 
 AWKWARD = [

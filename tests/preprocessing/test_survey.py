@@ -13,8 +13,7 @@ import soundfile
 import torch
 
 from conftest import NARROW
-from data.clip import Clip
-from data.clip_record import ClipRecord
+from data.clip import Clip, ClipRecord
 from data.dataset import ExpertWindows, GeneratorWindows
 from data.sampling import Key
 from face_detection.find import CutFinder, lying_faces, several_people
