@@ -52,7 +52,7 @@ class ClipRecord:
     faces: int = 0  # frames with a face
     interpolated: int | None = None  # faces between two detections
     face_height: int = 0  # pixels, median
-    sharpness: float = 0.0  # models.inputs.sharpness, mean over some faces
+    sharpness: float = 0.0  # utils.images.sharpness, mean over some faces
     on_side: float | None = None  # share of the faces that lie on their side
     several_people: float | None = None  # share of the frames
     cuts: list | None = None  # frames that begin a new shot

@@ -16,9 +16,9 @@ from data.clip import Clip
 from data.sampling import UNKNOWN, IndexSampler, Key, StepPlan, Stream, index_sampler
 from face_detection.crop import mouth_region
 from hparams import HParams
-from models.inputs import lower_half, to_floats
-from models.wav2lip import generator_faces
+from models.wav2lip import generator_faces, to_floats
 from utils.errors import InputError
+from utils.images import lower_half
 
 HARD_PAIRS = 4  # of target and reference, of which the one with the most different mouths is chosen
 

@@ -44,11 +44,10 @@ from hparams import HParams
 from media import codecs, yuv
 from media.sound import read_audio
 from metrics.glossary import footage_remarks
-from models.inputs import sharpness
 from models.published import BUNDLED_GENERATOR
 from utils.cli import quoted
 from utils.errors import InputError
-from utils.images import labelled_rows, square_around, write_png
+from utils.images import labelled_rows, sharpness, square_around, write_png
 from utils.options import written
 
 SAMPLES, DRAWN, TIMED = 14, 3, 48  # frames that are looked at, drawn with their new mouths, dubbed for timing

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from dubbing.paste import FaceRegion, soft_mask, style_mask
+from models.backend import OCCLUSION_SIZE as SIZE
 from models.backend import Backend, load
-from models.inputs import OCCLUSION_SIZE as SIZE
 from models.published import BUNDLED_OCCLUSION
 
 OCCLUDED = 0.05  # hidden share of the mouth from which on a frame counts as occluded

@@ -11,9 +11,9 @@ from dubbing.source import TimedFrame
 from dubbing.stages import FaceTask
 from face_detection.crop import resized
 from models.face_refiner import FaceRefiner
-from models.inputs import lower_half, sharpness
 from models.reference_bank import ReferenceBank, choose_spread, describe
 from utils.errors import warn
+from utils.images import lower_half, sharpness
 
 # Faces of the network's size gain nothing; those this many times as large are refined fully
 FADED_IN = 4 / 3

@@ -15,7 +15,7 @@ from face_detection.crop import NO_PADS, crop, pad_and_clip, to_network_size
 from hparams import HParams
 from metrics.sync import WINDOWS_AT_ONCE, window_distances
 from models.backend import ArrayNetwork, Backend, load
-from models.inputs import lower_half, picture_windows
+from utils.images import lower_half
 
 
 class Expert:
@@ -76,3 +76,9 @@ def embed_in_batches(embed: Callable[[Any], np.ndarray], starts: Sequence[int] |
     """Embeddings float32 [N, D] of the windows at `starts`; [0, 1] for none."""
     parts = [embed(starts[i : i + WINDOWS_AT_ONCE]) for i in range(0, len(starts), WINDOWS_AT_ONCE)]
     return np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
+
+
+def picture_windows(faces: np.ndarray, starts: np.ndarray, frames: int) -> np.ndarray:
+    """Windows of `frames` pictures in a row: uint8 BGR [N, H, W, 3] and rows [W] at which windows start
+    -> uint8 [W, frames, H, W, 3]."""
+    return faces[np.asarray(starts)[:, None] + np.arange(frames)]

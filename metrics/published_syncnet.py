@@ -14,10 +14,9 @@ import scipy.fft
 import torch
 
 from hparams import HParams, hparams
-from metrics.experts import embed_in_batches, load_expert
+from metrics.experts import embed_in_batches, load_expert, picture_windows
 from metrics.sync import Scorer
 from models.backend import Backend
-from models.inputs import picture_windows
 from models.syncnet import SyncNet_v2
 from utils import weight_files
 

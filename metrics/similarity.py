@@ -9,7 +9,7 @@ import numpy as np
 from skimage.metrics import structural_similarity
 
 from face_detection.crop import mouth_mask, mouth_region
-from models.inputs import lower_half, sharpness
+from utils.images import lower_half, sharpness
 
 MAX_PSNR = 100.0  # dB, of equal pictures
 MOUTH_AREA = ((0.33, 0.2), 0.7, 1.2)  # of mouth_mask, for scores of detail

@@ -20,6 +20,7 @@ from utils.errors import InputError
 INSTALL = "python -m pip install -r requirements-openvino.txt"
 CUDA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 ROCM_DEVICE = Path("/dev/kfd")
+OCCLUSION_SIZE = 48  # pixels of both sides of what the network behind --occlusion sees
 
 
 @dataclass(frozen=True)

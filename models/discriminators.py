@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.conv import Size, scaled
-from models.inputs import lower_half
+from models.wav2lip import Size, scaled
+from utils.images import lower_half
 
 PATCH_CHANNELS = (48, 96, 192, 192)  # about 0.7 million weights
 PATCH_DETAIL_GAIN = 10.0

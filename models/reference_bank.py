@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from models.inputs import lower_half
 from utils.errors import InputError
+from utils.images import lower_half
 
 THUMBNAIL = (16, 12)  # columns and rows of each half
 MOUTH_WEIGHT = 0.5  # of the mouth's difference against the pose's; so the references come nearest to the truth

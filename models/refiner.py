@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.conv import scaled
-from models.inputs import lower_half
+from models.wav2lip import scaled
+from utils.images import lower_half
 
 GRID = 64  # cells across the face, at any size: a cell is 3x3 to 8x8 pixels, stacked on channels
 CHANNELS = (48, 96, 128)  # on grids of 64x32, 32x16 and 16x8

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.conv import scaled, stage
+from models.wav2lip import scaled, stage
 
 
 class SyncNet_color(nn.Module):

@@ -15,13 +15,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hparams import HParams
 from models import SyncNet_color, Wav2Lip
-from models.backend import Backend, Loaded
+from models.backend import OCCLUSION_SIZE, Backend, Loaded
 from models.checkpoint import hparams_of
-from models.inputs import OCCLUSION_SIZE, to_floats, to_pictures
 from models.occlusion import OcclusionNet
 from models.reference_bank import without_bank
 from models.refiner import Refiner
-from models.wav2lip import generator_faces
+from models.wav2lip import generator_faces, to_floats
 from utils import weight_files
 from utils.devices import Precision, channels_last, pick_device
 from utils.memory import HalvingBatches
@@ -49,6 +48,11 @@ class Wrapper(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def example(hp: HParams) -> Example: ...
+
+
+def to_pictures(faces: torch.Tensor) -> torch.Tensor:
+    """[..., 3, H, W], clipped to 0..1 -> uint8 [..., H, W, 3]."""
+    return (faces.float().clamp(0, 1) * 255).round().byte().movedim(-3, -1)
 
 
 class PictureGenerator(Wrapper):

@@ -1,10 +1,59 @@
-"""The generator (Wav2Lip, ACM MM 2020, section 3.2)."""
+"""The generator (Wav2Lip, ACM MM 2020, section 3.2), and the convolution blocks that the lip-sync expert has, too."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.conv import Conv2d, Conv2dTranspose, scaled, stage
+Size = int | tuple[int, int]  # of kernels and strides: both sides, or height and width
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channel count of a layer in a network `width` times as wide as the published one."""
+    return max(1, round(channels * width))
+
+
+class Conv2d(nn.Module):
+    """Convolution, batch norm, ReLU; with `residual` the input is added before the ReLU."""
+
+    def __init__(
+        self, cin: int, cout: int, kernel_size: Size, stride: Size, padding: int, residual: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv_block = nn.Sequential(nn.Conv2d(cin, cout, kernel_size, stride, padding), nn.BatchNorm2d(cout))
+        self.act = nn.ReLU()
+        self.residual = residual
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.conv_block(x)
+        return self.act(out + x if self.residual else out)
+
+
+class Conv2dTranspose(nn.Module):
+    """Transposed convolution, batch norm, ReLU."""
+
+    def __init__(
+        self, cin: int, cout: int, kernel_size: Size, stride: Size, padding: int, output_padding: int = 0
+    ) -> None:
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ConvTranspose2d(cin, cout, kernel_size, stride, padding, output_padding), nn.BatchNorm2d(cout)
+        )
+        self.act = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.conv_block(x))
+
+
+def stage(cin: int, cout: int, kernel_size: Size, stride: Size, padding: int, residuals: int = 0) -> list[nn.Module]:
+    """One changing block, then `residuals` 3x3 blocks that keep the shape; a list, to be put in an nn.Sequential."""
+    kept = [Conv2d(cout, cout, 3, 1, 1, residual=True) for _ in range(residuals)]
+    return [Conv2d(cin, cout, kernel_size, stride, padding), *kept]
+
+
+def to_floats(pictures: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """uint8 [..., H, W, 3] -> [..., 3, H, W] in 0..1, in dtype or float32."""
+    channels_first = pictures.movedim(-1, -3)
+    return (channels_first.to(dtype) if dtype else channels_first.float()) / 255
 
 
 def generator_faces(frames: torch.Tensor, references: torch.Tensor) -> torch.Tensor:

@@ -15,11 +15,11 @@ from metrics.experts import Expert, load_expert
 from metrics.glossary import MIN_SHOT_SECONDS, MIN_SPEECH_SHARE, footage_remarks
 from metrics.sync import SIGNIFICANT_Z_SCORE, score_distances
 from models.backend import Backend
-from models.inputs import sharpness
 from models.published import PUBLISHED_EXPERT
 from preprocessing.clip_maker import measure_speech
 from utils.errors import InputError
 from utils.files import folders_below
+from utils.images import sharpness
 
 MIN_WINDOWS = 20  # compared at every shift; fewer give wrong offsets now and then
 MAX_WINDOWS = 300  # of a clip, evenly spaced, that the expert sees

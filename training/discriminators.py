@@ -11,11 +11,11 @@ from torch import Tensor
 from hparams import HParams
 from models import Wav2Lip_disc_qual
 from models.discriminators import PatchDiscriminator
-from models.inputs import lower_half
 from training import checkpoint, losses
 from training.network import TrainableNetwork
 from utils import distributed
 from utils.devices import Precision
+from utils.images import lower_half
 
 BETAS = (0.5, 0.999)
 R1_EVERY = 8  # steps

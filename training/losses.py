@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.inputs import expert_faces
+from utils.images import lower_half
 
 TEMPERATURE = 0.07  # of the expert's choice among sounds
 MOUTH, MOUTH_RADII = (0.766, 0.5), (0.19, 0.27)  # centre and radii of its ellipse, down and across, of the face
@@ -54,6 +54,13 @@ def sync_loss(expert: Any, mel: Tensor, generated: Tensor, target: Tensor, face_
     with torch.no_grad():
         true_face = expert.embed_faces(expert_faces(target))
     return loss + face_weight * (1 - F.cosine_similarity(face.float(), true_face.float())).mean()
+
+
+def expert_faces(faces: Tensor) -> Tensor:
+    """Windows of faces [B, 3, T, H, W] in 0..1 as the expert takes them: lower halves, frames stacked on channels,
+    [B, 3·T, H/2, W]."""
+    halves = lower_half(faces)  # [B, 3, T, H/2, W]
+    return halves.transpose(1, 2).flatten(1, 2)
 
 
 def mouth_weights(size: int, mouth_weight: float) -> Tensor:

@@ -19,10 +19,10 @@ from metrics.similarity import detail_scores, mouth_area, mouth_likeness
 from models import SyncNet_color, Wav2Lip, torch_backend
 from models.checkpoint import build_network, hparams_of, load_network, save_refiner
 from models.face_refiner import PERSON, FaceRefiner
-from models.inputs import lower_half, to_floats
 from models.published import default_expert, default_generator
 from models.reference_bank import ReferenceBank, describe, without_bank
 from models.refiner import Refiner, enlarge
+from models.wav2lip import to_floats
 from training import checkpoint, history, log, losses
 from training.base import Batch, Training
 from training.network import TrainableNetwork
@@ -30,6 +30,7 @@ from training.options import RefinerOptions
 from utils import weight_files
 from utils.cli import command
 from utils.errors import InputError
+from utils.images import lower_half
 from utils.progress import Progress
 
 RECIPE = "warmup_steps=50,cosine_lr=True,clip_norm=0.1"  # hparams of a new run, unless --hparams says otherwise

@@ -1,13 +1,18 @@
-"""Rectangles in pictures, and contact sheets: labelled rows of pictures to compare."""
+"""Pictures as arrays: rectangles and halves of them, sharpness, and contact sheets to compare."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 
 from utils.files import write_bytes
+
+if TYPE_CHECKING:
+    import torch
+
+Faces = TypeVar("Faces", np.ndarray, "torch.Tensor")
 
 SIDE = 192  # pixels that a picture measures at least
 LABEL_WIDTH = 120  # pixels
@@ -38,6 +43,22 @@ class Rect(NamedTuple):
     def usable(self) -> bool:
         """Whether there is something to cut out."""
         return min(self.width, self.height) >= SMALLEST_SIDE
+
+
+def lower_half(faces: Faces, height_axis: int = -2) -> Faces:
+    """The lower half of faces, a view. height_axis: -2 for tensors [..., H, W], -3 for pictures [..., H, W, 3]."""
+    rows = slice(faces.shape[height_axis] // 2, None)
+    index: Any = (..., rows, *[slice(None)] * (-height_axis - 1))
+    return faces[index]
+
+
+def sharpness(picture: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Variance of the Laplacian of grey levels (0..255) of uint8 BGR [H, W, 3], under weights [H, W]. Noise is as sharp
+    as detail; a face that was filmed small, or a larger crop of the same face, is less sharp."""
+    edges = cv2.Laplacian(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_BGR2GRAY), cv2.CV_32F)
+    if weights is None:
+        return float(edges.var())
+    return float(np.average(np.square(edges - np.average(edges, weights=weights)), weights=weights))
 
 
 def labelled_rows(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str] = ()) -> np.ndarray:

@@ -12,13 +12,13 @@ from models import face_refiner
 from models.backend import Backend
 from models.checkpoint import save_refiner
 from models.face_refiner import FaceRefiner
-from models.inputs import lower_half, sharpness
 from models.reference_bank import ReferenceBank, choose_spread, describe, nearest
 from models.refiner import Refiner, enlarge
 from models.torch_backend import PictureRefiner, TorchNetwork
 from utils import weight_files
 from utils.devices import Precision
 from utils.errors import InputError
+from utils.images import lower_half, sharpness
 
 FP32 = Backend("torch", "fp32", "cpu")
 HP = hparams.override("refiner_size=192,refiner_width=0.125,refiner_references=2")
