@@ -113,7 +113,7 @@ def dub_frames(
 
 def _writer(plan: DubPlan, outfile: Path, video: Path) -> VideoWriter:
     source, options = plan.source, plan.options
-    sound, track, until = plan.speech.path, options.audio_stream, options.preview
+    sound, track, until = plan.speech.path, options.audio_stream, options.preview or inf
     if options.final_audio:
         sound, track, until = options.final_audio, None, plan.shown_seconds
     first, last = source.part or (0.0, inf)
