@@ -18,8 +18,7 @@ import torch
 import audio
 from hparams import hparams
 from media.writer import VideoWriter
-from models import Wav2Lip
-from models.checkpoint import load_network
+from models.torch_backend import load_network
 
 BATCH, SIZE, FPS = 128, 96, 25
 LAST_START = 60  # of a window in the clip that is trained on
@@ -33,7 +32,7 @@ def dub(weights: Path, video: Path, sound: Path, out: Path, box: list[int]) -> N
     mel = audio.melspectrogram(audio.load_wav(sound, hparams.sample_rate))
     starts = [int(n * 80 / FPS) for n in range(len(frames))]
     mels = [mel[:, start : start + 16] for start in starts if start + 16 <= mel.shape[1]]
-    network, _ = load_network(weights, Wav2Lip)
+    network, _ = load_network(weights, "generator")
     middle = out.with_name("middle.avi")
     height, width = frames[0].shape[:2]
     writer = cv2.VideoWriter(str(middle), cv2.VideoWriter.fourcc(*"DIVX"), FPS, (width, height))

@@ -1,6 +1,6 @@
 """What covers the mouth (a hand, a microphone, a cup) and must stay in front of the generated one.
 
-A small network (models/occlusion.py) sees it in each frame by itself, beside the median of the person's faces. What it
+A small network (`OcclusionNet`) sees it in each frame by itself, beside the median of the person's faces. What it
 sees counts where the frame before had it close by; a single frame is not believed.
 """
 

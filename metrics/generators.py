@@ -20,11 +20,9 @@ from metrics.experts import Expert, load_expert
 from metrics.options import EvaluationOptions
 from metrics.similarity import articulation, mouth_likeness, region_l1
 from metrics.sync import MAX_SHIFT, score_distances
-from models import Wav2Lip
 from models.backend import Backend
-from models.checkpoint import load_network
 from models.published import BUNDLED_EXPERT
-from models.torch_backend import PictureGenerator, TorchNetwork
+from models.torch_backend import PictureGenerator, TorchNetwork, load_network
 from utils.devices import Precision, channels_last, pick_device
 from utils.errors import InputError
 from utils.progress import Progress
@@ -166,7 +164,7 @@ def evaluate_generator(options: EvaluationOptions) -> dict:
     """Likeness and sync of a generator on the held-out clips, with real footage and a still frame beside it."""
     assert options.generator is not None and options.data_root is not None
     precision = Precision("auto", pick_device(options.device))
-    generator, hp = load_network(options.generator, Wav2Lip, options.hparams)
+    generator, hp = load_network(options.generator, "generator", options.hparams)
     channels_last(generator, precision.device)
     clips = open_clips(options.data_root, "eval", options.filelists_dir, hp)
     clips = [clip for clip in clips if len(clip.window_rows(hp, per_frame_mels=False)) > 2 * MAX_SHIFT]

@@ -16,8 +16,7 @@ import torch
 
 from hparams import HParams
 from models.backend import INSTALL, is_installed
-from models.checkpoint import hparams_of
-from models.torch_backend import build
+from models.torch_backend import build, hparams_of
 from utils import weight_files
 from utils.devices import Precision
 from utils.errors import InputError

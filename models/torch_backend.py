@@ -1,8 +1,10 @@
-"""The networks run by PyTorch, on any device: each is wrapped so that arrays as they lie in memory go in and come out.
+"""Networks from their weight files, run by PyTorch on any device: each is wrapped so that arrays as they lie in memory
+go in and come out.
 
 OpenVINO models and exported ones are made of the same wrappers (models/openvino_conversion.py, models/export.py).
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +15,16 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hparams import HParams
+from hparams import HParams, hparams
 from models import SyncNet_color, Wav2Lip
 from models.backend import OCCLUSION_SIZE, Backend, Loaded
-from models.checkpoint import hparams_of
-from models.occlusion import OcclusionNet
-from models.reference_bank import without_bank
+from models.discriminators import OcclusionNet
+from models.reference_bank import ReferenceBank, without_bank
 from models.refiner import Refiner
 from models.wav2lip import generator_faces, to_floats
 from utils import weight_files
 from utils.devices import Precision, channels_last, pick_device
+from utils.errors import InputError
 from utils.memory import HalvingBatches
 
 BATCH_SIZES = {"generator": (16, 128), "expert": (64, 64), "refiner": (8, 32), "occlusion": (1, 1)}  # on a CPU, a GPU
@@ -32,6 +34,7 @@ NETWORKS: dict[str, Callable[[HParams], nn.Module]] = {
     "refiner": lambda hp: Refiner(hp.refiner_size, hp.refiner_width),
     "occlusion": lambda _: OcclusionNet(),
 }
+FIXED = ("num_mels", "mel_window", "img_size")  # values that the layers of the networks are made for
 
 Example = dict[str, torch.Tensor]  # inputs for a batch of two, by their names
 
@@ -158,6 +161,49 @@ class TorchNetwork(HalvingBatches):
         return np.concatenate(self.run(run, len(inputs[0])))
 
 
+def hparams_of(content: dict, overrides: str = "", of_network: bool = False) -> HParams:
+    """The values a checkpoint's network was trained with, changed by `--hparams`. of_network: only what describes the
+    network and its inputs, for another training."""
+    saved = content.get("hparams")
+    try:
+        hp = _fitting(HParams.from_dict(saved if isinstance(saved, dict) else None), "saved hparams")
+    except InputError as error:
+        raise InputError(f"{content['source']}: cannot be used: {error}") from error
+    return _fitting((hp.of_network() if of_network else hp).override(overrides), "--hparams")
+
+
+def _fitting(hp: HParams, given_by: str) -> HParams:
+    for name in FIXED:
+        if getattr(hp, name) != getattr(hparams, name):
+            raise InputError(f"{given_by} {name}={getattr(hp, name)}: the networks take {getattr(hparams, name)} alone")
+    return hp
+
+
+def load_network(path: Path, kind: str, overrides: str = "") -> tuple[nn.Module, HParams]:
+    """A network of NETWORKS in eval mode on the CPU, built to the values in its checkpoint, and those values."""
+    return build_network(kind, weight_files.read(path), overrides)
+
+
+def build_network(kind: str, content: dict, overrides: str = "") -> tuple[nn.Module, HParams]:
+    """As load_network, from what weight_files.read returned."""
+    hp = hparams_of(content, overrides)
+    with torch.device("meta"):
+        network = NETWORKS[kind](hp)
+    weight_files.load_into(network, without_bank(content["state_dict"]), content["source"])
+    return network.eval(), hp
+
+
+def save_refiner(
+    path: Path, state_dict: dict[str, torch.Tensor], hp: HParams, bank: ReferenceBank | None, generator: str
+) -> None:
+    """Write the file that models/face_refiner.py loads: a refiner in half precision with its bank, if any, and the
+    fingerprint of its generator."""
+    state = {name: tensor.half().contiguous() for name, tensor in state_dict.items()}
+    pictures = {name: torch.from_numpy(file) for name, file in (bank.encoded() if bank else {}).items()}
+    metadata = {"hparams": json.dumps(hp.to_dict()), "generator": generator}
+    weight_files.write_safetensors(path, state | pictures, metadata)
+
+
 class Built(NamedTuple):
     modules: tuple[Wrapper, ...]  # the wrapped networks of a weight file
     hp: HParams  # the values they were trained with
@@ -168,13 +214,9 @@ class Built(NamedTuple):
 def build(kind: str, path: Path, overrides: str, precision: Precision) -> Built:
     """The networks of a weight file, wrapped, for use alone, on precision's device. Arguments as of backend.load."""
     content = weight_files.read(path)
-    hp, state = hparams_of(content, overrides), without_bank(content["state_dict"])
-    with torch.device("meta"):
-        network = NETWORKS[kind](hp)
-    weight_files.load_into(network, state, path)
-    network.requires_grad_(False).eval()
-    fingerprint = weight_files.fingerprint(state)
-    return Built(wrap(kind, network, precision), hp, fingerprint, content.get("generator", ""))
+    network, hp = build_network(kind, content, overrides)
+    fingerprint = weight_files.fingerprint(without_bank(content["state_dict"]))
+    return Built(wrap(kind, network.requires_grad_(False), precision), hp, fingerprint, content.get("generator", ""))
 
 
 def wrap(kind: str, network: nn.Module, precision: Precision) -> tuple[Wrapper, ...]:

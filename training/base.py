@@ -14,7 +14,7 @@ from data.loading import open_windows
 from hparams import HParams
 from metrics import generators
 from metrics.experts import Expert
-from models.checkpoint import hparams_of
+from models.torch_backend import hparams_of
 from training import checkpoint, history
 from training.network import TrainableNetwork
 from training.options import TrainingOptions

@@ -11,9 +11,8 @@ import audio
 from data.dataset import GeneratorWindows, generator_inputs, window_frames
 from metrics import generators
 from metrics.experts import Expert
-from models import SyncNet_color, Wav2Lip
-from models.checkpoint import load_network
-from models.torch_backend import array_networks
+from models import Wav2Lip
+from models.torch_backend import array_networks, load_network
 from training import discriminators, history, log, losses
 from training.base import Batch, Training
 from training.checkpoint import BEST
@@ -38,7 +37,7 @@ class GeneratorTraining(Training):
     expert: Expert
 
     def __init__(self, options: GeneratorOptions) -> None:
-        expert, expert_hp = load_network(options.syncnet_checkpoint_path, SyncNet_color)
+        expert, expert_hp = load_network(options.syncnet_checkpoint_path, "expert")
         super().__init__(options)
         hp, precision = self.hp, self.precision
         self.expert_network = expert.requires_grad_(False)

@@ -16,12 +16,12 @@ from metrics import generators
 from metrics.experts import Expert
 from metrics.generators import ClipDub, ClipDubber
 from metrics.similarity import detail_scores, mouth_area, mouth_likeness
-from models import SyncNet_color, Wav2Lip, torch_backend
-from models.checkpoint import build_network, hparams_of, load_network, save_refiner
+from models import torch_backend
 from models.face_refiner import PERSON, FaceRefiner
 from models.published import default_expert, default_generator
 from models.reference_bank import ReferenceBank, describe, without_bank
 from models.refiner import Refiner, enlarge
+from models.torch_backend import build_network, hparams_of, load_network, save_refiner
 from models.wav2lip import to_floats
 from training import checkpoint, history, log, losses
 from training.base import Batch, Training
@@ -54,8 +54,8 @@ class RefinerTraining(Training):
         recorded = checkpoint.read_record(options.checkpoint_dir).get("generator_path")
         path = self.generator_path = options.generator_path or (Path(recorded) if recorded else default_generator())
         self.generator_content = weight_files.read(path)
-        generator, _ = build_network(Wav2Lip, self.generator_content, path)
-        expert, expert_hp = load_network(options.syncnet_checkpoint_path or default_expert(), SyncNet_color)
+        generator, _ = build_network("generator", self.generator_content)
+        expert, expert_hp = load_network(options.syncnet_checkpoint_path or default_expert(), "expert")
         self.generator_fingerprint = weight_files.fingerprint(self.generator_content["state_dict"])
         super().__init__(options)
         self.record["generator_path"] = str(path.resolve())

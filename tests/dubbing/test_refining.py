@@ -14,7 +14,7 @@ from dubbing.networks import load_refiner
 from dubbing.refining import ANOTHER_PERSON, COMPARED_EVERY, Refine
 from hparams import hparams
 from media.writer import VideoWriter
-from models import checkpoint
+from models import torch_backend
 from models.backend import Backend
 from models.face_refiner import FaceRefiner
 from models.reference_bank import ReferenceBank
@@ -43,7 +43,7 @@ def save_refiner(path, generator, with_bank: bool = True, belongs: bool = True):
     torch.nn.init.normal_(network.output.weight, std=0.05)
     pictures = np.random.default_rng(0).integers(0, 255, (3, 192, 192, 3), np.uint8)
     bank = ReferenceBank(pictures) if with_bank else None
-    checkpoint.save_refiner(
+    torch_backend.save_refiner(
         path, network.state_dict(), HP, bank, fingerprint_of(generator) if belongs else "of another"
     )
     return path

@@ -18,11 +18,10 @@ from metrics.experts import load_expert
 from metrics.sync import score_distances
 from models import Wav2Lip, backend, face_refiner, openvino_backend
 from models.backend import Backend, pick
-from models.checkpoint import load_network, save_refiner
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
 from models.reference_bank import ReferenceBank
 from models.refiner import Refiner
-from models.torch_backend import PictureGenerator, TorchNetwork
+from models.torch_backend import PictureGenerator, TorchNetwork, load_network, save_refiner
 from utils.devices import Precision
 from utils.errors import InputError
 from utils.files import CACHE_FOLDER
@@ -98,7 +97,7 @@ def test_levels_are_rounded_and_the_lower_half_is_hidden_from_the_network():
 def test_folded_and_half_precision_networks_draw_what_the_plain_one_draws(talking):
     faces = [cv2.resize(frame.image[57:177, 178:273], (96, 96)) for frame in VideoReader(talking).frames()][:16]
     given = np.stack(faces), np.random.default_rng(0).uniform(-4, 2, (16, 1, 80, 16)).astype(np.float32)
-    network, _ = load_network(BUNDLED_GENERATOR, Wav2Lip)
+    network, _ = load_network(BUNDLED_GENERATOR, "generator")
     plain = TorchNetwork(PictureGenerator(network), Precision("fp32", torch.device("cpu")), 16)(*given)
     for dtype, least in (("fp32", 60), ("bf16", 40)):
         (generate,) = load_generator(BUNDLED_GENERATOR, "torch", dtype).networks
