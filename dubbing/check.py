@@ -7,18 +7,20 @@ print(report.text()); json.dumps(asdict(report))
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from math import inf, isfinite
+from itertools import takewhile
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import audio as mels
 from dubbing.dubber import dub_frames
-from dubbing.faces import FaceFinder, FaceRegions, evenly, number_of, numbered_faces, place_of
+from dubbing.faces import FaceFinder, FaceRegions, evenly, list_faces, number_of, numbered_faces
 from dubbing.mouths import limits
-from dubbing.networks import Networks, load_networks
+from dubbing.networks import load_networks
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
 from dubbing.plan import DubPlan
@@ -32,13 +34,12 @@ from dubbing.samples import (
     choose_face,
     dub_samples,
     loudest_times,
-    one_play,
     sample_faces,
 )  # fmt: skip
-from dubbing.source import Source
+from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speech
-from face_detection.crop import LONGEST_SIDE, to_network_size
-from face_detection.find import KEY_STEP, CutFinder, several_people
+from face_detection.crop import to_network_size
+from face_detection.find import KEY_STEP, cuts_at, several_people
 from face_detection.track import frame_with_most_faces
 from hparams import HParams
 from media import codecs, yuv
@@ -51,10 +52,9 @@ from utils.images import labelled_rows, sharpness, square_around, write_png
 from utils.options import written
 
 SAMPLES, DRAWN, TIMED = 14, 3, 48  # frames that are looked at, drawn with their new mouths, dubbed for timing
-WATCHED = 4.0  # seconds of work in which a video is watched for hard cuts, from its beginning
+SEARCHED = 4.0  # seconds of work in which faces are searched as by a dub, from the beginning
 PROFILES, COVERED = 0.15, 0.1  # shares of the looked-at frames from which on they are mentioned
 CLIPPED, AT_FULL_SCALE = 0.001, 0.999  # share of the samples that are at full scale
-DETECTED = 1.3 / KEY_STEP  # share of the frames in which a dub detects faces, mostly
 MIB = 1 << 20
 ADVICE = {
     "face_share": "the others stay as filmed",
@@ -70,7 +70,6 @@ ADVICE = {
 class FoundFace:
     """One of the faces of a frame."""
 
-    number: int  # from the left, from 0
     box: tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the frame as it is dubbed
     followed: bool  # whether it is the one that is dubbed
 
@@ -83,13 +82,11 @@ class Estimate:
     seconds: float
     faces: float  # of these seconds, for finding the face, unless it is cached
     megabytes: int | None  # of memory at most (MiB), None where the system does not tell
-    gpu_megabytes: int | None  # of the GPU, None without one
 
     def summary(self) -> str:
         faces = f", {self.faces:.0f} of them for finding the face, once" if self.faces >= 1 else ""
         memory = f"; memory: {self.megabytes} MiB" if self.megabytes else ""
-        gpu = f", of the GPU's {self.gpu_megabytes} MiB" if self.gpu_megabytes else ""
-        return f"a dub of {self.frames} frames takes about {self.seconds:.0f} s here{faces}{memory}{gpu}"
+        return f"a dub of {self.frames} frames takes about {self.seconds:.0f} s here{faces}{memory}"
 
 
 @dataclass(frozen=True)
@@ -104,23 +101,21 @@ class CheckReport:
     remarks: list[str]  # what is less than good, and what to do
     limits: list[str]  # what of the footage the weights draw badly
     findings: list[str]  # what of the files will be changed
-    faces: list[FoundFace]  # of the frame at faces_time
+    faces: list[FoundFace]  # of the frame at faces_time, from the left
     faces_time: float  # seconds
     faces_picture: str | None  # shows them with their numbers
     weights: str
     mouths: str | None  # a picture of some frames, source above result; None without speech
     estimate: Estimate | None  # None without --audio
-    seconds: float  # that the check took
     command: str  # the dub, to be copied
 
     def text(self) -> str:
         """For a terminal."""
-        lines = self.lines() or ["nothing is wrong with the footage"]
+        lines = self.lines()
         if self.faces_picture:
-            places = [f"{f.number} at {place_of(np.array(f.box))}{' (followed)' * f.followed}" for f in self.faces]
-            lines.append(f"faces at {self.faces_time:.2f} s: {', '.join(places)}; see {self.faces_picture}")
+            places = list_faces([np.array(face.box) for face in self.faces])
+            lines.append(f"faces at {self.faces_time:.2f} s: {places}; see {self.faces_picture}")
         lines.append(self.weights)
-        lines += [self.limits_summary()] if self.limits else []
         lines += [f"mouths: see {self.mouths}"] if self.mouths else []
         lines += [self.estimate.summary()] if self.estimate else []
         return "\n".join([*lines, *([self.command] if self.usable else [])])
@@ -128,10 +123,10 @@ class CheckReport:
     def lines(self) -> list[str]:
         """What is wrong, and what was found in the files."""
         lines = [*(f"problem: {line}" for line in self.problems), *(f"remark: {line}" for line in self.remarks)]
-        return lines + ([f"found: {', '.join(self.findings)}"] if self.findings else [])
-
-    def limits_summary(self) -> str:
-        return f"these weights cannot do well what this footage shows: {', '.join(self.limits)}"
+        if self.limits:
+            lines.append(f"these weights cannot do well what this footage shows: {', '.join(self.limits)}")
+        lines += [f"found: {', '.join(self.findings)}"] if self.findings else []
+        return lines or ["nothing is wrong with the footage"]
 
 
 def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> CheckReport:
@@ -142,37 +137,33 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     """
     began = time.perf_counter()
     networks, source = load_networks(options), Source(face, options)
-    pix_fmt = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset).pix_fmt
     own = face if source.reader and source.reader.has_sound else None
     speech, problems, remarks = _hear(audio or own, options, networks.hp)
     if audio is None:  # the video's own sound need not be speech
         problems, remarks = [], []
     starting = time.perf_counter() - began
-    seconds = min(one_play(source, speech), options.preview or inf)
+    seconds = min(source.play_seconds, speech.seconds if speech else inf, options.preview or inf)
     faces_file = Path(f"{outfile}.faces.png")
+    pix_fmt = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset).pix_fmt
     finder = FaceFinder(source, pix_fmt, seconds, networks.backend.device, faces_file)
-    cuts, decoding = _watch(finder)
     loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
-    times = sorted({*evenly(seconds, SAMPLES), *loud}) if isfinite(seconds) else [0.0]
-    frames = source.frames_at(pix_fmt, times, seconds / SAMPLES if isfinite(seconds) else 0.0)
-    samples = sample_faces(frames, options, finder.device)
-    faces = finder.given_box() if options.box else None
+    samples = sample_faces(finder, sorted({*evenly(seconds, SAMPLES), *loud}), seconds / SAMPLES)
+    faces, searching, drawn_badly, mouths, cost = None, 0.0, list[str](), None, None
     try:
-        faces = faces or choose_face(finder, samples)
+        faces = choose_face(finder, samples)
+        if not options.box:
+            cuts, searching = _search_awhile(finder, samples.detector)
+            remarks = [*_look(samples, faces, networks.hp, options), *cuts, *remarks]
     except InputError as error:
         problems.append(str(error))
-    drawn_badly, mouths, cost = [], None, None
-    if faces and not problems:
-        remarks = [*_look(samples, faces, networks.hp, options), *cuts, *remarks]
-        if networks.path == BUNDLED_GENERATOR:
-            shown = [(frame, face) for frame, face in zip(frames, faces.followed, strict=False) if face is not None]
-            drawn_badly = limits([yuv.to_bgr(frame.picture) for frame, _ in shown], [face for _, face in shown])
+    if faces and faces.followed and networks.path == BUNDLED_GENERATOR:
+        drawn_badly = limits([yuv.to_bgr(frame.picture) for frame in samples.frames], faces.followed)
     if speech and faces and not problems:
         short = replace(options, preview=min(TIMED / float(source.rate), options.preview or speech.seconds))
-        plan = DubPlan(networks, source, speech, outfile.suffix, short)
+        plan = DubPlan(networks, Source(face, short), speech, outfile.suffix)
         mouths = _draw_mouths(dub_samples(plan, samples, faces, loud), Path(f"{outfile}.check.png"))
-        finding = 0.0 if options.box else decoding + samples.seconds * DETECTED
-        cost = _estimate(plan, faces, options, outfile, starting, finding)
+        frames = source.frames_in(min(speech.seconds, options.preview or inf))
+        cost = _estimate(plan, faces, outfile.suffix, frames, starting, searching)
     number, found = _number_faces(samples, faces, faces_file)
     return CheckReport(
         face=str(face),
@@ -184,12 +175,11 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
         limits=drawn_badly,
         findings=list(dict.fromkeys([*source.findings, *(speech.findings if speech and audio else [])])),
         faces=found,
-        faces_time=round(frames[number].time, 3),
+        faces_time=round(samples.frames[number].time, 3),
         faces_picture=str(faces_file) if found else None,
         weights=networks.summary(),
         mouths=None if mouths is None else str(mouths),
         estimate=cost if audio else None,
-        seconds=round(time.perf_counter() - began, 2),
         command=command(face, audio, outfile, options),
     )
 
@@ -228,31 +218,25 @@ def _hear(path: Path | None, options: Options, hp: HParams) -> tuple[Speech | No
     return speech, [], remarks + footage_remarks({"speech_share": share}, ADVICE)
 
 
-def _watch(finder: FaceFinder) -> tuple[list[str], float]:
-    """Decode the video as the search for faces does, as far as there is time for: remarks on its hard cuts, and the
-    seconds of work that a frame took."""
-    cut_finder, began, times, whole = CutFinder(), time.perf_counter(), [0.0], True
+def _search_awhile(finder: FaceFinder, detector: str) -> tuple[list[str], float]:
+    """Search faces as a dub does, as far as there is time for: remarks on hard cuts, and how many seconds the whole
+    search takes."""
+    began = time.perf_counter()
 
-    def images() -> Iterator[np.ndarray]:
-        nonlocal whole
-        for frame in finder.source.iter_once(finder.pix_fmt, finder.seconds):
-            whole = time.perf_counter() - began <= WATCHED
-            if not whole:
-                return
-            times.append(frame.time)
-            yield yuv.reduced_bgr(frame.picture, LONGEST_SIDE)[0]
+    def awhile(frames: Iterable[TimedFrame], **_: Any) -> Iterator[TimedFrame]:
+        return takewhile(lambda frame: frame.number < KEY_STEP or time.perf_counter() - began < SEARCHED, frames)
 
-    for _ in cut_finder.watch(images()):
-        pass
-    part = "" if whole else f", counted in the first {times[-1]:.0f} s"
-    remarks = footage_remarks({"cuts": len(cut_finder.cuts())}, {"cuts": ADVICE["cuts"] + part})
-    return remarks, (time.perf_counter() - began) / max(1, len(times) - 1)
+    found = finder.search(detector, awhile)
+    counted = f"{ADVICE['cuts']}, counted in the first {found.times[-1]:.0f} s"
+    remarks = footage_remarks({"cuts": len(cuts_at(found.changes))}, {"cuts": counted})
+    seconds = (time.perf_counter() - began) / len(found.times)
+    return remarks, seconds * finder.source.frames_once(finder.seconds)
 
 
 def _look(samples: Samples, faces: FaceRegions, hp: HParams, options: Options) -> list[str]:
-    """Remarks on what the pictures show; none on a box that was given."""
+    """Remarks on what the pictures show."""
     crops = samples.crops(faces)
-    if options.box or not crops:
+    if not crops:
         return []
     small = [to_network_size(crop, hp.img_size) for crop in crops]
     chosen = options.face_at is not None or options.face_index is not None
@@ -300,28 +284,24 @@ def _number_faces(samples: Samples, faces: FaceRegions | None, path: Path) -> tu
     followed = None if face is None else number_of(people, face)
     write_png(path, numbered_faces(yuv.to_bgr(samples.frames[number].picture), people, followed))
     boxes = [tuple(round(float(value)) for value in box[:4]) for box in people]
-    return number, [FoundFace(n, box, n == followed) for n, box in enumerate(boxes)]  # type: ignore[arg-type]
+    return number, [FoundFace(box, n == followed) for n, box in enumerate(boxes)]  # type: ignore[arg-type]
 
 
 def _estimate(
-    plan: DubPlan, faces: FaceRegions, options: Options, outfile: Path, starting: float, finding: float
+    plan: DubPlan, faces: FaceRegions, suffix: str, frames: int, starting: float, searching: float
 ) -> Estimate:
-    """From a dub of TIMED frames, all with a face of usual size.
+    """From a dub of the plan's frames, all with a face of usual size.
 
-    plan: of this dub; options: of the whole one; starting: seconds for reading weights and speech; finding: seconds a
-    frame for finding the face.
+    frames: of the whole dub; starting: seconds for reading weights and speech; searching: for finding the face.
     """
-    seconds = min(plan.speech.seconds, options.preview or inf)
-    frames = plan.source.frames_in(seconds)
     by_size = sorted((region for region in faces.regions if region), key=lambda region: region.rect.height)
-    plan.faces = FaceRegions([by_size[len(by_size) // 2]], [False], faces.detector)  # of usual size
+    plan.faces = FaceRegions([by_size[len(by_size) // 2]], [False], faces.detector)
     timer = StageTimer()
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"timed{outfile.suffix}"
+        file = Path(folder) / f"timed{suffix}"
         done = dub_frames(plan, file, file, timer, lambda tasks, **_: tasks)
     dubbing = timer.rounded()["dub"] / max(1, done["frames"]) * frames
-    looking = finding * plan.source.frames_once(seconds)
-    return Estimate(frames, starting + looking + dubbing, looking, peak_megabytes(), _gpu_megabytes(plan.networks))
+    return Estimate(frames, starting + searching + dubbing, searching, peak_megabytes())
 
 
 def peak_megabytes() -> int | None:
@@ -332,11 +312,3 @@ def peak_megabytes() -> int | None:
 
     unit = 1 if sys.platform == "darwin" else 1024  # bytes in what is counted
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // MIB
-
-
-def _gpu_megabytes(networks: Networks) -> int | None:
-    if not networks.backend.device.startswith("cuda"):
-        return None
-    import torch
-
-    return torch.cuda.max_memory_reserved(networks.backend.device) // MIB

@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,8 +177,7 @@ class FaceFinder:
 
     def turning(self) -> str | None:
         """What makes heads upright that lie; None where they do not, in some frames from all over the video."""
-        end, picture, rotate = self.seconds, self.source.clock.picture, self.options.rotate
-        end = min(end, picture.end) if picture else end
+        end, rotate = min(self.seconds, self.source.play_seconds), self.options.rotate
         frames = self.source.frames_at(self.pix_fmt, evenly(end, GLIMPSES), end / GLIMPSES)
         images = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE)[0] for frame in frames]
         turns = quarter_turns(images, build_detector("retinaface", landmarks=True))
@@ -193,9 +191,9 @@ class FaceFinder:
 
     def _cache_path(self, detector: str) -> Path:
         """The file for this video's content and these settings."""
-        source, end = self.source, self.source.clock.picture.end if self.source.clock.picture else inf
+        source, seconds = self.source, min(self.seconds, self.source.play_seconds)
         settings = {name: getattr(self.options, name) for name in TRANSFORM} | detector_identity(detector)
-        settings |= {"static": source.still, "start": source.part and source.part[0], "seconds": min(self.seconds, end)}
+        settings |= {"static": source.still, "start": source.part and source.part[0], "seconds": seconds}
         key = json.dumps([CACHE_FORMAT, sha256(source.path), settings], sort_keys=True)
         return cache_folder("faces") / f"{hashlib.sha256(key.encode()).hexdigest()}.faces"
 

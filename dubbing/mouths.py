@@ -18,12 +18,12 @@ TURNED = 25.0  # degrees
 FRONTAL = 20.0  # degrees up to which the mouth's width is believed
 
 
-def limits(pictures: Sequence[np.ndarray], faces: Sequence[np.ndarray]) -> list[str]:
-    """A phrase for each of these that the pictures, uint8 BGR [H, W, 3], show. faces: a detection with landmarks in
-    each, float32 [15]; small faces, and those without landmarks, are not counted."""
+def limits(pictures: Sequence[np.ndarray], faces: Sequence[np.ndarray | None]) -> list[str]:
+    """A phrase for each of these that the pictures, uint8 BGR [H, W, 3], show. faces: the
+    detection in each, float32 [15], or None; small faces, and those without landmarks, are not counted."""
     seen = []
     for picture, face in zip(pictures, faces, strict=True):
-        points = face[LANDMARKS].reshape(5, 2).astype(np.float64)
+        points = np.zeros((5, 2)) if face is None else face[LANDMARKS].reshape(5, 2).astype(np.float64)
         if _size(points) >= SMALLEST:
             seen.append(_look(picture, points))
     counts = np.sum(seen, axis=0, dtype=int) if seen else np.zeros(4, int)

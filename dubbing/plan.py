@@ -33,8 +33,9 @@ class DubPlan:
     """Source, speech and encoding of a dub. After use() it also gives the frames as tasks, and has the stages that
     these go through. suffix: of the file to write."""
 
-    def __init__(self, networks: Networks, source: Source, speech: Speech, suffix: str, options: Options) -> None:
-        self.networks, self.source, self.speech, self.options = networks, source, speech, options
+    def __init__(self, networks: Networks, source: Source, speech: Speech, suffix: str) -> None:
+        self.networks, self.source, self.speech = networks, source, speech
+        self.options = options = source.options
         self.encoding = codecs.choose(options.codec, suffix, source.pix_fmt, options.crf, options.preset)
         self.pix_fmt = self.encoding.pix_fmt
         self.seconds = min(speech.seconds, options.preview or speech.seconds)  # that are dubbed
@@ -47,7 +48,7 @@ class DubPlan:
     def open(cls, face: Path, audio: Path, suffix: str, options: Options, networks: Networks) -> "DubPlan":
         """Raises InputError for files that cannot be used."""
         speech = load_speech(audio, options, networks.hp)
-        return cls(networks, Source(face, options), speech, suffix, options)
+        return cls(networks, Source(face, options), speech, suffix)
 
     def look(self, progress: ProgressBar, timer: StageTimer, faces_file: Path) -> None:
         """Find the face, and use() it. Sample frames are kept while faces are searched; where nothing has to be

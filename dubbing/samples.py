@@ -1,14 +1,11 @@
 """Some frames of a video dubbed without the rest, for --check and --still: where the speech is loudest, which opens the
 mouth."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import inf
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from audio import dub_mel_start
@@ -19,19 +16,17 @@ from dubbing.paste import upright_crop
 from dubbing.plan import DubPlan
 from dubbing.pose import LANDMARKS
 from dubbing.record import DUBBED, StageTimer
-from dubbing.source import Source, TimedFrame
-from dubbing.speech import Speech
+from dubbing.source import TimedFrame
 from dubbing.stages import FrameTask, run_stages
 from face_detection import RetinaFace, build_detector
 from face_detection.crop import LONGEST_SIDE, overlaps, to_network_size, unscaled
-from face_detection.detectors import Detector
 from face_detection.track import LINK_IOU
 from hparams import HParams
 from media import codecs, yuv
 from media.files import tagged_png
 from utils.errors import InputError
 from utils.files import write_bytes
-from utils.images import BACKGROUND, FONT, FONT_SCALE, INK, Rect, square_around
+from utils.images import Rect, square_around
 
 OTHERS = 5  # frames from all over the video that tell who is in it, and how the person looks
 VOWEL_BANDS = 40  # mel bands from the lowest, up to some 2 kHz, where vowels have their energy
@@ -46,7 +41,6 @@ class Samples:
     frames: list[TimedFrame]  # with their own times
     detections: Detections  # [N, 15] for each frame; landmarks are all 0 where a box has none
     detector: str  # that the dub takes, which found the boxes
-    seconds: float  # that it took for a frame
 
     def crops(self, faces: FaceRegions) -> list[np.ndarray]:
         """Upright crops of the face where it is detected, uint8 BGR [h, w, 3] of different sizes."""
@@ -64,19 +58,18 @@ class DubbedFrame:
     rect: Rect  # where its face is
 
 
-def sample_faces(frames: Sequence[TimedFrame], options: Options, device: str) -> Samples:
-    """frames: at least one, in the order of their times."""
-    name, finder = detector_for(options), RetinaFace(landmarks=True)
-    detector: Detector = finder if name == "retinaface" else build_detector(name, device)
-    reduced = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE) for frame in frames]
-    _detect(detector, *reduced[0])  # the first one takes longer
-    began = time.perf_counter()
-    found = [_detect(detector, *pair) for pair in reduced]
-    seconds = (time.perf_counter() - began) / len(frames)
-    if detector is not finder:
-        found = [_with_landmarks(boxes, _detect(finder, *pair)) for boxes, pair in zip(found, reduced, strict=True)]
-    times = np.array([frame.time for frame in frames])
-    return Samples(list(frames), Detections(found, np.zeros(len(found) - 1), times), name, seconds)
+def sample_faces(finder: FaceFinder, times: Sequence[float], slack: float = 0.0) -> Samples:
+    """times, slack: as of Source.frames_at; at least one time."""
+    frames = finder.source.frames_at(finder.pix_fmt, times, slack)
+    name, retinaface = detector_for(finder.options), RetinaFace(landmarks=True)
+    detector = retinaface if name == "retinaface" else build_detector(name, finder.device)
+    found = []
+    for frame in frames:
+        image, scale = yuv.reduced_bgr(frame.picture, LONGEST_SIDE)
+        boxes = detector.detect([image])[0]
+        found.append(unscaled(boxes if name == "retinaface" else _with_landmarks(boxes, retinaface, image), scale))
+    own_times = np.array([frame.time for frame in frames])
+    return Samples(frames, Detections(found, np.zeros(len(found) - 1), own_times), name)
 
 
 def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequence[float]) -> list[DubbedFrame]:
@@ -111,15 +104,13 @@ def still(face: Path, audio: Path, outfile: Path, options: Options) -> DubbedFra
     networks = load_networks(replace(options, no_score=True))
     plan = DubPlan.open(face, audio, codecs.usual_suffix(options.codec), options, networks)
     finder = plan.finder(Path(f"{outfile}.faces.png"))
-    seconds = one_play(plan.source, plan.speech)
+    seconds = min(plan.source.play_seconds, plan.speech.seconds)
     loudest = loudest_times(plan.speech.mel, networks.hp, seconds, 1)
-    frames = plan.source.frames_at(plan.pix_fmt, sorted({*loudest, *evenly(seconds, 0 if options.box else OTHERS)}))
-    samples = sample_faces(frames, options, finder.device)
+    samples = sample_faces(finder, sorted({*loudest, *evenly(seconds, 0 if options.box else OTHERS)}))
     dubbed = dub_samples(plan, samples, choose_face(finder, samples), loudest)
     if not dubbed:
         raise InputError(finder.no_face())
-    shown = {"source": dubbed[0].before, "result": dubbed[0].after}
-    views = [_titled(square_around(picture, dubbed[0].rect, MARGIN, VIEW), title) for title, picture in shown.items()]
+    views = [square_around(view, dubbed[0].rect, MARGIN, VIEW) for view in (dubbed[0].before, dubbed[0].after)]
     write_bytes(outfile, tagged_png(np.hstack(views)))
     return dubbed[0]
 
@@ -127,12 +118,6 @@ def still(face: Path, audio: Path, outfile: Path, options: Options) -> DubbedFra
 def choose_face(finder: FaceFinder, samples: Samples) -> FaceRegions:
     """The face to dub in the samples; raises InputError as a dub does."""
     return finder.choose(samples.detections, samples.detector, frames=samples.frames)
-
-
-def one_play(source: Source, speech: Speech | None) -> float:
-    """Seconds of one play that are dubbed; infinite for a picture without speech."""
-    end = source.clock.picture.end if source.clock.picture and not source.still else inf
-    return float(min(end, speech.seconds if speech else inf))
 
 
 def loudest_times(mel: np.ndarray, hp: HParams, seconds: float, count: int) -> list[float]:
@@ -148,21 +133,12 @@ def loudest_times(mel: np.ndarray, hp: HParams, seconds: float, count: int) -> l
     return times
 
 
-def _detect(detector: Detector, image: np.ndarray, scale: float) -> np.ndarray:
-    return unscaled(detector.detect([image])[0], scale)
-
-
-def _with_landmarks(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Boxes [N, 5] with the landmarks of the faces [M, 15] that they overlap: [N, 15]."""
+def _with_landmarks(boxes: np.ndarray, retinaface: RetinaFace, image: np.ndarray) -> np.ndarray:
+    """Boxes [N, 5] in an image with the landmarks of the faces that they overlap: [N, 15]."""
+    others = retinaface.detect([image])[0]
     points = np.zeros((len(boxes), LANDMARKS.stop - LANDMARKS.start), np.float32)
     if len(boxes) and len(others):
         overlap = overlaps(boxes, others)
         known = overlap.max(axis=1) >= LINK_IOU
         points[known] = others[overlap.argmax(axis=1)[known], LANDMARKS]
     return np.concatenate([boxes, points], axis=1)
-
-
-def _titled(picture: np.ndarray, title: str) -> np.ndarray:
-    band = np.full((TITLE_HEIGHT, picture.shape[1], 3), BACKGROUND, np.uint8)
-    cv2.putText(band, title, (10, TITLE_HEIGHT * 2 // 3), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
-    return np.vstack([band, picture])

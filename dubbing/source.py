@@ -100,6 +100,11 @@ class Source:
     def pix_fmt(self) -> str:
         return self.opened.pix_fmt
 
+    @property
+    def play_seconds(self) -> float:
+        """Of one play of the video; infinite for a picture."""
+        return self.clock.picture.end if self.clock.picture and not self.still else inf
+
     def frame_bytes(self, pix_fmt: str) -> int:
         """About what one picture takes in memory."""
         return self.width * self.height * av.VideoFormat(pix_fmt).padded_bits_per_pixel // 8

@@ -143,7 +143,7 @@ def check_lines(face: Path, speech: Path | None, outfile: Path, options: Options
     from dubbing.check import check
 
     report = check(face, speech, outfile, options)
-    lines = [for_visitors(line, face) for line in report.lines() or ["nothing is wrong with the footage"]]
+    lines = [for_visitors(line, face) for line in report.lines()]
     cost = [report.estimate.summary()] if report.estimate else []
     return lines + cost, without_paths(asdict(report))
 
@@ -211,13 +211,14 @@ class FirstFrame:
 
 def first_frame(face: Path, options: Options) -> FirstFrame:
     """Raises InputError for a file that cannot be read."""
+    from dubbing.faces import FaceFinder
     from dubbing.samples import sample_faces
     from dubbing.source import Source
     from media import yuv
     from utils.devices import pick_device
 
-    source = Source(face, options)
-    frames = source.frames_at("yuv420p", [0.0])
-    (people,) = sample_faces(frames, options, str(pick_device(options.device))).detections.faces
+    finder = FaceFinder(Source(face, options), "yuv420p", 0.0, str(pick_device(options.device)))
+    samples = sample_faces(finder, [0.0])
+    frames, (people,) = samples.frames, samples.detections.faces
     people = people[np.argsort(people[:, 0])]  # from the left, as --face_index counts
     return FirstFrame(yuv.to_bgr(frames[0].picture), people[:, :4].astype(float))

@@ -79,7 +79,7 @@ def test_a_check_says_what_is_wrong_and_exits_with_2_where_no_dub_would_be_made(
 def test_checks_and_stills_obey_the_options_of_a_dub(dub, tmp_path, mode):
     refused = dub(mode, "--box", 0, 5000, 0, 5000, "--no_score")
     assert refused.code == 2
-    assert "--box 0 5000 0 5000" in refused.error
+    assert "--box 0 5000 0 5000" in refused.out + refused.error
     lying = film(tmp_path / "lying.mp4", np.rot90(portrait()))
     assert "--rotate" in (said := dub(mode, "--face", lying, "--no_score")).out + said.error
     assert said.code == 2
@@ -176,10 +176,9 @@ def test_numbers_are_drawn_at_the_faces_and_the_picture_is_left_alone():
 
 
 def test_teeth_smiles_beards_and_turned_heads_are_counted_and_small_faces_are_not():
-    options = Options()
-    source = Source(showcase.PEOPLE[0].face, options)
-    samples = sample_faces(source.frames_at("yuv420p", [0.1, 1.3]), options, "cpu")  # the mouth closed, and with teeth
-    faces = choose_face(FaceFinder(source, "yuv420p", 2.0, "cpu"), samples).followed
+    finder = FaceFinder(Source(showcase.PEOPLE[0].face, Options()), "yuv420p", 2.0, "cpu")
+    samples = sample_faces(finder, [0.1, 1.3])  # the mouth closed, and with teeth
+    faces = choose_face(finder, samples).followed
     pictures = [yuv.to_bgr(frame.picture) for frame in samples.frames]
     assert limits(pictures, faces) == ["teeth in 1 of 2 frames"]
     assert limits(pictures[:1], faces[:1]) == []
