@@ -39,6 +39,12 @@ def undrawn_plots(monkeypatch) -> None:
     monkeypatch.setattr("reports.plots.svg", lambda figure: "data:,")
 
 
+@pytest.fixture
+def short_evaluations(monkeypatch) -> None:
+    """Trainings score less than a second of each clip."""
+    monkeypatch.setattr("metrics.generators.FRAMES", 20)
+
+
 def make_clips_here(jobs: list, devices: list[str], detector: str) -> list:
     """As preprocessing.run.run_workers, without starting a process."""
     from preprocessing.clip_maker import ClipMaker

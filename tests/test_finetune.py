@@ -8,7 +8,6 @@ import pytest
 from conftest import NARROW_TEXT
 from dubbing import Dubber
 from finetune import run_stage
-from metrics import generators
 from training.loop import Loop
 from utils.errors import InputError
 from utils.files import only_user
@@ -20,8 +19,7 @@ VALUES = (
 
 
 @pytest.fixture
-def finetune(preprocessed, generator, expert, tmp_path, script, monkeypatch, no_workers):
-    monkeypatch.setattr(generators, "FRAMES", 20)
+def finetune(preprocessed, generator, expert, tmp_path, script, no_workers, short_evaluations):
     shutil.copytree(preprocessed.root, tmp_path / "my person" / "preprocessed")  # clips that are finished
     flags = ["--videos", preprocessed.raw, "--outdir", tmp_path / "my person", "--checkpoint_path", generator,
              "--syncnet_checkpoint_path", expert, "--hparams", VALUES, "--device", "cpu"]  # fmt: skip

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import pickle
 import shutil
 
 import cv2
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-import refiner_train
 from conftest import NARROW
 from data.clip import Clip
 from data.loading import open_clips
@@ -20,21 +18,18 @@ from face_detection.crop import to_network_size
 from models import Wav2Lip, face_refiner
 from models.backend import Backend
 from models.refiner import Refiner
-from models.torch_backend import BATCH_SIZES
 from runs import where
 from training.checkpoint import NUMBERED
 from training.history import History
-from training.options import RefinerOptions
-from training.refiner import RefinerTraining
 from utils import weight_files
 from utils.devices import Precision
-from utils.options import from_args
 
 REFINER = "refiner_train"
 VALUES = "refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2,num_workers=0"
 HP = NARROW.override(VALUES)
 FP32 = Precision("fp32", torch.device("cpu"))
 BY_PYTORCH = Backend("torch", "fp32", "cpu")
+pytestmark = pytest.mark.usefixtures("short_evaluations")
 
 
 @pytest.fixture
@@ -75,18 +70,18 @@ def test_no_reference_is_a_neighbour_of_the_frame_it_is_for(clips):
 
 @pytest.mark.slow
 def test_a_short_run_beats_enlarging_and_leaves_a_persons_file(script, preprocessed, generator, expert, tmp_path):
-    more = "refiner_eval_interval=40,refiner_lr=0.004,refiner_ema=0"
+    more = "refiner_eval_interval=30,refiner_lr=0.004,refiner_ema=0"
     run = [REFINER, *flags(preprocessed, tmp_path, generator, expert), "--hparams", f"{VALUES},{more}"]
     assert script(*run, "--max_steps", 1).code == 1  # nothing is better yet
     assert (tmp_path / "best.pth").exists()
     assert not (tmp_path / "person.safetensors").exists()
-    result = script(*run, "--max_steps", 40)
+    result = script(*run, "--max_steps", 30)
     assert result.code == 0, result.err
     start, _, end = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["evaluations"]
     assert end["scores"]["mouth_psnr"] > start["scores"]["mouth_psnr"] + 1
     person = face_refiner.load(tmp_path / "person.safetensors", BY_PYTORCH)
     assert len(person.bank) == 6
-    assert (tmp_path / "samples" / "step000000040.png").exists()
+    assert (tmp_path / "samples" / "step000000030.png").exists()
 
 
 @pytest.mark.slow
@@ -174,15 +169,6 @@ def test_a_persons_bank_is_close_ups_where_there_are_both(mixed):
     assert {clip.folder.name for clip in bank.clips} == {"close"}
 
 
-def test_banks_of_many_clips_keep_no_pictures_and_these_are_read_with_the_windows(clips):
-    banks = {clip.folder: bank_of([clip], refiner_bank=20) for clip in clips}
-    windows = SharpFaces(clips, HP, training=True, banks=banks)
-    item = windows[Key(0, 3, 1)]
-    assert item["references"].shape == (2, 192, 192, 3)
-    per_bank = [len(pickle.dumps(bank)) - len(pickle.dumps(bank.clips)) for bank in banks.values()]
-    assert max(per_bank) < 2000  # one picture has 110,592 bytes
-
-
 def test_where_few_references_are_left_no_neighbour_comes_in_and_where_none_is_the_clip_is_left_out(clips):
     short = copy.copy(clips[0])
     short.frames, short.names = clips[0].frames[:14], clips[0].names[:14]
@@ -193,24 +179,3 @@ def test_where_few_references_are_left_no_neighbour_comes_in_and_where_none_is_t
     shorter = copy.copy(short)
     shorter.frames, shorter.names = clips[0].frames[:12], clips[0].names[:12]
     assert not bank_of([shorter], refiner_bank=20).serves(shorter)
-
-
-@pytest.mark.slow
-def test_an_evaluation_reads_each_picture_once_and_refines_in_batches(
-    preprocessed, generator, expert, tmp_path, monkeypatch
-):
-    options = from_args(RefinerOptions, refiner_train.parse_args(
-        [str(part) for part in flags(preprocessed, tmp_path, generator, expert)]
-    ))  # fmt: skip
-    training = RefinerTraining(options)
-    monkeypatch.setattr(RefinerTraining, "_show", lambda *_: None)
-    read, batches, real = [], [], Clip.picture
-    training.person  # noqa: B018
-    monkeypatch.setattr(Clip, "picture", lambda self, row: read.append((self.folder, row)) or real(self, row))
-    forward = Refiner.forward
-    monkeypatch.setattr(Refiner, "forward", lambda self, *given: batches.append(len(given[0])) or forward(self, *given))
-    scores = training.evaluate(0, [], None)
-    assert len(read) == len(set(read)) == sum(len(dub.faces) for dub in training.redrawn)
-    assert max(batches) == BATCH_SIZES["refiner"][0]
-    assert len(training.eval_windows) == 0  # none of its batches is made
-    assert scores["mouth_psnr"] > 10
