@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, default_collate
 import audio
 from data.augment import Augmentation
 from data.clip import Clip
-from data.sampling import UNKNOWN, IndexSampler, Key, StepPlan, Stream, index_sampler
+from data.sampling import OF_WINDOW, UNKNOWN, IndexSampler, Key, StepPlan, index_sampler
 from face_detection.crop import mouth_region
 from hparams import HParams
 from models.wav2lip import generator_faces, to_floats
@@ -75,7 +75,7 @@ class Windows(Dataset):
         k = int(np.searchsorted(self.ends, key.window, side="right"))
         starts = self.rows[k]
         i = key.window - (int(self.ends[k]) - len(starts))
-        rng = Stream.WINDOW.generator(self.hp.seed, key.sample_index)
+        rng = np.random.default_rng((self.hp.seed, key.sample_index, OF_WINDOW))
         return Sample(self.clips[k], starts, int(starts[i]), int(starts[_another(i, len(starts), rng)]), rng)
 
     def _frames(self, clip: Clip, rows: Sequence[int], count: int, rng: np.random.Generator) -> np.ndarray:

@@ -7,11 +7,10 @@ number of loader workers. A step's windows come first, its single frames after t
     drawn       windows·5 + frames single frames  windows of five frames, then `frames` single ones
 """
 
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -22,17 +21,8 @@ from hparams import HParams
 from utils.errors import InputError
 
 SINGLE_SEED = 500_009  # added to the seed for single frames
+OF_WINDOW, OF_PERSON = 0, 1  # what random numbers are for: the end of their seed
 UNKNOWN = 1 << 62  # frames_first while it is not known yet: a step that no run reaches
-
-
-class Stream(IntEnum):
-    """Random numbers of one purpose, so that none depends on another."""
-
-    WINDOW = 0  # a window's label, reference, augmentation
-    PERSON = 1  # whose window it is, and which
-
-    def generator(self, seed: int, sample_index: int) -> np.random.Generator:
-        return np.random.default_rng((seed, sample_index, self))
 
 
 class Key(NamedTuple):
@@ -52,12 +42,8 @@ class StepPlan:
     frames: int = 0
     frames_first: int = 0  # steps
 
-    def counts(self, step: int) -> tuple[int, int]:
-        """Windows and single frames of a step, counted from 0."""
-        return (0, self.most_frames) if step < self.frames_first else (self.windows, self.frames)
-
     def drawn_before(self, step: int) -> tuple[int, int]:
-        """Windows and single frames of all steps before this one."""
+        """Windows and single frames of all steps before this one, which is counted from 0."""
         first, later = min(step, self.frames_first), max(0, step - self.frames_first)
         return later * self.windows, first * self.most_frames + later * self.frames
 
@@ -65,31 +51,18 @@ class StepPlan:
     def most_frames(self) -> int:
         return self.windows * self.window_frames + self.frames
 
-    @property
-    def samples(self) -> int:
-        """Sample indices that a step takes up."""
-        return self.most_frames if self.frames or self.frames_first else self.windows
+
+IndexSampler = Callable[[int], int]  # the window number at each position of an endless sequence
 
 
-class IndexSampler(ABC):
-    """An endless sequence of window numbers, with random access."""
-
-    def draw(self, first: int, count: int) -> list[int]:
-        """The numbers at `first`, `first` + 1, ..."""
-        return [self._at(position) for position in range(first, first + count)]
-
-    @abstractmethod
-    def _at(self, position: int) -> int: ...
-
-
-class ShuffleSampler(IndexSampler):
+class ShuffleSampler:
     """Every window once an epoch, shuffled again in each."""
 
     def __init__(self, windows: int, seed: int) -> None:
         self.windows, self.seed = windows, seed
         self._epoch, self._order = -1, torch.zeros(0)
 
-    def _at(self, position: int) -> int:
+    def __call__(self, position: int) -> int:
         epoch, position = divmod(position, self.windows)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
@@ -97,7 +70,7 @@ class ShuffleSampler(IndexSampler):
         return int(self._order[position])
 
 
-class PersonSampler(IndexSampler):
+class PersonSampler:
     """A person by their weight, then one of their clips, then one of its windows.
 
     persons: of each clip; counts: windows of each clip; weights: of persons, 1 for one who is not named.
@@ -112,8 +85,8 @@ class PersonSampler(IndexSampler):
         self.chances = np.array([weights.get(name, 1.0) for name in names])
         self.chances /= self.chances.sum()
 
-    def _at(self, position: int) -> int:
-        rng = Stream.PERSON.generator(self.seed, position)
+    def __call__(self, position: int) -> int:
+        rng = np.random.default_rng((self.seed, position, OF_PERSON))
         clip = rng.choice(self.clips[int(rng.choice(len(self.clips), p=self.chances))])
         return int(self.starts[clip] + rng.integers(self.counts[clip]))
 
@@ -156,22 +129,19 @@ class StepSampler(Sampler[list[Key]]):
         self.start, self.parts, self.rank, self.world = start, parts, rank, world
 
     def __iter__(self) -> Iterator[list[Key]]:
-        step = self.start
-        while True:
+        for step in count(self.start):
             windows, frames = self._step(step)
             for part in range(self.parts):
                 yield [*self._share(windows, part), *self._share(frames, part)]
-            step += 1
 
     def _step(self, step: int) -> tuple[list[Key], list[Key]]:
-        (windows, frames), before = self.plan.counts(step), self.plan.drawn_before(step)
-        index = step * self.plan.samples
-        keys = [
-            Key(index + number, window, self.plan.window_frames)
-            for number, window in enumerate(self.windows.draw(before[0], windows))
-        ]
-        singles = self.frames.draw(before[1], frames)
-        return keys, [Key(index + windows + number, window, 1) for number, window in enumerate(singles)]
+        plan = self.plan
+        drawn, drawn_then = plan.drawn_before(step), plan.drawn_before(step + 1)
+        windows = [self.windows(position) for position in range(drawn[0], drawn_then[0])]
+        frames = [self.frames(position) for position in range(drawn[1], drawn_then[1])]
+        first = step * (plan.most_frames if plan.frames or plan.frames_first else plan.windows)
+        keys = [Key(first + n, window, plan.window_frames) for n, window in enumerate(windows)]
+        return keys, [Key(first + len(keys) + n, window, 1) for n, window in enumerate(frames)]
 
     def _share(self, keys: list[Key], part: int) -> list[Key]:
         size = len(keys) // (self.parts * self.world)
