@@ -90,11 +90,11 @@ def check_footage(request: Request, options: Options, stdout: TextIO) -> int:
 
 def draw_still(face: Path, audio: Path, request: Request, options: Options, stdout: TextIO) -> int:
     """One frame of the dub, beside its source."""
-    from dubbing.jobs import picture_path
+    from dubbing.jobs import output_path
     from dubbing.samples import still
     from utils.progress import doing
 
-    picture = picture_path(face, audio, request.outfile or OUTFILE, options)
+    picture = output_path(face, audio, request.outfile or OUTFILE, options, still=True)
     with doing("drawing a frame"):
         drawn = still(face, audio, picture, options)
     print(f"{picture}: source and result at {drawn.time:.2f} s", flush=True)

@@ -17,14 +17,12 @@ from typing import Any
 import numpy as np
 
 import audio as mels
-from dubbing.dubber import dub_frames
+from dubbing.dubber import DubPlan, dub_frames
 from dubbing.faces import FaceFinder, FaceRegions, evenly, list_faces, number_of, numbered_faces
-from dubbing.mouths import limits
+from dubbing.landmarks import FRONTAL, LANDMARKS, limits, yaw
 from dubbing.networks import load_networks
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
-from dubbing.plan import DubPlan
-from dubbing.pose import FRONTAL, LANDMARKS, yaw
 from dubbing.record import StageTimer
 from dubbing.samples import (
     MARGIN,

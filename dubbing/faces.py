@@ -15,13 +15,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from dubbing.landmarks import SMOOTH_FRAMES, may_lie, opacities, quarter_turns, tilts_of
 from dubbing.options import Options
 from dubbing.paste import FaceRegion
-from dubbing.pose import SMOOTH_FRAMES, may_lie, opacities, quarter_turns, tilts_of
 from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, ProgressBar
-from dubbing.refining import FrameSampler
 from dubbing.source import Source, TimedFrame
-from dubbing.stages import prefetch
+from dubbing.stages import FrameSampler, prefetch
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.crop import LONGEST_SIDE, pad_and_clip, unscaled
 from face_detection.find import KEY_STEP, CutFinder, cuts_at, detect_sparsely, several_people

@@ -72,49 +72,31 @@ def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> D
     return DubJob(face, audio, output_path(face, audio, to, job_options), job_options)
 
 
-def output_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:
-    """The file to write: outfile, or <face>_<audio>.mp4 in it if it is a folder, which is created.
+def output_path(face: Path, audio: Path, outfile: Path, options: Options, still: bool = False) -> Path:
+    """The file to write: outfile, or <face>_<audio>.mp4 in it if it is a folder, which is created. still: for a picture
+    instead of a dub, outfile if it ends in .png, else <outfile>.still.png.
 
-    Raises InputError if the file cannot be written, is one of the inputs, or exists and is not a dub.
+    Raises InputError if the file cannot be written, is one of the inputs, or exists and is not by this program.
     """
+    if still and outfile.suffix.lower() in OTHER_PICTURES:
+        raise InputError(f"--outfile {outfile}: a still is written as PNG; let the name end in .png")
     if outfile.is_dir() or not outfile.suffix:
         outfile = outfile / f"{face.stem}_{audio.stem}{codecs.usual_suffix(options.codec)}"
-    codecs.choose(options.codec, outfile.suffix, crf=options.crf, preset=options.preset)
+    if not (still and outfile.suffix.lower() == ".png"):
+        codecs.choose(options.codec, outfile.suffix, crf=options.crf, preset=options.preset)
+        outfile = Path(f"{outfile}.still.png") if still else outfile
     writable_folder(outfile.parent, "--outfile")
-    for path in (outfile, record_path(outfile), *([page_path(outfile)] if options.report else [])):
+    files = {outfile: is_tagged_png} if still else {outfile: is_dub, record_path(outfile): is_record}
+    for path in (*files, *([page_path(outfile)] if options.report and not still else [])):
         creatable(path, "--outfile")
     for flag, given in (("--face", face), ("--audio", audio), ("--final_audio", options.final_audio)):
         if given and given.exists() and outfile.exists() and outfile.samefile(given):
             raise InputError(f"--outfile {outfile}: is the file given as {flag}; choose another name")
     if options.final_audio and not options.final_audio.is_file():
         raise InputError(f"--final_audio {options.final_audio}: no such file")
-    if not options.overwrite:
-        refuse_to_replace(outfile)
-    return outfile
-
-
-def refuse_to_replace(outfile: Path) -> None:
-    """Raises InputError if the name of the dub, or of its record, is taken by a file of another kind."""
-    beside = record_path(outfile)
-    for path, what, known in ((outfile, "a dub", is_dub), (beside, "the record of a dub", is_record)):
-        if path.exists() and path.stat().st_size and not known(path):
+    for path, is_ours in files.items():
+        if not options.overwrite and path.exists() and path.stat().st_size and not is_ours(path):
             raise InputError(
-                f"--outfile {path}: exists and is not {what} by this program; choose another name, or give --overwrite"
+                f"--outfile {path}: exists and is not by this program; choose another name, or give --overwrite"
             )
-
-
-def picture_path(face: Path, audio: Path, outfile: Path, options: Options) -> Path:
-    """The PNG to write instead of a dub: outfile if it ends in .png, else <outfile>.still.png. Raises InputError as
-    output_path does."""
-    if outfile.suffix.lower() in OTHER_PICTURES:
-        raise InputError(f"--outfile {outfile}: a still is written as PNG; let the name end in .png")
-    if outfile.suffix.lower() != ".png":
-        return Path(f"{output_path(face, audio, outfile, options)}.still.png")
-    writable_folder(outfile.parent, "--outfile")
-    if outfile.exists() and not options.overwrite and not is_tagged_png(outfile):
-        raise InputError(
-            f"--outfile {outfile}: exists and is not by this program; choose another name, or give --overwrite"
-        )
-    if outfile.exists() and outfile.samefile(face):
-        raise InputError(f"--outfile {outfile}: is the file given as --face; choose another name")
     return outfile

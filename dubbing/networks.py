@@ -1,7 +1,6 @@
 """The networks of a dub, which many dubs share."""
 
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 
 from dubbing.options import Options
@@ -52,74 +51,54 @@ def load_networks(options: Options) -> Networks:
     """The generator, and expert and refiner if they exist. Raises InputError for files that hold something else."""
     options = ensure_weights(options)
     with doing("reading the weights"):
-        return _load(options)
-
-
-def _load(options: Options) -> Networks:
-    backend, files = pick(options.engine, options.precision, options.device), _files(options)
-    path = options.checkpoint_path or default_generator()
-    loaded = load("generator", path, backend, options.hparams, options.wav2lip_batch_size)
-    used = loaded.backend
-    others = replace(used, dtype="auto") if used.dtype == "int8" else used  # other networks are not made int8
-    refiner = load_refiner(options.refine, path, loaded.fingerprint, others)
-    expert = None if options.no_score else best_expert(replace(used, dtype="auto"))
+        backend, files = pick(options.engine, options.precision, options.device), _files(options)
+        path = options.checkpoint_path or default_generator()
+        loaded = load("generator", path, backend, options.hparams, options.wav2lip_batch_size)
+        used = loaded.backend
+        others = replace(used, dtype="auto") if used.dtype == "int8" else used  # other networks are not made int8
+        refiner = load_refiner(options.refine, path, loaded.fingerprint, others)
+        expert = None if options.no_score else best_expert(replace(used, dtype="auto"))
     return Networks(loaded.networks[0], loaded.hp, path, sha256(path), used, expert, refiner, options, files)
 
 
 def _files(options: Options) -> dict[Path, tuple]:
     """Number, size and time of change of all files that networks for these options may be in."""
     path = options.checkpoint_path or default_generator()
-    refiners = {"off": [], "auto": list(chain(*_persons(path)))}.get(options.refine, [Path(options.refine)])
+    refiners = {"off": [], "auto": _persons(path)}.get(options.refine, [Path(options.refine)])
     states = {file: file.stat() for file in (path, *EXPERTS, *refiners) if file.exists()}
     return {file: (state.st_ino, state.st_size, state.st_mtime_ns) for file, state in states.items()}
 
 
 def load_refiner(wanted: str, path: Path, fingerprint: str, backend: Backend) -> FaceRefiner | None:
     """The refiner that `--refine` asks for, for the generator in the file `path` with this fingerprint. One that was
-    trained with another generator is used only if --refine names it, with a warning. A damaged one beside the generator
-    is only a warning, since a dub does not need it."""
-    if wanted == "off":
-        return None
-    if wanted != "auto":
+    trained with another generator is used only if --refine names it, with a warning."""
+    if wanted not in ("off", "auto"):
         refiner = face_refiner.load(existing_file(Path(wanted), "--refine"), backend)
         if refiner.generator != fingerprint:
             warn(f"{wanted} was trained with another generator than {path}")
         return refiner
-    if not (path.with_name(PERSON).exists() or path.with_name(RUN).exists()):
-        return None
-    found = _person_of(path, fingerprint)
-    if not found:
-        return None
-    try:
-        refiner = face_refiner.load(found, backend)
-    except InputError as error:
-        warn(f"not refined: {error}")
-        return None
-    if refiner.generator != fingerprint:
-        warn(f"{found} is not used, since it was trained with another generator than {path}; --refine can name it")
-        return None
-    return refiner
+    persons = _persons(path) if wanted == "auto" else []
+    ours = [file for file in persons if face_refiner.generator_of(file) == fingerprint]
+    if path.with_name(PERSON) in persons and not ours:
+        warn(
+            f"not refined: {persons[0]} is damaged, or was trained with another generator than {path}; --refine can "
+            "name it"
+        )
+    ours = [file for file in ours if file.parent.parent == path.resolve().parent] or ours  # inside the run's folder
+    if len(ours) > 1:
+        warn(f"not refined: {', '.join(map(str, ours))} are all of {path}; --refine can name one")
+    return face_refiner.load(ours[0], backend) if len(ours) == 1 else None
 
 
-def _person_of(path: Path, fingerprint: str) -> Path | None:
-    """The person's file beside a generator. If the generator is of a training run, also the one of this generator in a
-    folder inside the run's, such as `refiner`, or next to the run's; if there are several, --refine has to name one."""
-    beside, *others = _persons(path)
-    if beside:
-        return beside[0]
-    for near in others:
-        ours = [file for file in near if face_refiner.generator_of(file) == fingerprint]
-        if len(ours) > 1:
-            warn(f"not refined: {', '.join(map(str, ours))} are all of {path}; --refine can name one")
-        if ours:
-            return ours[0] if len(ours) == 1 else None
-    return None
-
-
-def _persons(path: Path) -> list[list[Path]]:
-    """The persons' files beside a generator, in folders beside it, and in folders beside its own."""
-    beside, folders = path.with_name(PERSON), (path.parent, path.resolve().parent.parent)
-    return [[beside] if beside.exists() else [], *(sorted(folder.glob(f"*/{PERSON}")) for folder in folders)]
+def _persons(path: Path) -> list[Path]:
+    """The person's file beside a generator. Else, if the generator is of a training run, those in folders inside the
+    run's, such as `refiner`, and in folders next to it."""
+    beside, folder = path.with_name(PERSON), path.resolve().parent
+    if beside.exists():
+        return [beside]
+    if not path.with_name(RUN).exists():
+        return []
+    return [*sorted(folder.glob(f"*/{PERSON}")), *sorted(folder.parent.glob(f"*/{PERSON}"))]
 
 
 def best_expert(backend: Backend) -> Expert | None:

@@ -1,6 +1,5 @@
 """Settings of a dub; the flags of inference.py, the columns of a list of jobs and docs/cli.md are made from them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -161,10 +160,9 @@ class Options(CommonOptions):
             if not FPS_RANGE[0] <= rate <= FPS_RANGE[1]:  # nor is NaN
                 raise InputError(f"--fps {self.fps}: give {FPS_RANGE[0]} to {FPS_RANGE[1]}, or {SOURCE_FPS}")
 
-    def as_json(self, names: Iterable[str] | None = None) -> dict[str, Any]:
-        """These settings, or without names all that differ from the defaults; utils.options.changed() reads them."""
-        if names is None:
-            names = [setting.name for setting in fields(self) if getattr(self, setting.name) != setting.default]
+    def as_json(self) -> dict[str, Any]:
+        """The settings that differ from their defaults; utils.options.changed() reads them."""
+        names = [setting.name for setting in fields(self) if getattr(self, setting.name) != setting.default]
         values = {name: getattr(self, name) for name in names}
         return {name: value.as_posix() if isinstance(value, Path) else value for name, value in values.items()}
 

@@ -30,9 +30,6 @@ class Record:
     engine: str
     precision: str
     device: str
-    timing: str  # where the mel of a frame starts: "training" or "published"
-    paste: str
-    silence: str
     silent_share: float  # of the time, in which the mouth rests
     extend: str
     source_fps: float | None  # pictures a second in the video, None for a picture
@@ -41,7 +38,6 @@ class Record:
     options: dict[str, str]  # of the encoder
     speech_seconds: float
     findings: list[str]  # what was found in the files and changed for the dub, as short phrases
-    preview_seconds: float | None
     frames: int  # of the result; of these:
     dubbed: int
     interpolated: int  # between two detections
@@ -57,7 +53,6 @@ class Record:
     busy: dict[str, float]  # seconds that each stage worked; stages overlap
     settings: dict[str, Any]  # options that differ from their defaults
     part: list[float] | None = None  # seconds of the video that were used, None for all
-    final_audio: str | None = None  # what is heard in place of `audio`
     video_sha256: str | None = None  # of the video that this is the record of
 
 

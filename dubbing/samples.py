@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from audio import dub_mel_start
+from dubbing.dubber import DubPlan
 from dubbing.faces import Detections, FaceFinder, FaceRegions, detector_for, evenly
+from dubbing.landmarks import LANDMARKS
 from dubbing.networks import load_networks
 from dubbing.options import Options
 from dubbing.paste import upright_crop
-from dubbing.plan import DubPlan
-from dubbing.pose import LANDMARKS
 from dubbing.record import DUBBED, StageTimer
 from dubbing.source import TimedFrame
 from dubbing.stages import FrameTask, run_stages

@@ -16,8 +16,7 @@ from demo import showcase
 from dubbing import Options
 from dubbing.check import check, command
 from dubbing.faces import FaceFinder, numbered_faces
-from dubbing.mouths import limits
-from dubbing.pose import may_lie, quarter_turns
+from dubbing.landmarks import limits, may_lie, quarter_turns
 from dubbing.samples import choose_face, loudest_times, sample_faces
 from dubbing.source import Source
 from face_detection import RetinaFace

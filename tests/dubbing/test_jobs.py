@@ -142,7 +142,7 @@ def test_scorers_that_are_damaged_are_a_warning_and_none_is_read_without_a_score
 
 
 def test_a_batch_that_is_made_smaller_is_told(dub, monkeypatch):
-    monkeypatch.setattr("dubbing.plan.QUEUE_BYTES", 3_000_000)
+    monkeypatch.setattr("dubbing.dubber.QUEUE_BYTES", 3_000_000)
     result = dub(*SHORT, "--wav2lip_batch_size", 64, "--no_score")
     assert result.code == 0
     assert "--wav2lip_batch_size 64: 3, since" in result.out

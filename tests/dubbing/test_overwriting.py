@@ -49,7 +49,7 @@ def test_a_file_that_is_no_dub_is_replaced_only_when_asked(dub, talking, tmp_pat
         path.write_bytes(content)
         result = dub(*BOX)
         assert result.code == 2
-        assert f"--outfile {path}: exists and is not a dub by this program" in result.error
+        assert f"--outfile {path}: exists and is not by this program" in result.error
         assert path.read_bytes() == content
     assert dub(*BOX, "--overwrite").code == 0
     assert is_dub(path)
@@ -62,7 +62,7 @@ def test_another_program_s_json_beside_the_dub_is_not_replaced(dub, tmp_path):
     beside.write_text('{"mine": 1}', encoding="utf-8")
     result = dub(*BOX)
     assert result.code == 2
-    assert "out.mp4.json: exists and is not the record of a dub" in result.error
+    assert "out.mp4.json: exists and is not by this program" in result.error
     assert beside.read_text(encoding="utf-8") == '{"mine": 1}'
 
 

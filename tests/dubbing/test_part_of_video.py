@@ -148,7 +148,7 @@ def test_the_final_audio_is_heard_and_the_speech_moves_the_lips(dub, tmp_path):
     heard = read_audio(tmp_path / "two.mkv", RATE)
     assert len(heard) == pytest.approx(0.4 * RATE, abs=1024)  # cut between packets
     assert np.abs(heard - mix[: len(heard)]).max() < 1e-3
-    assert record_of(tmp_path / "two.mkv")["final_audio"] == str(tmp_path / "the mix.wav")
+    assert record_of(tmp_path / "two.mkv")["settings"]["final_audio"] == str(tmp_path / "the mix.wav")
 
 
 def test_a_final_audio_that_cannot_be_used_is_refused(dub, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dubbing.pose import FRONTAL, PROFILE, opacities, opacity, yaw
+from dubbing.landmarks import FRONTAL, PROFILE, opacities, opacity, yaw
 from face_detection.track import follow_face
 
 HEAD = np.array([[-31.5, -35, 0], [31.5, -35, 0], [0, 0, 20], [-26, 30, 0], [26, 30, 0]])  # mm: x right, y down, z near

@@ -11,7 +11,7 @@ from test_dubbing import BOX, planes_of, record_of
 
 import audio
 from dubbing.networks import load_refiner
-from dubbing.refining import ANOTHER_PERSON, COMPARED_EVERY, Refine
+from dubbing.stages import ANOTHER_PERSON, COMPARED_EVERY, Refine
 from hparams import hparams
 from media.writer import VideoWriter
 from models import torch_backend

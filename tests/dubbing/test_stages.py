@@ -7,8 +7,8 @@ from test_dubbing import planes_of, record_of
 
 from dubbing import faces as dub_faces
 from dubbing.paste import FaceRegion, noise, paste_face, soft_mask, upright_crop
-from dubbing.refining import FrameSampler, bank_of_video, refined_share
 from dubbing.source import TimedFrame
+from dubbing.stages import FrameSampler, bank_of_video, refined_share
 from face_detection.crop import resized
 from media import yuv
 from metrics.similarity import mouth_sharpness

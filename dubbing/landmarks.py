@@ -1,4 +1,5 @@
-"""How a head is turned, from the five landmarks of a detector, and how much of a dubbed mouth to show.
+"""What the five landmarks of a detector tell: how a head is turned, how much of a dubbed mouth to show, and what mouths
+show that small weights draw badly (docs/dubbing.md has the thresholds' origin).
 
 The eyes and the corners of the mouth lie in a plane, the tip of the nose in front of it. Seen from afar (orthographic
 projection) at yaw a, where w is the half distance between left and right landmarks at the nose's height, and p how far
@@ -18,6 +19,7 @@ and detecting in some frames, turned by each quarter, settles it.
 
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 
 from face_detection.detectors import Detector
@@ -32,6 +34,14 @@ SIDEWAYS = 60.0  # degrees of roll from which on a head lies
 UNSURE = 0.98  # of the detector's score; upright heads mostly have more
 USUAL_WIDTH = 0.8  # of the box of an upright head, in heights, at most
 BETTER_FIT = 1.05  # a turn must fit so many times as well as none
+# What mouths show, measured in upright cut-outs
+UNIT = 64  # pixels of a cut-out from the middle of the eyes to the middle of the mouth
+SMALLEST_UNIT = 20.0  # pixels of the frame that this is; less tells nothing
+TEETH = 0.4  # how much brighter and less red than what is above and below, in parts of the skin's lightness
+WIDE_SMILE = 0.9  # width of a mouth in distances of the eyes: at rest 0.7 to 0.85
+DARK_HAIR = 0.72  # lightness of chin or upper lip in parts of the cheeks'
+TURNED_HEAD = 25.0  # degrees
+WIDTH_BELIEVED = 20.0  # degrees up to which the mouth's width is believed
 
 
 def yaw(landmarks: np.ndarray) -> np.ndarray:
@@ -131,3 +141,65 @@ def _fit(face: np.ndarray) -> float:
     width, height = face[2] - face[0], face[3] - face[1]
     roll = np.radians(tilt(face[LANDMARKS])) if len(face) >= LANDMARKS.stop else 0.0
     return float(face[4] * max(0.0, np.cos(roll)) * min(1.0, USUAL_WIDTH * height / max(width, 1e-6)))
+
+
+def limits(pictures: Sequence[np.ndarray], faces: Sequence[np.ndarray | None]) -> list[str]:
+    """A phrase for each of these that the pictures, uint8 BGR [H, W, 3], show. faces: the
+    detection in each, float32 [15], or None; small faces, and those without landmarks, are not counted."""
+    seen = []
+    for picture, face in zip(pictures, faces, strict=True):
+        points = np.zeros((5, 2)) if face is None else face[LANDMARKS].reshape(5, 2).astype(np.float64)
+        if _mouth_distance(points) >= SMALLEST_UNIT:
+            seen.append(_shows(picture, points))
+    counts = np.sum(seen, axis=0, dtype=int) if seen else np.zeros(4, int)
+    names = (
+        "teeth",
+        "a wide smile",
+        "a dark beard or moustache",
+        f"a head turned by more than {TURNED_HEAD:g} degrees",
+    )
+    return [f"{name} in {count} of {len(seen)} frames" for name, count in zip(names, counts, strict=True) if count]
+
+
+def _mouth_distance(points: np.ndarray) -> float:
+    return float(np.linalg.norm(points[:2].mean(axis=0) - points[3:].mean(axis=0)))
+
+
+def _shows(picture: np.ndarray, points: np.ndarray) -> tuple[bool, bool, bool, bool]:
+    """teeth, smile, beard, turned. points: float [5, 2], eyes, nose, corners of the mouth."""
+    cutout, points, angle = *_upright(picture, points), float(yaw(points.ravel()))
+    lab = cv2.cvtColor(cutout.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
+    cheeks = [_lightness(lab, 0.45 * eye + 0.55 * corner) for eye, corner in zip(points[:2], points[3:], strict=True)]
+    skin = max(1.0, float(np.median(np.concatenate(cheeks))))
+    width = float(points[4, 0] - points[3, 0])
+
+    def part(values: np.ndarray, top: float, bottom: float, wide: float) -> np.ndarray:
+        """Rows around the mouth's middle, in UNITs; columns, in widths of the mouth."""
+        middle, half = points[3:].mean(axis=0), wide * width
+        rows = slice(int(middle[1] + top * UNIT), int(middle[1] + bottom * UNIT))
+        return values[rows, int(middle[0] - half) : int(middle[0] + half) + 1]
+
+    # teeth are bright and hardly red, between lips or dark above and below
+    white = cv2.GaussianBlur(lab[..., 0] - 2 * lab[..., 1], (0, 0), 1)
+    bands = cv2.morphologyEx(white, cv2.MORPH_TOPHAT, np.ones((UNIT // 4, 1), np.uint8))
+    teeth = np.percentile(part(bands, -0.1, 0.25, 0.28), 97) > TEETH * skin
+    smile = abs(angle) < WIDTH_BELIEVED and width > WIDE_SMILE * np.linalg.norm(points[1] - points[0])
+    lightness = lab[..., 0]
+    hair = [np.median(part(lightness, *rows)) for rows in ((-0.32, -0.2, 0.35), (0.38, 0.62, 0.3))]
+    return bool(teeth), bool(smile), bool(min(hair) < DARK_HAIR * skin), abs(angle) > TURNED_HEAD
+
+
+def _upright(picture: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The face around the mouth, uint8 BGR [2·UNIT, 2·UNIT, 3], and the points in it."""
+    across, mouth = (points[1] - points[0]) + (points[4] - points[3]), points[3:].mean(axis=0)
+    turn = float(np.degrees(np.arctan2(across[1], across[0])))
+    way = cv2.getRotationMatrix2D((float(mouth[0]), float(mouth[1])), turn, UNIT / _mouth_distance(points))
+    way[:, 2] += np.array([UNIT, 1.25 * UNIT]) - mouth
+    cutout = cv2.warpAffine(picture, way, (2 * UNIT, 2 * UNIT), borderMode=cv2.BORDER_REPLICATE)
+    return cutout, points @ way[:, :2].T + way[:, 2]
+
+
+def _lightness(lab: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Lightness of some pixels there."""
+    x, y = (max(5, int(value)) for value in place)
+    return lab[y - 5 : y + 6, x - 5 : x + 6, 0].ravel()
