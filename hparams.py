@@ -71,7 +71,6 @@ class HParams:
     warmup_steps: int = may_be_zero(0)  # steps over which the learning rate rises to its full value
     cosine_lr: bool = False  # the learning rate falls to zero along a cosine, at the last step
     freeze_batch_norm: bool = False  # batch norms keep the statistics that the run starts with
-    compile: bool = False  # torch.compile; for GPUs, on CPUs it is slower
     sync_batch_norm: bool = False  # batch norms over the windows of all processes; slower
 
     # What is drawn, and how it is changed (data/sampling.py, data/augment.py)

@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from math import ceil
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
@@ -18,7 +18,7 @@ from models.torch_backend import hparams_of
 from training import checkpoint, history
 from training.network import TrainableNetwork
 from training.options import TrainingOptions
-from utils import distributed, memory
+from utils import distributed, images, memory
 from utils.devices import Precision, pick_device
 
 Batch = dict[str, torch.Tensor]
@@ -32,18 +32,19 @@ class Training(ABC):
     rate_names: tuple[str, ...]  # the hparams with its learning rates
     windows_class: type[Windows]  # what is evaluated on
     expert: Expert | None = None  # that scores dubs of held-out clips (scored_clips)
-    sample_suffix = ".png"  # of the newest file in samples/, which is named at the end
 
-    def __init__(self, options: TrainingOptions) -> None:
-        """Open data, device and the checkpoint to start from. Raises InputError where one of them cannot be used."""
+    def __init__(self, options: TrainingOptions, **identity: str) -> None:
+        """Open data, device and the checkpoint to start from. Raises InputError where one of them cannot be used.
+        identity: what a resumed run must agree with besides the network, by name of its flag."""
         self.options, self.folder = options, options.checkpoint_dir
         self.device = pick_device(distributed.init_processes(options.device))
-        self.record = {"network": self.network_name, **self.run_identity()}
+        self.record = {"network": self.network_name, **identity}
         checkpoint.check_folder(self.folder, self.record)
         self.record |= {"data_root": str(options.data_root), "filelists_dir": str(options.filelists_dir)}
         self.start, self.weights_only = checkpoint.starting_point(options)
         self.content = checkpoint.read_checkpoint(self.start) if self.start else {}
         self.resumed = {} if self.weights_only else self.content  # what a resumed run takes over
+        self.first_step = self.resumed.get("global_step", 0)
         self.hp = self.make_hparams()
         torch.manual_seed(self.hp.seed)
         torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
@@ -61,10 +62,6 @@ class Training(ABC):
         self.history = history.History(self.resumed, self, best_exists)
         self.started_from = self.resumed.get("started_from", "") if self.resumed else str(self.start or "")
 
-    def run_identity(self) -> dict[str, str]:
-        """What a resumed run must agree with besides the network, by name of its flag."""
-        return {}
-
     def make_hparams(self) -> HParams:
         """The values of this run: those of the checkpoint, changed by --hparams."""
         return hparams_of(self.content, self.options.hparams_overrides, of_network=self.weights_only)
@@ -72,28 +69,20 @@ class Training(ABC):
     def training_windows_class(self) -> type[Windows]:
         return self.windows_class
 
-    @property
-    def batch_size(self) -> int:
-        """Windows in one step, over all processes."""
-        return self._setting("batch_size")
-
-    def evaluates(self, step: int) -> bool:
-        """Whether an evaluation is planned after this step."""
-        interval = self._setting("eval_interval")
-        early = {interval // part for part in (2, 4, 8)} if self.hp.eval_early else set()
-        return step % interval == 0 or step in early
-
-    def saves(self, step: int) -> bool:
-        """Whether a checkpoint is planned after this step."""
-        return step % self._setting("checkpoint_interval") == 0
-
-    def _setting(self, name: str) -> Any:
+    def setting(self, name: str) -> Any:
+        """The value of batch_size, eval_interval or checkpoint_interval for this training."""
         return getattr(self.hp, f"{self.prefix}{name}")
 
     @property
-    def first_step(self) -> int:
-        """The step of the checkpoint that the run resumes from."""
-        return self.resumed.get("global_step", 0)
+    def batch_size(self) -> int:
+        """Windows in one step, over all processes."""
+        return self.setting("batch_size")
+
+    def evaluates(self, step: int) -> bool:
+        """Whether an evaluation is planned after this step."""
+        interval = self.setting("eval_interval")
+        early = {interval // part for part in (2, 4, 8)} if self.hp.eval_early else set()
+        return step % interval == 0 or step in early
 
     @property
     def last_step(self) -> int:
@@ -121,10 +110,6 @@ class Training(ABC):
         the other processes to those of the main one."""
         return generators.footage_scores(self.expert, self.scored_clips) if self.expert else {}
 
-    def reduce_evaluation(self, share: float) -> None:
-        """Score only this share of the clips."""
-        self.scored_clips = generators.evenly_spaced(self.scored_clips, ceil(share * len(self.scored_clips)))
-
     def better(self, start: dict[str, float], scores: dict[str, float]) -> bool:
         """Whether these scores beat those of the weights that the run started from."""
         return not self.expert or history.compare_scores(start, scores, self.footage_scores)[0]
@@ -137,11 +122,6 @@ class Training(ABC):
         """Called in the main process with the content of best.pth after that was written, except for random weights."""
         return None
 
-    def write_summary(self) -> None:
-        """Called in the main process after each evaluation."""
-        if self.expert:
-            self.history.write_summary(self.folder, self.footage_scores)
-
     def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
         """Lines for the user about an evaluation."""
         return self.history.remarks(self.footage_scores) if self.expert else []
@@ -149,6 +129,14 @@ class Training(ABC):
     def state(self) -> dict:
         """What the run's checkpoints hold besides the networks."""
         return {}
+
+    def show_samples(self, step: int, rows: dict[str, np.ndarray], tensorboard: SummaryWriter) -> None:
+        """By label, pictures uint8 BGR [N, H, W, 3], row below row: a PNG in samples/, and for TensorBoard."""
+        sheet = images.labelled_rows({label: list(pictures) for label, pictures in rows.items()})
+        path = self.folder / f"{checkpoint.SAMPLES.format(step)}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        images.write_png(path, sheet)
+        tensorboard.add_image("samples", sheet[..., ::-1].copy(), step, dataformats="HWC")
 
     def conclusion(self) -> list[str]:
         """Lines for the user at the end of a run: the files that matter, and the commands that use them."""
@@ -160,8 +148,8 @@ class Training(ABC):
             lines = [f"{path}: the weights that the run started from, since no evaluation was better"]
         if self.expert:
             lines.append(f"{self.folder / history.PAGE}: {self.history.verdict(self.footage_scores)[1]}")
-        newest = max((self.folder / "samples").glob(f"*{self.sample_suffix}"), default=None)
-        return [*lines, f"{newest}: faces of held-out clips"] if newest else lines
+            lines.append(f"{(self.folder / checkpoint.SAMPLES).parent}: faces of held-out clips at each evaluation")
+        return lines
 
     def exit_code(self) -> int:
         """Of a finished run: 1 where it did not make what it is for."""

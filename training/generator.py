@@ -1,28 +1,41 @@
-"""Training of the generator, with or without the visual-quality discriminator (Wav2Lip, ACM MM 2020, section 3)."""
+"""Training of the generator, with or without a discriminator (Wav2Lip, ACM MM 2020, section 3)."""
 
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 import audio
 from data.dataset import GeneratorWindows, generator_inputs, window_frames
+from hparams import HParams
+from media.writer import VideoWriter
 from metrics import generators
 from metrics.experts import Expert
-from models import Wav2Lip
-from models.torch_backend import array_networks, load_network
-from training import discriminators, history, log, losses
+from models import Wav2Lip, Wav2Lip_disc_qual
+from models.discriminators import PatchDiscriminator
+from models.torch_backend import array_networks, load_network, to_pictures
+from training import checkpoint, history, losses
 from training.base import Batch, Training
-from training.checkpoint import BEST
 from training.network import TrainableNetwork
 from training.options import GeneratorOptions
+from utils import distributed
 from utils.cli import command
+from utils.devices import Precision
+from utils.images import lower_half
 from utils.progress import Progress
 
 SAMPLES = 8  # windows in the sample grid
 SAMPLE_ROWS = ("input", "reference", "generated", "true")
+BETAS = (0.5, 0.999)
+R1_EVERY = 8  # steps
+LARGEST_WEIGHT = 1e4
 
 
 class GeneratorTraining(Training):
@@ -30,9 +43,8 @@ class GeneratorTraining(Training):
 
     network_name = "generator"
     prefix = ""
-    rate_names: tuple[str, ...] = ("initial_learning_rate",)
+    rate_names = ("initial_learning_rate", "disc_initial_learning_rate")
     windows_class = GeneratorWindows
-    sample_suffix = ".mp4"
     options: GeneratorOptions
     expert: Expert
 
@@ -43,7 +55,7 @@ class GeneratorTraining(Training):
         self.expert_network = expert.requires_grad_(False)
         self.expert = Expert(array_networks("expert", expert, precision), expert_hp, "expert")
 
-        betas = discriminators.BETAS if options.gan else (0.9, 0.999)
+        betas = BETAS if options.gan else (0.9, 0.999)
         self.generator = TrainableNetwork(
             Wav2Lip(hp.width), hp, precision, hp.initial_learning_rate, betas=betas, ema=hp.ema
         )  # fmt: skip
@@ -52,16 +64,24 @@ class GeneratorTraining(Training):
         self.last_layer = self.generator.network.get_parameter("output_block.1.weight")
         self.discriminator = None
         if options.gan:
-            self.rate_names += ("disc_initial_learning_rate",)
-            self.discriminator = discriminators.open_discriminator(
-                hp, precision, self.start, options.disc_checkpoint_path, self.same_folder, self.weights_only
-            )
-            self.networks["disc_"] = self.discriminator
+            self.networks["disc_"] = self.discriminator = self._open_discriminator()
 
         self.sync_weight = self.resumed.get("sync_weight", hp.syncnet_wt)
         self.sync_on_weight = hp.sync_on_wt_gan if options.gan else hp.sync_on_wt
         self.mouth_weights = losses.mouth_weights(hp.img_size, hp.mouth_wt).to(self.device)
         self.scored_clips = generators.evenly_spaced(self.eval_windows.clips)
+
+    def _open_discriminator(self) -> "DiscriminatorTrainer":
+        """With the weights that are given, or else those beside the generator's. A resumed run keeps its own."""
+        path, start = self.options.disc_checkpoint_path, self.start
+        saved = checkpoint.beside(start) if start else None
+        if saved and saved.exists() and (self.same_folder or (path is None and not self.weights_only)):
+            path = saved
+        if path is None and saved and not self.weights_only:
+            print(f"{saved}: not found; the discriminator starts from random weights", flush=True)
+        trainer = TRAINERS[self.hp.disc](self.hp, self.precision)
+        trainer.restore(checkpoint.read_checkpoint(path) if path else {}, path, self.weights_only)
+        return trainer
 
     def state(self) -> dict:
         return {"sync_weight": self.sync_weight}
@@ -76,7 +96,7 @@ class GeneratorTraining(Training):
         """A run from scratch started from random weights, which nothing is compared with."""
         return not self.started_from or super().better(start, scores)
 
-    def train_on(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
+    def train_on(self, step: int, batch: Batch) -> dict[str, Tensor]:
         hp, discriminator = self.hp, self.discriminator
         faces, target = generator_inputs(batch)
         generated = self.generator(batch["mels"], faces)
@@ -96,9 +116,7 @@ class GeneratorTraining(Training):
             values["disc"] = discriminator.train_on(generated, target, step)
         return values
 
-    def _sync_loss(
-        self, mel: torch.Tensor, generated: torch.Tensor, target: torch.Tensor, face_weight: float
-    ) -> torch.Tensor:
+    def _sync_loss(self, mel: Tensor, generated: Tensor, target: Tensor, face_weight: float) -> Tensor:
         """Of the windows among the frames."""
         generated, target = (window_frames(frames, len(mel), self.hp.window_frames) for frames in (generated, target))
         with self.precision.autocast():
@@ -109,7 +127,7 @@ class GeneratorTraining(Training):
         """L1 and sync loss over the evaluation windows, generator_scores over the clips; shows samples."""
         network, hp = self.generator.best_weights.eval(), self.hp
         l1, sync, count = 0.0, 0.0, 0
-        shown: tuple[torch.Tensor, ...] = ()
+        shown: tuple[Tensor, ...] = ()
         for batch in Progress(batches, "evaluation: windows", unit="batch", leave=False):
             batch = self.to_device(batch)
             faces, target = generator_inputs(batch)
@@ -120,13 +138,12 @@ class GeneratorTraining(Training):
             l1 += float(F.l1_loss(generated.float(), target)) * len(target)
             sync += float(sync_loss) * len(target)
             count += len(target)
-        middles = [frames[hp.window_frames // 2 :: hp.window_frames][:SAMPLES] for frames in shown]
-        log.show_samples(self.folder, step, dict(zip(SAMPLE_ROWS, middles, strict=True)), tensorboard)
-
+        middles = [to_pictures(frames[hp.window_frames // 2 :: hp.window_frames][:SAMPLES]) for frames in shown]
+        rows = {label: row.cpu().numpy() for label, row in zip(SAMPLE_ROWS, middles, strict=True)}
+        self.show_samples(step, rows, tensorboard)
         dubber = generators.ClipDubber(network, hp, self.precision)
         clip_scores, dub = generators.generator_scores(dubber, self.expert, self.scored_clips)
-        wav = audio.load_wav(dub.speech.folder / "audio.wav", hp.sample_rate)
-        log.write_clip(log.sample_path(self.folder, step, ".mp4"), np.asarray(dub.faces), hp.fps, wav, hp.sample_rate)
+        write_clip(self.folder / f"{checkpoint.SAMPLES.format(step)}.mp4", dub, hp)
         return {"l1": l1 / count, "sync": sync / count} | clip_scores
 
     def on_evaluation(self, scores: dict[str, float]) -> None:
@@ -146,7 +163,7 @@ class GeneratorTraining(Training):
         return super().remarks(step, scores)
 
     def conclusion(self) -> list[str]:
-        best, options = self.folder / BEST, self.options
+        best, options = self.folder / checkpoint.BEST, self.options
         return [
             *super().conclusion(),
             "to dub with the weights:",
@@ -157,3 +174,94 @@ class GeneratorTraining(Training):
                 generator_path=best, checkpoint_dir=self.folder / "refiner", max_minutes=40,
             ),
         ]  # fmt: skip
+
+
+def write_clip(path: Path, dub: generators.ClipDub, hp: HParams) -> None:
+    """The faces of a dub with their speech, which is cut to their length."""
+    wav = audio.load_wav(dub.speech.folder / "audio.wav", hp.sample_rate)
+    with tempfile.TemporaryDirectory() as folder:
+        sound = Path(folder) / "sound.wav"
+        audio.save_wav(wav[: len(dub.faces) * hp.sample_rate // hp.fps], sound, hp.sample_rate)
+        with VideoWriter(path, Fraction(hp.fps), sound) as writer:
+            for number, face in enumerate(dub.faces):
+                writer.write(face, number / hp.fps)
+
+
+class DiscriminatorTrainer(TrainableNetwork, ABC):
+    """A discriminator under training, and the loss it gives the generator. Frames are [F, 3, S, S] in 0..1."""
+
+    picture_share = 0.0  # of the picture loss's weight, which the adversarial loss takes
+
+    @abstractmethod
+    def generator_loss(self, generated: Tensor, target: Tensor, picture: Tensor, last: Tensor, step: int) -> Tensor:
+        """The weighted adversarial loss, a scalar; no gradient reaches the discriminator's own weights.
+
+        picture: the picture loss; last: the weights of the generator's last convolution.
+        """
+
+    @abstractmethod
+    def train_on(self, generated: Tensor, target: Tensor, step: int) -> Tensor:
+        """Backward pass on real and generated frames; returns the loss."""
+
+
+class PublishedTrainer(DiscriminatorTrainer):
+    """The published discriminator, with the published loss and weight (Wav2Lip, ACM MM 2020, section 3.3)."""
+
+    def __init__(self, hp: HParams, precision: Precision) -> None:
+        super().__init__(Wav2Lip_disc_qual(hp.width), hp, precision, hp.disc_initial_learning_rate, betas=BETAS)
+        self.picture_share = hp.disc_wt
+
+    def generator_loss(self, generated: Tensor, target: Tensor, picture: Tensor, last: Tensor, step: int) -> Tensor:
+        logits = self.frozen(generated.unsqueeze(2), logits=True)
+        return self.hp.disc_wt * losses.real_fake_bce(logits, real=True)
+
+    def train_on(self, generated: Tensor, target: Tensor, step: int) -> Tensor:
+        frames = torch.cat((target, generated.detach())).unsqueeze(2)  # [2F, 3, 1, S, S]
+        real, fake = self(frames, logits=True).chunk(2)
+        loss = losses.real_fake_bce(real, real=True) + losses.real_fake_bce(fake, real=False)
+        self.backward(loss)
+        return loss.detach()
+
+
+class PatchTrainer(DiscriminatorTrainer):
+    """The patch discriminator. Its loss and feature differences are weighted so that their gradient at the generator's
+    last layer is a fixed share of the picture loss's (after VQGAN, arXiv 2012.09841, section 3.1). A gradient penalty
+    on real pictures keeps it smooth (R1, arXiv 1801.04406)."""
+
+    def __init__(self, hp: HParams, precision: Precision) -> None:
+        single = Precision("fp32", precision.device)  # the penalty's second derivatives
+        super().__init__(PatchDiscriminator(), hp, single, hp.disc_initial_learning_rate, betas=BETAS)
+
+    def generator_loss(self, generated: Tensor, target: Tensor, picture: Tensor, last: Tensor, step: int) -> Tensor:
+        if step <= self.hp.disc_alone:
+            return torch.zeros((), device=generated.device)
+        logits, features = self.frozen(lower_half(generated.float()))
+        with torch.no_grad():
+            _, true_features = self.frozen(lower_half(target))
+        differences = [F.l1_loss(ours, true) for ours, true in zip(features, true_features, strict=True)]
+        loss = F.softplus(-logits).mean() + self.hp.disc_features_wt * torch.stack(differences).mean()
+        slopes = [torch.autograd.grad(part, last, retain_graph=True)[0] for part in (picture, loss)]
+        norms = distributed.mean_of(torch.stack([slope.norm() for slope in slopes]))  # one weight in all processes
+        weight = (self.hp.disc_share * norms[0] / (norms[1] + 1e-8)).clamp(max=LARGEST_WEIGHT)
+        return weight.detach() * loss
+
+    def train_on(self, generated: Tensor, target: Tensor, step: int) -> Tensor:
+        penalised = bool(self.hp.disc_r1) and step % R1_EVERY == 0
+        generated = generated.detach().float()
+        real = lower_half(target).clone().requires_grad_(penalised)
+        logits, _ = self(torch.cat((real, lower_half(generated))))
+        of_real, of_fake = logits.chunk(2)
+        loss = F.softplus(-of_real).mean() + F.softplus(of_fake).mean()
+        total = loss
+        if penalised:
+            (slope,) = torch.autograd.grad(of_real.sum(), real, create_graph=True)
+            total = loss + R1_EVERY * self.hp.disc_r1 / 2 * slope.square().sum(dim=(1, 2, 3)).mean()
+        self.backward(total)
+        return loss.detach()
+
+
+# By hparams disc
+TRAINERS: dict[str, Callable[[HParams, Precision], DiscriminatorTrainer]] = {
+    "published": PublishedTrainer,
+    "patch": PatchTrainer,
+}

@@ -23,7 +23,7 @@ from metrics.generators import evenly_spaced
 from training import checkpoint
 from training.base import Batch, Training
 from training.checkpoint import BEST, NUMBERED
-from training.log import LossMeter, RunLog
+from training.log import LossMeter, open_log
 from training.options import TrainingOptions
 from utils import distributed, weight_files
 from utils.errors import InputError
@@ -58,23 +58,28 @@ class Loop:
 
     def __init__(self, training: Training, resume_hint: str = RESUME_HINT) -> None:
         self.training, self.networks, self.history = training, training.networks, training.history
-        self.hp, self.resumed, self.resume_hint = training.hp, training.resumed, resume_hint
-        self.step = training.first_step
-        self.saved = self.resumed.get("saved", []) if training.same_folder else []  # steps of the run's checkpoints
-        spent = self.resumed.get("seconds", 0.0), self.resumed.get("evaluation_seconds", ())
+        self.hp, self.resume_hint, self.step = training.hp, resume_hint, training.first_step
+        resumed = training.resumed
+        spent = resumed.get("seconds", 0.0), resumed.get("evaluation_seconds", ())
         self.clock = Clock(training.last_step, training.options.max_minutes, *spent)
         self.progress = self.clock.progress(self.step)
         self.done = self.progress >= 1
-        self.meter = LossMeter(self.resumed.get("metrics", {}))
+        self.meter = LossMeter(resumed.get("metrics", {}))
         self.waited, self.logged_at = 0.0, self.clock.seconds  # seconds waited for data, and at the last log entry
+        self.saved = resumed.get("saved", []) if training.same_folder else []  # steps of the run's checkpoints
         self.steps_ahead = distributed.broadcast(steps_ahead(self.hp))
         shortened = min(1.0, (self.clock.minutes or FULL_EVALUATION) / FULL_EVALUATION)
-        self.evaluated_share = self.resumed.get("evaluated_share", shortened)
+        self.evaluated_share = resumed.get("evaluated_share", shortened)
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the current weights have been evaluated."""
+        return bool(self.history.entries) and self.history.entries[-1]["step"] == self.step
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do: the limit is reached, and no stop has cut off the last evaluation."""
-        return self.done and (not self.history.entries or self._evaluated())
+        return self.done and (self.evaluated or not self.history.entries)
 
     def limit(self) -> str:
         """The limit that a finished run has reached."""
@@ -85,7 +90,7 @@ class Loop:
     def run(self) -> None:
         """Train until a limit, or until a signal stops the run after the current step, with a checkpoint.
         Raises InputError where the weights become NaN or infinite, KeyboardInterrupt after a stop."""
-        training, step = self.training, self.step
+        training, step, clock = self.training, self.step, self.clock
         loader = training_loader(training.windows, training.batch_size, step)
         self.sampler: Any = loader.batch_sampler
         self._plan_windows()
@@ -95,8 +100,8 @@ class Loop:
         precision = training.precision.name
         print(f"{training.device} in {precision}, width {self.hp.width:g}, from step {step}", flush=True)
 
-        limits = training.last_step, self.clock.minutes, self.clock.seconds / 60
-        with StopSignal() as self.stop, RunLog(training.folder, step, *limits) as self.log, ExitStack() as workers:
+        log = open_log(training.folder, step, training.last_step, clock.minutes, clock.seconds / 60)
+        with StopSignal() as self.stop, log as self.log, ExitStack() as workers:
             self.networks[""].train()
             self._finish_step(held_out)  # evaluates the start, or repeats an evaluation that a stop cut off
             if not self.done:
@@ -126,7 +131,9 @@ class Loop:
         self.done = self.progress >= 1
         self._plan_windows()
         if self.clock.minutes and (self.done or self.step == self.training.first_step + PACE_STEPS):
-            self._log_pace()
+            steps = round(self.step / self.progress)
+            few = "; that is too few to learn much: give more minutes" if steps < FEW_STEPS else ""
+            self.log.line(f"about {steps} steps fit into {self.clock.minutes:g} minutes at this pace{few}")
 
     def _forward_backward(self, batch: Batch, last_part: bool) -> Batch:
         """train_on; processes exchange gradients only for the last part of a step."""
@@ -141,28 +148,27 @@ class Loop:
 
     def _finish_step(self, held_out: list[Batch]) -> None:
         """Evaluate and save where that is due, and end the run after a stop signal."""
-        before = len(self.history.entries)
+        training, step, before = self.training, self.step, len(self.history.entries)
         stopped = distributed.any_process(self.stop.requested)
         if not stopped and self._evaluation_due():
             self._evaluate(held_out)
-            self.done = self.done or self._out_of_patience()
+            if self.evaluated and 0 < self.hp.patience <= self.history.since_lowest():
+                self.log.line(f"no better evaluation {self.hp.patience} times in a row: the training ends")
+                self.done = True
             stopped = distributed.any_process(self.stop.requested)
-        changed = self.step > self.training.first_step or (self.step > 0 and len(self.history.entries) > before)
-        due = self.step == 1 or self.training.saves(self.step) or self.done or stopped  # 1: shows whether it can write
-        if changed and due:
+        changed = step > training.first_step or (step > 0 and len(self.history.entries) > before)
+        due = step == 1 or step % training.setting("checkpoint_interval") == 0  # 1: shows whether it can write
+        if changed and (due or self.done or stopped):
             self._save()
         if stopped:
             if changed:
-                self.log.line(f"stopped at step {self.step}; {self.resume_hint}")
+                self.log.line(f"stopped at step {step}; {self.resume_hint}")
             raise KeyboardInterrupt
 
     def _evaluation_due(self) -> bool:
-        if self._evaluated() or not (self.done or self.training.evaluates(self.step)):
+        if self.evaluated or not (self.done or self.training.evaluates(self.step)):
             return False
         return self.step == 0 or self.done or self.clock.affords_evaluation()
-
-    def _evaluated(self) -> bool:
-        return bool(self.history.entries) and self.history.entries[-1]["step"] == self.step
 
     def _evaluate(self, held_out: list[Batch]) -> None:
         """Evaluate in the main process, tell the others, and keep the weights when they are the best so far. A stop
@@ -187,18 +193,20 @@ class Loop:
         self.log.scores(scores, losses, self.step)
         for remark in training.remarks(self.step, scores):
             self.log.line(remark)
-        if distributed.is_main():
-            training.write_summary()
+        if training.expert and distributed.is_main():
+            self.history.write_summary(training.folder, training.footage_scores)
 
     def _held_out_batches(self) -> list[Batch]:
         """The batches to evaluate on, in the main process: fewer of them in a short run with --max_minutes."""
-        if self.evaluated_share < 1:
-            print(f"evaluates {self.evaluated_share:.0%} of the held-out windows and clips, as the run is short")
-        self.training.reduce_evaluation(self.evaluated_share)
+        training, share = self.training, self.evaluated_share
+        if share < 1:
+            print(f"evaluates {share:.0%} of the held-out windows and clips, as the run is short")
+        clips = training.scored_clips
+        training.scored_clips = evenly_spaced(clips, ceil(len(clips) * share))
         if not distributed.is_main():
             return []
-        batches = evaluation_batches(self.training.eval_windows, max(EVALUATION_BATCH, self.training.batch_size))
-        return evenly_spaced(batches, ceil(len(batches) * self.evaluated_share))
+        batches = evaluation_batches(training.eval_windows, max(EVALUATION_BATCH, training.batch_size))
+        return evenly_spaced(batches, ceil(len(batches) * share))
 
     def _save(self) -> None:
         """Write a numbered checkpoint in the published form, with the run's values and all that an exact resume needs,
@@ -232,20 +240,14 @@ class Loop:
     def _log_losses(self, losses: dict[str, float]) -> None:
         """Log the means over the last steps, the frames a second, and the share of time spent waiting for data."""
         training, seconds = self.training, self.clock.seconds - self.logged_at
-        frames = training.windows.plan(training.batch_size).most_frames * min(
-            LOG_EVERY, self.step - training.first_step
-        )
+        steps = min(LOG_EVERY, self.step - training.first_step)
+        frames = training.windows.plan(training.batch_size).most_frames * steps
         rates = {"frames/s": frames / seconds, "waiting": self.waited / seconds}
         self.meter.last = distributed.all_reduce_mean(losses | rates)
         self.waited, self.logged_at = 0.0, self.clock.seconds
         if not all(map(isfinite, self.meter.last.values())):
             self._check_weights()
         self.log.losses(self.meter.last, self.step)
-
-    def _log_pace(self) -> None:
-        steps = round(self.step / self.progress)
-        few = "; that is too few to learn much: give more minutes" if steps < FEW_STEPS else ""
-        self.log.line(f"about {steps} steps fit into {self.clock.minutes:g} minutes at this pace{few}")
 
     def _check_weights(self) -> None:
         """Raise InputError where weights are NaN or infinite. Losses alone may be in fp16, which skips such steps."""
@@ -261,13 +263,6 @@ class Loop:
             f"with --hparams, and {remedy} in another --checkpoint_dir"
         )
 
-    def _out_of_patience(self) -> bool:
-        patience = self.hp.patience
-        if not (patience and self._evaluated()) or self.history.since_lowest() < patience:
-            return False
-        self.log.line(f"no better evaluation {patience} times in a row: the training ends")
-        return True
-
     def _plan_windows(self) -> None:
         """Where hp.frames_first is a share of the run, tell the sampler when windows begin. With --max_minutes that
         follows from the pace, as workers draw steps ahead. Once begun, windows stay, even if the limit is raised."""
@@ -275,8 +270,8 @@ class Loop:
         if plan.frames_first != UNKNOWN:
             return
         next_drawn = self.step + self.steps_ahead
-        if "frames_first" in self.resumed:
-            first = self.resumed["frames_first"]
+        if "frames_first" in self.training.resumed:
+            first = self.training.resumed["frames_first"]
         elif not self.clock.minutes:
             first = max(1, round(share * self.training.last_step))
         elif self.step and self.progress * next_drawn >= share * self.step:
@@ -293,9 +288,8 @@ class Clock:
     def __init__(
         self, last_step: int, minutes: float | None, seconds: float = 0.0, evaluations: Sequence[float] = ()
     ) -> None:
-        """minutes: the limit, None for none; seconds: of learning so far; evaluations: seconds of each so far."""
-        self.last_step, self.minutes = last_step, minutes
-        self.seconds, self.evaluations = seconds, list(evaluations)
+        self.last_step, self.minutes = last_step, minutes  # the limits; None for no limit in time
+        self.seconds, self.evaluations = seconds, list(evaluations)  # of learning so far; of each evaluation so far
 
     def progress(self, step: int) -> float:
         """0..1, of the steps or of the minutes, whichever is farther."""
@@ -307,18 +301,14 @@ class Clock:
     @contextmanager
     def learning(self) -> Iterator[None]:
         since = monotonic()
-        try:
-            yield
-        finally:
-            self.seconds += monotonic() - since
+        yield
+        self.seconds += monotonic() - since
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         since = monotonic()
-        try:
-            yield
-        finally:
-            self.evaluations.append(monotonic() - since)
+        yield
+        self.evaluations.append(monotonic() - since)
 
     def affords_evaluation(self) -> bool:
         """Whether one more evaluation and the last one stay within EVALUATION_SHARE of the time of a run of minutes."""

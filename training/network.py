@@ -47,16 +47,10 @@ class TrainableNetwork:
         self.parallel: nn.Module = self.network  # exchanges gradients with other processes
         if several:
             self.parallel = DistributedDataParallel(self.network, [device] if device.type == "cuda" else None)
-        self.compiled = torch.compile(self.parallel) if hp.compile else self.parallel
 
     def __call__(self, *inputs: torch.Tensor, **settings: bool) -> Any:
         with self.precision.autocast():
-            return self.compiled(*inputs, **settings)
-
-    def plain(self, *inputs: torch.Tensor) -> Any:
-        """As a call, but never compiled: with derivatives of the second order."""
-        with self.precision.autocast():
-            return self.parallel(*inputs)
+            return self.parallel(*inputs, **settings)
 
     def frozen(self, *inputs: torch.Tensor, **settings: bool) -> Any:
         """As a call, but gradients reach the inputs alone."""
@@ -107,57 +101,42 @@ class TrainableNetwork:
                 state["trained_state_dict"] = self.network.state_dict()
         return state
 
-    def restore(self, content: dict, path: Path | None, weights_only: bool) -> int:
-        """Put the state of a checkpoint ({} for none) in place; returns the step to resume from.
-
-        Learning rate and betas stay those given here, so that --hparams can change them.
-        """
+    def restore(self, content: dict, path: Path | None, weights_only: bool) -> None:
+        """Put the state of a checkpoint ({} for none) in place. Learning rate and betas stay those given here, so that
+        --hparams can change them."""
         if not content or path is None:
-            return 0
-        weight_files.load_into(self.network, content["state_dict"], path)
+            return
+        weights, optimizer = content["state_dict"], self.optimizer
+        weight_files.load_into(self.network, weights, path)
         if self.average:
-            weight_files.load_into(self.average.module, content["state_dict"], path)
+            weight_files.load_into(self.average.module, weights, path)
         if weights_only:
-            return 0
-        step = content["global_step"]
+            return
         if self.average:
-            weight_files.load_into(self.network, content.get("trained_state_dict", content["state_dict"]), path)
-            self.average.updates = step
-        if content["optimizer"] is None:
+            weight_files.load_into(self.network, content.get("trained_state_dict", weights), path)
+            self.average.updates = content["global_step"]
+        saved = content["optimizer"]
+        if saved is None:
             print(f"{path}: has no optimizer state; the optimizer starts from zero", flush=True)
-            return step
+            return
         try:
-            self.optimizer.load_state_dict(self._with_own_settings(content["optimizer"]))
+            groups = [  # published ones lack `fused`, by which step counts go to the weights' device
+                group | {name: ours[name] for name in KEPT}
+                for group, ours in zip(saved["param_groups"], optimizer.param_groups, strict=True)
+            ]
+            optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: its optimizer state does not fit; add --reset_optimizer") from error
-        self._lay_out_state()
+        for weight, means in optimizer.state.items():
+            for name, tensor in means.items():
+                if tensor.shape == weight.shape:  # a fused optimizer needs the memory format of the weights
+                    means[name] = torch.empty_like(weight, requires_grad=False).copy_(tensor)
         if content.get("scaler"):  # has something in fp16 alone
             self.scaler.load_state_dict(content["scaler"])
-        return step
-
-    def _lay_out_state(self) -> None:
-        """Give the optimizer's running means the memory format of their weights, which a fused optimizer needs;
-        published states have another."""
-        for weight, means in self.optimizer.state.items():
-            for name, tensor in means.items():
-                if tensor.shape == weight.shape:
-                    means[name] = torch.empty_like(weight, requires_grad=False).copy_(tensor)
-
-    def _with_own_settings(self, saved: dict) -> dict:
-        """A saved optimizer state with the settings made here, before it is loaded: published states lack `fused`, by
-        which step counts go to the weights' device."""
-        groups = [
-            group | {name: ours[name] for name in KEPT}
-            for group, ours in zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
-        ]
-        return {"state": saved["state"], "param_groups": groups}
 
 
 def lr_factor(step: int, progress: float, hp: HParams) -> float:
-    """The learning rate of a step as a part of the full one: warmed up, then with cosine_lr falling to zero.
-
-    progress: how much of the training is done before this step, 0..1.
-    """
+    """The learning rate of a step as a part of the full one; progress: part of the training done before it, 0..1."""
     warm = min(1.0, step / hp.warmup_steps) if hp.warmup_steps else 1.0
     fall = 0.5 * (1 + math.cos(math.pi * progress)) if hp.cosine_lr else 1.0
     return warm * fall

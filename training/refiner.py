@@ -20,10 +20,10 @@ from models import torch_backend
 from models.face_refiner import PERSON, FaceRefiner
 from models.published import default_expert, default_generator
 from models.reference_bank import ReferenceBank, describe, without_bank
-from models.refiner import Refiner, enlarge
+from models.refiner import Refiner
 from models.torch_backend import build_network, hparams_of, load_network, save_refiner
 from models.wav2lip import to_floats
-from training import checkpoint, history, log, losses
+from training import checkpoint, history, losses
 from training.base import Batch, Training
 from training.network import TrainableNetwork
 from training.options import RefinerOptions
@@ -36,7 +36,6 @@ from utils.progress import Progress
 RECIPE = "warmup_steps=50,cosine_lr=True,clip_norm=0.1"  # hparams of a new run, unless --hparams says otherwise
 OUTSIDE_WEIGHT, MOUTH_WEIGHT = 0.2, 2.0  # of the loss, outside the mouth's area, and inside besides
 SCORED_CLIPS, SAMPLES = 4, 6
-SAMPLE_ROWS = ("generated", "reference", "refined", "true")
 
 
 class RefinerTraining(Training):
@@ -57,7 +56,7 @@ class RefinerTraining(Training):
         generator, _ = build_network("generator", self.generator_content)
         expert, expert_hp = load_network(options.syncnet_checkpoint_path or default_expert(), "expert")
         self.generator_fingerprint = weight_files.fingerprint(self.generator_content["state_dict"])
-        super().__init__(options)
+        super().__init__(options, generator=self.generator_fingerprint, bank=options.bank)
         self.record["generator_path"] = str(path.resolve())
         hp, precision = self.hp, self.precision
         print(f"refines faces of {path} at {hp.refiner_size} pixels", flush=True)
@@ -74,9 +73,6 @@ class RefinerTraining(Training):
         self.weight = torch.from_numpy(weight).to(self.device)
         self._open_banks(options.bank)
 
-    def run_identity(self) -> dict[str, str]:
-        return {"generator": self.generator_fingerprint, "bank": self.options.bank}
-
     def make_hparams(self) -> HParams:
         """As in every training; what describes the generator and its inputs is the generator's."""
         recipe = "" if self.resumed else f"{RECIPE},"
@@ -91,19 +87,14 @@ class RefinerTraining(Training):
         return scores["gradient_distance"] + max(0.0, scores["sync_distance"] - scores["sync_generated"])
 
     def train_on(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
-        generated = self._generate(batch)
+        with torch.no_grad(), self.precision.autocast():
+            generated = self.generator(batch["frame"], batch["mel"], batch["reference"])  # uint8 [B, 96, 96, 3]
         target = to_floats(batch["target"])
         refined = self.refiner(to_floats(generated), target, to_floats(batch["references"]))
         values = losses.refined_losses(lower_half(refined), lower_half(target), self.weight)
         weights = {"gradient": self.hp.refiner_gradient_wt, "texture": self.hp.refiner_texture_wt}
         self.refiner.backward(values["l1"] + sum(weight * values[name] for name, weight in weights.items()))
         return {name: value.detach() for name, value in values.items()}
-
-    @torch.no_grad()
-    def _generate(self, batch: Batch) -> torch.Tensor:
-        """The batch's faces generated, as in a dub uint8 [B, 96, 96, 3]."""
-        with self.precision.autocast():
-            return self.generator(batch["frame"], batch["mel"], batch["reference"])
 
     def _open_banks(self, kind: str) -> None:
         """Give the windows their reference banks and choose the clips to be scored. Short clips, of which some frame
@@ -143,27 +134,24 @@ class RefinerTraining(Training):
         each, refined_dubs = [], []
         pairs = list(zip(self.redrawn, self.dubbed, strict=True))
         for redrawn, dubbed in Progress(pairs, "evaluation", unit="clip", leave=False):
-            clip, rows = redrawn.clip, range(len(redrawn.faces))
-            own, size = self.windows.banks[clip.folder], self.hp.img_size
-            bank, excluded = self.person or own.pictures(), own.excluded(clip, rows)
-            true = np.stack([sharp_face(clip, row, self.hp.refiner_size) for row in rows])  # uint8 BGR [N, S, S, 3]
+            clip, frames = redrawn.clip, range(len(redrawn.faces))
+            own, size, sharp_size = self.windows.banks[clip.folder], self.hp.img_size, self.hp.refiner_size
+            bank, excluded = self.person or own.pictures(), own.excluded(clip, frames)
+            true = np.stack([sharp_face(clip, row, sharp_size) for row in frames])  # uint8 BGR [N, S, S, 3]
             refined, of_dub = (refiner(dub.faces, true, bank, excluded) for dub in (redrawn, dubbed))
             each.append({"mouth_l1": mouth_likeness(refined, true)["mouth_l1"], **detail_scores(refined, true)})
             refined_dubs.append(replace(dubbed, faces=np.stack([resized(face, size, size) for face in of_dub])))
             if clip is self.scored_clips[0]:
                 some = np.linspace(0, len(true) - 1, SAMPLES).astype(int)
-                nearest = bank.nearest(describe(true[some], redrawn.faces[some]), 1, excluded[some])[:, 0]
-                self._show(step, tensorboard, redrawn.faces[some], nearest, refined[some], true[some])
+                generated = redrawn.faces[some]
+                nearest = bank.nearest(describe(true[some], generated), 1, excluded[some])[:, 0]
+                enlarged = np.stack([resized(face, sharp_size, sharp_size) for face in generated])
+                rows = {"generated": enlarged, "reference": nearest, "refined": refined[some], "true": true[some]}
+                self.show_samples(step, rows, tensorboard)
         scores = {name: float(np.mean([values[name] for values in each])) for name in each[0]}
         generated = generators.sync_numbers(self.expert, self.dubbed)
         scores |= generators.sync_numbers(self.expert, refined_dubs)
         return scores | ({"sync_generated": generated["sync_distance"]} if generated else {})
-
-    def _show(self, step: int, tensorboard: SummaryWriter, *faces: np.ndarray) -> None:
-        """Frames of a clip, uint8 BGR [F, H, W, 3], row by row (SAMPLE_ROWS); the generated ones are enlarged."""
-        small, *large = (to_floats(torch.from_numpy(each)) for each in faces)
-        rows = (enlarge(small, self.hp.refiner_size), *large)
-        log.show_samples(self.folder, step, dict(zip(SAMPLE_ROWS, rows, strict=True)), tensorboard)
 
     def on_best(self, weights: dict) -> None:
         path, state = self.folder / PERSON, weights["state_dict"]

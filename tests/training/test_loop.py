@@ -149,6 +149,7 @@ def test_a_finetune_that_never_beats_its_start_keeps_it_and_ends_by_patience(
     assert best["global_step"] == 0
     assert all(torch.equal(best["state_dict"][name], before["state_dict"][name]) for name in before["state_dict"])
     assert command("inference.py", checkpoint_path=folder / "best.pth", face="talk.mp4") in result.out
+    assert f"{folder / 'samples'}: faces" in result.out
 
 
 def test_presets_are_changed_by_hparams_and_flags_and_their_steps_replaced_by_minutes():
@@ -162,7 +163,7 @@ def test_presets_are_changed_by_hparams_and_flags_and_their_steps_replaced_by_mi
 
     hp = values(hparams="max_steps=70,ema=0.5", max_steps=9, num_workers=0, patience=7)
     assert (hp.max_steps, hp.ema, hp.num_workers, hp.patience, hp.freeze_batch_norm) == (9, 0.5, 0, 7, True)
-    early = SimpleNamespace(hp=hp, _setting=lambda name: getattr(hp, name))
+    early = SimpleNamespace(hp=hp, setting=lambda name: getattr(hp, name))
     planned = [step for step in range(1, 1300) if ExpertTraining.evaluates(early, step)]
     assert planned == [50, 100, 200, 400, 800, 1200]
     budgets = ({}, {"max_minutes": 6.0}, {"max_minutes": 6.0, "max_steps": 40})

@@ -7,7 +7,7 @@ import torch
 
 from conftest import NARROW
 from training import losses
-from training.discriminators import TRAINERS, PatchTrainer, PublishedTrainer
+from training.generator import TRAINERS, PatchTrainer, PublishedTrainer
 from training.network import MovingAverage
 from utils import distributed
 from utils.devices import Precision
@@ -58,16 +58,6 @@ def test_a_step_reads_nothing_from_the_device_where_it_would_wait():
     for _ in range(2):
         average.update(network)
     assert average.updates == 2
-
-
-@pytest.mark.parametrize(("step", "compiled"), [(7, 1), (8, 0)])
-def test_the_gradient_penalty_is_of_the_network_that_is_not_compiled(monkeypatch, step, compiled):
-    """torch.compile cannot differentiate twice."""
-    calls = []
-    monkeypatch.setattr(torch, "compile", lambda module: lambda *given: calls.append(0) or module(*given))
-    trainer = PatchTrainer(NARROW.override("disc=patch,compile=True"), FP32)
-    trainer.train_on(torch.rand(2, 3, 96, 96), torch.rand(2, 3, 96, 96), step)
-    assert len(calls) == compiled
 
 
 class Mean(torch.nn.Module):
