@@ -7,7 +7,7 @@ python weights.py verify                        # check the SHA-256 of every fil
 python weights.py export best.pth mine.safetensors   # weights alone in half precision, to keep or to share
 python weights.py export best.pth mine.xml --format openvino   # a generator that runs without PyTorch; or onnx
 
-Only fetch and export need PyTorch.
+Only export needs PyTorch.
 """
 
 import argparse

@@ -3,17 +3,17 @@
 import http.client
 import os
 import shutil
-import socket
-import sys
 import urllib.parse
-from dataclasses import MISSING, Field, fields, replace
+import urllib.request
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
 from models.published import BROWSER_PAGE, BUNDLED_EXPERT, ROOT, PublishedFile, all_files, published
 from utils.errors import InputError
-from utils.files import atomic_write, existing_file, failed_download, sha256, writable_folder
+from utils.files import BLOCK, atomic_write, existing_file, failed_download, sha256, writable_folder
 from utils.options import Options
+from utils.progress import Progress
 
 OptionsType = TypeVar("OptionsType", bound=Options)
 
@@ -22,18 +22,22 @@ TIMEOUT = 30  # seconds without an answer
 
 def fetch(file: PublishedFile) -> None:
     """Download a file to its place from the first mirror that has it; nothing unverified gets the final name."""
-    if (found := state(file)) == "there":
+    found = state(file)
+    if found == "there":
         print(f"{file.name}: {file.file} exists already")
         return
     if found != "missing":
         raise InputError(f"{file.name}: {file.file} is {found}; delete it, then fetch again")
     if not file.mirrors:
-        raise InputError(f"{file.name}: comes with the project; `git checkout {file.file}` brings it back")
+        raise InputError(f"{file.name}: {_how_to_get(file)}")
     writable_folder(file.path.parent, file.name)
     problems = []
     for address in file.mirrors:
-        if problem := _download(address, file):
-            problems.append(problem)
+        try:
+            _download(address, file)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error or type(error).__name__
+            problems.append(f"{urllib.parse.urlsplit(address).hostname}: {reason}")
         else:
             print(f"{file.name}: {file.file}, verified")
             return
@@ -43,24 +47,16 @@ def fetch(file: PublishedFile) -> None:
     )
 
 
-def _download(address: str, file: PublishedFile) -> str:
-    """Download a file from one mirror; returns what went wrong, if anything."""
+def _download(address: str, file: PublishedFile) -> None:
     if address.startswith(BROWSER_PAGE):
-        return "must be downloaded with a browser"
-    from torch import hub  # takes seconds to import, which `weights.py list` does without
-
-    host, before = urllib.parse.urlsplit(address).hostname, socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
-    try:
-        with atomic_write(file.path) as temporary:
-            hub.download_url_to_file(address, str(temporary), file.sha256, progress=sys.stderr.isatty())
-    except RuntimeError:  # another SHA-256
-        return f"{host}: serves another file, or the connection broke off"
-    except (OSError, http.client.HTTPException) as error:
-        return f"{host}: {getattr(error, 'reason', None) or error or type(error).__name__}"
-    finally:
-        socket.setdefaulttimeout(before)
-    return ""
+        raise ValueError("must be downloaded with a browser")
+    with atomic_write(file.path) as temporary, urllib.request.urlopen(address, timeout=TIMEOUT) as response:
+        with temporary.open("wb") as out, Progress(desc=file.name, unit="B", total=file.size) as progress:
+            while block := response.read(BLOCK):
+                out.write(block)
+                progress.update(len(block))
+        if sha256(temporary) != file.sha256:
+            raise ValueError("serves another file, or the connection broke off")
 
 
 def import_file(source: Path) -> None:
@@ -101,7 +97,7 @@ def verify() -> int:
     """Check every published or bundled file that is there; returns how many are. Raises InputError naming those that
     differ."""
     present = [file for file in all_files() if file.path.exists()]
-    wrong = [file for file in present if file.path.stat().st_size != file.size or sha256(file.path) != file.sha256]
+    wrong = [file for file in present if state(file) != "there" or sha256(file.path) != file.sha256]
     if wrong:
         names = ", ".join(f"{file.file} ({_difference(file)})" for file in wrong)
         sources = {"`python weights.py fetch`" if file.mirrors else "`git checkout`" for file in wrong}
@@ -117,44 +113,30 @@ def ensure_weights(options: OptionsType, fetch_missing: bool = False) -> Options
     changes = {}
     for setting in fields(options):
         value = getattr(options, setting.name)
-        if setting.metadata["weights"] and value is not None:
-            several = isinstance(value, tuple)
-            there = tuple(_ensured(path, setting, fetch_missing) for path in (value if several else (value,)))
-            changes[setting.name] = there if several else there[0]
+        if not setting.metadata["weights"] or value is None:
+            continue
+        otherwise = "" if setting.default is MISSING else ", or leave the flag out"
+        paths = value if isinstance(value, tuple) else (value,)
+        there = tuple(_ensured(path, f"--{setting.name}", fetch_missing, otherwise) for path in paths)
+        changes[setting.name] = there if isinstance(value, tuple) else there[0]
     if getattr(options, "face_detector", "") == "sfd":
-        _ensure_detector(fetch_missing)
+        _ensured(published("s3fd").path, "--face_detector sfd:", fetch_missing, ", or use retinaface")
     return replace(options, **changes)
 
 
-def _ensure_detector(fetch_missing: bool) -> None:
-    file = published("s3fd")
-    if file.path.exists():
-        return
-    if not (fetch_missing and _one_process()):
-        raise InputError(f"--face_detector sfd: its weights are missing; {_how_to_get(file)}, or use retinaface")
-    fetch(file)
-
-
-def _ensured(path: Path, setting: Field, fetch_missing: bool) -> Path:
-    flag, file = f"--{setting.name}", _of_name(path)
-    if path.is_dir():
-        raise InputError(f"{flag} {path}: is a folder; give a weight file in it")
+def _ensured(path: Path, flag: str, fetch_missing: bool, otherwise: str) -> Path:
+    """otherwise: what else can be done where a published file is missing."""
+    file = _of_name(path)
     if path.exists() or file is None:
         return existing_file(path, flag)
     if file.path.exists():
         return file.path
-    if fetch_missing and file.fetchable and _one_process():
+    if fetch_missing and file.fetchable and os.environ.get("WORLD_SIZE", "1") == "1":  # not each process of torchrun
         fetch(file)
         return file.path
-    otherwise = ", or leave the flag out"
-    if setting.default is MISSING:
-        otherwise = f", or give {BUNDLED_EXPERT.relative_to(ROOT).as_posix()}" if "expert" in file.name else ""
+    if not otherwise and "expert" in file.name:
+        otherwise = f", or give {BUNDLED_EXPERT.relative_to(ROOT).as_posix()}"
     raise InputError(f"{flag} {path}: no such file; {_how_to_get(file)}{otherwise if file.mirrors else ''}")
-
-
-def _one_process() -> bool:
-    """False under torchrun, whose processes would fetch the same file at once."""
-    return int(os.environ.get("WORLD_SIZE", "1")) == 1
 
 
 def _of_name(path: Path) -> PublishedFile | None:
