@@ -1,9 +1,27 @@
-"""Footage and detections that several tests make for themselves."""
+"""Footage, detections and looks at dubs that several tests share."""
 
+import json
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
+
+from media import yuv
+from media.reader import VideoReader
+from media.writer import VideoWriter
+
+BOX = ["--box", 57, 177, 178, 273]  # the face in the portrait
+
+
+def planes_of(path) -> list[list[np.ndarray]]:
+    """The planes of every frame of a video."""
+    return [[plane.copy() for plane in yuv.planes(picture)] for _, picture in VideoReader(path).pictures()]
+
+
+def record_of(path) -> dict:
+    """What a dub wrote down beside its video."""
+    return json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
 
 
 def numbered(n: int, width: int = 160, height: int = 120) -> np.ndarray:
@@ -44,6 +62,14 @@ def encode(path, codec: str, frames: int = 20, fps: int = 25, pix_fmt: str = "yu
             block.rate, block.pts, block.time_base = 44100, 0, Fraction(1, 44100)
             container.mux(track.encode(block))
             container.mux(track.encode(None))
+    return path
+
+
+def write_video(path, pictures, fps: int = 25, sound=None, encoding=None):
+    """A file of BGR pictures by the writer of dubs."""
+    with VideoWriter(path, Fraction(fps), sound, encoding=encoding) as writer:
+        for n, picture in enumerate(pictures):
+            writer.write(np.ascontiguousarray(picture), n / fps)
     return path
 
 

@@ -1,9 +1,9 @@
 """--check and --still: what is said and drawn before a dub; who is followed, and heads that do not stand upright."""
 
 import json
+import os
 import shlex
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -15,33 +15,25 @@ import inference
 from demo import showcase
 from dubbing import Options
 from dubbing.check import check, command
-from dubbing.faces import FaceFinder, numbered_faces
+from dubbing.faces import FaceFinder
 from dubbing.landmarks import limits, may_lie, quarter_turns
-from dubbing.samples import choose_face, loudest_times, sample_faces
+from dubbing.samples import choose_face, sample_faces
 from dubbing.source import Source
 from face_detection import RetinaFace
 from face_detection.crop import shrink
-from hparams import hparams
+from footage import write_video
 from media import yuv
 from media.files import is_tagged_png
-from media.writer import VideoWriter
 from portrait import portrait
 from utils.options import from_args
 
 RATE = 16_000
 
 
-def film(path: Path, picture: np.ndarray, frames: int = 10) -> Path:
-    with VideoWriter(path, Fraction(25)) as writer:
-        for n in range(frames):
-            writer.write(np.ascontiguousarray(picture), n / 25)
-    return path
-
-
 @pytest.fixture(scope="module")
 def couple(tmp_path_factory) -> Path:
     """Half a second of the same portrait twice, side by side."""
-    return film(tmp_path_factory.mktemp("couple") / "a couple.mp4", np.hstack([portrait(), portrait()]))
+    return write_video(tmp_path_factory.mktemp("couple") / "a couple.mp4", [np.hstack([portrait(), portrait()])] * 10)
 
 
 def test_a_check_of_good_footage_finds_nothing_and_draws_faces_and_mouths(generator, talking, speech, tmp_path):
@@ -62,30 +54,27 @@ def test_a_check_of_good_footage_finds_nothing_and_draws_faces_and_mouths(genera
 
 @pytest.mark.slow
 def test_a_check_says_what_is_wrong_and_exits_with_2_where_no_dub_would_be_made(dub, couple, speech, tmp_path):
-    said = dub("--check", "--face", couple, "--no_score")
+    audio.save_wav(np.clip(audio.load_wav(speech, RATE) * 20, -1, 1), tmp_path / "clipped.wav", RATE)
+    short = ["--check", "--preview", 0.2, "--no_score", "--face", couple, "--audio"]
+    said = dub(*short, tmp_path / "clipped.wav")
     assert said.code == 0
-    assert "several people in 100% of the frames" in said.out
+    assert "several people in 100% of the frames" in said.out and "clipped sound" in said.out
     audio.save_wav(np.zeros(RATE, np.float32), tmp_path / "silent.wav", RATE)
-    said = dub("--check", "--audio", tmp_path / "silent.wav", "--no_score")
+    said = dub(*short, tmp_path / "silent.wav")
     assert said.code == 2
     assert "silent.wav: is silent" in said.out
-    audio.save_wav(np.clip(audio.load_wav(speech, RATE) * 20, -1, 1), tmp_path / "clipped.wav", RATE)
-    assert "clipped sound" in dub("--check", "--audio", tmp_path / "clipped.wav", "--no_score").out
     assert not (tmp_path / "out.mp4").exists()
 
 
 @pytest.mark.parametrize("mode", ["--check", "--still"])
 def test_checks_and_stills_obey_the_options_of_a_dub(dub, tmp_path, mode):
-    refused = dub(mode, "--box", 0, 5000, 0, 5000, "--no_score")
-    assert refused.code == 2
-    assert "--box 0 5000 0 5000" in refused.out + refused.error
-    lying = film(tmp_path / "lying.mp4", np.rot90(portrait()))
+    lying = write_video(tmp_path / "lying.mp4", [np.rot90(portrait())] * 10)
     assert "--rotate" in (said := dub(mode, "--face", lying, "--no_score")).out + said.error
     assert said.code == 2
 
 
-def test_a_check_needs_no_speech_and_prints_json(talking, generator, tmp_path, script):
-    flags = ["--check", "--face", talking, "--checkpoint_path", generator, "--json", "--outfile", tmp_path / "x.mp4"]
+def test_a_check_needs_no_speech_and_prints_json(couple, generator, tmp_path, script):
+    flags = ["--check", "--face", couple, "--checkpoint_path", generator, "--json", "--outfile", tmp_path / "x.mp4"]
     said = script("inference", *flags, "--no_score")
     assert said.code == 0
     report = json.loads(said.out)
@@ -93,10 +82,8 @@ def test_a_check_needs_no_speech_and_prints_json(talking, generator, tmp_path, s
     assert "--audio SPEECH" in report["command"]
 
 
-def test_the_command_of_a_check_gives_the_same_options(monkeypatch):
-    from utils.cli import os as os_of_check
-
-    monkeypatch.setattr(os_of_check, "name", "posix")
+@pytest.mark.skipif(os.name == "nt", reason="another way of quoting")
+def test_the_command_of_a_check_gives_the_same_options():
     options = Options(pads=(0, 20, 0, 0), face_at=(12.5, 30), rotate=True, checkpoint_path=Path("my weights.pth"))
     words = shlex.split(command(Path("it's.mp4"), Path("ü.wav"), Path("o.mp4"), options))
     args = inference.parse_args(words[2:])
@@ -114,22 +101,14 @@ def test_a_still_is_one_frame_beside_its_source_and_no_dub(dub, tmp_path):
     assert difference[40:200].mean() < 2
 
 
-def test_a_still_goes_to_a_png_and_replaces_no_other_picture(dub, tmp_path):
-    for _ in range(2):
-        assert dub("--still", "--outfile", tmp_path / "ö n e.png", "--pads", 0, 20, 0, 0).code == 0
+def test_a_still_goes_to_a_png_and_replaces_no_other_picture(dub, couple, tmp_path):
+    assert dub("--still", "--face", couple, "--outfile", tmp_path / "ö n e.png", "--pads", 0, 20, 0, 0).code == 0
     assert is_tagged_png(tmp_path / "ö n e.png")
     cv2.imencode(".png", portrait())[1].tofile(tmp_path / "photo.png")
     refused = dub("--still", "--outfile", tmp_path / "photo.png")
     assert refused.code == 2 and "--overwrite" in refused.error
     refused = dub("--still", "--outfile", tmp_path / "photo.jpg")
     assert refused.code == 2 and ".png" in refused.error
-
-
-def test_the_loudest_moments_are_those_of_the_speech(speech):
-    wav = np.random.default_rng(0).normal(0, 1e-4, 3 * RATE).astype(np.float32)
-    for start in (0.5, 1.9):
-        wav[int(start * RATE) : int((start + 0.2) * RATE)] += audio.load_wav(speech, RATE)[: int(0.2 * RATE)]
-    assert loudest_times(audio.melspectrogram(wav), hparams, 3.0, 2) == pytest.approx([0.54, 1.94], abs=0.12)
 
 
 def test_a_choice_that_misses_lists_the_faces_and_draws_them(dub, couple, tmp_path):
@@ -147,14 +126,6 @@ def test_it_says_who_of_several_people_is_followed(dub, couple):
     assert "several people" not in dub("--face", couple, "--preview", 0.2, "--face_index", 1, "--no_score").out
 
 
-@pytest.mark.slow
-def test_heads_on_their_side_are_refused_with_what_helps(dub, tmp_path):
-    lying = film(tmp_path / "lying.mp4", np.rot90(portrait()))
-    for flag in ("--rotate", "--align"):
-        assert dub("--face", lying, flag, "--preview", 0.2, "--no_score").code == 0
-    assert "leave out --rotate" in dub("--rotate").error
-
-
 def test_quarter_turns_make_a_head_upright_from_any_side():
     detector, upright = RetinaFace(landmarks=True), shrink(portrait(), 320)[0]
     for turned in range(4):
@@ -163,15 +134,6 @@ def test_quarter_turns_make_a_head_upright_from_any_side():
     assert quarter_turns([np.full((240, 320, 3), 90, np.uint8)], detector) == 0
     assert not may_lie([detector.detect([upright])[0][0]])
     assert may_lie([detector.detect([np.ascontiguousarray(np.rot90(upright))])[0][0]])
-
-
-def test_numbers_are_drawn_at_the_faces_and_the_picture_is_left_alone():
-    picture = np.full((120, 160, 3), 128, np.uint8)
-    drawn = numbered_faces(picture, np.array([[10, 20, 60, 90, 0.9], [100, 20, 150, 90, 0.8]]), followed=1)
-    assert (picture == 128).all()
-    changed = (drawn != picture).any(axis=2)
-    assert changed[20, 10:60].all() and changed[20, 100:150].all() and not changed[100:].any()
-    assert not np.array_equal(drawn[20, 30], drawn[20, 130])
 
 
 def test_teeth_smiles_beards_and_turned_heads_are_counted_and_small_faces_are_not():

@@ -2,8 +2,6 @@
 
 import hashlib
 import itertools
-import json
-from fractions import Fraction
 from types import SimpleNamespace
 
 import av
@@ -14,41 +12,29 @@ import soundfile
 import torch
 
 import audio
-import golden
 from dubbing import Dubber, Options
-from footage import encode
-from media import yuv
+from footage import BOX, encode, planes_of, record_of, write_video
 from media.reader import VideoReader, read_image
 from media.sound import read_audio
-from media.writer import VideoWriter
 from models import Wav2Lip, published
 from portrait import SPEECH, portrait, talking_frames
 from utils import images
 
 RATE = 16_000
-BOX = ["--box", 57, 177, 178, 273]
 PLAIN = ["--precision", "fp32", "--silence", "model"]
-
-
-def planes_of(path) -> list[list[np.ndarray]]:
-    return [[plane.copy() for plane in yuv.planes(picture)] for _, picture in VideoReader(path).pictures()]
 
 
 def frames_of(path):
     return list(VideoReader(path).frames())
 
 
-def record_of(path) -> dict:
-    return json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
 def plain(generator, talking, speech, tmp_path_factory) -> SimpleNamespace:
-    """One lossless dub: out, record, and what the network was given."""
+    """A lossless dub of a video that lasts longer than the speech: out, record, and what the network was given."""
     out = tmp_path_factory.mktemp("plain") / "out.mkv"
     options = Options(
         checkpoint_path=generator, box=(57, 177, 178, 273), precision="fp32", silence="model", codec="ffv1",
-        wav2lip_batch_size=10,
+        wav2lip_batch_size=10, keep_length=True,
     )  # fmt: skip
     seen, real = [], Wav2Lip.forward
     with pytest.MonkeyPatch.context() as patch:
@@ -58,10 +44,13 @@ def plain(generator, talking, speech, tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(out=out, record=record, mel=mel, faces=faces)
 
 
-def test_outside_the_mouth_every_sample_stays_as_the_decoder_gave_it(plain, talking):
-    assert (plain.record.frames, plain.record.dubbed, plain.record.unchanged) == (25, 25, 0)
+def test_outside_the_mouth_and_after_the_speech_every_sample_stays_as_the_decoder_gave_it(plain, talking):
+    assert (plain.record.frames, plain.record.dubbed, plain.record.unchanged) == (50, 25, 25)
     assert sorted(path.name for path in plain.out.parent.iterdir()) == ["out.mkv", "out.mkv.json"]
-    for ours, theirs in zip(planes_of(plain.out), planes_of(talking), strict=False):
+    both = list(zip(planes_of(plain.out), planes_of(talking), strict=True))
+    for ours, theirs in both[25:]:
+        assert all(np.array_equal(new, old) for new, old in zip(ours, theirs, strict=True))
+    for ours, theirs in both[:25]:
         for new, old in zip(ours, theirs, strict=True):
             scale = 512 // new.shape[0]
             changed = np.argwhere(new != old) * scale
@@ -111,10 +100,7 @@ def test_the_published_paste_puts_the_whole_box_back(dub, talking, tmp_path):
 
 
 def test_a_slow_video_gets_25_mouths_a_second(dub, tmp_path):
-    wav = read_audio(SPEECH, RATE)[: 2 * RATE]
-    with VideoWriter(tmp_path / "slow.mp4", Fraction(2)) as writer:
-        for n, frame in enumerate(talking_frames(wav, 2)):
-            writer.write(frame, n / 2)
+    write_video(tmp_path / "slow.mp4", talking_frames(read_audio(SPEECH, RATE)[: 2 * RATE], 2), fps=2)
     given = [*BOX, "--face", tmp_path / "slow.mp4", "--no_score"]
     bundled = ["--checkpoint_path", published.BUNDLED_GENERATOR]  # it hears differences
     assert dub(*given, *bundled, "--codec", "ffv1", "--outfile", tmp_path / "out.mkv").code == 0
@@ -125,18 +111,17 @@ def test_a_slow_video_gets_25_mouths_a_second(dub, tmp_path):
     assert np.array_equal(frames[0][0][:110], frames[11][0][:110])
     record = record_of(tmp_path / "out.mkv")
     assert (record["source_fps"], record["fps"], record["dubbed"]) == (2.0, 25.0, 25)
-    assert dub(*given, "--fps", "source").code == 0
-    assert record_of(tmp_path / "out.mp4")["frames"] == 2
 
 
 def test_a_picture_and_a_first_frame_alone_are_dubbed(dub, tmp_path):
     cv2.imencode(".png", portrait())[1].tofile(tmp_path / "porträt.png")
-    assert dub("--face", tmp_path / "porträt.png", "--fps", 30, "--no_score").code == 0
-    assert len(frames_of(tmp_path / "out.mp4")) == 30
-    assert "faces by" in dub("--static", "True", "--no_score", "--box", -1, -1, -1, -1).out  # -1: as without a box
+    short = ["--preview", 0.4, "--no_score"]
+    assert dub("--face", tmp_path / "porträt.png", "--fps", 30, *short).code == 0
+    assert len(frames_of(tmp_path / "out.mp4")) == 12
+    assert "faces by" in dub("--static", "True", *short, "--box", -1, -1, -1, -1).out  # -1: as without a box
     frames = frames_of(tmp_path / "out.mp4")
-    assert len(frames) == 25
-    assert np.abs(frames[20].image.astype(float) - frames[0].image)[300:].mean() < 1
+    assert len(frames) == 10
+    assert np.abs(frames[9].image.astype(float) - frames[0].image)[300:].mean() < 1
 
 
 def test_resize_rotate_and_crop_apply_in_this_order(dub, talking, tmp_path):
@@ -148,42 +133,19 @@ def test_resize_rotate_and_crop_apply_in_this_order(dub, talking, tmp_path):
     assert np.abs(ours.astype(float) - expected)[:90].mean() < 4
 
 
-@pytest.mark.parametrize(("codec", "name", "pix_fmt"), [
-    ("av1", "a.webm", "yuv420p"), ("prores", "a.mov", "yuv422p10le"), ("libvpx-vp9", "a.mkv", "yuv420p"),
-])  # fmt: skip
-def test_every_codec_is_written_and_shows_the_same_picture(dub, talking, tmp_path, codec, name, pix_fmt):
-    assert dub(*BOX, "--codec", codec, "--outfile", tmp_path / name, "--preview", 0.2, "--no_score").code == 0
-    with av.open(str(tmp_path / name)) as container:
-        context = container.streams.video[0].codec_context
-        assert context.codec.canonical_name == codec.removeprefix("libvpx-")
-        assert context.pix_fmt == pix_fmt
-    ours, theirs = frames_of(tmp_path / name), next(VideoReader(talking).frames())
-    assert len(ours) == 5
-    assert np.abs(ours[0].image.astype(int) - theirs.image)[200:].mean() < 4
-
-
 def test_the_result_goes_to_a_file_or_into_a_folder_with_any_name(dub, tmp_path):
     odd = tmp_path / 'it\'s "ü" out'
     short = [*BOX, "--preview", 0.2, "--no_score"]
     assert dub(*short, "--out-file", odd).code == 0
     assert (odd / "talking head_a speech.mp4").exists()
-    assert dub(*short, "--outfile", odd / "é.mkv").code == 0
-    assert len(frames_of(odd / "é.mkv")) == 5
-
-
-def test_the_page_of_an_earlier_dub_is_brought_up_to_date(dub, tmp_path):
-    page, short = tmp_path / "out.mp4.html", [*BOX, "--no_score"]
-    dub(*short, "--preview", "0.2", "--report")
-    earlier = page.read_text(encoding="utf-8")
-    assert dub(*short, "--preview", "0.4").code == 0
-    assert page.read_text(encoding="utf-8") != earlier
-    page.unlink()
-    assert dub(*short, "--preview", "0.2").code == 0
-    assert not page.exists()  # where nobody asked for one
+    assert dub(*short, "--outfile", odd / "é.mkv", "--codec", "libx265").code == 0
+    with av.open(str(odd / "é.mkv")) as container:
+        assert container.streams.video[0].codec_context.name == "hevc"
+        assert len(list(container.decode(video=0))) == 5
 
 
 @pytest.mark.slow
-def test_bad_input_gets_one_line_and_leaves_nothing(dub, generator, talking, tmp_path):
+def test_bad_input_gets_one_line_and_leaves_nothing(dub, expert, talking, tmp_path):
     def file(name, content):
         (tmp_path / name).write_bytes(content)
         return tmp_path / name
@@ -192,43 +154,27 @@ def test_bad_input_gets_one_line_and_leaves_nothing(dub, generator, talking, tmp
         soundfile.write(tmp_path / name, samples, RATE)
         return tmp_path / name
 
-    torch.save(golden.state_dict("s3fd"), tmp_path / "s3fd.pth")
-    whole = talking.read_bytes()
     mute = encode(tmp_path / "mute.mp4", "libx264")
     noise = np.random.default_rng(0).uniform(-0.2, 0.2, 2 * RATE)
     cases = [
         (["--face", tmp_path / "missing.mp4"], "missing.mp4"),
-        (["--face", file("empty.mp4", b"")], "empty.mp4"),
         (["--face", file("text.mp4", b"a text\n" * 99)], "text.mp4"),
-        (["--face", file("cut.mp4", whole[: len(whole) // 3])], "cut.mp4"),
-        (["--face", file("broken.png", b"no png")], "broken.png"),
         (["--face", mute], "no face found"),
-        (["--audio", tmp_path / "missing.wav"], "missing.wav"),
         (["--audio", mute], "mute.mp4: has no sound track"),
         (["--audio", wav("short.wav", noise[:1600])], "short.wav: lasts 0.10 s"),
         (["--audio", wav("silent.wav", noise * 0)], "silent.wav: is silent"),
-        (["--audio", file("text.wav", b"a text\n" * 99)], "text.wav"),
         (["--checkpoint_path", file("html.pth", b"<html>")], "html.pth"),
-        (["--checkpoint_path", file("cut.pth", generator.read_bytes()[:9999])], "cut.pth"),
-        (["--checkpoint_path", tmp_path], "is a folder"),
-        (["--checkpoint_path", "/dev/zero"], "file"),  # without an end; on Windows there is none
-        (["--checkpoint_path", tmp_path / "s3fd.pth"], "S3FD"),
+        (["--checkpoint_path", expert], "expert.pth"),
         (["--hparams", "img_size=128"], "img_size=128"),
-        (["--refine", tmp_path / "missing.pth"], "--refine"),
         (["--outfile", tmp_path / "text.mp4" / "out.mp4"], "cannot write there"),
         (["--outfile", tmp_path / "out.xyz"], ".xyz"),
         (["--outfile", talking], "--face"),
         (["--box", 0, 9999, 0, 10], "--box 0 9999 0 10"),
         (["--crop", 300, 200, 0, -1], "--crop"),
         (["--codec", "prores", "--outfile", tmp_path / "a.mp4"], "prores"),
-        (["--codec", "aac"], "aac"),
         (["--crf", 60], "at most 40"),
-        (["--resize_factor", 10], "at most 5"),
-        (["--preset", "nonsense"], "libx264"),
         (["--align", "--face_detector", "sfd"], "sfd"),
         (["--preview", "nan"], "--preview nan"),
-        (["--fps", "inf"], "--fps inf"),
-        (["--fps", "fast"], "--fps"),
     ]
     before = {path.name for path in tmp_path.iterdir()}
     for arguments, said in cases:
@@ -239,29 +185,15 @@ def test_bad_input_gets_one_line_and_leaves_nothing(dub, generator, talking, tmp
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
-def test_quiet_speech_is_raised_for_the_network_alone_and_the_record_says_so(dub, speech, tmp_path):
-    soundfile.write(tmp_path / "quiet.wav", audio.load_wav(speech, RATE) * 0.03, RATE)
-    flags = [*BOX, "--audio", tmp_path / "quiet.wav", "--preview", 0.2, "--no_score", "--outfile"]
-    result = dub(*flags, tmp_path / "auto.mp4")
-    (finding,) = record_of(tmp_path / "auto.mp4")["findings"]
-    assert "raised" in finding and finding in result.out
-    assert "found: " not in dub(*flags, tmp_path / "keep.mp4", "--level", "keep").out
-    heard = [read_audio(tmp_path / f"{level}.mp4", RATE) for level in ("auto", "keep")]
-    assert np.array_equal(*heard)
-    assert np.abs(heard[0]).max() < 0.04
-
-
 @pytest.mark.slow
 def test_the_record_says_what_was_done_when_and_how_well(dub, generator, tmp_path):
-    empty = np.full((512, 512, 3), 90, np.uint8)
     wav = read_audio(SPEECH, RATE)[: 3 * RATE]
-    with VideoWriter(tmp_path / "mixed.mp4", Fraction(25)) as writer:
-        for n, frame in enumerate(talking_frames(wav, 25)):
-            picture = empty if 40 <= n < 60 or n == 30 else frame
-            if n == 20:  # the eyes are hidden, the rest is there
-                picture = frame.copy()
-                picture[60:175, 180:270] = cv2.GaussianBlur(frame, (0, 0), 12)[60:175, 180:270]
-            writer.write(picture, n / 25)
+    pictures = list(talking_frames(wav, 25))
+    for n in (30, *range(40, 60)):
+        pictures[n] = np.full((512, 512, 3), 90, np.uint8)
+    hidden = slice(60, 175), slice(180, 270)  # the eyes, in one frame
+    pictures[20][hidden] = cv2.GaussianBlur(pictures[20], (0, 0), 12)[hidden]
+    write_video(tmp_path / "mixed.mp4", pictures)
     soundfile.write(tmp_path / "three.wav", wav, RATE)
     result = dub("--face", tmp_path / "mixed.mp4", "--audio", tmp_path / "three.wav", "--report")
     assert "21 left unchanged" in result.out
@@ -282,13 +214,3 @@ def test_the_record_says_what_was_done_when_and_how_well(dub, generator, tmp_pat
     assert np.abs(source - result).max() > 40
     assert difference[150:].max() > 100
     assert difference[:80].max() < 30  # above the mouth nothing differs
-
-
-def test_speech_shorter_than_the_video_may_leave_the_rest_as_it_was(dub, talking, tmp_path):
-    flags = [*BOX, "--keep_length", "--codec", "ffv1", "--no_score"]
-    assert dub(*flags, "--outfile", tmp_path / "out.mkv").code == 0
-    ours, theirs = planes_of(tmp_path / "out.mkv"), planes_of(talking)
-    assert len(ours) == len(theirs) == 50
-    assert all(np.array_equal(a[0], b[0]) for a, b in zip(ours[25:], theirs[25:], strict=True))
-    assert not any(np.array_equal(a[0], b[0]) for a, b in zip(ours[:25], theirs[:25], strict=True))
-    assert record_of(tmp_path / "out.mkv")["unchanged"] == 25

@@ -1,14 +1,10 @@
 """Faces that are known from an earlier dub: the result is what it is without them."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
-from test_dubbing import planes_of, record_of
 
 from dubbing.faces import Detections, read_cache, write_cache
-from media.reader import VideoReader
-from media.writer import VideoWriter
+from footage import planes_of, record_of, write_video
 from portrait import portrait
 from utils.files import CACHE_FOLDER
 
@@ -23,15 +19,11 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def late(tmp_path_factory):
     """A video whose face comes after 0.6 s, and a second one, on the left, after 0.8 s."""
-    path = tmp_path_factory.mktemp("late") / "late.mkv"
     empty = np.full((300, 800, 3), 90, np.uint8)
     right, both = empty.copy(), empty.copy()
     right[:, 400:] = both[:, 400:] = portrait()[:300, :400]
     both[:, :400] = portrait()[:300, :400]
-    with VideoWriter(path, Fraction(25)) as writer:
-        for number in range(25):
-            writer.write(empty if number < 15 else right if number < 20 else both, number / 25)
-    return path
+    return write_video(tmp_path_factory.mktemp("late") / "late.mkv", [empty] * 15 + [right] * 5 + [both] * 5)
 
 
 @pytest.mark.slow
@@ -43,13 +35,12 @@ def test_people_are_counted_in_what_the_preview_shows(dub, late, cache):
 
 @pytest.mark.slow
 def test_a_dub_with_faces_from_the_cache_is_the_same_to_the_bit(dub, cache, tmp_path):
-    common = ["--preview", 0.72, "--codec", "ffv1", "--align"]
+    common = ["--preview", 0.72, "--codec", "ffv1", "--align", "--no_score"]
     assert dub(*common, "--outfile", tmp_path / "first.mkv").code == 0
     assert dub(*common, "--outfile", tmp_path / "again.mkv").code == 0
     assert record_of(tmp_path / "again.mkv")["faces"]["cached"] is True
     for ours, theirs in zip(planes_of(tmp_path / "first.mkv"), planes_of(tmp_path / "again.mkv"), strict=True):
         assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
-    assert len(list(VideoReader(tmp_path / "again.mkv").pictures())) == 18
 
 
 def test_no_damage_to_the_file_is_more_than_a_file_that_is_not_there(tmp_path):
@@ -58,7 +49,7 @@ def test_no_damage_to_the_file_is_more_than_a_file_that_is_not_there(tmp_path):
     write_cache(path, Detections(detections, np.zeros(19), np.arange(20) / 25))
     whole = path.read_bytes()
     assert read_cache(path) is not None
-    for place in rng.integers(0, 8 * len(whole), 300):
+    for place in rng.integers(0, 8 * len(whole), 50):
         damaged = bytearray(whole)
         damaged[place // 8] ^= 1 << int(place % 8)
         path.write_bytes(damaged)

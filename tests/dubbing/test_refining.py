@@ -1,19 +1,18 @@
 """Dubs with a refiner: which one is taken, where references come from, what it changes."""
 
 import shutil
-from fractions import Fraction
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from test_dubbing import BOX, planes_of, record_of
 
 import audio
 from dubbing.networks import load_refiner
-from dubbing.stages import ANOTHER_PERSON, COMPARED_EVERY, Refine
+from dubbing.source import TimedFrame
+from dubbing.stages import ANOTHER_PERSON, COMPARED_EVERY, FrameSampler, Refine, refined_share
+from footage import BOX, planes_of, record_of, write_video
 from hparams import hparams
-from media.writer import VideoWriter
 from models import torch_backend
 from models.backend import Backend
 from models.face_refiner import FaceRefiner
@@ -52,7 +51,7 @@ def save_refiner(path, generator, with_bank: bool = True, belongs: bool = True):
 def test_a_persons_refiner_beside_the_weights_is_taken_and_changes_the_mouth_alone(dub, weights, tmp_path):
     off, on = tmp_path / "off.mkv", tmp_path / "on.mkv"
     save_refiner(weights.with_name("person.safetensors"), weights)
-    common = [*BOX, "--checkpoint_path", weights, "--codec", "ffv1"]
+    common = [*BOX, "--checkpoint_path", weights, "--codec", "ffv1", "--preview", 0.4, "--no_score"]
     assert dub(*common, "--outfile", off, "--refine", "off").code == 0
     assert dub(*common, "--outfile", on).code == 0
     assert record_of(off)["refiner"] is None
@@ -72,7 +71,7 @@ def test_a_persons_refiner_beside_the_weights_is_taken_and_changes_the_mouth_alo
 @pytest.mark.slow
 def test_a_refiner_of_another_generator_is_taken_only_where_it_is_named(dub, weights, tmp_path):
     path = save_refiner(weights.with_name("person.safetensors"), weights, belongs=False)
-    common = [*BOX, "--checkpoint_path", weights, "--preview", 0.2]
+    common = [*BOX, "--checkpoint_path", weights, "--preview", 0.2, "--no_score"]
     result = dub(*common)
     assert result.code == 0
     assert result.err.count("warning: ") == 1 and "was trained with another generator" in result.err
@@ -94,7 +93,7 @@ def test_exported_copies_of_a_generator_and_its_refiner_belong_together(script, 
     assert script("weights", "export", weights, exported).code == 0
     refiner = save_refiner(tmp_path / "refiner.safetensors", weights)
     assert script("weights", "export", refiner, exported.with_name("person.safetensors")).code == 0
-    result = dub(*BOX, "--checkpoint_path", exported, "--preview", 0.2)
+    result = dub(*BOX, "--checkpoint_path", exported, "--preview", 0.2, "--no_score")
     assert (result.code, "warning" in result.err) == (0, False)
     assert record_of(tmp_path / "out.mp4")["refiner"]["frames"] > 0
 
@@ -103,7 +102,7 @@ def test_exported_copies_of_a_generator_and_its_refiner_belong_together(script, 
 def test_a_damaged_refiner_beside_the_weights_is_a_warning_and_the_dub_goes_on(dub, weights, tmp_path):
     path = save_refiner(weights.with_name("person.safetensors"), weights)
     path.write_bytes(path.read_bytes()[:1000])
-    result = dub(*BOX, "--checkpoint_path", weights, "--preview", 0.2)
+    result = dub(*BOX, "--checkpoint_path", weights, "--preview", 0.2, "--no_score")
     assert (result.code, result.err.count("warning: not refined: ")) == (0, 1)
     assert record_of(tmp_path / "out.mp4")["refiner"] is None
     assert dub(*BOX, "--checkpoint_path", weights, "--refine", path).code == 2
@@ -111,11 +110,9 @@ def test_a_damaged_refiner_beside_the_weights_is_a_warning_and_the_dub_goes_on(d
 
 @pytest.mark.slow
 def test_a_face_that_comes_late_still_gives_references(dub, weights, tmp_path):
-    wav = np.tile(audio.load_wav(SPEECH, 16_000)[16_000:32_000], 24)
+    wav = np.tile(audio.load_wav(SPEECH, 16_000)[16_000:32_000], 4)
     audio.save_wav(wav, tmp_path / "long.wav", 16_000)
-    with VideoWriter(tmp_path / "late.mkv", Fraction(2)) as writer:
-        for number in range(48):
-            writer.write(portrait() if number >= 44 else np.full((512, 512, 3), 90, np.uint8), number / 2)
+    write_video(tmp_path / "late.mkv", [np.full((512, 512, 3), 90, np.uint8)] * 6 + [portrait()] * 2, fps=2)
     path = save_refiner(tmp_path / "any.safetensors", weights, with_bank=False)
     given = ["--face", tmp_path / "late.mkv", "--audio", tmp_path / "long.wav", "--checkpoint_path", weights]
     assert dub(*given, "--refine", path, "--no_score").code == 0
@@ -170,3 +167,20 @@ def test_a_refiner_of_another_person_is_warned_about_once(capsys):
         other.compare_with_person(person(2, COMPARED_EVERY))
     assert same.record()["distance"] < 1 < ANOTHER_PERSON < other.record()["distance"]
     assert capsys.readouterr().err.count("is a refiner of another person") == 1
+
+
+def test_faces_near_the_size_of_the_network_do_not_flicker_between_refined_and_not():
+    shares = [refined_share(height, 96) for height in range(80, 160)]
+    assert shares[16] == 0 and shares[-1] == 1
+    assert max(np.diff(shares)) < 0.04
+
+
+@pytest.mark.parametrize("count", [1, 101, 1000])
+def test_never_more_frames_are_kept_than_asked_for_and_they_are_even(count):
+    sampler = FrameSampler(1)
+    for number in range(count):
+        sampler.add(TimedFrame(number, number / 25, None))
+    numbers = [frame.number for frame in sampler.frames]
+    assert min(count, sampler.most // 2) <= len(numbers) <= sampler.most
+    assert len(set(np.diff(numbers))) <= 1
+    assert FrameSampler(50_000_000).most == 24
