@@ -1,9 +1,8 @@
-"""The work of a dub and of a training step in the way of the published code, to compare with.
+"""A dub in the way of the published code, to compare with.
 
     python -m benchmarks.plain WEIGHTS VIDEO SOUND OUT TOP BOTTOM LEFT RIGHT
 
-dubs a video so: all frames in memory, float32, the whole box pasted, an intermediate file that is encoded again. In
-training, every window decodes its JPEGs and computes the mel spectrogram of the whole clip.
+All frames in memory, float32, the whole box pasted, an intermediate file that is encoded again.
 """
 
 import sys
@@ -21,7 +20,6 @@ from media.writer import VideoWriter
 from models.torch_backend import load_network
 
 BATCH, SIZE, FPS = 128, 96, 25
-LAST_START = 60  # of a window in the clip that is trained on
 
 
 def dub(weights: Path, video: Path, sound: Path, out: Path, box: list[int]) -> None:
@@ -51,19 +49,6 @@ def dub(weights: Path, video: Path, sound: Path, out: Path, box: list[int]) -> N
     with av.open(str(middle)) as source, VideoWriter(out, Fraction(FPS), sound) as final:
         for n, picture in enumerate(source.decode(video=0)):
             final.write(picture.to_ndarray(format="bgr24"), n / FPS)
-
-
-def windows(folder: Path, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch of random windows of a preprocessed clip: pictures float32 [B, 10, 96, 96, 3] in 0..1, five frames and
-    five reference frames, and mels [B, 5, 1, 80, 16]."""
-    pictures, mels = [], []
-    for first, other in rng.integers(1, LAST_START, (count, 2)).tolist():
-        for n in (*range(first, first + 5), *range(other, other + 5)):
-            pictures.append(cv2.resize(np.asarray(cv2.imread(str(folder / f"{n}.jpg"))), (SIZE, SIZE)))
-        mel = audio.melspectrogram(audio.load_wav(folder / "audio.wav", hparams.sample_rate))
-        mels += [mel[None, :, start : start + 16] for start in audio.frame_mel_starts(first)]
-    shown = torch.from_numpy(np.stack(pictures).astype(np.float32) / 255)
-    return shown.unflatten(0, (count, 10)), torch.from_numpy(np.stack(mels)).unflatten(0, (count, 5))
 
 
 if __name__ == "__main__":
