@@ -3,8 +3,6 @@
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -75,18 +73,6 @@ def test_the_python_block_works_as_it_stands(newcomer):
     exec(compile(block, "README.md", "exec"), {})
     assert (newcomer / "out.mp4").exists()
     assert (newcomer / "preview.mp4").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_the_example_works_from_another_folder(newcomer):
-    (newcomer / "my_videos" / "notes.txt").write_text("no video")
-    (newcomer / "my_videos" / "2.mp4").unlink()
-    command = [sys.executable, ROOT / "examples" / "dub_many.py", "my_videos", "speech.wav", "dubbed videos"]
-    result = subprocess.run(command, cwd=newcomer, capture_output=True, text=True, check=True)
-    assert "1.mp4: 25 of 25 frames dubbed" in result.stdout
-    assert "skipped: my_videos/notes.txt" in result.stdout.replace("\\", "/")
-    assert (newcomer / "dubbed videos" / "1.mp4.json").exists()
 
 
 def test_make_targets_and_requirements_that_are_named_exist():
