@@ -15,7 +15,10 @@ from utils.errors import InputError
 
 EIGHT_BITS = 8
 LOST_METADATA = {"DOVI_RPU_BUFFER": "Dolby Vision layer lost", "DYNAMIC_HDR_PLUS": "HDR10+ data lost"}
-X265_UNITS = {"chromaticity": 50_000, "luminance": 10_000}
+HDR_OPTIONS = {  # by encoder: the option, its keys of display and light, how many of its units are 1 and 1 cd/m²
+    "libx265": ("x265-params", "master-display", "max-cll", 50_000, 10_000),
+    "libsvtav1": ("svtav1-params", "mastering-display", "content-light", 0, 0),
+}
 
 
 @dataclass(frozen=True)
@@ -107,19 +110,23 @@ def _other(name: str, suffix: str, crf: int | None, preset: str | None) -> Encod
 class HdrMetadata:
     """The display that HDR video was made on. None: not stated."""
 
-    chromaticity: tuple[tuple[Fraction, Fraction], ...] | None = None  # x, y of red, green, blue and white
-    luminance: tuple[Fraction, Fraction] | None = None  # least and greatest, cd/m²
-    light: tuple[int, int] | None = None  # greatest level of a pixel and of a frame's average, cd/m²
+    display: tuple[Fraction, ...] | None  # x, y of red, green, blue and white; least and greatest luminance, cd/m²
+    light: tuple[int, int] | None  # greatest level of a pixel and of a frame's average, cd/m²
 
     def options(self, encoder: str) -> dict[str, str]:
         """Options with which the encoder writes this metadata; empty where it cannot."""
-        light = ",".join(map(str, self.light)) if self.light else None
-        if encoder == "libx265":
-            display = _display(self, X265_UNITS["chromaticity"], X265_UNITS["luminance"])
-            return _joined("x265-params", {"master-display": display, "max-cll": light})
-        if encoder == "libsvtav1":
-            return _joined("svtav1-params", {"mastering-display": _display(self), "content-light": light})
-        return {}
+        option, display, light, colour_unit, light_unit = HDR_OPTIONS.get(encoder, ("", "", "", 0, 0))
+        given = []
+        if option and self.display:
+            colours, lights = (self.display[:8], colour_unit), (self.display[8:], light_unit)
+            texts = [
+                str(round(value * unit)) if unit else f"{float(value):.5f}"
+                for values, unit in (colours, lights) for value in values
+            ]  # fmt: skip
+            given.append(f"{display}=" + "G({2},{3})B({4},{5})R({0},{1})WP({6},{7})L({9},{8})".format(*texts))
+        if option and self.light:
+            given.append("{}={},{}".format(light, *self.light))
+        return {option: ":".join(given)} if given else {}
 
 
 def hdr_metadata(picture: Any, findings: list[str]) -> HdrMetadata | None:
@@ -129,15 +136,12 @@ def hdr_metadata(picture: Any, findings: list[str]) -> HdrMetadata | None:
     light = _side_data(picture, "CONTENT_LIGHT_LEVEL")
     if not mastering and not light:
         return None
-    chromaticity = luminance = None
+    display = None
     if mastering:  # AVMasteringDisplayMetadata: ten pairs of numerator and denominator, then two flags
         numbers = np.frombuffer(mastering, np.int32).tolist()
-        values = [Fraction(numbers[i], numbers[i + 1] or 1) for i in range(0, 20, 2)]
-        has_chromaticity, has_luminance = numbers[20:22]
-        chromaticity = tuple((values[i], values[i + 1]) for i in range(0, 8, 2)) if has_chromaticity else None
-        luminance = (values[8], values[9]) if has_luminance else None
-    levels = np.frombuffer(light, np.uint32).tolist() if light else None
-    return HdrMetadata(chromaticity, luminance, (levels[0], levels[1]) if levels else None)
+        values = tuple(Fraction(numbers[i], numbers[i + 1] or 1) for i in range(0, 20, 2))
+        display = values if all(numbers[20:22]) else None
+    return HdrMetadata(display, tuple(np.frombuffer(light, np.uint32).tolist()[:2]) if light else None)
 
 
 def _side_data(picture: Any, kind: str) -> bytes:
@@ -145,20 +149,3 @@ def _side_data(picture: Any, kind: str) -> bytes:
         return bytes(picture.side_data[kind])
     except (KeyError, ValueError):  # ValueError: PyAV meets a kind of side data that it does not know
         return b""
-
-
-def _display(hdr: HdrMetadata, chromaticity_units: int = 0, luminance_units: int = 0) -> str | None:
-    """G(x,y)B(x,y)R(x,y)WP(x,y)L(greatest,least), in whole units where these are given."""
-
-    def pair(values: tuple[Fraction, Fraction], units: int) -> str:
-        return ",".join(str(round(value * units)) if units else f"{float(value):.5f}" for value in values)
-
-    if hdr.chromaticity is None or hdr.luminance is None:
-        return None
-    red, green, blue, white = (pair(point, chromaticity_units) for point in hdr.chromaticity)
-    return f"G({green})B({blue})R({red})WP({white})L({pair(hdr.luminance[::-1], luminance_units)})"
-
-
-def _joined(name: str, parameters: dict[str, str | None]) -> dict[str, str]:
-    given = [f"{key}={value}" for key, value in parameters.items() if value]
-    return {name: ":".join(given)} if given else {}

@@ -5,7 +5,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -57,10 +57,7 @@ def open_media(path: Path) -> Iterator[Any]:
     silence_ffmpeg()
     file = _readable_by_ffmpeg(path)
     try:
-        try:
-            container = av.open(file)
-        except UnicodeDecodeError:  # tags in another encoding, which PyAV 19 skips by itself
-            container = av.open(file, metadata_errors="replace")
+        container = av.open(file, metadata_errors="replace")  # of tags in another encoding
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(f"{path}: is not a readable video or sound file, or is truncated") from error
     with container, naming(path):
@@ -88,32 +85,24 @@ def open_picture(path: Path) -> Iterator[Image.Image | None]:
     """A picture file, not decoded yet; None for any other file. Raises InputError for a damaged one, also when the
     damage shows later in the block."""
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            image = Image.open(path, formats=_picture_formats()) if path.is_file() else None
-    except Image.UnidentifiedImageError:
-        image = None
+        with _opened(path) as image:
+            yield image
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: is too large a picture; scale it down") from error
     except DAMAGE as error:
-        raise _damaged(path, error) from error
+        raise InputError(f"{path}: is damaged or truncated ({error}); save the picture again") from error
+
+
+def _opened(path: Path) -> AbstractContextManager[Image.Image | None]:
+    formats = PICTURE_FORMATS
+    if find_spec("pillow_heif"):  # without it FFmpeg reads HEIC files of one part
+        import_module("pillow_heif").register_heif_opener()
+        formats += ("HEIF",)
     try:
-        with image or nullcontext() as opened:
-            yield opened
-    except DAMAGE as error:
-        raise _damaged(path, error) from error
-
-
-@lru_cache
-def _picture_formats() -> tuple[str, ...]:
-    """HEIC too, where the package for it is installed; without it FFmpeg reads HEIC files of one part."""
-    if find_spec("pillow_heif") is None:
-        return PICTURE_FORMATS
-    import_module("pillow_heif").register_heif_opener()
-    return (*PICTURE_FORMATS, "HEIF")
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: is damaged or truncated ({error}); save the picture again")
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            return Image.open(path, formats=formats) if path.is_file() else nullcontext()
+    except Image.UnidentifiedImageError:
+        return nullcontext()
 
 
 def picture_count(image: Image.Image) -> int:
@@ -122,16 +111,15 @@ def picture_count(image: Image.Image) -> int:
 
 def _readable_by_ffmpeg(path: Path) -> str | io.BytesIO:
     """The file's name; of an animation that FFmpeg cannot read, the same pictures and times as animated PNG."""
-    with open_picture(path) as image:
-        if image is None or image.format not in NOT_FFMPEG or picture_count(image) == 1:
-            return str(path.resolve())
-    return io.BytesIO(_animated_png(path, path.stat().st_mtime_ns))
+    animation = _animated_png(path, path.stat().st_mtime_ns)
+    return io.BytesIO(animation) if animation else str(path.resolve())
 
 
 @lru_cache(maxsize=1)  # a video is opened several times
-def _animated_png(path: Path, modified: int) -> bytes:
+def _animated_png(path: Path, modified: int) -> bytes | None:
     with open_picture(path) as image:
-        assert image is not None
+        if image is None or image.format not in NOT_FFMPEG or picture_count(image) == 1:
+            return None
         durations = []
         for number in range(picture_count(image)):
             image.seek(number)
@@ -150,12 +138,12 @@ def is_video(path: Path) -> bool:
 
 def videos_among(paths: Iterable[Path], tell: bool = True) -> list[Path]:
     """The videos, sorted; tell: print a line that names skipped files of unknown kind."""
-    candidates = sorted(path for path in paths if _may_be_video(path))
-    videos = [path for path in candidates if is_video(path)]
+    candidates = sorted(filter(_may_be_video, paths))
+    videos = list(filter(is_video, candidates))
     others = [path.name for path in candidates if path not in videos]
     if others and tell:
-        rest = [f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else []
-        print(f"skipped, not videos: {', '.join([*others[:MOST_NAMED], *rest])}", flush=True)
+        more = f", {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        print(f"skipped, not videos: {', '.join(others[:MOST_NAMED])}{more}", flush=True)
     return videos
 
 
@@ -165,12 +153,10 @@ def _may_be_video(path: Path) -> bool:
 
 
 def _holds_video(path: Path) -> bool:
-    try:
-        with open_media(path) as container:
-            stream = picture_stream(container)
-            return stream is not None and bool(stream.width) and not container.format.name.endswith(PICTURE_DEMUXERS)
-    except (InputError, OSError, av.error.FFmpegError):
-        return False
+    with suppress(InputError, OSError, av.error.FFmpegError), open_media(path) as container:
+        stream = picture_stream(container)
+        return stream is not None and bool(stream.width) and not container.format.name.endswith(PICTURE_DEMUXERS)
+    return False
 
 
 def plays_in_browsers(path: Path) -> bool:
@@ -197,11 +183,9 @@ def is_tagged(metadata: Mapping[Any, Any]) -> bool:
 
 def is_dub(path: Path) -> bool:
     """Whether the file is a video that carries the tag."""
-    try:
-        with open_media(path) as container:
-            return is_tagged(container.metadata)
-    except InputError:
-        return False
+    with suppress(InputError), open_media(path) as container:
+        return is_tagged(container.metadata)
+    return False
 
 
 def tagged_png(picture: np.ndarray) -> bytes:
@@ -213,8 +197,6 @@ def tagged_png(picture: np.ndarray) -> bytes:
 
 
 def is_tagged_png(path: Path) -> bool:
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            return is_tagged(image.info)
-    except (Image.UnidentifiedImageError, OSError):
-        return False
+    with suppress(OSError), Image.open(path, formats=("PNG",)) as image:
+        return is_tagged(image.info)
+    return False

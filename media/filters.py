@@ -6,9 +6,9 @@ A display matrix maps the point (x, y) of the stored picture to (a x + c y, b x 
     c  d     0  1                  0  1                             -1  0   clockwise           1  0   the diagonal
 """
 
-import gc
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import av
@@ -25,14 +25,12 @@ LYING = {  # by b > 0, c > 0
     (True, False): ("transpose=clock",), (False, True): ("transpose=cclock",),
     (True, True): ("transpose=cclock_flip",), (False, False): ("transpose=clock_flip",),
 }  # fmt: skip
-FIELDS_WATCHED = 50  # frames; from then on telecine can be told
-MOST_CYCLES = 8  # pictures that are kept so
+BWDIF = "bwdif=mode={}:deint=interlaced"  # of which idet before it decides picture by picture
 BOTTOM_UP = "copy"  # brings rows that are stored, or by vflip are read, from the last to the first, into usual order
 FITTED = "scale={0}:{1}:force_original_aspect_ratio=decrease:flags=bilinear+accurate_rnd+full_chroma_int"
 BARS = "pad={0}:{1}:-1:-1"  # black, on both sides
 CROPPING_FORMATS = {"mov", "matroska"}  # containers that may say so
 YCGCO = "colorspace=ispace=ycgco:iall=bt709:all=bt709:fast=1"  # which nothing else here converts
-REPEATED = 0.3  # share of frames with a repeated field; 0.4 in film at 24 frames a second shown in 60 fields
 
 
 def upright_frames(
@@ -48,21 +46,16 @@ def upright_frames(
     deinterlace: a key of DEINTERLACE; "field" makes two pictures, with times of their own, of an interlaced one; size:
     width and height into which all are fitted, by default those of the first; cropping: as of clean_aperture().
     """
-    graph, built_for, interlaced = None, None, False
+    graph, built_for, rotation, interlaced = None, None, None, False
+    filters: tuple[str, ...]
     upright: tuple[str, ...] = ()
-    rotation, key, cycles = None, False, 0  # rotation, key: of the picture before
     for picture in pictures:
-        # The matrix changes at key frames alone. It is not read of every picture: a picture of which PyAV has read side
-        # data is in a reference cycle with it, and its planes stay until Python's collector comes by, a gigabyte later
-        if picture.rotation != rotation or (picture.key_frame and not key):
-            upright, cycles = rotation_filters(picture), cycles + 1
-            if cycles % MOST_CYCLES == 0:
-                gc.collect()
-        rotation, key = picture.rotation, picture.key_frame
+        if picture.rotation != rotation:  # the matrix is not read of every picture: that puts one in a reference cycle
+            upright, rotation = rotation_filters(picture), picture.rotation
         if picture.interlaced_frame:
             add_notice(findings, "interlaced" if deinterlace == "off" else "deinterlaced")
-        interlaced = interlaced or (picture.interlaced_frame and deinterlace != "off")
-        filters = _bwdif(deinterlace) if interlaced else ()
+            interlaced = deinterlace != "off"
+        filters = ("idet", BWDIF.format(DEINTERLACE[deinterlace])) if interlaced else ()
         shown = picture.width, picture.height
         if cropping and shown[0] > sum(cropping[:2]) and shown[1] > sum(cropping[2:]):
             left, right, top, bottom = cropping
@@ -70,7 +63,7 @@ def upright_frames(
             filters += ("crop={}:{}:{}:{}:exact=1".format(*shown, left, top),)
         filters += upright
         filters += (YCGCO,) if picture.colorspace == yuv.YCGCO else ()
-        shown = shown[::-1] if any(name.startswith("transpose") for name in upright) else shown
+        shown = shown[::-1] if is_lying(upright) else shown
         size = size or shown
         if shown != size:
             add_notice(findings, f"size changes to {shown[0]}x{shown[1]} on the way")
@@ -79,10 +72,10 @@ def upright_frames(
             filters += (BOTTOM_UP,)
         kind = (filters, picture.format.name, picture.width, picture.height)
         if kind != built_for:
-            yield from _drain(graph, None)
+            yield from _filtered(graph, None)
             graph, built_for = _graph(picture, filters) if filters else None, kind
-        yield from _watched(_drain(graph, picture), findings) if graph else (picture,)
-    yield from _drain(graph, None)
+        yield from _filtered(graph, picture) if graph else (picture,)
+    yield from _filtered(graph, None)
 
 
 def clean_aperture(container: Any, stream: Any) -> tuple[int, int, int, int] | None:
@@ -108,6 +101,11 @@ def rotation_filters(picture: Any) -> tuple[str, ...]:
     return LYING[b > 0, c > 0]
 
 
+def is_lying(filters: tuple[str, ...]) -> bool:
+    """Whether they exchange width and height."""
+    return any(name.startswith("transpose") for name in filters)
+
+
 def orientation(picture: Any) -> list[str]:
     """What a player has to do to the picture: "rotated", "mirrored", both or nothing."""
     a, b, c, d = matrix(picture)
@@ -125,10 +123,6 @@ def matrix(picture: Any) -> tuple[int, int, int, int]:
     return a, b, c, d
 
 
-def _bwdif(deinterlace: str) -> tuple[str, ...]:
-    return "idet", f"bwdif=mode={DEINTERLACE[deinterlace]}:deint=interlaced"
-
-
 def _graph(picture: Any, filters: tuple[str, ...]) -> Any:
     graph = av.filter.Graph()
     properties = {
@@ -144,25 +138,11 @@ def _graph(picture: Any, filters: tuple[str, ...]) -> Any:
     return graph
 
 
-def _drain(graph: Any, picture: Any) -> Iterator[Any]:
+def _filtered(graph: Any, picture: Any) -> Iterator[Any]:
     """What comes out of the graph, if there is one, when a picture goes in, or None at the end."""
     if graph is None:
         return
     graph.vpush(picture)
-    while True:
-        try:
+    with suppress(BlockingIOError, av.error.EOFError):
+        while True:
             yield graph.vpull()
-        except (BlockingIOError, av.error.EOFError):
-            return
-
-
-def _watched(pictures: Iterable[Any], findings: list[str]) -> Iterator[Any]:
-    """Pass the pictures on; a finding is added where fields are repeated as in telecined film."""
-    for picture in pictures:
-        top, bottom, neither = (
-            float(picture.metadata.get(f"lavfi.idet.repeated.{kind}", 0)) for kind in ("top", "bottom", "neither")
-        )
-        seen, repeated = top + bottom + neither, top + bottom
-        if seen >= FIELDS_WATCHED and repeated / seen >= REPEATED:
-            add_notice(findings, "telecined")
-        yield picture

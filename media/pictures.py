@@ -16,7 +16,7 @@ from media.files import add_notice, open_picture, picture_count
 
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose files of several pictures are animations, not pages
 LARGE, MOST_PIXELS = 89_000_000, 24_000_000  # of pictures that are read smaller, and as how large; 20 bytes a pixel
-SAME_COLOUR = 2  # levels; by so much differ profiles that all mean sRGB
+SAME_COLOUR = 2  # levels, by which profiles that all mean sRGB change a picture
 EXIF_ORIENTATION = 0x0112
 ORIENTATIONS = {
     2: ["mirrored"], 3: ["rotated"], 4: ["mirrored"], 5: ["rotated", "mirrored"], 6: ["rotated"],
@@ -71,19 +71,15 @@ def _in_srgb(image: Image.Image, findings: list[str]) -> Image.Image:
         if profile.profile.xcolor_space.strip() == "RGB":
             image = _rgb(image)
         kind = "RGBA" if image.mode == "RGBA" else "RGB"
-        to_srgb = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), image.mode, kind)
-        across, around = Image.linear_gradient("L"), Image.radial_gradient("L")
-        bands = [across, across.transpose(Image.Transpose.ROTATE_90), around, across][: len(image.getbands())]
-        probe = Image.merge(image.mode, bands)
-        changed = ImageChops.difference(probe.convert("RGB"), to_srgb.apply(probe).convert("RGB"))
-        if np.asarray(changed).max() <= SAME_COLOUR:
-            return image
-        image = to_srgb.apply(image)
+        applied = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode=kind)
     except (ImageCms.PyCMSError, OSError, ValueError):
         add_notice(findings, "colour profile not understood")
         return image
+    assert applied is not None
+    if np.asarray(ImageChops.difference(image.convert("RGB"), applied.convert("RGB"))).max() <= SAME_COLOUR:
+        return image
     add_notice(findings, "colour profile applied")
-    return image
+    return applied
 
 
 def _eight_bits(image: Image.Image, times: int) -> np.ndarray:

@@ -94,7 +94,7 @@ class VideoReader:
         upright = next(filters.upright_frames([first], self.deinterlace, self.findings, cropping=self.cropping))
         self.height, self.width = upright.height, upright.width
         add_notice(self.findings, *([f"cropped to {self.width}x{self.height}"] if self.cropping else []))
-        if any(name.startswith("transpose") for name in filters.rotation_filters(first)):
+        if filters.is_lying(filters.rotation_filters(first)):
             self.pixel_aspect = 1 / self.pixel_aspect
 
     def _stream(self, container: Any) -> Any:

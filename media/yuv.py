@@ -126,22 +126,20 @@ def rotate_crop(frame: av.VideoFrame, turns: int, part: Rect) -> av.VideoFrame:
     The part's left and top edges are moved to even pixels; odd sizes grow by one pixel, since colour has half as many
     samples.
     """
-    whole = turns % 4 == 0 and part == (0, 0, frame.width, frame.height)
-    if whole and frame.width % ALIGNMENT == 0 and frame.height % ALIGNMENT == 0:
+    part = _aligned(part)
+    if turns % 4 == 0 and part == (0, 0, frame.width, frame.height):
         return frame
     name = frame.format.name
     if turns % 2 and "422" in name:  # turned, it would have half as many samples the other way
         full_colour = to_format(frame, name.replace("422", "444"))
         return to_format(rotate_crop(full_colour, turns, part), name)
-    left, top = part.x1 // ALIGNMENT * ALIGNMENT, part.y1 // ALIGNMENT * ALIGNMENT
-    out_width, out_height = _even(part.x2 - left), _even(part.y2 - top)
-    result = _blank_like(frame, out_width, out_height)
+    result = _blank_like(frame, part.width, part.height)
     for source, target in zip(planes(frame), planes(result), strict=True):
-        turned = np.rot90(source, turns)
-        across, down = out_width // target.shape[1], out_height // target.shape[0]
-        piece = turned[top // down : top // down + target.shape[0], left // across : left // across + target.shape[1]]
-        missing = (0, target.shape[0] - piece.shape[0]), (0, target.shape[1] - piece.shape[1])
-        target[:] = np.pad(piece, missing, mode="edge")
+        across, down = part.width // target.shape[1], part.height // target.shape[0]
+        piece = np.rot90(source, turns)[part.y1 // down : part.y2 // down, part.x1 // across : part.x2 // across]
+        height, width = piece.shape
+        target[:height, :width], target[:height, width:] = piece, piece[:, -1:]
+        target[height:] = target[height - 1]
     return result
 
 
@@ -176,16 +174,11 @@ def cut_bgr(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
     are converted whole."""
     if not _PLANAR.match(frame.format.name):
         return to_bgr(frame)[rect.y1 : rect.y2, rect.x1 : rect.x2]
-    beside = Rect(  # colour is interpolated from there, too
+    outer = _aligned(Rect(  # colour is interpolated from beside it, too
         max(0, rect.x1 - ALIGNMENT), max(0, rect.y1 - ALIGNMENT),
         min(frame.width, rect.x2 + ALIGNMENT), min(frame.height, rect.y2 + ALIGNMENT),
-    )  # fmt: skip
-    outer = _aligned(beside)
-    small = _blank_like(frame, outer.x2 - outer.x1, outer.y2 - outer.y1)
-    for target, source in zip(planes(small), _parts(frame, outer), strict=True):
-        target[: source.shape[0], : source.shape[1]] = source
-        target[source.shape[0] :], target[:, source.shape[1] :] = target[source.shape[0] - 1], target[:, [-1]]
-    image = to_bgr(small, threads=ONE_THREAD)
+    ))  # fmt: skip
+    image = to_bgr(rotate_crop(frame, 0, outer), threads=ONE_THREAD)
     return image[rect.y1 - outer.y1 : rect.y2 - outer.y1, rect.x1 - outer.x1 : rect.x2 - outer.x1]
 
 
