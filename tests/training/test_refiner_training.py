@@ -17,7 +17,6 @@ from data.sharp_faces import NEIGHBOURS, ClipBank, SharpFaces, sharp_face
 from face_detection.crop import to_network_size
 from models import Wav2Lip, face_refiner
 from models.backend import Backend
-from models.refiner import Refiner
 from runs import where
 from training.checkpoint import NUMBERED
 from training.history import History
@@ -70,18 +69,18 @@ def test_no_reference_is_a_neighbour_of_the_frame_it_is_for(clips):
 
 @pytest.mark.slow
 def test_a_short_run_beats_enlarging_and_leaves_a_persons_file(script, preprocessed, generator, expert, tmp_path):
-    more = "refiner_eval_interval=30,refiner_lr=0.004,refiner_ema=0"
+    more = "refiner_eval_interval=20,refiner_lr=0.004,refiner_ema=0"
     run = [REFINER, *flags(preprocessed, tmp_path, generator, expert), "--hparams", f"{VALUES},{more}"]
     assert script(*run, "--max_steps", 1).code == 1  # nothing is better yet
     assert (tmp_path / "best.pth").exists()
     assert not (tmp_path / "person.safetensors").exists()
-    result = script(*run, "--max_steps", 30)
+    result = script(*run, "--max_steps", 20)
     assert result.code == 0, result.err
     start, _, end = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["evaluations"]
-    assert end["scores"]["mouth_psnr"] > start["scores"]["mouth_psnr"] + 1
+    assert end["scores"]["mouth_psnr"] > start["scores"]["mouth_psnr"] + 0.5
     person = face_refiner.load(tmp_path / "person.safetensors", BY_PYTORCH)
     assert len(person.bank) == 6
-    assert (tmp_path / "samples" / "step000000030.png").exists()
+    assert (tmp_path / "samples" / "step000000020.png").exists()
 
 
 @pytest.mark.slow
@@ -94,14 +93,17 @@ def test_a_refiner_of_anyone_keeps_no_bank_and_another_run_may_start_from_it(
     path = tmp_path / "any" / "person.safetensors"
     first = face_refiner.load(path, BY_PYTORCH)
     assert first.bank is None
-    own = [*flags(preprocessed, tmp_path / "own", generator, expert), "--checkpoint_path", path, "--reset_optimizer",
-           "--max_steps", 1]  # fmt: skip
+
+    other = {"state_dict": Wav2Lip(NARROW.width).state_dict(), "hparams": NARROW.override("fmin=90").to_dict()}
+    torch.save(other, tmp_path / "other.pth")
+    own = [*flags(preprocessed, tmp_path / "own", tmp_path / "other.pth", expert), "--checkpoint_path", path,
+           "--reset_optimizer", "--max_steps", 1]  # fmt: skip
     assert script(REFINER, *own).code == 0
-    weights = weight_files.read(tmp_path / "own" / "checkpoint_step000000001.pth")["state_dict"]
-    assert all(
-        torch.allclose(weights[name], tensor, atol=1e-3)
-        for name, tensor in first.network.module.network.state_dict().items()
-    )
+    content = weight_files.read(tmp_path / "own" / NUMBERED.format(1))
+    weights = first.network.module.network.state_dict()
+    assert all(torch.allclose(content["state_dict"][name], weights[name], atol=1e-3) for name in weights)
+    assert content["generator"] == weight_files.fingerprint(other["state_dict"])
+    assert content["hparams"]["fmin"] == 90  # the generator's, whatever mel the other refiner was trained with
     assert "holds a run already" in script(REFINER, *own).error
 
 
@@ -112,12 +114,12 @@ def test_a_resumed_refiner_is_the_same_to_the_bit_and_refuses_another_generator_
     given, whole = (flags(preprocessed, tmp_path / name, generator, expert) for name in ("run", "whole"))
     without = [part for part in given if part not in ("--generator_path", generator)]
     values = ["--hparams", f"{VALUES},refiner_eval_interval=100,cosine_lr=False"]
-    assert script(REFINER, *whole, *values, "--max_steps", 4).code in (0, 1)  # 1 where nothing beat enlarging
-    assert script(REFINER, *given, *values, "--max_steps", 2).code in (0, 1)
-    resumed = script(REFINER, *without, "--max_steps", 4)
+    assert script(REFINER, *whole, *values, "--max_steps", 2).code in (0, 1)  # 1 where nothing beat enlarging
+    assert script(REFINER, *given, *values, "--max_steps", 1).code in (0, 1)
+    resumed = script(REFINER, *without, "--max_steps", 2)
     assert resumed.code in (0, 1), resumed.err
     assert f"refines faces of {generator.resolve()}" in resumed.out
-    states = [weight_files.read(tmp_path / name / NUMBERED.format(4))["state_dict"] for name in ("run", "whole")]
+    states = [weight_files.read(tmp_path / name / NUMBERED.format(2))["state_dict"] for name in ("run", "whole")]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     content = weight_files.read(generator)
     first = next(iter(content["state_dict"]))
@@ -129,21 +131,6 @@ def test_a_resumed_refiner_is_the_same_to_the_bit_and_refuses_another_generator_
     of_another_kind = script(REFINER, *flags(preprocessed, tmp_path / "new", expert, expert))
     assert (of_another_kind.code, "is a lip-sync expert (SyncNet_color)" in of_another_kind.error) == (2, True)
     assert "another bank (person, here clip)" in script(REFINER, *without, "--bank", "clip").error
-
-
-def test_a_refiner_that_starts_from_another_keeps_its_generators_mel(script, preprocessed, expert, tmp_path):
-    changed = NARROW.override("fmin=90,refiner_size=192,refiner_width=0.125")
-    weights = {"state_dict": Wav2Lip(NARROW.width).state_dict(), "hparams": changed.to_dict()}
-    torch.save(weights, tmp_path / "generator.pth")
-    refiner = {"state_dict": Refiner(192, 0.125).state_dict(), "hparams": HP.override("fmin=55").to_dict()}
-    torch.save(refiner, tmp_path / "refiner.pth")
-    start = ["--checkpoint_path", tmp_path / "refiner.pth", "--reset_optimizer", "--max_steps", 1]
-    result = script(REFINER, *flags(preprocessed, tmp_path / "run", tmp_path / "generator.pth", expert), *start)
-    assert result.code in (0, 1), result.err  # 1 where one step made nothing better
-    content = weight_files.read(tmp_path / "run" / "checkpoint_step000000001.pth")
-    saved = content["hparams"]
-    assert content["generator"] == weight_files.fingerprint(weights["state_dict"])
-    assert (saved["fmin"], saved["refiner_size"]) == (90, 192)
 
 
 def bank_of(clips, **values) -> ClipBank:
