@@ -21,7 +21,7 @@ from data.sampling import SINGLE_SEED, Key, StepPlan, StepSampler
 from hparams import HParams
 from utils import distributed
 from utils.errors import InputError
-from utils.interrupts import STOP_SIGNALS, stop_signals_held
+from utils.process import STOP_SIGNALS, stop_signals_held
 from utils.progress import Progress
 
 PREFETCHED = 4  # batches, by each worker

@@ -22,7 +22,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from face_detection.crop import assigned, overlaps
 from face_detection.detectors import Detector
-from utils.memory import HalvingBatches
+from utils.process import HalvingBatches
 
 Frame = TypeVar("Frame", np.ndarray, av.VideoFrame)
 

@@ -25,7 +25,7 @@ from models.wav2lip import generator_faces, to_floats
 from utils import weight_files
 from utils.devices import Precision, channels_last, pick_device
 from utils.errors import InputError
-from utils.memory import HalvingBatches
+from utils.process import HalvingBatches
 
 BATCH_SIZES = {"generator": (16, 128), "expert": (64, 64), "refiner": (8, 32), "occlusion": (1, 1)}  # on a CPU, a GPU
 NETWORKS: dict[str, Callable[[HParams], nn.Module]] = {

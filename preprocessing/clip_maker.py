@@ -40,7 +40,7 @@ from media.sound import read_audio, sound_clock
 from preprocessing import PreprocessingOptions
 from utils.errors import InputError
 from utils.files import delete_unfinished, system_name, temporary_folder
-from utils.interrupts import STOP_SIGNALS
+from utils.process import STOP_SIGNALS
 
 FORMAT = 3  # of a clip folder; a change makes all clips again
 HELD_BYTES = 256 << 20  # of decoded pictures: 3 s of 1080p, 25 s of 360p

@@ -26,7 +26,7 @@ from utils import distributed
 from utils.devices import pick_device
 from utils.errors import InputError
 from utils.files import folders_below, only_user, read_json, writable_folder
-from utils.interrupts import stop_signals_held
+from utils.process import stop_signals_held
 from utils.progress import Progress
 
 

@@ -18,7 +18,7 @@ from models.torch_backend import hparams_of
 from training import checkpoint, history
 from training.network import TrainableNetwork
 from training.options import TrainingOptions
-from utils import distributed, images, memory
+from utils import distributed, images, process
 from utils.devices import Precision, pick_device
 
 Batch = dict[str, torch.Tensor]
@@ -50,7 +50,7 @@ class Training(ABC):
         torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
         torch.backends.cudnn.benchmark = True
         if self.device.type == "cpu":
-            memory.keep_freed_memory()
+            process.keep_freed_memory()
         self.precision = Precision(options.precision, self.device)
         self.windows, self.eval_windows = open_windows(
             self.training_windows_class(), self.windows_class, options.data_root, options.filelists_dir, self.hp

@@ -27,7 +27,7 @@ from training.log import LossMeter, open_log
 from training.options import TrainingOptions
 from utils import distributed, weight_files
 from utils.errors import InputError
-from utils.interrupts import STOP_SIGNALS
+from utils.process import STOP_SIGNALS
 
 RESUME_HINT = "to resume give the same command, without --checkpoint_path and --reset_optimizer"
 LOG_EVERY = 10  # steps between readings of the losses, which make a GPU wait

@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 from utils.errors import UNPRINTABLE, format_error, is_expected
 from utils.files import delete_unfinished, devnull
-from utils.interrupts import INTERRUPTED, Interrupts
 from utils.options import Options, OptionsParser, add_flags, grouped
+from utils.process import INTERRUPTED, Interrupts
 
 
 def parser_for(description: str | None, *options_classes: type[Options]) -> argparse.ArgumentParser:
@@ -49,7 +49,7 @@ def run(
 
     Expected errors (utils/errors.py) become one line on stderr and code 2, with --debug a traceback. Import slow
     packages in main: --help does not wait for them then, and Ctrl-C and a missing package are one line there, too.
-    SIGTERM, which service managers and batch schedulers send, and SIGHUP do what Ctrl-C does (utils/interrupts.py).
+    SIGTERM, which service managers and batch schedulers send, and SIGHUP do what Ctrl-C does (utils/process.py).
     """
     stdout = _forgiving_streams()
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)

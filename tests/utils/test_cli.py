@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from utils import cli
-from utils.interrupts import STOP_SIGNALS
+from utils.process import STOP_SIGNALS
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py") if path.stem not in ("audio", "hparams"))
