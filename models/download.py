@@ -13,7 +13,6 @@ from models.published import BROWSER_PAGE, BUNDLED_EXPERT, ROOT, PublishedFile, 
 from utils.errors import InputError
 from utils.files import BLOCK, atomic_write, existing_file, failed_download, sha256, writable_folder
 from utils.options import Options
-from utils.progress import Progress
 
 OptionsType = TypeVar("OptionsType", bound=Options)
 
@@ -50,6 +49,8 @@ def fetch(file: PublishedFile) -> None:
 def _download(address: str, file: PublishedFile) -> None:
     if address.startswith(BROWSER_PAGE):
         raise ValueError("must be downloaded with a browser")
+    from utils.progress import Progress  # needs tqdm, which `weights.py --help` does without
+
     with atomic_write(file.path) as temporary, urllib.request.urlopen(address, timeout=TIMEOUT) as response:
         with temporary.open("wb") as out, Progress(desc=file.name, unit="B", total=file.size) as progress:
             while block := response.read(BLOCK):
