@@ -74,9 +74,7 @@ class HParams:
     sync_batch_norm: bool = False  # batch norms over the windows of all processes; slower
 
     # What is drawn, and how it is changed (data/sampling.py, data/augment.py)
-    sampling: str = one_of(
-        "windows", "people"
-    )  # every window once an epoch, or people evenly: a group's first folder is a person
+    sampling: str = one_of("windows", "people")  # windows once an epoch, or people (a group's first folder) evenly
     people_weights: str = ""  # with sampling=people how much each counts, such as "anna:1.6 ben:0.5"; else 1
     augment: bool = True  # training pictures mirrored, moved, in other light and colour
     augment_shape: float = may_be_zero(0.0)  # strength of other face shapes and poses; 0: moved by some pixels alone
@@ -141,8 +139,7 @@ class HParams:
 
     def override(self, text: str | None) -> "HParams":
         """A copy with `name=value,...` applied. Unknown names and values of the wrong type raise InputError."""
-        types: dict[str, Any] = {field.name: field.type for field in fields(self)}
-        changes = {}
+        types, changes = HParams.__annotations__, {}
         for item in filter(None, (part.strip() for part in (text or "").split(","))):
             name, equals, value = (part.strip() for part in item.partition("="))
             if name not in types:
@@ -180,21 +177,15 @@ class HParams:
 
     @classmethod
     def from_dict(cls, saved: dict | None) -> "HParams":
-        """The values saved in a checkpoint; names that this version does not know are left out.
-
-        Raises InputError for values of the wrong type.
-        """
-        types: dict[str, Any] = {field.name: field.type for field in fields(cls)}
-        values = {
-            name: parse_scalar(types[name], str(value), f"saved hparams {name}=")
-            for name, value in (saved or {}).items()
-            if name in types
-        }
+        """The values saved in a checkpoint; names that this version does not know are left out. Raises InputError for
+        values of the wrong type."""
+        types = cls.__annotations__
+        known = {name: str(value) for name, value in (saved or {}).items() if name in types}
+        values = {name: parse_scalar(types[name], text, f"saved hparams {name}=") for name, text in known.items()}
         return cls(**values)._checked("saved hparams")
 
     def of_network(self) -> "HParams":
-        """The published values, but those that describe the network and its inputs taken from here: what a training
-        inherits from weights that it starts from."""
+        """The published values with network_values: what a training inherits from weights that it starts from."""
         return replace(HParams(), **self.network_values())
 
     def network_values(self) -> dict[str, Any]:

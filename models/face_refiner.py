@@ -4,6 +4,7 @@ person.safetensors: the refiner's weights under their own names, the bank's pict
 in its metadata the values it was trained with and the fingerprint of the generator that it belongs to.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +20,13 @@ from utils.errors import InputError
 PERSON = "person.safetensors"
 
 
+@dataclass(frozen=True)
 class FaceRefiner:
-    """network: the refiner of backend.load; hp: the values it was trained with; bank: the person's references, None
-    for a refiner of anyone; path: its file; generator: fingerprint of the generator it belongs to."""
-
-    def __init__(
-        self,
-        network: ArrayNetwork,
-        hp: HParams,
-        bank: ReferenceBank | None = None,
-        path: Path | None = None,
-        generator: str = "",
-    ) -> None:
-        self.network, self.hp, self.bank = network, hp, bank
-        self.path, self.generator = path, generator
+    network: ArrayNetwork  # the refiner of backend.load
+    hp: HParams  # the values it was trained with
+    bank: ReferenceBank | None = None  # the person's references; None for a refiner of anyone
+    path: Path | None = None  # its file
+    generator: str = ""  # fingerprint of the generator it belongs to
 
     @property
     def size(self) -> int:
@@ -66,17 +60,12 @@ def load(path: Path, backend: Backend) -> FaceRefiner:
     """A refiner for use. Raises InputError where the file holds something else."""
     loaded = backends.load("refiner", path, backend)
     try:
-        files = _bank_files(path)
+        arrays = safetensors.numpy.load(path.read_bytes())
+    except SafetensorError:  # a checkpoint of a training, which has no bank
+        arrays = {}
+    files = {name: array for name, array in arrays.items() if name.startswith(PREFIX)}
+    try:
         bank = decoded(files, loaded.hp.refiner_size) if files else None
     except InputError as error:
         raise InputError(f"{path}: its reference bank cannot be used: {error}") from error
     return FaceRefiner(loaded.networks[0], loaded.hp, bank, path, loaded.generator)
-
-
-def _bank_files(path: Path) -> dict[str, np.ndarray]:
-    """What is in a person's file besides the network; a checkpoint of a training has none."""
-    try:
-        arrays = safetensors.numpy.load(path.read_bytes())
-        return {name: array for name, array in arrays.items() if name.startswith(PREFIX)}
-    except SafetensorError:  # another form of weight file
-        return {}

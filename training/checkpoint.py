@@ -79,26 +79,17 @@ def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
 
 
 def read_checkpoint(path: Path) -> dict:
-    """The content of a weight file. Where a numbered checkpoint is damaged, the error names an earlier whole one."""
+    """The content of a weight file. Where a numbered checkpoint is damaged, the error names the one before it."""
     try:
         return weight_files.read(path)
     except InputError as error:
         name = path.name.removeprefix("disc_")
         if not path.exists() or not path.with_name(name).match(PATTERN):
             raise
-        earlier = sorted((other for other in path.parent.glob(PATTERN) if other.name < name), reverse=True)
-        whole = next(filter(_is_whole, earlier), None)
+        earlier = max((other.name for other in path.parent.glob(PATTERN) if other.name < name), default=None)
         damaged = "it" if name == path.name else f"it and {name}"
-        remedy = f"delete {damaged} to resume from {whole.name}" if whole else "no earlier one is whole; start again"
+        remedy = f"delete {damaged} to resume from {earlier}" if earlier else "there is no earlier one; start again"
         raise InputError(f"{path}: is damaged; {remedy}") from error
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether it can be read, and the discriminator's where it has one."""
-    try:
-        return all(weight_files.read(path) for path in (checkpoint, beside(checkpoint)) if path.exists())
-    except InputError:
-        return False
 
 
 def beside(generator: Path) -> Path:

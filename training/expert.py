@@ -75,12 +75,14 @@ class ExpertTraining(Training):
 
 def explain_plateau(report: Path) -> str:
     """Why the expert may still be guessing: what the data report says."""
-    text, command = f"the expert still guesses (loss above {PLATEAU_LOSS}): ", "python preprocess.py --report_only"
+    text, command = f"the expert still guesses (loss above {PLATEAU_LOSS})", "python preprocess.py --report_only"
     if not report.exists():
-        return f"{text}run `{command}` for a report on the data"
+        return f"{text}: run `{command}` for a report on the data"
     content = read_json(report, f"run `{command}`")
-    minutes, clips = content["total"]["usable_minutes"], [clip for clip in content["clips"] if clip["usable"]]
-    reasons = [f"{minutes} minutes of footage are little, {LITTLE_FOOTAGE} are needed"] * (minutes < LITTLE_FOOTAGE)
-    unmeasured = sum(clip.get("offset") is None for clip in clips)
-    reasons += [f"run `{command}` to measure the sound offset of {unmeasured} clips"] * bool(unmeasured)
-    return text + "; ".join([*reasons, f"see {report.with_suffix('.html')}"])
+    minutes = content["total"]["usable_minutes"]
+    unmeasured = sum(clip["usable"] and clip.get("offset") is None for clip in content["clips"])
+    if minutes < LITTLE_FOOTAGE:
+        text += f"; {minutes} minutes of footage are little, {LITTLE_FOOTAGE} are needed"
+    if unmeasured:
+        text += f"; run `{command}` to measure the sound offset of {unmeasured} clips"
+    return f"{text}; see {report.with_suffix('.html')}"

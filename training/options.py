@@ -32,11 +32,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "strangers": _STRANGERS,
     "finetune": _FINETUNE,
 }
-PURPOSES = {
-    "published": "losses and learning rates of the published code",
-    "strangers": "weights for people outside the training data, from clips of many people",
-    "finetune": "five or more videos of one person, from existing weights",
-}
 
 
 def as_hparams(values: dict[str, Any]) -> str:
@@ -58,8 +53,9 @@ class TrainingOptions(CommonOptions):
     )
     filelists_dir: Path = option("folder of train.txt and eval.txt", Path("filelists"))
     preset: str | None = option(
-        "hparams for a purpose. " + "; ".join(f"{name}: {purpose}" for name, purpose in PURPOSES.items()), None,
-        choices=tuple(PRESETS), common=True,
+        "hparams for a purpose. published: losses and learning rates of the published code; strangers: weights for "
+        "people outside the training data, from clips of many people; finetune: five or more videos of one person, "
+        "from existing weights", None, choices=tuple(PRESETS), common=True,
     )  # fmt: skip
     max_steps: int | None = option(
         "stop at this step (default: hparams max_steps)", None, unit="steps", minimum=1, common=True
