@@ -85,7 +85,7 @@ def check_footage(request: Request, options: Options, stdout: TextIO) -> int:
     with doing("checking the footage"):
         found = check(face, audio, outfile, options)
     print(json.dumps(asdict(found), ensure_ascii=False) if request.json else found.text(), file=stdout, flush=True)
-    return 0 if found.usable else 2
+    return 2 if found.problems else 0
 
 
 def draw_still(face: Path, audio: Path, request: Request, options: Options, stdout: TextIO) -> int:

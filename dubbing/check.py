@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import takewhile
 from math import inf
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-import audio as mels
 from dubbing.dubber import DubPlan, dub_frames
 from dubbing.faces import FaceFinder, FaceRegions, evenly, list_faces, number_of, numbered_faces
 from dubbing.landmarks import FRONTAL, LANDMARKS, limits, yaw
@@ -24,16 +23,7 @@ from dubbing.networks import load_networks
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
 from dubbing.record import StageTimer
-from dubbing.samples import (
-    MARGIN,
-    VIEW,
-    DubbedFrame,
-    Samples,
-    choose_face,
-    dub_samples,
-    loudest_times,
-    sample_faces,
-)  # fmt: skip
+from dubbing.samples import DubbedFrame, Samples, dub_samples, loudest_times, sample_faces
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speech
 from face_detection.crop import to_network_size
@@ -41,18 +31,22 @@ from face_detection.find import KEY_STEP, cuts_at, several_people
 from face_detection.track import frame_with_most_faces
 from hparams import HParams
 from media import codecs, yuv
-from media.sound import read_audio
 from metrics.glossary import footage_remarks
 from models.published import BUNDLED_GENERATOR
 from utils.cli import quoted
 from utils.errors import InputError
-from utils.images import labelled_rows, sharpness, square_around, write_png
+from utils.images import labelled_rows, sharpness, write_png
 from utils.options import written
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
 
 SAMPLES, DRAWN, TIMED = 14, 3, 48  # frames that are looked at, drawn with their new mouths, dubbed for timing
 SEARCHED = 4.0  # seconds of work in which faces are searched as by a dub, from the beginning
 PROFILES, COVERED = 0.15, 0.1  # shares of the looked-at frames from which on they are mentioned
-CLIPPED, AT_FULL_SCALE = 0.001, 0.999  # share of the samples that are at full scale
+CLIPPED = 0.001  # share of the sound's samples from which on it is mentioned
 MIB = 1 << 20
 ADVICE = {
     "face_share": "the others stay as filmed",
@@ -87,25 +81,21 @@ class Estimate:
         return f"a dub of {self.frames} frames takes about {self.seconds:.0f} s here{faces}{memory}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class CheckReport:
     """What a check found."""
 
-    face: str
-    audio: str | None
-    outfile: str
-    usable: bool  # whether a dub would be made
-    problems: list[str]  # why not
-    remarks: list[str]  # what is less than good, and what to do
-    limits: list[str]  # what of the footage the weights draw badly
-    findings: list[str]  # what of the files will be changed
-    faces: list[FoundFace]  # of the frame at faces_time, from the left
-    faces_time: float  # seconds
-    faces_picture: str | None  # shows them with their numbers
-    weights: str
-    mouths: str | None  # a picture of some frames, source above result; None without speech
-    estimate: Estimate | None  # None without --audio
     command: str  # the dub, to be copied
+    weights: str
+    problems: list[str] = field(default_factory=list)  # why no dub would be made
+    remarks: list[str] = field(default_factory=list)  # what is less than good, and what to do
+    limits: list[str] = field(default_factory=list)  # what of the footage the weights draw badly
+    findings: list[str] = field(default_factory=list)  # what of the files will be changed
+    faces: list[FoundFace] = field(default_factory=list)  # of the frame at faces_time, from the left
+    faces_time: float = 0.0  # seconds
+    faces_picture: str | None = None  # shows them with their numbers
+    mouths: str | None = None  # a picture of some frames, source above result; None without speech
+    estimate: Estimate | None = None  # None without --audio
 
     def text(self) -> str:
         """For a terminal."""
@@ -116,7 +106,7 @@ class CheckReport:
         lines.append(self.weights)
         lines += [f"mouths: see {self.mouths}"] if self.mouths else []
         lines += [self.estimate.summary()] if self.estimate else []
-        return "\n".join([*lines, *([self.command] if self.usable else [])])
+        return "\n".join([*lines, *([] if self.problems else [self.command])])
 
     def lines(self) -> list[str]:
         """What is wrong, and what was found in the files."""
@@ -135,51 +125,46 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     """
     began = time.perf_counter()
     networks, source = load_networks(options), Source(face, options)
-    own = face if source.reader and source.reader.has_sound else None
-    speech, problems, remarks = _hear(audio or own, options, networks.hp)
-    if audio is None:  # the video's own sound need not be speech
-        problems, remarks = [], []
+    report, speech = CheckReport(command(face, audio, outfile, options), networks.summary()), None
+    sound = audio or (face if source.reader and source.reader.has_sound else None)
+    try:
+        speech = load_speech(sound, options, networks.hp) if sound else None
+    except InputError as error:
+        report.problems += [str(error)] if audio else []  # the video's own sound need not be speech
     starting = time.perf_counter() - began
     seconds = min(source.play_seconds, speech.seconds if speech else inf, options.preview or inf)
-    faces_file = Path(f"{outfile}.faces.png")
+    faces_file, faces, searching = Path(f"{outfile}.faces.png"), None, 0.0
     pix_fmt = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset).pix_fmt
     finder = FaceFinder(source, pix_fmt, seconds, networks.backend.device, faces_file)
     loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
     samples = sample_faces(finder, sorted({*evenly(seconds, SAMPLES), *loud}), seconds / SAMPLES)
-    faces, searching, drawn_badly, mouths, cost = None, 0.0, list[str](), None, None
     try:
-        faces = choose_face(finder, samples)
+        faces = samples.choose(finder)
         if not options.box:
             cuts, searching = _search_awhile(finder, samples.detector)
-            remarks = [*_look(samples, faces, networks.hp, options), *cuts, *remarks]
+            report.remarks += [*_look(samples, faces, networks.hp, options), *cuts]
     except InputError as error:
-        problems.append(str(error))
+        report.problems.append(str(error))
+    if speech and audio:
+        report.remarks += _speech_remarks(speech)
     if faces and faces.followed and networks.path == BUNDLED_GENERATOR:
-        drawn_badly = limits([yuv.to_bgr(frame.picture) for frame in samples.frames], faces.followed)
-    if speech and faces and not problems:
+        report.limits = limits([yuv.to_bgr(frame.picture) for frame in samples.frames], faces.followed)
+    if speech and faces and not report.problems:
         short = replace(options, preview=min(TIMED / float(source.rate), options.preview or speech.seconds))
         plan = DubPlan(networks, Source(face, short), speech, outfile.suffix)
-        mouths = _draw_mouths(dub_samples(plan, samples, faces, loud), Path(f"{outfile}.check.png"))
+        report.mouths = _draw_mouths(dub_samples(plan, samples, faces, loud), Path(f"{outfile}.check.png"))
         frames = source.frames_in(min(speech.seconds, options.preview or inf))
-        cost = _estimate(plan, faces, outfile.suffix, frames, starting, searching)
-    number, found = _number_faces(samples, faces, faces_file)
-    return CheckReport(
-        face=str(face),
-        audio=None if audio is None else str(audio),
-        outfile=str(outfile),
-        usable=not problems,
-        problems=problems,
-        remarks=remarks,
-        limits=drawn_badly,
-        findings=list(dict.fromkeys([*source.findings, *(speech.findings if speech and audio else [])])),
-        faces=found,
-        faces_time=round(samples.frames[number].time, 3),
-        faces_picture=str(faces_file) if found else None,
-        weights=networks.summary(),
-        mouths=None if mouths is None else str(mouths),
-        estimate=cost if audio else None,
-        command=command(face, audio, outfile, options),
-    )
+        report.estimate = _estimate(plan, faces, outfile.suffix, frames, starting, searching) if audio else None
+    report.findings = list(dict.fromkeys([*source.findings, *(speech.findings if speech and audio else [])]))
+    number, people = frame_with_most_faces(samples.detections.faces)
+    if len(people):
+        followed = faces.followed[number] if faces and faces.followed else None
+        chosen = None if followed is None else number_of(people, followed)
+        write_png(faces_file, numbered_faces(yuv.to_bgr(samples.frames[number].picture), people, chosen))
+        boxes = [tuple(round(float(value)) for value in box[:4]) for box in people]
+        report.faces = [FoundFace(box, n == chosen) for n, box in enumerate(boxes)]  # type: ignore[arg-type]
+        report.faces_picture, report.faces_time = str(faces_file), round(samples.frames[number].time, 3)
+    return report
 
 
 def command(face: Path, audio: Path | None, outfile: Path, options: Options) -> str:
@@ -197,23 +182,15 @@ def command(face: Path, audio: Path | None, outfile: Path, options: Options) -> 
     return quoted(words)
 
 
-def _hear(path: Path | None, options: Options, hp: HParams) -> tuple[Speech | None, list[str], list[str]]:
-    """The speech, None where it cannot be used, and what is wrong with it: problems and remarks."""
-    if path is None:
-        return None, [], []
-    try:
-        speech = load_speech(path, options, hp)
-    except InputError as error:
-        return None, [str(error)], []
-    wav = read_audio(path, hp.sample_rate, speech.clock.sound_zero, options.audio_stream)
-    remarks = []
-    clipped = float((np.abs(wav) > AT_FULL_SCALE * max(1.0, float(np.abs(wav).max()))).mean())
-    if clipped > CLIPPED:
-        remarks.append(f"clipped sound ({clipped:.1%} of the samples): record it at a lower level")
-    if options.level == "keep" and (gain := mels.speech_gain(wav, hp)):
-        remarks.append(f"quiet speech ({gain:.0f} dB too low): the mouth will move little; leave out --level keep")
-    share = mels.speech_share(mels.frame_powers(wav * np.float32(10 ** (speech.raised / 20)), hp))
-    return speech, [], remarks + footage_remarks({"speech_share": share}, ADVICE)
+def _speech_remarks(speech: Speech) -> list[str]:
+    remarks = footage_remarks({"speech_share": speech.share}, ADVICE)
+    if speech.clipped > CLIPPED:
+        remarks.append(f"clipped sound ({speech.clipped:.1%} of the samples): record it at a lower level")
+    if speech.too_low:
+        remarks.append(
+            f"quiet speech ({speech.too_low:.0f} dB too low): the mouth will move little; leave out --level keep"
+        )
+    return remarks
 
 
 def _search_awhile(finder: FaceFinder, detector: str) -> tuple[list[str], float]:
@@ -233,7 +210,7 @@ def _search_awhile(finder: FaceFinder, detector: str) -> tuple[list[str], float]
 
 def _look(samples: Samples, faces: FaceRegions, hp: HParams, options: Options) -> list[str]:
     """Remarks on what the pictures show."""
-    crops = samples.crops(faces)
+    crops = faces.crops(samples.frames)
     if not crops:
         return []
     small = [to_network_size(crop, hp.img_size) for crop in crops]
@@ -263,26 +240,12 @@ def _covered(faces: Sequence[np.ndarray]) -> float:
     return float(np.mean(hidden))
 
 
-def _draw_mouths(dubbed: Sequence[DubbedFrame], path: Path) -> Path | None:
-    """Sources above results, cropped to their faces; None where there are none."""
+def _draw_mouths(dubbed: Sequence[DubbedFrame], path: Path) -> str | None:
+    """Sources above results; None where there are none."""
     if not dubbed:
         return None
-    pairs = [[square_around(shown, each.rect, MARGIN, VIEW) for shown in (each.before, each.after)] for each in dubbed]
-    sources, results = zip(*pairs, strict=True)
-    write_png(path, labelled_rows({"source": sources, "result": results}))
-    return path
-
-
-def _number_faces(samples: Samples, faces: FaceRegions | None, path: Path) -> tuple[int, list[FoundFace]]:
-    """The frame that shows the most faces, and these, drawn into the file."""
-    number, people = frame_with_most_faces(samples.detections.faces)
-    if not len(people):
-        return number, []
-    face = faces.followed[number] if faces and faces.followed else None
-    followed = None if face is None else number_of(people, face)
-    write_png(path, numbered_faces(yuv.to_bgr(samples.frames[number].picture), people, followed))
-    boxes = [tuple(round(float(value)) for value in box[:4]) for box in people]
-    return number, [FoundFace(box, n == followed) for n, box in enumerate(boxes)]  # type: ignore[arg-type]
+    write_png(path, labelled_rows({name: [getattr(each, name) for each in dubbed] for name in ("source", "result")}))
+    return str(path)
 
 
 def _estimate(
@@ -299,14 +262,8 @@ def _estimate(
         file = Path(folder) / f"timed{suffix}"
         done = dub_frames(plan, file, file, timer, lambda tasks, **_: tasks)
     dubbing = timer.rounded()["dub"] / max(1, done["frames"]) * frames
-    return Estimate(frames, starting + searching + dubbing, searching, peak_megabytes())
-
-
-def peak_megabytes() -> int | None:
-    """The most memory, in MiB, that this process has had so far."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes in what is counted
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // MIB
+    megabytes = None
+    if resource:
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes in what is counted
+        megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // MIB
+    return Estimate(frames, starting + searching + dubbing, searching, megabytes)

@@ -90,7 +90,7 @@ class DubPlan:
             if sampler and not sampler.frames:
                 for frame in self.source.iter_once(self.pix_fmt, self.seconds):
                     sampler.add(frame)
-            self.use(faces, sampler.crops(lambda number: faces.at(number)[0]) if sampler else [])
+            self.use(faces, faces.crops(sampler.frames) if sampler else [])
 
     def finder(self, faces_file: Path) -> FaceFinder:
         device = self.networks.backend.device

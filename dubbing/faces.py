@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +15,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dubbing.landmarks import SMOOTH_FRAMES, may_lie, opacities, quarter_turns, tilts_of
+from dubbing.landmarks import SMOOTH_FRAMES, angles_of, may_lie, opacity, quarter_turns, tilt, yaw
 from dubbing.options import Options
-from dubbing.paste import FaceRegion
+from dubbing.paste import FaceRegion, upright_crop
 from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, ProgressBar
 from dubbing.source import Source, TimedFrame
 from dubbing.stages import FrameSampler, prefetch
@@ -69,6 +69,11 @@ class FaceRegions:
         if region is None:
             return None, UNCHANGED
         return region, INTERPOLATED if self.interpolated[number] else DUBBED
+
+    def crops(self, frames: Iterable[TimedFrame]) -> list[np.ndarray]:
+        """Upright crops of the face in those of the frames that show it, uint8 BGR [h, w, 3] of different sizes."""
+        found = [(frame.picture, self.at(frame.number)[0]) for frame in frames]
+        return [upright_crop(picture, region) for picture, region in found if region]
 
 
 @dataclass(frozen=True)
@@ -149,15 +154,27 @@ class FaceFinder:
         if not sampled and options.face_at is None and options.face_index is None:
             _print_choice(detections, track)
         count, window = len(track.boxes), 1 if sampled else SMOOTH_FRAMES
-        tilts = tilts_of(detections.faces, track, window) if options.align else np.zeros(count)
-        shares = opacities(detections.faces, track, window) if options.occlusion else np.ones(count)
+        tilts = angles_of(tilt, followed, track, window) if options.align else np.zeros(count)
+        yaws = angles_of(yaw, followed, track, window) if options.occlusion else np.zeros(count)
+        known = track.found & ~(track.interpolated & sampled)  # samples are too far from each other
         regions = [
-            region_of(box, tilt, share, options.pads, self.source) if found else None
-            for box, tilt, share, found in zip(track.boxes, tilts, shares, track.found, strict=True)
+            self._region(box, tilted, float(opacity(turned))) if found else None
+            for box, tilted, turned, found in zip(track.boxes, tilts, yaws, known, strict=True)
         ]
         if not any(regions):
             raise InputError(self.no_face())
         return FaceRegions(regions, track.interpolated.tolist(), detector, cached, followed)
+
+    def _region(self, box: np.ndarray, tilted: float, opacity: float) -> FaceRegion | None:
+        """The region of a face; None where the frame does not show the mouth. A head that lies has a wide box, which is
+        that of the upright crop turned by a quarter. box: x1 y1 x2 y2 in pixels; tilted: degrees clockwise."""
+        width, height, upright = self.source.width, self.source.height, box
+        if 45 < abs(tilted) < 135:
+            middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2])[::-1] / 2
+            upright = np.concatenate([middle - half, middle + half])
+        rect = pad_and_clip(upright, self.options.pads, height, width)
+        shown = rect.usable and (tilted or mouth_inside(box, height, width))
+        return FaceRegion(rect, float(tilted), opacity) if shown else None
 
     def given_box(self) -> FaceRegions:
         """That of --box: top, bottom, left, right. Raises InputError where it reaches beyond the frame."""
@@ -204,25 +221,6 @@ def detector_for(options: Options) -> str:
     if options.align and detector != "retinaface":
         raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
     return detector
-
-
-def region_of(
-    box: np.ndarray, tilt: float, opacity: float, pads: tuple[int, int, int, int], source: Source
-) -> FaceRegion | None:
-    """The region of a face; None where the frame does not show the mouth. A head that lies has a wide box, which is
-    that of the upright crop turned by a quarter.
-
-    box: x1 y1 x2 y2 in pixels of the frame; tilt: degrees clockwise; pads: top, bottom, left, right in pixels.
-    """
-    x1, y1, x2, y2 = box
-    if 45 < abs(tilt) < 135:
-        middle_x, middle_y, wide, high = (x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2
-        upright = middle_x - high, middle_y - wide, middle_x + high, middle_y + wide
-        rect = pad_and_clip(upright, pads, source.height, source.width)
-    else:
-        rect = pad_and_clip(box, pads, source.height, source.width)
-    shown = rect.usable and (tilt or mouth_inside(box, source.height, source.width))
-    return FaceRegion(rect, float(tilt), float(opacity)) if shown else None
 
 
 def mouth_inside(box: np.ndarray, height: int, width: int) -> bool:

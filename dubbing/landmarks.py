@@ -24,7 +24,7 @@ import numpy as np
 
 from face_detection.detectors import Detector
 from face_detection.find import is_wide
-from face_detection.track import Track, faces_of
+from face_detection.track import Track
 
 LANDMARKS = slice(5, 15)  # columns of a detection: right eye, left eye, nose, right and left corner of the mouth, x y
 PROTRUSION = 20 / 28  # of the nose, in half distances
@@ -69,35 +69,19 @@ def opacity(yaw: np.ndarray | float) -> np.ndarray:
     return np.asarray(seen * seen * (3 - 2 * seen), np.float32)
 
 
-def opacities(detections: list[np.ndarray], track: Track, window: int = SMOOTH_FRAMES) -> np.ndarray:
-    """opacity of the tracked face in every frame: float32 [T]; 1 without a face.
-
-    detections: float32 [N, 15] for each of T frames, or without landmarks [N, 5]; window: frames that angles are
-    averaged over.
-    """
-    return opacity(_smooth(yaw, detections, track, window))
-
-
-def tilts_of(detections: list[np.ndarray], track: Track, window: int = SMOOTH_FRAMES) -> np.ndarray:
-    """By how many degrees the tracked face is turned clockwise in every frame: float64 [T]; 0 without a face.
-
-    detections: float32 [N, 15] for each of T frames; window: frames that angles are averaged over.
-    """
-    return _smooth(tilt, detections, track, window)
-
-
 def tilt(landmarks: np.ndarray) -> np.ndarray:
+    """By how many degrees a face is turned clockwise."""
     x1, y1, x2, y2 = landmarks[:4]  # the eyes
     return np.degrees(np.arctan2(y2 - y1, x2 - x1))
 
 
-def _smooth(
-    angle: Callable[[np.ndarray], np.ndarray], detections: list[np.ndarray], track: Track, window: int
+def angles_of(
+    angle: Callable[[np.ndarray], np.ndarray], followed: Sequence[np.ndarray | None], track: Track, window: int
 ) -> np.ndarray:
-    """An angle of the tracked face's landmarks, averaged over `window` frames within each segment, 0 where there is no
-    face: float64 [T]."""
-    angles = np.full(len(detections), np.nan)
-    for number, face in enumerate(faces_of(detections, track)):
+    """An angle (yaw, tilt) of the tracked face in every frame, averaged over `window` frames within each segment, 0
+    where there is no face, and for faces without landmarks: float64 [T]. followed: face_detection.track.faces_of it."""
+    angles = np.full(len(followed), np.nan)
+    for number, face in enumerate(followed):
         if face is not None and len(face) >= LANDMARKS.stop:
             angles[number] = angle(face[LANDMARKS])
     for segment in np.unique(track.segment[track.found]):

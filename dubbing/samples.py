@@ -2,9 +2,10 @@
 mouth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,36 +27,31 @@ from media import codecs, yuv
 from media.files import tagged_png
 from utils.errors import InputError
 from utils.files import write_bytes
-from utils.images import Rect, square_around
+from utils.images import square_around
 
 OTHERS = 5  # frames from all over the video that tell who is in it, and how the person looks
 VOWEL_BANDS = 40  # mel bands from the lowest, up to some 2 kHz, where vowels have their energy
-TITLE_HEIGHT = 32  # pixels of what is written above a picture
 VIEW, MARGIN = 480, 0.15  # pixels of a face in the picture, and how much is shown around it, in parts of its size
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Some frames of one play, and the faces in them."""
+class Samples(NamedTuple):
+    """Some frames of one play, numbered from 0, with their own times, and the faces in them."""
 
-    frames: list[TimedFrame]  # with their own times
+    frames: list[TimedFrame]
     detections: Detections  # [N, 15] for each frame; landmarks are all 0 where a box has none
     detector: str  # that the dub takes, which found the boxes
 
-    def crops(self, faces: FaceRegions) -> list[np.ndarray]:
-        """Upright crops of the face where it is detected, uint8 BGR [h, w, 3] of different sizes."""
-        found = [(frame.picture, faces.at(number)) for number, frame in enumerate(self.frames)]
-        return [upright_crop(picture, region) for picture, (region, state) in found if region and state == DUBBED]
+    def choose(self, finder: FaceFinder) -> FaceRegions:
+        """The face to dub; raises InputError as a dub does."""
+        return finder.choose(self.detections, self.detector, frames=self.frames)
 
 
-@dataclass(frozen=True)
-class DubbedFrame:
-    """A frame before and after."""
+class DubbedFrame(NamedTuple):
+    """A frame before and after, around its face."""
 
     time: float  # seconds at which it is shown
-    before: np.ndarray  # uint8 BGR [H, W, 3]
-    after: np.ndarray
-    rect: Rect  # where its face is
+    source: np.ndarray  # uint8 BGR [VIEW, VIEW, 3]
+    result: np.ndarray
 
 
 def sample_faces(finder: FaceFinder, times: Sequence[float], slack: float = 0.0) -> Samples:
@@ -75,14 +71,13 @@ def sample_faces(finder: FaceFinder, times: Sequence[float], slack: float = 0.0)
 def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequence[float]) -> list[DubbedFrame]:
     """The samples nearest to these times as the dub will show them, but for the smoothing of boxes; those without a
     detected face are left out. Makes the plan use() these faces."""
-    plan.use(faces, samples.crops(faces))
-    own, dubbed = samples.detections.times, []
+    plan.use(faces, faces.crops(samples.frames))
+    dubbed = []
     for wanted in times:
-        number = int(np.abs(own - wanted).argmin())
-        region, state = faces.at(number)
-        if region is None or state != DUBBED:
+        number = int(np.abs(samples.detections.times - wanted).argmin())
+        region, frame = faces.at(number)[0], samples.frames[number]
+        if region is None:
             continue
-        frame = samples.frames[number]
         frame = frame._replace(picture=yuv.clone(frame.picture), time=wanted if plan.source.still else frame.time)
         crop = upright_crop(frame.picture, region)
         source_face = to_network_size(crop, plan.networks.hp.img_size)
@@ -90,9 +85,10 @@ def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequ
             plan.occlusion.reset()
             plan.occlusion.visible(source_face)  # what covers a face counts from the second frame on
         task = FrameTask(frame, DUBBED, plan.face_task(frame, region, crop, source_face))
-        before = yuv.to_bgr(frame.picture)
+        source = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)
         run_stages([task], plan.stages | {"composite": plan.composite}, StageTimer())
-        dubbed.append(DubbedFrame(frame.time, before, yuv.to_bgr(frame.picture), region.rect))
+        result = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)
+        dubbed.append(DubbedFrame(frame.time, source, result))
     return dubbed
 
 
@@ -107,17 +103,11 @@ def still(face: Path, audio: Path, outfile: Path, options: Options) -> DubbedFra
     seconds = min(plan.source.play_seconds, plan.speech.seconds)
     loudest = loudest_times(plan.speech.mel, networks.hp, seconds, 1)
     samples = sample_faces(finder, sorted({*loudest, *evenly(seconds, 0 if options.box else OTHERS)}))
-    dubbed = dub_samples(plan, samples, choose_face(finder, samples), loudest)
+    dubbed = dub_samples(plan, samples, samples.choose(finder), loudest)
     if not dubbed:
         raise InputError(finder.no_face())
-    views = [square_around(view, dubbed[0].rect, MARGIN, VIEW) for view in (dubbed[0].before, dubbed[0].after)]
-    write_bytes(outfile, tagged_png(np.hstack(views)))
+    write_bytes(outfile, tagged_png(np.hstack([dubbed[0].source, dubbed[0].result])))
     return dubbed[0]
-
-
-def choose_face(finder: FaceFinder, samples: Samples) -> FaceRegions:
-    """The face to dub in the samples; raises InputError as a dub does."""
-    return finder.choose(samples.detections, samples.detector, frames=samples.frames)
 
 
 def loudest_times(mel: np.ndarray, hp: HParams, seconds: float, count: int) -> list[float]:

@@ -16,6 +16,7 @@ from utils.errors import InputError, flag_named, warn
 SHORTEST_REST = 0.3  # seconds; shorter pauses are part of speaking
 MARGIN = 0.08  # seconds around speech in which the mouth is on its way
 FADE = 0.08  # seconds from speech to rest
+AT_FULL_SCALE = 0.999  # of the largest value
 
 
 class Speech(NamedTuple):
@@ -26,6 +27,9 @@ class Speech(NamedTuple):
     clock: Clock  # of its file
     raised: float  # decibels by which it is louder in the mel than in the file
     found: list[str]  # what is unusual about its sound, in short phrases
+    clipped: float  # share of the samples that are at full scale
+    too_low: float  # decibels by which it is too quiet with --level keep
+    share: float  # of the time, in which someone speaks
 
     @property
     def findings(self) -> list[str]:
@@ -44,7 +48,10 @@ def load_speech(path: Path, options: Options, hp: HParams) -> Speech:
     seconds, least = len(wav) / hp.sample_rate, hp.mel_window / hp.mel_columns_per_second
     if seconds < least:
         raise InputError(f"--audio {path}: lasts {seconds:.2f} s; at least {least:.1f} s of speech are needed")
-    wav, raised = (wav, 0.0) if options.level == "keep" else audio.raise_quiet_speech(wav, hp)
+    clipped = float((np.abs(wav) > AT_FULL_SCALE * max(1.0, float(np.abs(wav).max()))).mean())
+    gain = audio.speech_gain(wav, hp)
+    raised = 0.0 if options.level == "keep" else gain
+    wav = wav * np.float32(10 ** (raised / 20)) if raised else wav
     powers = audio.frame_powers(wav, hp)
     if audio.is_silent(powers):
         raise InputError(f"--audio {path}: is silent ({audio.loudness_dbfs(powers):.0f} dBFS); give a file with speech")
@@ -56,7 +63,7 @@ def load_speech(path: Path, options: Options, hp: HParams) -> Speech:
     if options.silence == "rest":
         gate = speech_gate(powers, mel.shape[1], hp)
         mel, silent = fade_silence(mel, gate, hp), float((gate == 0).mean())
-    return Speech(path, mel, seconds, silent, clock, raised, found)
+    return Speech(path, mel, seconds, silent, clock, raised, found, clipped, gain - raised, audio.speech_share(powers))
 
 
 def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:

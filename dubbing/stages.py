@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from dubbing.paste import FaceRegion, blend, match_colours, paste_face, upright_crop
+from dubbing.paste import FaceRegion, blend, match_colours, paste_face
 from dubbing.record import StageTimer
 from dubbing.source import TimedFrame
 from face_detection.crop import resized
@@ -108,13 +108,6 @@ class FrameSampler:
             self.frames, self._step = self.frames[::2], 2 * self._step
         if frame.number % self._step == 0:
             self.frames.append(frame)
-
-    def crops(self, region_in: Callable[[int], FaceRegion | None]) -> list[np.ndarray]:
-        """Upright crops of the face in those frames that show it, uint8 BGR [h, w, 3] of different sizes.
-
-        region_in: frame number -> where the face is."""
-        found = [(frame.picture, region_in(frame.number)) for frame in self.frames]
-        return [upright_crop(picture, region) for picture, region in found if region is not None]
 
 
 class Refine:

@@ -7,10 +7,10 @@ import pytest
 import audio
 import face_detection
 from dubbing import faces as dub_faces
-from dubbing.landmarks import FRONTAL, PROFILE, opacities, opacity, yaw
+from dubbing.landmarks import FRONTAL, PROFILE, SMOOTH_FRAMES, angles_of, opacity, yaw
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.paste import soft_mask
-from face_detection.track import follow_face
+from face_detection.track import faces_of, follow_face
 from footage import BOX, planes_of, record_of, write_video
 from media.reader import VideoReader
 from models import Wav2Lip
@@ -186,7 +186,7 @@ def test_what_cannot_be_told_is_warned_about_and_recorded(dub, tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_what_is_not_shown_is_not_generated_not_scored_and_not_called_dubbed(dub, talking, tmp_path, monkeypatch):
-    monkeypatch.setattr(dub_faces, "opacities", lambda detections, *_: np.zeros(len(detections)))
+    monkeypatch.setattr(dub_faces, "opacity", lambda yaw: 0.0)
     monkeypatch.setattr(Wav2Lip, "forward", None)
     assert dub("--occlusion", "--codec", "ffv1", "--outfile", tmp_path / "out.mkv").code == 0
     record = record_of(tmp_path / "out.mkv")
@@ -213,6 +213,11 @@ def detections(yaws) -> list[np.ndarray]:
     return [np.zeros((0, 15), np.float32) if a is None else np.array([[*box, *landmarks(a)]], np.float32) for a in yaws]
 
 
+def opacities_of(found) -> np.ndarray:
+    track = follow_face(found)
+    return opacity(angles_of(yaw, faces_of(found, track), track, SMOOTH_FRAMES))
+
+
 def test_yaw_is_the_angle_that_a_head_is_turned_by_whatever_its_roll_size_or_nod():
     angles = [-70.0, 0, 20, 85]
     assert np.allclose(yaw(np.array([landmarks(angle) for angle in angles])), angles, atol=2)
@@ -233,10 +238,10 @@ def test_weight_is_one_for_moderate_views_and_fades_to_zero_in_profile():
 def test_weights_of_a_track_follow_the_head_and_one_bad_frame_changes_little():
     turning = [*[0] * 20, *np.linspace(0, 80, 20), *[80] * 20]
     found = detections(turning)
-    weights = opacities(found, follow_face(found))
+    weights = opacities_of(found)
     assert weights.shape == (60,) and weights.dtype == np.float32
     assert np.all(weights[:25] == 1) and np.all(weights[-15:] == 0)
     assert np.all(np.diff(weights) <= 0) and np.diff(weights).min() > -0.35
     other = np.array([*[400, 150, 440, 190, 0.95], *landmarks(85)], np.float32)  # of somebody else
     found = [np.stack([other, faces[0]]) for faces in detections([*[0] * 10, 89, *[0] * 10])]
-    assert np.all(opacities(found, follow_face(found)) == 1)
+    assert np.all(opacities_of(found) == 1)
