@@ -1,17 +1,19 @@
-"""Threads, batches and the sync monitor of a dub."""
+"""Threads and the sync monitor of a dub, which ends soon and leaves nothing behind when it is stopped."""
 
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
+from dubbing import Dubber
+from dubbing.options import Options
 from dubbing.source import TimedFrame
 from dubbing.stages import SyncMonitor, prefetch
-
-CPU = torch.device("cpu")
+from footage import BOX
+from media.writer import VideoWriter
 
 
 def expert_with(embed_faces):
@@ -21,8 +23,8 @@ def expert_with(embed_faces):
     )  # fmt: skip
 
 
-def scored_windows(numbers):
-    """The windows, as the numbers of their frames, of a dub that shows these frames of the source."""
+def scored_windows(numbers, fps: float = 25):
+    """The windows that the expert is shown, as the numbers of their frames, of a dub that shows these of the source."""
     windows = []
 
     def embed_faces(faces, starts):
@@ -31,25 +33,16 @@ def scored_windows(numbers):
 
     monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 200)))
     for n, number in enumerate(numbers):
-        monitor.add(TimedFrame(number, n / 25, None), np.array([number]))
+        monitor.add(TimedFrame(number, n / fps, None), np.array([number]))
     monitor.result()
     return windows
 
 
 @pytest.mark.parametrize("fps", [12.5, 60.0])
 def test_the_expert_is_shown_the_nearest_of_25_frames_a_second(fps):
-    seen = []
-
-    def embed_faces(faces, starts):
-        seen.extend(faces[: len(starts), 0].tolist())
-        return np.zeros((len(starts), 2), np.float32)
-
-    monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 100)))
-    for n in range(int(3 * fps)):
-        monitor.add(TimedFrame(n, n / fps, None), np.array([n]))
-    assert monitor.result().windows == len(seen)
-    assert 69 <= len(seen) <= 71  # each window by its first frame
-    assert all(abs(face / fps - number / 25) <= 0.5 / fps + 1e-6 for number, face in enumerate(seen))
+    windows = scored_windows(range(int(3 * fps)), fps)
+    assert 69 <= len(windows) <= 71
+    assert all(abs(faces[0] / fps - number / 25) <= 0.5 / fps + 1e-6 for number, faces in enumerate(windows))
 
 
 def test_no_window_spans_the_place_where_the_video_starts_again():
@@ -85,3 +78,66 @@ def test_an_error_while_items_are_made_is_raised_and_no_thread_stays():
     waiting.close()
     time.sleep(0.3)
     assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate())
+
+
+class Stopped(Exception):
+    """Nothing that the dubbing knows of."""
+
+
+def stopping(stage: str, number: int):
+    """A progress bar that raises before the frame of this number in the stage."""
+
+    def progress(items, desc="", **about):
+        for n, item in enumerate(items):
+            if desc == stage and n == number:
+                raise Stopped
+            yield item
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def dubbers(generator) -> dict[str, Dubber]:
+    """Dubs that are to be stopped in each stage."""
+    options = Options(checkpoint_path=generator, no_score=True, no_cache=True, wav2lip_batch_size=2)
+    first = Dubber(options)
+    return {"faces": first, "dubbing": Dubber(replace(options, box=tuple(BOX[1:])), first.networks)}
+
+
+def left_over(tmp_path) -> list:
+    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+    return [*tmp_path.iterdir(), *threads]
+
+
+@pytest.mark.parametrize(("stage", "number"), [("faces", 9), ("dubbing", 24)])
+def test_what_the_progress_bar_raises_ends_the_dub_without_a_trace(dubbers, talking, speech, tmp_path, stage, number):
+    with pytest.raises(Stopped):
+        dubbers[stage].dub(talking, speech, tmp_path / "out.mp4", stopping(stage, number))
+    assert left_over(tmp_path) == []
+
+
+def test_an_earlier_dub_stays_when_the_next_is_stopped(dubbers, talking, speech, tmp_path):
+    path = tmp_path / "out.mp4"
+    dubber = dubbers["dubbing"]
+    dubber.dub(talking, speech, path)
+    before = path.read_bytes()
+    with pytest.raises(Stopped):
+        dubber.dub(talking, speech, path, stopping("dubbing", 13))
+    assert path.read_bytes() == before
+    assert sorted(left_over(tmp_path)) == [path, tmp_path / "out.mp4.json"]
+
+
+def test_an_interrupt_leaves_nothing_behind(dub, tmp_path, monkeypatch):
+    real, written = VideoWriter.write_picture, []
+
+    def interrupted(self, picture, time):
+        real(self, picture, time)
+        written.append([path.stat().st_size for path in tmp_path.iterdir()])
+        if len(written) == 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoWriter, "write_picture", interrupted)
+    assert dub(*BOX, "--no_score").code == 130
+    assert len(written) == 20
+    assert len(written[-1]) == 2  # the video that was being written, and its record
+    assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ import torch
 from conftest import NARROW, save_network
 from dubbing import Dubber, Options, dubber, networks
 from dubbing.jobs import read_jobs
+from footage import record_of
 from models import Wav2Lip
 from utils import weight_files
 from utils.errors import InputError
@@ -26,10 +27,6 @@ SHORT = ["--box", *BOX.split(), "--preview", 0.2]
 def write_list(path, *rows: dict):
     path.write_text(json.dumps(list(rows)), encoding="utf-8")
     return path
-
-
-def record_of(path) -> dict:
-    return json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
 
 
 def test_paths_in_a_list_are_relative_to_it(tmp_path):
@@ -76,15 +73,6 @@ def test_a_list_that_cannot_be_used_is_refused_in_one_line(tmp_path, script, dub
     assert (single.code, "--jobs" in single.error) == (2, True)
 
 
-def test_a_quiet_list_prints_nothing(tmp_path, script, generator, talking, speech):
-    row = {"face": str(talking), "audio": str(speech), "box": BOX, "preview": 0.2}
-    jobs = write_list(tmp_path / "jobs.json", row)
-    given = ["--jobs", jobs, "--checkpoint_path", generator, "--outfile", tmp_path, "--no_score", "--quiet"]
-    result = script("inference", *given)
-    assert (result.code, result.out, result.err) == (0, "", "")
-    assert (tmp_path / "talking head_a speech.mp4").exists()
-
-
 def test_a_job_may_name_its_own_weights_precision_and_batch(tmp_path, script, talking, speech, generator, monkeypatch):
     other = save_network(tmp_path / "other.pth", Wav2Lip)
     loaded, real = [], dubber.load_networks
@@ -128,24 +116,14 @@ def test_every_job_fails_alone_whatever_it_raises(tmp_path, script, generator, t
     assert {path.name for path in tmp_path.glob("*.mp4")} == {"1.mp4", "6\n\u2028.mp4"}
 
 
-def test_scorers_that_are_damaged_are_a_warning_and_none_is_read_without_a_score(dub, expert, tmp_path, monkeypatch):
+def test_a_damaged_scorer_is_a_warning(dub, tmp_path, monkeypatch):
     damaged = tmp_path / "lipsync_expert.pth"
     damaged.write_bytes(b"\x80\x02damaged")
-    for experts in ((damaged, expert), (damaged,)):
-        monkeypatch.setattr(networks, "EXPERTS", experts)
-        result = dub(*SHORT)
-        assert (result.code, result.err.count("warning: ")) == (0, 1)
-        assert "lipsync_expert.pth" in result.err
+    monkeypatch.setattr(networks, "EXPERTS", (damaged,))
+    result = dub(*SHORT)
+    assert (result.code, result.err.count("warning: ")) == (0, 1)
+    assert "lipsync_expert.pth" in result.err
     assert record_of(tmp_path / "out.mp4")["sync"] is None
-    monkeypatch.setattr(networks, "load_expert", lambda *given: pytest.fail("a scorer is read"))
-    assert dub(*SHORT, "--no_score").code == 0
-
-
-def test_a_batch_that_is_made_smaller_is_told(dub, monkeypatch):
-    monkeypatch.setattr("dubbing.dubber.QUEUE_BYTES", 3_000_000)
-    result = dub(*SHORT, "--wav2lip_batch_size", 64, "--no_score")
-    assert result.code == 0
-    assert "--wav2lip_batch_size 64: 3, since" in result.out
 
 
 def test_networks_are_shared_until_options_or_files_ask_for_others(generator, talking, speech, tmp_path):
