@@ -17,7 +17,6 @@ from media.reader import VideoReader
 from portrait import make_clip
 from preprocessing import PreprocessingOptions, clip_maker, run
 from preprocessing.clip_maker import ClipMaker, Job, write_sound
-from utils.errors import InputError
 
 
 def touched(root: Path, *names: str) -> list[Path]:
@@ -139,13 +138,3 @@ def test_what_preprocessing_did_not_make_is_never_removed(tmp_path, no_workers, 
     assert "notes.txt: does not belong" in result.out
     assert (folder / "y" / "notes.txt").read_text() == "mine"
     assert (folder / "y" / "0.jpg").exists()
-
-
-def test_a_worker_that_cannot_start_says_why(monkeypatch, job):
-    def fails(*_):
-        raise RuntimeError("invalid device ordinal")
-
-    monkeypatch.setattr(clip_maker, "build_detector", fails)
-    monkeypatch.setattr(clip_maker, "_settings", ("sfd", "cuda:9", 1), raising=False)
-    with pytest.raises(InputError, match="cuda:9 cannot start: RuntimeError: invalid device ordinal"):
-        clip_maker.work(job)

@@ -41,22 +41,6 @@ def test_report_and_lists_are_written(preprocessed):
 
 
 @pytest.mark.slow
-def test_finished_clips_are_not_made_again_but_changed_ones_are(preprocessed, tmp_path, script, no_workers):
-    raw, root, lists = tmp_path / "raw", tmp_path / "clips", tmp_path / "lists"
-    shutil.copytree(preprocessed.raw, raw)  # copies keep their times
-    shutil.copytree(preprocessed.root, root)
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("clip.json")}
-    make_clip(raw / "Zoë's talk" / "clip 0.mp4", start=3.0, seconds=1.0)
-    arguments = ["--data_root", raw, "--preprocessed_root", root, "--filelists_dir", lists]
-    result = script("preprocess", *arguments)
-    assert result.code == 0
-    assert "3 videos, 2 finished before" in result.out
-    changed = [path.parent.name for path, stamp in before.items() if path.stat().st_mtime_ns != stamp]
-    assert changed == ["clip 0"]
-    assert len(list((root / "Zoë's talk" / "clip 0").glob("*.jpg"))) == 25
-
-
-@pytest.mark.slow
 def test_what_cannot_be_used_is_skipped_and_named_while_the_rest_is_made(tmp_path, talking, script):
     raw = tmp_path / "raw"
     (raw / "deep" / "er").mkdir(parents=True)

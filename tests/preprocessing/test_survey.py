@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -17,14 +16,13 @@ from data.clip import Clip, ClipRecord
 from data.dataset import ExpertWindows, GeneratorWindows
 from data.sampling import Key
 from face_detection.find import CutFinder, lying_faces, several_people
-from face_detection.track import follow_face
 from hparams import hparams
 from media import yuv
 from metrics.experts import Expert
 from metrics.sync import score_distances
 from models.torch_backend import array_networks
 from preprocessing import survey
-from preprocessing.survey import amount, judge_all
+from preprocessing.survey import judge_all
 from utils.devices import Precision
 
 GOOD = ClipRecord(
@@ -32,16 +30,6 @@ GOOD = ClipRecord(
     loudness_dbfs=-18.0, cuts=[], several_people=0.0, sound_seconds=3.0, damaged_packets=0, offset=0, confidence=0.7,
     evidence=8.0, windows=69, findings=[],
 )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("minutes", "enough", "said"),
-    [(20 / 60, False, "add 2.7 minutes"), (1.5, False, "add 90 s"), (3.0, True, "3.0 minutes, enough")],
-)
-def test_there_is_a_verdict_on_the_amount_of_footage(minutes, enough, said):
-    found, sentence = amount(minutes)
-    assert found is enough
-    assert said in sentence
 
 
 def moving(length: int, seed: int) -> list[np.ndarray]:
@@ -57,22 +45,13 @@ FLASHED[17] = np.clip(FLASHED[17].astype(int) + 90, 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("images", "cuts"),
-    [(FLASHED, []), (moving(1, 0), []), ([*moving(25, 0), *moving(25, 1), *moving(20, 2)], [25, 50])],
+    ("images", "cuts"), [(FLASHED, []), ([*moving(25, 0), *moving(25, 1), *moving(20, 2)], [25, 50])]
 )
 def test_cuts_are_found_and_motion_and_flashes_are_not(images, cuts):
     finder, by_image = CutFinder(), CutFinder()
     assert len(list(finder.watch([yuv.from_bgr(image, "yuv420p") for image in images]))) == len(images)
     assert len(list(by_image.watch(images))) == len(images)
     assert finder.cuts() == by_image.cuts() == cuts
-
-
-def test_a_track_starts_again_at_a_cut():
-    detections = [np.array([[x, x, x + 50, x + 50, 0.9]], np.float32) for x in [10] * 10 + [14] * 9]
-    assert len(set(follow_face(detections).segment)) == 1
-    track = follow_face(detections, cuts=[10])
-    assert track.segment[9] != track.segment[10]
-    assert track.boxes[9].tolist() == [10, 10, 60, 60]  # not smoothed over the cut
 
 
 def test_several_people_and_heads_on_their_side_are_counted():
@@ -89,15 +68,11 @@ def test_several_people_and_heads_on_their_side_are_counted():
     [
         ({}, "^ok$"),
         ({"offset": 5}, r"^ok; sound 5 frames \(200 ms\) late, corrected"),
-        ({"offset": -5}, r"^ok; sound 5 frames \(200 ms\) early, corrected"),
-        ({"fps_in": 30.0}, "30.0 fps, re-timed to 25"),
         ({"on_side": 1.0}, "head on its side in 100% of the frames: turn the video upright"),
         ({"several_people": 0.9}, "several people in 90% of the frames.*crop"),
         ({"cuts": [25, 50]}, "2 hard cuts: no window spans one; use longer shots"),
         ({"faces": 40}, "face in 53% of the frames"),
         ({"face_height": 40}, "small face"),
-        ({"sharpness": 15.0}, "blurred"),
-        ({"speech_share": 0.1, "evidence": 0.1}, "^ok; speech in 10% of the time"),
         ({"offset": 1, "evidence": 2.0}, "^ok$"),  # not significant, but near
     ],
 )
@@ -137,9 +112,8 @@ def _clock(level):
     return torch.stack([torch.cos(level / 30), torch.sin(level / 30)], dim=1)
 
 
-@pytest.mark.parametrize("late", [-4, 5])
-def test_the_offset_is_the_number_of_frames_by_which_the_sound_is_late(late):
-    frames = np.arange(60)
+def test_the_offset_is_the_number_of_frames_by_which_the_sound_is_late():
+    frames, late = np.arange(60), -4
     faces = np.repeat(frames, 96 * 96 * 3).reshape(60, 96, 96, 3).astype(np.uint8) * 3
     columns = np.arange(60 * 16 // 5) * 5 // 16 - late  # the frame that each mel column belongs to
     mel = np.repeat(3.0 * columns[:, None], 80, axis=1).astype(np.float32)
@@ -182,14 +156,6 @@ def test_training_corrects_the_sounds_offset_and_spans_no_cut(preprocessed, tmp_
                 assert np.array_equal(item["mel"][0, 0], clip.mel[late : late + 16].T)
 
 
-def test_the_report_is_one_page_with_a_strip_a_waveform_and_a_verdict_per_clip(preprocessed):
-    text = (preprocessed.root / "report.html").read_text(encoding="utf-8")
-    assert text.count("data:image/jpeg;base64,") == 3
-    assert text.count("Zoë&#39;s talk/clip") >= 3
-    assert "http" not in text
-    HTMLParser().feed(text)
-
-
 def test_a_published_folder_is_surveyed_and_its_lists_are_written(preprocessed, expert, tmp_path, script, monkeypatch):
     monkeypatch.setattr(survey, "MIN_WINDOWS", 5)  # the clips last two seconds
     root, folders = copied(preprocessed, tmp_path)
@@ -204,9 +170,7 @@ def test_a_published_folder_is_surveyed_and_its_lists_are_written(preprocessed, 
     assert record["frames"] == record["faces"] == 50
     assert record["sharpness"] > 0
     assert -15 <= record["offset"] <= 15
-    assert script("preprocess", *arguments).code == 0
-    missing = ["--report_only", "--preprocessed_root", tmp_path / "none", "--filelists_dir", tmp_path]
-    assert "none: no such folder" in script("preprocess", *missing).error
+    assert (root / "report.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 3
 
 
 def test_a_clip_is_usable_where_the_trainings_use_it(preprocessed, tmp_path, script):
@@ -235,22 +199,18 @@ def test_quiet_speech_is_raised_in_what_training_and_scores_hear_and_the_report_
     soundfile.write(folder / "audio.wav", wav // 16, rate)  # 24 dB less
     (folder / "clip.json").unlink()
     flags = ["--report_only", "--preprocessed_root", root, "--filelists_dir", tmp_path / "lists"]
-    for _ in range(2):
-        result = script("preprocess", *flags)
-        record = json.loads((folder / "clip.json").read_text(encoding="utf-8"))
-        (found,) = record["findings"]
-        assert re.fullmatch(r"speech raised by 2\d dB", found)
-        assert found in result.out
-        assert found in (root / "report.html").read_text(encoding="utf-8")
-        assert record["loudness_dbfs"] == pytest.approx(plain.loudness_dbfs - 24, abs=0.5)
-        assert record["speech_share"] == pytest.approx(plain.speech_share, abs=0.06)
+    assert script("preprocess", *flags).code == 0
+    record = json.loads((folder / "clip.json").read_text(encoding="utf-8"))
+    (found,) = record["findings"]
+    assert re.fullmatch(r"speech raised by 2\d dB", found)
+    assert found in (root / "report.html").read_text(encoding="utf-8")
+    assert record["loudness_dbfs"] == pytest.approx(plain.loudness_dbfs - 24, abs=0.5)
+    assert record["speech_share"] == pytest.approx(plain.speech_share, abs=0.06)
     raised = float(found.split()[-2]) - 24
     assert np.median(Clip(folder, hparams).mel - mel) == pytest.approx(8 / 100 * raised, abs=0.1)
-    after, _ = soundfile.read(folder / "audio.wav", dtype="int16")
-    assert np.array_equal(after, wav // 16)
 
 
-@pytest.mark.parametrize(("step", "seconds"), [(1, 2.0), (2, 2.0), (49, 2.0), (1, 0.05), (11, 0.1)])
+@pytest.mark.parametrize(("step", "seconds"), [(2, 2.0), (1, 0.05)])
 def test_a_clip_too_short_to_tell_has_no_offset(preprocessed, expert, tmp_path, step, seconds):
     """step: every so many frames there is a face."""
     _, (folder, *_) = copied(preprocessed, tmp_path)
