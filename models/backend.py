@@ -68,11 +68,10 @@ def pick(engine: str, precision: str, device: str) -> Backend:
     |          |                  |                  |          | else, and other networks: the faster of bf16, fp32 |
     """
     if engine == "auto":
-        engine = "openvino" if is_cpu(device) and precision != "fp16" and is_installed("openvino") else "torch"
-        if engine == "torch" and precision == "int8":
-            raise InputError(f"--precision int8: needs a CPU and OpenVINO; {INSTALL}")
+        suits_openvino = is_cpu(device) and precision != "fp16" and is_installed("openvino")
+        engine = "openvino" if suits_openvino else "torch"
     if engine == "torch" and precision == "int8":
-        raise InputError("--precision int8: PyTorch takes fp32, bf16 or fp16; int8 needs --engine openvino")
+        raise InputError(f"--precision int8: needs a CPU and --engine openvino; {INSTALL}")
     if engine == "openvino":
         if not is_installed("openvino"):
             raise InputError(f"--engine openvino: OpenVINO is not installed; {INSTALL}")

@@ -8,15 +8,13 @@ values of hparams.py that belong to the network.
 import json
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from hparams import HParams
 from models.backend import INSTALL, is_installed
-from models.torch_backend import build, hparams_of
+from models.torch_backend import Wrapper, build, hparams_of
 from utils import weight_files
 from utils.devices import Precision
 from utils.errors import InputError
@@ -42,9 +40,16 @@ def export(source: Path, target: Path, form: str = "safetensors") -> str:
     if target.exists() and source.exists() and target.samefile(source):
         raise InputError(f"{target}: is the file to export; give another name")
     writable_folder(target.parent, "OUT")
-    writers: dict[str, Callable[[Path, Path], str]]
-    writers = {"safetensors": _safetensors, "onnx": _onnx, "openvino": _openvino}
-    return writers[form](source, target)
+    if form == "safetensors":
+        return _safetensors(source, target)
+    if not is_installed(form):
+        install = "python -m pip install onnx" if form == "onnx" else INSTALL
+        raise InputError(f"--format {form}: the package {form} is not installed; {install}")
+    built = build("generator", source, "", Precision("fp32", torch.device("cpu")))
+    metadata = RULES | {"hparams": json.dumps(built.hp.network_values())}
+    write = {"onnx": _onnx, "openvino": _openvino}[form]
+    write(built.modules[0], built.hp, target, metadata)
+    return "a generator (Wav2Lip)"
 
 
 def _safetensors(source: Path, target: Path) -> str:
@@ -62,12 +67,9 @@ def _safetensors(source: Path, target: Path) -> str:
     return weight_files.identify(state)
 
 
-def _onnx(source: Path, target: Path) -> str:
-    if not is_installed("onnx"):
-        raise InputError("--format onnx: the package onnx is not installed; python -m pip install onnx")
+def _onnx(generator: Wrapper, hp: HParams, target: Path, metadata: dict[str, str]) -> None:
     import onnx
 
-    generator, hp, metadata = _generator(source)
     example = generator.example(hp)
     with atomic_write(target) as temporary:
         with torch.inference_mode(), warnings.catch_warnings():
@@ -85,15 +87,11 @@ def _onnx(source: Path, target: Path) -> str:
         model = onnx.load(temporary)
         onnx.helper.set_model_props(model, metadata)
         onnx.save(model, temporary)
-    return "a generator (Wav2Lip)"
 
 
-def _openvino(source: Path, target: Path) -> str:
-    if not is_installed("openvino"):
-        raise InputError(f"--format openvino: OpenVINO is not installed; {INSTALL}")
+def _openvino(generator: Wrapper, hp: HParams, target: Path, metadata: dict[str, str]) -> None:
     from models.openvino_conversion import openvino, to_openvino
 
-    generator, hp, metadata = _generator(source)
     model = to_openvino(generator, hp)
     for name, text in metadata.items():
         model.set_rt_info(text, ["wav2lip", name])
@@ -104,10 +102,3 @@ def _openvino(source: Path, target: Path) -> str:
             raise InputError(f"{target}: cannot be written ({error})") from error
         for suffix in (".bin", ".xml"):
             os.replace(folder / target.with_suffix(suffix).name, target.with_suffix(suffix))
-    return "a generator (Wav2Lip)"
-
-
-def _generator(source: Path) -> tuple[Any, HParams, dict[str, str]]:
-    """The wrapped generator of a checkpoint, the values it was trained with, and the metadata of its export."""
-    built = build("generator", source, "", Precision("fp32", torch.device("cpu")))
-    return built.modules[0], built.hp, RULES | {"hparams": json.dumps(built.hp.network_values())}

@@ -31,7 +31,6 @@ SIGNATURES = {  # a name that only this network has -> what to call the network
     "occlusion_output.weight": "an occlusion detector (OcclusionNet)",
     "conv3_3_norm_mbox_conf.weight": "a face detector (S3FD)",
 }
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 DAMAGED = "is truncated, damaged or no weight file; get it again"
 TORCHSCRIPT = {  # SHA-256 of archives that are known to be harmless: checkpoints/Wav2Lip-SD-GAN.pt
     "180cfd49d31d47f195d5bfc62830ffe2c40724b7bbbce6faadc73ac6ab1a3b8e"
@@ -72,7 +71,8 @@ def identify(names: Iterable[str]) -> str:
 
 
 def _checked(state: Any, path: Path) -> dict[str, torch.Tensor]:
-    """Weights by their names without wrapper prefixes. Raises InputError for anything but plain, finite numbers."""
+    """Weights by their names, without prefixes of DataParallel and torch.compile. Raises InputError for anything but
+    plain, finite numbers."""
     tensors = state.values() if isinstance(state, dict) else ()
     if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
         raise InputError(f"{path}: holds no network weights")
@@ -83,14 +83,8 @@ def _checked(state: Any, path: Path) -> dict[str, torch.Tensor]:
             raise InputError(f"{path}: {name} is no plain tensor of weights ({kind}); save them as float32")
         if tensor.is_floating_point() and not math.isfinite(tensor.sum(dtype=torch.float64)):
             raise InputError(f"{path}: {name} holds NaN or infinite values; take an earlier checkpoint or another file")
-    return {_unwrapped(str(name)): tensor.detach() for name, tensor in state.items()}
-
-
-def _unwrapped(name: str) -> str:
-    """A weight's name without what wrappers put before it."""
-    for prefix in WRAPPER_PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
+    plain_names = (str(name).removeprefix("module.").removeprefix("_orig_mod.") for name in state)
+    return {name: tensor.detach() for name, tensor in zip(plain_names, tensors, strict=True)}
 
 
 def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) -> None:
@@ -154,17 +148,18 @@ def _load(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors" or head[8:] == b"{":
             return _load_safetensors(path)
-        if head.startswith(b"PK") and _is_torchscript(path):
-            return _load_torchscript(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise InputError(f"{path}: holds more than weights, or is no weight file; refused for safety") from error
-        raise InputError(f"{path}: {DAMAGED}") from error
+        if not (head.startswith(b"PK") and _is_torchscript(path)):
+            return torch.load(path, map_location="cpu", weights_only=True)
+        if sha256(path) in TORCHSCRIPT:  # torch.jit.load may run the program in it
+            return torch.jit.load(path, map_location="cpu").state_dict()
     except Exception as error:  # bytes that only look like weights can raise anything in the unpickler
-        raise InputError(f"{path}: {DAMAGED}") from error
+        refused = isinstance(error, pickle.UnpicklingError) and re.search("weights_only|Unsupported", str(error))
+        reason = "holds more than weights, or is no weight file; refused for safety" if refused else DAMAGED
+        raise InputError(f"{path}: {reason}") from error
+    raise InputError(
+        f"{path}: is a TorchScript program other than the published one; refused for safety; save its state_dict "
+        "with torch.save"
+    )
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -182,16 +177,6 @@ def _is_torchscript(path: Path) -> bool:
                 while file.read(BLOCK):
                     pass
         return any(member.filename.endswith("/constants.pkl") for member in members)
-
-
-def _load_torchscript(path: Path) -> dict[str, torch.Tensor]:
-    """The weights of a known archive. torch.jit.load may run the program in it, so that no other archive is loaded."""
-    if sha256(path) not in TORCHSCRIPT:
-        raise InputError(
-            f"{path}: is a TorchScript program other than the published one; refused for safety; save its state_dict "
-            "with torch.save"
-        )
-    return torch.jit.load(path, map_location="cpu").state_dict()
 
 
 def _load_safetensors(path: Path) -> dict:
