@@ -62,7 +62,9 @@ def melspectrogram(wav: np.ndarray, hp: HParams = hparams) -> np.ndarray:
 
     columns = len(wav) // hp.hop_size + 1
     mel = np.empty((hp.num_mels, columns), np.float32)
-    window = _hann(hp)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(hp.win_size) / hp.win_size)  # periodic
+    before = (hp.n_fft - hp.win_size) // 2
+    window = np.pad(hann, (before, hp.n_fft - hp.win_size - before)).astype(np.float32)
     for first in range(0, columns, MEL_BLOCK):
         last = min(first + MEL_BLOCK, columns)
         block = padded[first * hp.hop_size : (last - 1) * hp.hop_size + hp.n_fft]
@@ -76,8 +78,9 @@ def melspectrogram(wav: np.ndarray, hp: HParams = hparams) -> np.ndarray:
 def _mel_basis(hp: HParams) -> np.ndarray:
     """The mel bands that librosa makes by default (its import takes a second): triangles of equal area on Slaney's
     scale; float32 [num_mels, n_fft / 2 + 1]."""
-    lowest_mel, highest_mel = (_to_mel(frequency) for frequency in (hp.fmin, hp.fmax))
-    edges = _from_mel(np.linspace(lowest_mel, highest_mel, hp.num_mels + 2))[:, None]  # Hz
+    mels = np.linspace(_to_mel(hp.fmin), _to_mel(hp.fmax), hp.num_mels + 2)[:, None]
+    above = mels - LINEAR_BELOW / MEL_HZ
+    edges = np.where(above < 0, mels * MEL_HZ, LINEAR_BELOW * np.exp(np.maximum(above, 0) * MEL_LOG_STEP))  # Hz
     lowest, middle, highest = edges[:-2], edges[1:-1], edges[2:]
     frequencies = np.fft.rfftfreq(hp.n_fft, 1 / hp.sample_rate)
     rising, falling = (frequencies - lowest) / (middle - lowest), (highest - frequencies) / (highest - middle)
@@ -87,18 +90,6 @@ def _mel_basis(hp: HParams) -> np.ndarray:
 
 def _to_mel(hz: float) -> float:
     return hz / MEL_HZ if hz < LINEAR_BELOW else LINEAR_BELOW / MEL_HZ + np.log(hz / LINEAR_BELOW) / MEL_LOG_STEP
-
-
-def _from_mel(mels: np.ndarray) -> np.ndarray:
-    above = mels - LINEAR_BELOW / MEL_HZ
-    return np.where(above < 0, mels * MEL_HZ, LINEAR_BELOW * np.exp(np.maximum(above, 0) * MEL_LOG_STEP))
-
-
-def _hann(hp: HParams) -> np.ndarray:
-    """A periodic Hann window of win_size in the middle of n_fft samples, float32."""
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(hp.win_size) / hp.win_size)
-    before = (hp.n_fft - hp.win_size) // 2
-    return np.pad(window, (before, hp.n_fft - hp.win_size - before)).astype(np.float32)
 
 
 def _normalised_db(amplitude: np.ndarray, hp: HParams) -> np.ndarray:
@@ -119,16 +110,15 @@ def frame_mel_starts(frame: int, hp: HParams = hparams) -> list[int]:
 
 
 def mel_column(time: float, hp: HParams = hparams) -> int:
-    """The mel column at `time` seconds."""
+    """Of a time in seconds."""
     return int(hp.mel_columns_per_second * time + 1e-6)  # 1e-6: a time such as 1.4 is stored a hair low
 
 
 def dub_mel_start(time: float, columns: int, hp: HParams = hparams, published: bool = False) -> int:
     """First mel column for a dubbed frame shown `time` seconds after the speech starts.
 
-    columns: length of the mel spectrogram; the start is kept within it. As in training, the mel starts one training
-    frame before the picture; `published` leaves that out, as the published inference does, and the lips come out
-    40 ms early.
+    columns: length of the mel spectrogram, within which the start is kept. The mel starts one training frame before the
+    picture, as in training; `published` leaves that out, as the published inference does: the lips are 40 ms early.
     """
     lead = 0.0 if published else 1.0 / hp.fps
     return max(0, min(mel_column(time - lead, hp), columns - hp.mel_window))
@@ -136,7 +126,7 @@ def dub_mel_start(time: float, columns: int, hp: HParams = hparams, published: b
 
 def frame_powers(wav: np.ndarray, hp: HParams = hparams) -> np.ndarray:
     """Mean square of every whole 50 ms of sound, float32 [n]."""
-    return np.mean(np.square(_frames(wav, hp)), axis=1)
+    return np.square(_frames(wav, hp)).mean(axis=1)
 
 
 def _frames(wav: np.ndarray, hp: HParams) -> np.ndarray:

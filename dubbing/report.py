@@ -19,7 +19,7 @@ from dubbing.source import TOLERANCE, Source
 from dubbing.stages import FrameTask
 from media import codecs, yuv
 from media.files import BROWSER_PICTURES, plays_in_browsers
-from media.pictures import Still
+from media.reader import Still
 from media.writer import VideoWriter
 from metrics.glossary import GLOSSARY, KINDS, NOT_MEASURABLE, WHY_NOT_MEASURABLE, format_offset, format_sync
 from metrics.sync import SyncResult

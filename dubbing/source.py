@@ -22,8 +22,7 @@ from dubbing.options import Options
 from media import yuv
 from media.clock import END_HELD, LONGEST_STEP
 from media.files import add_notice
-from media.pictures import Still, open_still
-from media.reader import EARLIER, VideoReader
+from media.reader import EARLIER, Still, VideoReader, open_still
 from utils.errors import InputError
 from utils.images import Rect
 

@@ -8,12 +8,16 @@ from typing import Any
 import av
 import numpy as np
 
+from media import CODECS, CONTAINERS, SUFFIXES
 from media.files import add_notice
-from media.formats import CODECS, CONTAINERS, HARDWARE_CRF, HARDWARE_QUALITY, SUFFIXES
 from media.yuv import has_alpha
 from utils.errors import InputError
 
 EIGHT_BITS = 8
+HARDWARE_CRF = 20  # without it these encoders aim at a low bit rate
+HARDWARE_QUALITY = {  # how encoders in hardware are told the quality, by the end of their names
+    "_nvenc": "cq", "_qsv": "global_quality", "_amf": "qvbr_quality_level", "_videotoolbox": "q:v", "_mf": "quality",
+}  # fmt: skip
 LOST_METADATA = {"DOVI_RPU_BUFFER": "Dolby Vision layer lost", "DYNAMIC_HDR_PLUS": "HDR10+ data lost"}
 HDR_OPTIONS = {  # by encoder: the option, its keys of display and light, how many of its units are 1 and 1 cd/m²
     "libx265": ("x265-params", "master-display", "max-cll", 50_000, 10_000),

@@ -14,9 +14,8 @@ from typing import Any
 import av
 import numpy as np
 
-from media import yuv
+from media import DEINTERLACE, yuv
 from media.files import add_notice
-from media.formats import DEINTERLACE
 
 UPRIGHT = {  # by a > 0, d > 0
     (True, True): (), (False, True): ("hflip",), (True, False): ("vflip",), (False, False): ("vflip", "hflip"),

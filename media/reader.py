@@ -1,10 +1,12 @@
-"""Videos, decoded through PyAV: frames with their own time stamps, progressive, upright, with colour tags.
+"""Videos, decoded through PyAV: frames with their own time stamps, progressive, upright, with colour tags; and still
+pictures.
 
 reader = VideoReader("talk.mkv")
 for frame in reader.frames():            # decoded one by one, as often as asked
     frame.time, frame.image              # seconds on the file's clock, BGR uint8 [H, W, 3] upright
 """
 
+import io
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
@@ -18,11 +20,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import av
 import cv2
 import numpy as np
+from PIL import Image, ImageChops, ImageCms, ImageOps
 
 from media import filters, yuv
 from media.clock import TIME_JUMP, Clock, Span, packets, picture_stream, picture_streams, read_clock, sound_track
-from media.codecs import hdr_metadata
-from media.files import add_notice, open_media
+from media.codecs import HdrMetadata, hdr_metadata
+from media.files import add_notice, open_media, open_picture, picture_count
 from utils.errors import InputError
 
 Picture = TypeVar("Picture")
@@ -33,6 +36,16 @@ MOST_B_FRAMES = 16  # in a row, by which times of decoding and showing differ; m
 BLACK = (0, 0, 0)  # behind what is transparent
 EARLY_END = 0.5  # seconds; a file whose packets end this much before its declared length is cut short
 DECLARES_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")  # elsewhere FFmpeg may only guess the length
+
+
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose files of several pictures are animations, not pages
+LARGE, MOST_PIXELS = 89_000_000, 24_000_000  # of pictures that are read smaller, and as how large; 20 bytes a pixel
+SAME_COLOUR = 2  # levels, by which profiles that all mean sRGB change a picture
+EXIF_ORIENTATION = 0x0112
+ORIENTATIONS = {
+    2: ["mirrored"], 3: ["rotated"], 4: ["mirrored"], 5: ["rotated", "mirrored"], 6: ["rotated"],
+    7: ["rotated", "mirrored"], 8: ["rotated"],
+}  # fmt: skip
 
 
 class Frame(NamedTuple, Generic[Picture]):
@@ -64,25 +77,22 @@ class VideoReader:
             self.frame_estimate = stream.frames or (round(self.duration * self.rate) if self.duration else None)
             self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)  # of the upright picture
             self.cropping = filters.clean_aperture(container, stream)
-            self._look_at(self._first_picture(container, stream))
-        self.clock = self._read_clock()
-        if self.clock.picture and self.clock.recordings > 1:  # FFmpeg counts only the last one
-            self.duration = self.clock.picture.end
-            self.frame_estimate = round((self.duration - self.clock.picture.start) * self.rate)
+            self._look_at(next(map(yuv.tag_defaults, decode(container, stream)), None))
+        with open_media(self.path) as container:
+            clock = read_clock(container, sound_track(container, video_stream), video_stream)
+        start = max(0.0, self.start - clock.zero)  # pictures of a cut stream cannot be decoded before its first key
+        end = max(start, clock.picture.end if clock.picture else 0.0)
+        self.clock = replace(clock, picture=Span(start, end))
+        if clock.recordings > 1:  # FFmpeg counts only the last one
+            self.duration, self.frame_estimate = end, round((end - start) * self.rate)
 
-    def _first_picture(self, container: Any, stream: Any) -> av.VideoFrame:
-        first = next(map(yuv.tag_defaults, decode(container, stream)), None)
+    def _look_at(self, first: Any) -> None:
+        """What the first picture, if there is one, tells about all."""
         if first is None:
             raise InputError(f"{self.path}: none of its pictures can be decoded; it is damaged or truncated")
         if first.colorspace in yuv.UNKNOWN:
-            raise InputError(
-                f"{self.path}: has colours in {yuv.UNKNOWN[first.colorspace]}, which cannot be read here; "
-                "convert it to BT.709 first"
-            )
-        return first
-
-    def _look_at(self, first: Any) -> None:
-        """What the first picture tells about all."""
+            kind = yuv.UNKNOWN[first.colorspace]
+            raise InputError(f"{self.path}: has colours in {kind}, which is not read here; convert it to BT.709 first")
         add_notice(self.findings, *filters.orientation(first))
         self.hdr = hdr_metadata(first, self.findings)
         self.pix_fmt = first.format.name  # as pixels are stored
@@ -100,26 +110,18 @@ class VideoReader:
     def _stream(self, container: Any) -> Any:
         streams, stream = picture_streams(container), picture_stream(container, self.video_stream)
         self.videos = len(streams)
-        if stream is not None:
-            if self.videos > 1 and self.video_stream is None:
-                shown = f"video stream {streams.index(stream)} of {self.videos} shown (--video_stream chooses)"
-                add_notice(self.findings, shown)
-            return stream
-        if streams:
-            raise InputError(
-                f"{self.path}: has no video stream {self.video_stream}; it has {self.videos}, counted from 0"
-            )
-        if tiles := len(container.streams.video):
-            raise InputError(
-                f"{self.path}: is a picture in {tiles} parts, as in HEIC; save it as JPEG, or pip install pillow-heif"
-            )
-        raise InputError(f"{self.path}: has no pictures, or is truncated; give a whole video")
-
-    def _read_clock(self) -> Clock:
-        with open_media(self.path) as container:
-            clock = read_clock(container, sound_track(container, self.video_stream), self.video_stream)
-        late = max(0.0, self.start - clock.zero)  # pictures of a cut stream cannot be decoded before its first key
-        return replace(clock, picture=Span(late, max(late, clock.picture.end if clock.picture else 0.0)))
+        if stream is None and streams:
+            number = self.video_stream
+            raise InputError(f"{self.path}: has no video stream {number}; it has {self.videos}, counted from 0")
+        if stream is None and (tiles := len(container.streams.video)):
+            advice = "save it as JPEG, or pip install pillow-heif"
+            raise InputError(f"{self.path}: is a picture in {tiles} parts, as in HEIC; {advice}")
+        if stream is None:
+            raise InputError(f"{self.path}: has no pictures, or is truncated; give a whole video")
+        if self.videos > 1 and self.video_stream is None:
+            number = streams.index(stream)
+            add_notice(self.findings, f"video stream {number} of {self.videos} shown (--video_stream chooses)")
+        return stream
 
     def frames(self, exact: bool = True) -> Iterator[Frame[np.ndarray]]:
         """All frames from the first, each with its own time stamp, strictly increasing.
@@ -174,6 +176,74 @@ class VideoReader:
                 raise InputError(
                     f"{self.path}: is truncated: {log.end:.1f} s of {declared:.1f} s are there; copy it again"
                 )
+
+
+class Still:
+    """A picture, upright, in 8 bits, RGB, or RGBA where some of it is transparent, in the colours of sRGB; otherwise as
+    a VideoReader of one frame."""
+
+    rate, frame_estimate, start, clock = Fraction(25), 1, 0.0, Clock(0.0)
+
+    def __init__(self, image: Image.Image) -> None:
+        self.findings: list[str] = []
+        add_notice(self.findings, *ORIENTATIONS.get(image.getexif().get(EXIF_ORIENTATION, 1), []))
+        times = 1
+        while image.width * image.height > MOST_PIXELS * times**2 and image.width * image.height > LARGE:
+            times *= 2
+        reduced = image.width // times, image.height // times
+        if times > 1:
+            add_notice(self.findings, "reduced to {}x{}".format(*reduced))
+            image.draft(image.mode, reduced)  # JPEG is decoded at the smaller size
+        times = image.width // reduced[0]
+        ImageOps.exif_transpose(image, in_place=True)
+        image = _in_srgb(image, self.findings)
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = _rgb(image).reduce(times) if times > 1 else _rgb(image)
+        pixels, kind = np.asarray(image), "rgb24"
+        if pixels.shape[2] == 4:
+            pixels, kind = (pixels, "rgba") if pixels[..., 3].min() < 255 else (pixels[..., :3], "rgb24")
+        self.picture = yuv.tag_defaults(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=kind))
+        self.pix_fmt, self.matrix = self.picture.format.name, yuv.usual_matrix(self.picture)
+        self.width, self.height = self.picture.width, self.picture.height
+        self.pixel_aspect, self.metadata = Fraction(1), dict[str, str]()
+        self.hdr: HdrMetadata | None = None
+
+    def pictures(
+        self, since: float | None = None, seek: bool = True, entry: float | None = None
+    ) -> Generator[tuple[float, av.VideoFrame], None, None]:
+        yield 0.0, self.picture
+
+
+def open_still(path: Path) -> Still | None:
+    """The picture in a file; None where it is an animation, or no picture. Raises InputError for a damaged one."""
+    with open_picture(path) as image:
+        return None if image is None or (image.format in ANIMATED and picture_count(image) > 1) else Still(image)
+
+
+def _in_srgb(image: Image.Image, findings: list[str]) -> Image.Image:
+    """The colours that the picture's profile means; the picture itself where it has none, or one like that of sRGB."""
+    if not image.info.get("icc_profile") or image.mode.startswith(("I", "F")):
+        return image
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        if profile.profile.xcolor_space.strip() == "RGB":
+            image = _rgb(image)
+        kind = "RGBA" if image.mode == "RGBA" else "RGB"
+        applied = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode=kind)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        add_notice(findings, "colour profile not understood")
+        return image
+    assert applied is not None
+    if np.asarray(ImageChops.difference(image.convert("RGB"), applied.convert("RGB"))).max() <= SAME_COLOUR:
+        return image
+    add_notice(findings, "colour profile applied")
+    return applied
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    kind = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == kind else image.convert(kind)
 
 
 def whole(picture: av.VideoFrame) -> av.VideoFrame:

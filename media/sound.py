@@ -14,9 +14,9 @@ from typing import Any
 import av
 import numpy as np
 
+from media import CONTAINERS
 from media.clock import BACK, MENTIONED, TIME_JUMP, Clock, can_be_decoded, counted, read_clock, sound_track
 from media.files import add_notice, open_media
-from media.formats import CONTAINERS
 from media.reader import PacketLog, decode
 from utils.errors import InputError
 
@@ -25,8 +25,7 @@ MISSED = 0.015  # seconds; less missing sound is no finding: the stamps of Vorbi
 # Of FFmpeg's aresample: fill holes, cut overlaps; channels that are mixed are averaged, as librosa does, not added up
 RESAMPLING = {"async": "1", "min_hard_comp": str(HOLE), "rematrix_maxval": "1"}
 SOUND_BLOCK = 1024  # samples
-AAC_RATES = (7350, 8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # of its encoder, up to 48 kHz
-OPUS_RATE = 48_000
+HIGHEST_RATE = 48_000  # samples a second of encoded sound; the rate of Opus
 BIT_RATE = 192_000
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by channels; other counts are mixed down to stereo
 PCM = tuple(f"pcm_{kind}" for kind in ("s16le", "s24le", "s32le", "f32le"))
@@ -140,9 +139,9 @@ def _channel(path: Path, stream_number: int | None, findings: list[str]) -> int 
 
 def _can_be_mixed(layout: av.AudioLayout) -> bool:
     frame = av.AudioFrame("flt", layout, SOUND_BLOCK)
-    frame.rate = OPUS_RATE
+    frame.rate = HIGHEST_RATE
     try:
-        av.AudioResampler("flt", "mono", OPUS_RATE).resample(frame)
+        av.AudioResampler("flt", "mono", HIGHEST_RATE).resample(frame)
     except av.error.FFmpegError:
         return False
     return True
@@ -271,8 +270,10 @@ def _copied(container: Any, source: Any, track: Any, zero: float, whole: bool = 
 
 
 def _encoded(container: Any, source: Any, track: Any, zero: float, suffix: str) -> Iterator[av.Packet]:
-    encoder, rate = ("libopus", OPUS_RATE) if suffix == ".webm" else ("aac", _aac_rate(track.rate))
-    layout = DEFAULT_LAYOUTS.get(track.channels, "stereo")
+    encoder, rate = "libopus" if suffix == ".webm" else "aac", HIGHEST_RATE
+    if encoder == "aac":  # at its lowest rate that keeps all of the sound
+        rate = min((known for known in av.Codec(encoder, "w").audio_rates or () if known >= track.rate), default=rate)
+    rate, layout = min(rate, HIGHEST_RATE), DEFAULT_LAYOUTS.get(track.channels, "stereo")
     out = container.add_stream(encoder, rate=rate, layout=layout)
     out.bit_rate = BIT_RATE
     decoded = _of_channel(decode(source, track), None if _can_be_mixed(track.codec_context.layout) else 0)
@@ -286,8 +287,3 @@ def _encoded(container: Any, source: Any, track: Any, zero: float, suffix: str) 
         samples += frame.samples
         yield from out.encode(frame)
     yield from out.encode(None)
-
-
-def _aac_rate(rate: int) -> int:
-    """The encoder's lowest rate that keeps all of the sound, or its highest."""
-    return next((known for known in AAC_RATES if known >= rate), AAC_RATES[-1])

@@ -14,13 +14,11 @@ from typing import Any
 import av
 import numpy as np
 
-from media import yuv
+from media import CONTAINERS, yuv
 from media.clock import Span, packets, picture_stream
 from media.codecs import Encoding, choose
 from media.files import add_notice, naming, open_media, silence_ffmpeg, with_tag
-from media.formats import CONTAINERS
-from media.pictures import Still
-from media.reader import VideoReader
+from media.reader import Still, VideoReader
 from media.sound import sound_packets
 from utils.errors import InputError
 from utils.files import atomic_write

@@ -170,7 +170,7 @@ class Site:
         """Raises InputError for a video or sound that lasts longer than --max_seconds, or that cannot be read."""
         from media.clock import read_clock, sound_track
         from media.files import open_media
-        from media.pictures import open_still
+        from media.reader import open_still
 
         if open_still(path):
             return

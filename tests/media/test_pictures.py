@@ -6,9 +6,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from footage import film, number_of, numbered
-from media import pictures, yuv
-from media.pictures import open_still
-from media.reader import VideoReader
+from media import reader, yuv
+from media.reader import VideoReader, open_still
 from utils.errors import InputError
 
 FIXED = 65536  # 1 in a display matrix
@@ -166,8 +165,8 @@ def test_the_colours_of_a_picture_are_those_of_its_profile(tmp_path):
 
 
 def test_a_huge_picture_is_read_smaller(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "LARGE", 8000)
-    monkeypatch.setattr(pictures, "MOST_PIXELS", 2000)
+    monkeypatch.setattr(reader, "LARGE", 8000)
+    monkeypatch.setattr(reader, "MOST_PIXELS", 2000)
     Image.fromarray(numbered(3)[..., ::-1]).save(tmp_path / "a.jpg")
     still = open_still(tmp_path / "a.jpg")
     assert (still.width, still.height, still.findings) == (40, 30, ["reduced to 40x30"])
