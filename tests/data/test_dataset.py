@@ -9,7 +9,6 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 import audio
@@ -67,13 +66,8 @@ def test_a_generator_window_holds_its_frames_its_mels_and_a_reference_from_elsew
             assert np.array_equal(mel[0], clip.mel[start : start + 16].T)
         start = audio.window_mel_start(first)
         assert np.array_equal(item["mel"][0, 0], clip.mel[start : start + 16].T)
-
-
-def test_a_single_frame_is_the_first_of_its_window_with_its_own_mel(folder):
-    windows = GeneratorWindows([Clip(folder, NARROW)], NARROW)
-    window, frame = windows[Key(3, 4, 5)], windows[Key(3, 4, 1)]
-    for name in ("target", "reference", "mels"):
-        assert np.array_equal(frame[name], window[name][:1])
+    frame = windows[Key(5, number, 1)]
+    assert all(np.array_equal(frame[name], item[name][:1]) for name in ("target", "reference", "mels"))
     assert frame["mel"].shape == (0, 1, 80, 16)  # the expert judges windows alone
 
 
@@ -98,17 +92,12 @@ def test_what_the_networks_are_given(folder):
     assert target.shape == (11, 3, 96, 96)
     assert (faces[:, :3, 48:] == 0).all()
     assert torch.equal(faces[:, :3, :48], target[:, :, :48])
-    assert (faces[:, 3:, 48:] > 0).any()
     assert target.max() <= 1
-    assert batch["mels"].shape == (11, 1, 80, 16)
-    assert batch["mel"].shape == (2, 1, 80, 16)
-    of_windows = window_frames(target, 2, 5)
-    assert of_windows.shape == (2, 3, 5, 96, 96)
-    assert torch.equal(of_windows[1, :, 2], target[7])
+    assert (batch["mels"].shape, batch["mel"].shape) == ((11, 1, 80, 16), (2, 1, 80, 16))
+    assert torch.equal(window_frames(target, 2, 5)[1, :, 2], target[7])
     expert = ExpertWindows([Clip(folder, NARROW)], NARROW)
     mel, halves = expert_inputs(concatenated([expert[Key(0, 3, 5)]]))
-    assert mel.shape == (1, 1, 80, 16)
-    assert halves.shape == (1, 15, 48, 96)
+    assert (mel.shape, halves.shape) == ((1, 1, 80, 16), (1, 15, 48, 96))
     first = round(float(halves[0, 0].mean()) * 255 / 6)
     assert [round(float(halves[0, 3 * k].mean()) * 255 / 6) for k in range(5)] == list(range(first, first + 5))
 
@@ -121,7 +110,7 @@ def test_augmentation_changes_a_window_and_its_reference_alike(folder):
     clip = Clip(folder, NARROW)
     plain, changed = GeneratorWindows([clip], NARROW), GeneratorWindows([clip], NARROW, training=True)
     mirrored = 0
-    for place in range(40):
+    for place in range(20):
         item, before = changed[Key(place, 7, 5)], plain[Key(place, 7, 5)]
         assert np.array_equal(item["mels"], before["mels"])
         assert not np.array_equal(item["target"], before["target"])
@@ -133,7 +122,7 @@ def test_augmentation_changes_a_window_and_its_reference_alike(folder):
         assert len(edge) == 1  # moved by whole pixels: the edge is as sharp as before
         assert abs(int(edge[0]) - 47) <= 4
         assert np.array_equal(item["target"], changed[Key(place, 7, 5)]["target"])
-    assert 10 < mirrored < 30
+    assert 4 < mirrored < 16
 
 
 def same(a: dict, b: dict) -> bool:
@@ -141,10 +130,9 @@ def same(a: dict, b: dict) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_do_not_depend_on_loader_workers_and_resume_at_any_step(folder, workers):
+def test_batches_do_not_depend_on_loader_workers_and_resume_at_any_step(folder):
     whole = list(itertools.islice(training_loader(GeneratorWindows([Clip(folder, NARROW)], NARROW), 4, 0), 12))
-    windows = GeneratorWindows([Clip(folder, NARROW)], NARROW.override(f"num_workers={workers}"))
+    windows = GeneratorWindows([Clip(folder, NARROW)], NARROW.override("num_workers=2"))
     assert len(windows.clips[0].faces) == FRAMES  # opened here already
     assert len(pickle.dumps(windows)) < 5000  # handed to workers without its pictures
     with started(training_loader(windows, 4, 7)) as later:
@@ -185,11 +173,6 @@ def test_the_cache_is_made_once_and_again_when_a_source_changes(folder, monkeypa
     assert Clip(folder, NARROW).faces[7].mean() > 250
     Clip(folder, NARROW.override("fmin=100"))
     assert len(calls) == 3
-    mel = np.array(Clip(folder, NARROW).mel)
-    stereo = np.stack([audio.load_wav(folder / "audio.wav", 16000)] * 2, axis=1)
-    soundfile.write(folder / "audio.wav", stereo, 16000, subtype="FLOAT")  # of another program
-    np.testing.assert_array_equal(Clip(folder, NARROW).mel, mel)
-    assert len(calls) == 5
     assert not list(folder.glob("*.part"))
 
 

@@ -43,17 +43,6 @@ def test_a_single_clip_is_in_both_lists_until_others_come():
         assert sorted(lists.train + lists.evaluation) == sorted(CLIPS[:clips])
 
 
-@pytest.mark.parametrize("emptied", ["train", "evaluation"])
-def test_no_list_is_left_empty_while_there_are_good_clips(emptied):
-    lists = split(CLIPS, NONE)
-    for left_out in (getattr(lists, emptied), CLIPS[2:], CLIPS[1:]):
-        good = {*CLIPS} - {*left_out}
-        lists = split(good, lists, left_out)
-        assert lists.train and lists.evaluation
-        assert {*lists.train, *lists.evaluation} == good
-        assert len(good) == 1 or not {*lists.train} & {*lists.evaluation}
-
-
 def test_a_line_moved_or_removed_by_hand_stays_so(tmp_path):
     update_lists(tmp_path, tmp_path / "root", CLIPS[:10])
     (moved, removed, *train), evaluation = listed(tmp_path)
