@@ -17,31 +17,27 @@ from typing import Any
 import numpy as np
 
 from audio import dub_mel_start, mel_column
+from dubbing import stages
 from dubbing.faces import FaceFinder, FaceRegions
 from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
 from dubbing.paste import FaceRegion, upright_crop
-from dubbing.record import INTERPOLATED, UNCHANGED, ProgressBar, Record, StageTimer, StateLog, page_path, record_path
+from dubbing.record import (
+    INTERPOLATED,
+    UNCHANGED,
+    ProgressBar,
+    Record,
+    StageTimer,
+    page_path,
+    record_path,
+    state_record,
+)
 from dubbing.report import DubReport
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speech
-from dubbing.stages import (
-    Composite,
-    FaceTask,
-    FrameSampler,
-    FrameTask,
-    Generate,
-    Stage,
-    SyncMonitor,
-    composited,
-    match,
-    prefetch,
-    refine_stage,
-    refined_share,
-    run_stages,
-)
+from dubbing.stages import FaceTask, FrameSampler, FrameTask, SyncMonitor, prefetch, run_stages
 from face_detection.crop import resized, to_network_size
 from face_detection.find import resembles
 from media import codecs, yuv
@@ -100,13 +96,15 @@ class DubPlan:
         """Build the stages for these faces. crops: of the face from all over the video, uint8 BGR
         [h, w, 3] of any sizes, for the refiner and for occlusion."""
         options, networks, hp = self.options, self.networks, self.networks.hp
-        self.faces, self.refine = faces, refine_stage(networks.refiner, crops)
+        self.faces, self.refine = faces, stages.refine_stage(networks.refiner, crops)
         self.occlusion = self._occlusion(crops) if options.occlusion else None
         self.masks = Masks(options.paste, hp.img_size, self.occlusion)
-        self.stages: dict[str, Stage] = {"generate": Generate(networks.generator, self.speech.mel, hp.mel_window)}
+        self.stages: dict[str, stages.Stage] = {
+            "generate": stages.Generate(networks.generator, self.speech.mel, hp.mel_window)
+        }
         self.stages |= {"refine": self.refine} if self.refine else {}
-        self.stages |= {"match": match} if options.paste == "soft" else {}
-        self.composite = Composite(options.paste)
+        self.stages |= {"match": stages.match} if options.paste == "soft" else {}
+        self.composite = stages.Composite(options.paste)
 
     def _occlusion(self, crops: Sequence[np.ndarray]) -> OcclusionDetector:
         """A warning says what it cannot tell here."""
@@ -148,17 +146,9 @@ class DubPlan:
             return None
         start = dub_mel_start(frame.time, self.speech.mel.shape[1], hp, self.options.published_timing)
         sharp = None
-        if self.refine and refined_share(len(crop), hp.img_size):
+        if self.refine and stages.refined_share(len(crop), hp.img_size):
             sharp = resized(crop, self.refine.refiner.size, self.refine.refiner.size)
         return FaceTask(frame, region, source_face, mask, sharp, start, source_face)
-
-    def batch_size(self) -> int:
-        """Frames at once, fewer than --wav2lip_batch_size where they are so large that they would fill the memory."""
-        most, wanted = QUEUE_BYTES // 2 // self.source.frame_bytes(self.pix_fmt), self.networks.generator.batch_size
-        size = max(1, min(wanted, most))
-        if self.options.wav2lip_batch_size and size < wanted:
-            print(f"--wav2lip_batch_size {wanted}: {size}, since frames this large must not fill the memory")
-        return size
 
     def findings(self) -> list[str]:
         """What was found and changed in the files so far, in short phrases."""
@@ -250,7 +240,10 @@ def dub_frames(
 ) -> dict[str, Any]:
     """Write all frames of a plan, with its sound, to `video`, a file that is to become `outfile`. Returns what a Record
     says of the frames."""
-    batch_size, expert = plan.batch_size(), plan.networks.expert
+    expert, wanted = plan.networks.expert, plan.networks.generator.batch_size
+    batch_size = max(1, min(wanted, QUEUE_BYTES // 2 // plan.source.frame_bytes(plan.pix_fmt)))
+    if plan.options.wav2lip_batch_size and batch_size < wanted:
+        print(f"--wav2lip_batch_size {wanted}: {batch_size}, since frames this large must not fill the memory")
     queued = batch_size // 2 + 1  # before the stages, and behind them
     with timer("score"):
         monitor = SyncMonitor(expert, plan.speech.mel) if expert else None
@@ -261,14 +254,14 @@ def dub_frames(
                 for task in run_stages(batch, plan.stages, timer):
                     if monitor:
                         with timer("score"):
-                            monitor.add(task.frame, composited(task.face) if task.face else None)
+                            monitor.add(task.frame, stages.composited(task.face) if task.face else None)
                     yield task
 
     def counted(tasks: Iterable[FrameTask]) -> Generator[FrameTask, None, None]:
         """The tasks, shown by the progress bar, which ends when this is closed."""
         yield from progress(tasks, desc="dubbing", unit="frame", total=plan.frames)
 
-    writer, states = _writer(plan, outfile, video), StateLog()
+    writer, states = _writer(plan, outfile, video), list[tuple[str, float]]()
     with timer("dub"), writer, closing(prefetch(generated(), queued)) as waiting, closing(counted(waiting)) as tasks:
         for task in tasks:
             picture, time = task.frame.picture, task.frame.time
@@ -278,8 +271,8 @@ def dub_frames(
                 report.add(time, before, yuv.to_bgr(picture), task.face.region.rect)
             with timer("encode"):
                 writer.write_picture(picture, time)
-            states.add(task.state, time, 1 / float(writer.rate))
-    return states.record() | {"sync": monitor.result() if monitor else None}
+            states.append((task.state, time))
+    return state_record(states, 1 / float(writer.rate)) | {"sync": monitor.result() if monitor else None}
 
 
 def _writer(plan: DubPlan, outfile: Path, video: Path) -> VideoWriter:

@@ -90,27 +90,13 @@ class StageTimer:
         return {stage: round(seconds, 2) for stage, seconds in self._seconds.items()}
 
 
-class StateLog:
-    """Which frames were dubbed, interpolated or unchanged, as ranges of time."""
-
-    def __init__(self) -> None:
-        self.counts = dict.fromkeys(STATES, 0)
-        self._ranges: list[tuple[str, float, float]] = []  # state, start, end in seconds
-
-    def add(self, state: str, start: float, step: float) -> None:
-        """A frame that is shown from `start` for `step` seconds."""
-        self.counts[state] += 1
-        if self._ranges:
-            last, began, _ = self._ranges.pop()
-            self._ranges.append((last, began, start))
-            if last == state:
-                self._ranges[-1] = (state, began, start + step)
-                return
-        self._ranges.append((state, start, start + step))
-
-    def record(self) -> dict[str, Any]:
-        """What a Record says of them."""
-        ranges: dict[str, list[list[float]]] = {state: [] for state in STATES}
-        for state, start, end in self._ranges:
-            ranges[state].append([round(start, 3), round(end, 3)])
-        return {"frames": sum(self.counts.values()), **self.counts, "ranges": ranges}
+def state_record(states: list[tuple[str, float]], step: float) -> dict[str, Any]:
+    """What a Record says of the frames. states: of all of them, with the seconds at which they are shown; step: of the
+    last one."""
+    counts = {state: sum(state == other for other, _ in states) for state in STATES}
+    ranges: dict[str, list[list[float]]] = {state: [] for state in STATES}
+    begins = [n for n, (state, _) in enumerate(states) if n == 0 or state != states[n - 1][0]]
+    ends = [states[n][1] for n in begins[1:]] + [states[-1][1] + step] if states else []
+    for n, end in zip(begins, ends, strict=True):
+        ranges[states[n][0]].append([round(states[n][1], 3), round(end, 3)])
+    return {"frames": len(states), **counts, "ranges": ranges}
