@@ -141,7 +141,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     try:
         faces = samples.choose(finder)
         if not options.box:
-            cuts, searching = _search_awhile(finder, samples.detector)
+            cuts, searching = _search_awhile(finder)
             report.remarks += [*_look(samples, faces, networks.hp, options), *cuts]
     except InputError as error:
         report.problems.append(str(error))
@@ -193,7 +193,7 @@ def _speech_remarks(speech: Speech) -> list[str]:
     return remarks
 
 
-def _search_awhile(finder: FaceFinder, detector: str) -> tuple[list[str], float]:
+def _search_awhile(finder: FaceFinder) -> tuple[list[str], float]:
     """Search faces as a dub does, as far as there is time for: remarks on hard cuts, and how many seconds the whole
     search takes."""
     began = time.perf_counter()
@@ -201,7 +201,7 @@ def _search_awhile(finder: FaceFinder, detector: str) -> tuple[list[str], float]
     def awhile(frames: Iterable[TimedFrame], **_: Any) -> Iterator[TimedFrame]:
         return takewhile(lambda frame: frame.number < KEY_STEP or time.perf_counter() - began < SEARCHED, frames)
 
-    found = finder.search(detector, awhile)
+    found = finder.search(awhile)
     counted = f"{ADVICE['cuts']}, counted in the first {found.times[-1]:.0f} s"
     remarks = footage_remarks({"cuts": len(cuts_at(found.changes))}, {"cuts": counted})
     seconds = (time.perf_counter() - began) / len(found.times)
@@ -256,7 +256,7 @@ def _estimate(
     frames: of the whole dub; starting: seconds for reading weights and speech; searching: for finding the face.
     """
     by_size = sorted((region for region in faces.regions if region), key=lambda region: region.rect.height)
-    plan.faces = FaceRegions([by_size[len(by_size) // 2]], [False], faces.detector)
+    plan.faces = FaceRegions([by_size[len(by_size) // 2]], faces.detector)
     timer = StageTimer()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"timed{suffix}"

@@ -5,7 +5,7 @@ another one    generate, refine, match in batches (dubbing/stages.py); score lip
 main thread    composite: put the face into the picture; encode
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
@@ -24,20 +24,11 @@ from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
 from dubbing.paste import FaceRegion, upright_crop
-from dubbing.record import (
-    INTERPOLATED,
-    UNCHANGED,
-    ProgressBar,
-    Record,
-    StageTimer,
-    page_path,
-    record_path,
-    state_record,
-)
+from dubbing.record import ProgressBar, Record, StageTimer, page_path, record_path, state_record
 from dubbing.report import DubReport
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speech
-from dubbing.stages import FaceTask, FrameSampler, FrameTask, SyncMonitor, prefetch, run_stages
+from dubbing.stages import FaceTask, FrameTask, SyncMonitor, prefetch, run_stages
 from face_detection.crop import resized, to_network_size
 from face_detection.find import resembles
 from media import codecs, yuv
@@ -48,6 +39,7 @@ from utils.errors import InputError, flag_named, warn
 from utils.files import atomic_writes, sha256, write_json
 from utils.progress import Progress
 
+SAMPLES = 100  # crops from all over the video, at most
 OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
 INVISIBLE = 0.5 / 255  # a mask that is nowhere above this changes no level
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
@@ -75,18 +67,20 @@ class DubPlan:
         return cls(networks, Source(face, options), speech, suffix)
 
     def look(self, progress: ProgressBar, timer: StageTimer, faces_file: Path) -> None:
-        """Find the face, and use() it. Sample frames are kept while faces are searched; where nothing has to be
-        searched, the video is decoded for them."""
+        """Find the face, and use() it. Where crops of it are needed, the video is decoded once more."""
         refiner = self.networks.refiner
-        by_video = self.options.occlusion or (refiner and not refiner.bank)
-        sampler = FrameSampler(self.source.frame_bytes(self.pix_fmt)) if by_video else None
         with timer("faces"):
-            faces = self.finder(faces_file).find(progress, sampler)
+            faces = self.finder(faces_file).find(progress)
         with timer("references"):
-            if sampler and not sampler.frames:
-                for frame in self.source.iter_once(self.pix_fmt, self.seconds):
-                    sampler.add(frame)
-            self.use(faces, faces.crops(sampler.frames) if sampler else [])
+            by_video = self.options.occlusion or (refiner and not refiner.bank)
+            self.use(faces, faces.crops(self._sampled(faces)) if by_video else [])
+
+    def _sampled(self, faces: FaceRegions) -> Iterator[TimedFrame]:
+        """Frames from all over the video, evenly spaced, at most SAMPLES."""
+        count, step = len(faces.regions) if faces.detector else self.source.frames_once(self.seconds), 1
+        while count > SAMPLES * step:
+            step *= 2
+        return (frame for frame in self.source.iter_once(self.pix_fmt, self.seconds) if frame.number % step == 0)
 
     def finder(self, faces_file: Path) -> FaceFinder:
         device = self.networks.backend.device
@@ -124,15 +118,15 @@ class DubPlan:
         speech, options, hp = self.speech, self.options, self.networks.hp
         extend, last_known = self.source.extension(options.extend, speech.seconds), None
         for frame in self.source.extend_frames(self.pix_fmt, self.seconds, extend):
-            region, state = self.faces.at(frame.number) if frame.time < speech.seconds else (None, UNCHANGED)
+            region = self.faces.at(frame.number) if frame.time < speech.seconds else None
             face: FaceTask | None = None
             if region is not None:
                 crop = upright_crop(frame.picture, region)
                 source_face = to_network_size(crop, hp.img_size)
                 upper = source_face[: hp.img_size // 2]
-                if state != INTERPOLATED or last_known is None or resembles(upper, last_known):
+                if not region.interpolated or last_known is None or resembles(upper, last_known):
                     last_known, face = upper, self.face_task(frame, region, crop, source_face)
-            yield FrameTask(frame, state if face else UNCHANGED, face)
+            yield FrameTask(frame, face)
             if options.published_timing and mel_column(frame.time, hp) + hp.mel_window > speech.mel.shape[1]:
                 return
 

@@ -8,7 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +18,9 @@ import numpy as np
 from dubbing.landmarks import SMOOTH_FRAMES, angles_of, may_lie, opacity, quarter_turns, tilt, yaw
 from dubbing.options import Options
 from dubbing.paste import FaceRegion, upright_crop
-from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, ProgressBar
+from dubbing.record import ProgressBar
 from dubbing.source import Source, TimedFrame
-from dubbing.stages import FrameSampler, prefetch
+from dubbing.stages import prefetch
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.crop import LONGEST_SIDE, pad_and_clip, unscaled
 from face_detection.find import KEY_STEP, CutFinder, cuts_at, detect_sparsely, several_people
@@ -53,26 +53,21 @@ class FaceRegions:
     """The face to dub in every frame of one play, or one region for all of them."""
 
     regions: list[FaceRegion | None]  # None where there is no face to dub
-    interpolated: list[bool]  # which of them lie between detections
     detector: str | None  # its name; None for a box that was given
-    cached: bool = False  # whether nothing had to be detected
     followed: list[np.ndarray | None] = field(default_factory=list)  # the detection in every frame, None without one
+    cached: bool = False  # whether nothing had to be detected
 
     @property
     def has_landmarks(self) -> bool:
         return self.detector == "retinaface"
 
-    def at(self, number: int) -> tuple[FaceRegion | None, str]:
-        """The region in a frame, and the state that this puts the frame in."""
-        number = min(number, len(self.regions) - 1)
-        region = self.regions[number]
-        if region is None:
-            return None, UNCHANGED
-        return region, INTERPOLATED if self.interpolated[number] else DUBBED
+    def at(self, number: int) -> FaceRegion | None:
+        """The region in a frame."""
+        return self.regions[min(number, len(self.regions) - 1)]
 
     def crops(self, frames: Iterable[TimedFrame]) -> list[np.ndarray]:
         """Upright crops of the face in those of the frames that show it, uint8 BGR [h, w, 3] of different sizes."""
-        found = [(frame.picture, self.at(frame.number)[0]) for frame in frames]
+        found = ((frame.picture, self.at(frame.number)) for frame in frames)
         return [upright_crop(picture, region) for picture, region in found if region]
 
 
@@ -90,33 +85,39 @@ class FaceFinder:
     def options(self) -> Options:
         return self.source.options
 
-    def find(self, progress: ProgressBar, sampler: FrameSampler | None = None) -> FaceRegions:
+    @property
+    def detector(self) -> str:
+        """ "sfd" or "retinaface", as the options need it."""
+        options = self.options
+        landmarks = options.align or options.occlusion  # which tell tilted and turned heads
+        if options.align and options.face_detector == "sfd":
+            raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
+        return "retinaface" if landmarks and options.face_detector == "auto" else choose_detector(options.face_detector)
+
+    def find(self, progress: ProgressBar) -> FaceRegions:
         """Raises InputError where there is no face to dub, where --face_at or --face_index name nobody, and where heads
-        lie on their side but --align is not asked for. sampler: is given the frames, where the video is decoded."""
+        lie on their side but --align is not asked for."""
         if self.options.box:
             return self.given_box()
-        detector = detector_for(self.options)
-        path = None if self.options.no_cache else self._cache_path(detector)
+        path = None if self.options.no_cache else self._cache_path()
         known = read_cache(path) if path else None
-        print(f"faces by {detector}" + (", as found before" if known else ""), flush=True)
-        detections = known or self.search(detector, progress, sampler)
+        print(f"faces by {self.detector}" + (", as found before" if known else ""), flush=True)
+        detections = known or self.search(progress)
         if not detections.faces:
             raise InputError(f"--face {self.source.path}: no frame can be decoded; give a whole video")
         if path and not known:
             write_cache(path, detections)
-        return self.choose(detections, detector, known is not None)
+        return replace(self.choose(detections), cached=known is not None)
 
-    def search(self, detector: str, progress: ProgressBar, sampler: FrameSampler | None = None) -> Detections:
+    def search(self, progress: ProgressBar) -> Detections:
         """Detect faces, as find() does where none are cached."""
-        times, scale, cut_finder = list[float](), 1.0, CutFinder()
+        times, scale, cut_finder, detector = list[float](), 1.0, CutFinder(), self.detector
 
         def images() -> Generator[np.ndarray, None, None]:
             nonlocal scale
             frames, total = self.source.iter_once(self.pix_fmt, self.seconds), self.source.frames_once(self.seconds)
             for frame in progress(frames, desc="faces", unit="frame", total=total):
                 times.append(frame.time)
-                if sampler:
-                    sampler.add(frame)
                 image, scale = yuv.reduced_bgr(frame.picture, LONGEST_SIDE)
                 yield image
 
@@ -127,9 +128,7 @@ class FaceFinder:
         faces = [unscaled(boxes, scale) for boxes in found]
         return Detections(faces, np.array(cut_finder.changes), np.array(times))
 
-    def choose(
-        self, detections: Detections, detector: str, cached: bool = False, frames: Sequence[TimedFrame] | None = None
-    ) -> FaceRegions:
+    def choose(self, detections: Detections, frames: Sequence[TimedFrame] | None = None) -> FaceRegions:
         """The face to dub among these detections; raises as find(). frames: those of the detections, where they are
         samples from all over the video, over which nothing can be smoothed."""
         options, sampled = self.options, frames is not None
@@ -158,23 +157,25 @@ class FaceFinder:
         yaws = angles_of(yaw, followed, track, window) if options.occlusion else np.zeros(count)
         known = track.found & ~(track.interpolated & sampled)  # samples are too far from each other
         regions = [
-            self._region(box, tilted, float(opacity(turned))) if found else None
-            for box, tilted, turned, found in zip(track.boxes, tilts, yaws, known, strict=True)
+            self._region(box, tilted, float(opacity(turned)), bool(between)) if found else None
+            for box, tilted, turned, between, found in zip(
+                track.boxes, tilts, yaws, track.interpolated, known, strict=True
+            )
         ]
         if not any(regions):
             raise InputError(self.no_face())
-        return FaceRegions(regions, track.interpolated.tolist(), detector, cached, followed)
+        return FaceRegions(regions, self.detector, followed)
 
-    def _region(self, box: np.ndarray, tilted: float, opacity: float) -> FaceRegion | None:
-        """The region of a face; None where the frame does not show the mouth. A head that lies has a wide box, which is
-        that of the upright crop turned by a quarter. box: x1 y1 x2 y2 in pixels; tilted: degrees clockwise."""
+    def _region(self, box: np.ndarray, tilted: float, opacity: float, interpolated: bool) -> FaceRegion | None:
+        """None where the frame does not show the mouth. A head that lies has a wide box, which is that of the upright
+        crop turned by a quarter. box: x1 y1 x2 y2 in pixels; tilted: degrees clockwise."""
         width, height, upright = self.source.width, self.source.height, box
         if 45 < abs(tilted) < 135:
             middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2])[::-1] / 2
             upright = np.concatenate([middle - half, middle + half])
         rect = pad_and_clip(upright, self.options.pads, height, width)
         shown = rect.usable and (tilted or mouth_inside(box, height, width))
-        return FaceRegion(rect, float(tilted), opacity) if shown else None
+        return FaceRegion(rect, float(tilted), opacity, interpolated) if shown else None
 
     def given_box(self) -> FaceRegions:
         """That of --box: top, bottom, left, right. Raises InputError where it reaches beyond the frame."""
@@ -182,7 +183,7 @@ class FaceFinder:
         height, width = self.source.height, self.source.width
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             raise InputError(f"--box {top} {bottom} {left} {right}: does not lie inside the frame of {width}x{height}")
-        return FaceRegions([FaceRegion(Rect(left, top, right, bottom))], [False], None)
+        return FaceRegions([FaceRegion(Rect(left, top, right, bottom))], None)
 
     def no_face(self) -> str:
         """The error for a video without a face, with what to do."""
@@ -205,22 +206,13 @@ class FaceFinder:
             return "the head does not stand upright: leave out --rotate" + (f" and {turn}" if turn else "")
         return f"the head does not stand upright: {'use --rotate' if degrees == 90 else turn}"
 
-    def _cache_path(self, detector: str) -> Path:
+    def _cache_path(self) -> Path:
         """The file for this video's content and these settings."""
         source, seconds = self.source, min(self.seconds, self.source.play_seconds)
-        settings = {name: getattr(self.options, name) for name in TRANSFORM} | detector_identity(detector)
+        settings = {name: getattr(self.options, name) for name in TRANSFORM} | detector_identity(self.detector)
         settings |= {"static": source.still, "start": source.part and source.part[0], "seconds": seconds}
         key = json.dumps([CACHE_FORMAT, sha256(source.path), settings], sort_keys=True)
         return cache_folder("faces") / f"{hashlib.sha256(key.encode()).hexdigest()}.faces"
-
-
-def detector_for(options: Options) -> str:
-    """ "sfd" or "retinaface", as the options need it."""
-    wanted = options.align or options.occlusion  # landmarks, which tell tilted and turned heads
-    detector = "retinaface" if wanted and options.face_detector == "auto" else choose_detector(options.face_detector)
-    if options.align and detector != "retinaface":
-        raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
-    return detector
 
 
 def mouth_inside(box: np.ndarray, height: int, width: int) -> bool:

@@ -28,12 +28,12 @@ MOST_GRAIN = 8.0  # levels
 
 
 class FaceRegion(NamedTuple):
-    """Where a face is: the rect of its upright crop, by how many degrees clockwise it is tilted in the picture, and how
-    much of the new mouth to show, 0..1."""
+    """Where a face is in a frame."""
 
-    rect: Rect
-    tilt: float = 0.0
-    opacity: float = 1.0
+    rect: Rect  # of its upright crop
+    tilt: float = 0.0  # degrees clockwise, in the picture
+    opacity: float = 1.0  # how much of the new mouth to show, 0..1
+    interpolated: bool = False  # whether it lies between detections
 
 
 def soft_mask(size: int) -> np.ndarray:

@@ -11,12 +11,12 @@ import numpy as np
 
 from audio import dub_mel_start
 from dubbing.dubber import DubPlan
-from dubbing.faces import Detections, FaceFinder, FaceRegions, detector_for, evenly
+from dubbing.faces import Detections, FaceFinder, FaceRegions, evenly
 from dubbing.landmarks import LANDMARKS
 from dubbing.networks import load_networks
 from dubbing.options import Options
 from dubbing.paste import upright_crop
-from dubbing.record import DUBBED, StageTimer
+from dubbing.record import StageTimer
 from dubbing.source import TimedFrame
 from dubbing.stages import FrameTask, run_stages
 from face_detection import RetinaFace, build_detector
@@ -39,11 +39,10 @@ class Samples(NamedTuple):
 
     frames: list[TimedFrame]
     detections: Detections  # [N, 15] for each frame; landmarks are all 0 where a box has none
-    detector: str  # that the dub takes, which found the boxes
 
     def choose(self, finder: FaceFinder) -> FaceRegions:
         """The face to dub; raises InputError as a dub does."""
-        return finder.choose(self.detections, self.detector, frames=self.frames)
+        return finder.choose(self.detections, self.frames)
 
 
 class DubbedFrame(NamedTuple):
@@ -57,7 +56,7 @@ class DubbedFrame(NamedTuple):
 def sample_faces(finder: FaceFinder, times: Sequence[float], slack: float = 0.0) -> Samples:
     """times, slack: as of Source.frames_at; at least one time."""
     frames = finder.source.frames_at(finder.pix_fmt, times, slack)
-    name, retinaface = detector_for(finder.options), RetinaFace(landmarks=True)
+    name, retinaface = finder.detector, RetinaFace(landmarks=True)
     detector = retinaface if name == "retinaface" else build_detector(name, finder.device)
     found = []
     for frame in frames:
@@ -65,7 +64,7 @@ def sample_faces(finder: FaceFinder, times: Sequence[float], slack: float = 0.0)
         boxes = detector.detect([image])[0]
         found.append(unscaled(boxes if name == "retinaface" else _with_landmarks(boxes, retinaface, image), scale))
     own_times = np.array([frame.time for frame in frames])
-    return Samples(frames, Detections(found, np.zeros(len(found) - 1), own_times), name)
+    return Samples(frames, Detections(found, np.zeros(len(found) - 1), own_times))
 
 
 def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequence[float]) -> list[DubbedFrame]:
@@ -75,7 +74,7 @@ def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequ
     dubbed = []
     for wanted in times:
         number = int(np.abs(samples.detections.times - wanted).argmin())
-        region, frame = faces.at(number)[0], samples.frames[number]
+        region, frame = faces.at(number), samples.frames[number]
         if region is None:
             continue
         frame = frame._replace(picture=yuv.clone(frame.picture), time=wanted if plan.source.still else frame.time)
@@ -84,7 +83,7 @@ def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequ
         if plan.occlusion:
             plan.occlusion.reset()
             plan.occlusion.visible(source_face)  # what covers a face counts from the second frame on
-        task = FrameTask(frame, DUBBED, plan.face_task(frame, region, crop, source_face))
+        task = FrameTask(frame, plan.face_task(frame, region, crop, source_face))
         source = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)
         run_stages([task], plan.stages | {"composite": plan.composite}, StageTimer())
         result = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)

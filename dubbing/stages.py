@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from dubbing.paste import FaceRegion, blend, match_colours, paste_face
-from dubbing.record import StageTimer
+from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, StageTimer
 from dubbing.source import TimedFrame
 from face_detection.crop import resized
 from hparams import hparams
@@ -40,8 +40,6 @@ COMPARED_EVERY = 4  # every so many faces one is compared with the bank of a per
 FACES_BEFORE_WARNING = 12  # faces, after which it is said whether this is another person
 # Of ReferenceBank.distances, as the median over faces: from here on they are taken for another person's
 ANOTHER_PERSON = 1.5
-MOST_FRAMES, FEWEST_FRAMES = 100, 24
-MOST_BYTES = 400_000_000  # that these frames may take, where there are more than the fewest
 Item = TypeVar("Item")
 END: Any = object()
 
@@ -60,11 +58,15 @@ class FaceTask(NamedTuple):
 
 
 class FrameTask(NamedTuple):
-    """One output frame, in one of the states of dubbing/record.py, and what in it is to be dubbed."""
+    """One output frame, and what in it is to be dubbed."""
 
     frame: TimedFrame
-    state: str
     face: FaceTask | None
+
+    @property
+    def state(self) -> str:
+        """As in dubbing/record.py."""
+        return UNCHANGED if self.face is None else INTERPOLATED if self.face.region.interpolated else DUBBED
 
 
 Stage = Callable[[list[FaceTask]], list[FaceTask]]
@@ -90,24 +92,6 @@ class Generate:
         mels = [self.mel[None, :, face.mel_start : face.mel_start + self.window] for face in faces]
         generated = self.generator(np.stack([face.source_face for face in faces]), np.stack(mels))
         return [face._replace(generated=new) for face, new in zip(faces, generated, strict=True)]
-
-
-class FrameSampler:
-    """Keeps frames of one play as they go by: evenly spaced, at most `most`, however long the video is.
-
-    frame_bytes: what one takes in memory.
-    """
-
-    def __init__(self, frame_bytes: int) -> None:
-        self.most = min(MOST_FRAMES, max(FEWEST_FRAMES, MOST_BYTES // frame_bytes))
-        self.frames: list[TimedFrame] = []
-        self._step = 1
-
-    def add(self, frame: TimedFrame) -> None:
-        if frame.number % self._step == 0 and len(self.frames) == self.most:
-            self.frames, self._step = self.frames[::2], 2 * self._step
-        if frame.number % self._step == 0:
-            self.frames.append(frame)
 
 
 class Refine:

@@ -9,8 +9,7 @@ import torch
 
 import audio
 from dubbing.networks import load_refiner
-from dubbing.source import TimedFrame
-from dubbing.stages import ANOTHER_PERSON, COMPARED_EVERY, FrameSampler, Refine, refined_share
+from dubbing.stages import ANOTHER_PERSON, COMPARED_EVERY, Refine, refined_share
 from footage import BOX, planes_of, record_of, write_video
 from hparams import hparams
 from models import torch_backend
@@ -173,14 +172,3 @@ def test_faces_near_the_size_of_the_network_do_not_flicker_between_refined_and_n
     shares = [refined_share(height, 96) for height in range(80, 160)]
     assert shares[16] == 0 and shares[-1] == 1
     assert max(np.diff(shares)) < 0.04
-
-
-@pytest.mark.parametrize("count", [1, 101, 1000])
-def test_never_more_frames_are_kept_than_asked_for_and_they_are_even(count):
-    sampler = FrameSampler(1)
-    for number in range(count):
-        sampler.add(TimedFrame(number, number / 25, None))
-    numbers = [frame.number for frame in sampler.frames]
-    assert min(count, sampler.most // 2) <= len(numbers) <= sampler.most
-    assert len(set(np.diff(numbers))) <= 1
-    assert FrameSampler(50_000_000).most == 24
