@@ -66,12 +66,6 @@ def test_a_mouth_that_talks_is_told_from_one_that_does_not(generated, follows, m
         assert low <= scores[name] <= high + 1e-6, (name, scores[name])
 
 
-def test_a_still_truth_has_scores_too():
-    assert articulation(TRUE, STILL)["follows"] == 0
-    assert np.isfinite(articulation(TRUE, STILL)["motion"])
-    assert articulation(STILL, STILL)["motion"] == 0
-
-
 def test_a_mouth_that_changes_with_the_shot_alone_neither_follows_nor_moves():
     shots = np.arange(len(SPEECH)) // 20  # 20, 20 and 10 frames
     true = (TRUE * (1 - 0.3 * shots[:, None, None, None])).astype(np.uint8)
@@ -98,26 +92,16 @@ def faces() -> np.ndarray:
     return np.stack([face[:SIZE, n : n + SIZE] for n in range(6)])
 
 
-def test_equal_faces_have_the_best_detail_and_blur_lowers_all_of_it(faces):
+def test_equal_mouths_have_the_best_detail_and_blur_lowers_all_of_it(faces):
     best = {"mouth_psnr": 100, "mouth_ssim": 1, "gradient_distance": 0, "sharpness_ratio": 1, "flicker_ratio": 1}
     each = [detail_scores(faces, faces), *(detail_scores(blurred(faces, sigma), faces) for sigma in (1, 2, 4))]
     assert each[0] == pytest.approx(best, abs=1e-6)
     for name, sign in (("mouth_psnr", 1), ("mouth_ssim", 1), ("gradient_distance", -1), ("sharpness_ratio", 1)):
         values = [sign * scores[name] for scores in each]
         assert values == sorted(values, reverse=True), name
-
-
-def test_detail_outside_the_mouths_area_does_not_count(faces):
     other = faces.copy()
-    other[:, : SIZE // 2 - 8] = 255 - other[:, : SIZE // 2 - 8]
-    scores = detail_scores(other, faces)
-    assert (scores["mouth_psnr"], scores["mouth_ssim"]) == pytest.approx((100, 1))
-    assert scores["sharpness_ratio"] == pytest.approx(1)
-
-
-def test_noise_flickers_and_a_still_mouth_does_not(faces):
-    assert detail_scores(noisy(faces, 6), faces)["flicker_ratio"] > 1.5
-    assert detail_scores(faces[:1].repeat(6, axis=0), faces)["flicker_ratio"] == 0
+    other[:, : SIZE // 2 - 8] = 0  # outside of the mouth's area
+    assert detail_scores(other, faces)["mouth_psnr"] == pytest.approx(100)
 
 
 def test_gradients_count_blur_and_other_mouths_for_more_than_a_pixel_aside_noise_or_light(faces):
@@ -139,8 +123,6 @@ def test_likeness_falls_with_the_difference():
     assert near[:2] == pytest.approx((5 / 255, 20 * np.log10(255 / 5)), abs=1e-3)
     assert near[1] > far[1]
     assert near[2] > far[2]
-    grey = np.full((3, 96, 96, 3), 100, np.uint8)
-    assert detail_scores(grey + 10, grey)["mouth_psnr"] == pytest.approx(20 * np.log10(255 / 10), abs=1e-3)
 
 
 def smeared(image: np.ndarray, sigma: float) -> np.ndarray:
