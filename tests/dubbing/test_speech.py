@@ -1,8 +1,5 @@
 """The speech of a dub: where it is silent, how loud it is heard, when it begins."""
 
-from fractions import Fraction
-
-import av
 import numpy as np
 import pytest
 import soundfile
@@ -10,6 +7,7 @@ import soundfile
 import audio
 from dubbing.options import Options
 from dubbing.speech import SHORTEST_REST, fade_silence, load_speech, speech_gate
+from footage import recording
 from hparams import hparams
 from portrait import SPEECH
 
@@ -57,18 +55,7 @@ def test_quiet_speech_is_heard_as_if_it_were_not_quiet_unless_its_level_is_kept(
 def test_speech_that_starts_late_in_its_file_is_silent_till_then(tmp_path):
     wav = audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE]
     soundfile.write(tmp_path / "a.wav", wav, RATE)
-    with av.open(str(tmp_path / "late.mkv"), "w") as out:
-        video = out.add_stream("libx264", rate=25)
-        video.width = video.height = 64
-        sound = out.add_stream("flac", rate=RATE, layout="mono")
-        for n in range(50):
-            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
-            frame.pts, frame.time_base = n, Fraction(1, 25)
-            out.mux(video.encode(frame))
-        block = av.AudioFrame.from_ndarray((wav * 32767).astype(np.int16)[None], format="s16", layout="mono")
-        block.rate, block.pts, block.time_base = RATE, round(0.5 * RATE), Fraction(1, RATE)
-        out.mux(sound.encode(block))
-        out.mux([*video.encode(None), *sound.encode(None)])
+    recording(tmp_path / "late.mkv", "flac", RATE, wav, delay=0.5)
     late = load_speech(tmp_path / "late.mkv", MODEL, hparams)
     assert late.seconds == pytest.approx(1.5, abs=0.01)
     assert (late.mel[:, : round(0.47 * 80)] == -hparams.max_abs_value).all()

@@ -1,7 +1,8 @@
-"""What trainings need of a GPU: optimizer states of elsewhere, the scaler of fp16, exact channels-last steps."""
+"""A generator draws on a GPU what it draws on a CPU; optimizer states of elsewhere, the scaler of fp16, exact steps."""
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from conftest import NARROW, NARROW_TEXT
 from gpus import CPU, ON_CPU_AND_GPU, exact_products, needs_gpus
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
+from models.torch_backend import array_networks
 from runs import EXPERT, GENERATOR, where
 from training.network import TrainableNetwork
 from utils import weight_files
@@ -113,3 +115,23 @@ def test_a_run_on_a_gpu_goes_on_and_its_weights_load_without_one(
     network = {EXPERT: SyncNet_color, GENERATOR: Wav2Lip}[script_name](NARROW.width)
     network.load_state_dict(saved["state_dict"])
     assert all(torch.isfinite(weight).all() for weight in network.parameters())
+
+
+def generate(device: torch.device, precision: str, faces: np.ndarray, mels: np.ndarray) -> np.ndarray:
+    torch.manual_seed(0)
+    here = Precision(precision, device)
+    (network,) = array_networks("generator", Wav2Lip(NARROW.width), here)
+    return network(faces, mels)
+
+
+@pytest.mark.parametrize(
+    ("precision", "levels"),
+    [pytest.param(name, levels, marks=needs_gpus()) for name, levels in (("fp32", 1), ("bf16", 8), ("fp16", 2))],
+)
+def test_a_gpu_draws_what_a_cpu_draws(precision, levels):
+    rng = np.random.default_rng(0)
+    faces = rng.integers(0, 256, (11, 96, 96, 3), np.uint8)
+    mels = rng.normal(size=(11, 1, 80, 16)).astype(np.float32)
+    expected = generate(CPU, "fp32", faces, mels)
+    drawn = generate(torch.device("cuda"), precision, faces, mels)
+    assert np.abs(drawn.astype(int) - expected).max() <= levels
