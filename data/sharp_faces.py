@@ -18,7 +18,6 @@ from face_detection.crop import resized, to_network_size
 from hparams import HParams
 from models.reference_bank import ReferenceBank, choose_spread, describe, nearest
 from utils.images import lower_half, sharpness
-from utils.progress import Progress
 
 NEIGHBOURS = 6  # frames around one that are no references for it: they show the same mouth
 CANDIDATES = 2000  # frames that a bank is chosen from, at most
@@ -67,15 +66,6 @@ class ClipBank:
 def _descriptors(bank: ClipBank) -> np.ndarray:
     faces = np.stack([clip.faces[row] for clip, row in zip(bank.clips, bank.rows, strict=True)])
     return describe(faces, faces)
-
-
-def open_banks(clips: list[Clip], eval_clips: list[Clip], hp: HParams, shared: bool) -> dict[Path, ClipBank]:
-    """The bank of each clip, by its folder: shared, one of all training clips, else each clip its own."""
-    by_folder = {clip.folder: clip for clip in (*clips, *eval_clips)}
-    if shared:
-        return dict.fromkeys(by_folder, ClipBank(clips, hp))
-    listed = Progress(by_folder.items(), "references", unit="clip", leave=False)
-    return {folder: ClipBank([clip], hp) for folder, clip in listed}
 
 
 def sharp_face(clip: Clip, row: int, size: int) -> np.ndarray:

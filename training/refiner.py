@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from data.sharp_faces import SharpFaces, open_banks, sharp_face
+from data.sharp_faces import ClipBank, SharpFaces, sharp_face
 from face_detection.crop import resized
 from hparams import HParams
 from metrics import generators
-from metrics.experts import Expert
+from metrics.experts import Expert, load_expert
 from metrics.generators import ClipDub, ClipDubber
 from metrics.similarity import detail_scores, mouth_area, mouth_likeness
-from models import torch_backend
+from models.backend import Backend
 from models.face_refiner import PERSON, FaceRefiner
 from models.published import default_expert, default_generator
 from models.reference_bank import ReferenceBank, describe, without_bank
 from models.refiner import Refiner
-from models.torch_backend import build_network, hparams_of, load_network, save_refiner
+from models.torch_backend import array_networks, build_network, fold_batch_norms, hparams_of, save_refiner
 from models.wav2lip import to_floats
 from training import checkpoint, history, losses
 from training.base import Batch, Training
@@ -54,15 +54,14 @@ class RefinerTraining(Training):
         path = self.generator_path = options.generator_path or (Path(recorded) if recorded else default_generator())
         self.generator_content = weight_files.read(path)
         generator, _ = build_network("generator", self.generator_content)
-        expert, expert_hp = load_network(options.syncnet_checkpoint_path or default_expert(), "expert")
         self.generator_fingerprint = weight_files.fingerprint(self.generator_content["state_dict"])
         super().__init__(options, generator=self.generator_fingerprint, bank=options.bank)
         self.record["generator_path"] = str(path.resolve())
         hp, precision = self.hp, self.precision
         print(f"refines faces of {path} at {hp.refiner_size} pixels", flush=True)
-        (self.generator,) = torch_backend.wrap("generator", generator.requires_grad_(False), precision)
-        self.dubber = ClipDubber(self.generator.network, hp, precision)
-        self.expert = Expert(torch_backend.array_networks("expert", expert, precision), expert_hp, "expert")
+        self.dubber = ClipDubber(fold_batch_norms(generator.requires_grad_(False), precision), hp, precision)
+        expert = options.syncnet_checkpoint_path or default_expert()
+        self.expert = load_expert(expert, Backend("torch", precision.name, str(self.device)))
         network = Refiner(hp.refiner_size, hp.refiner_width)
         self.refiner = TrainableNetwork(network, hp, precision, hp.refiner_lr, ema=hp.refiner_ema)
         if self.content:
@@ -87,8 +86,9 @@ class RefinerTraining(Training):
         return scores["gradient_distance"] + max(0.0, scores["sync_distance"] - scores["sync_generated"])
 
     def train_on(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
+        generate = self.dubber.network.module
         with torch.no_grad(), self.precision.autocast():
-            generated = self.generator(batch["frame"], batch["mel"], batch["reference"])  # uint8 [B, 96, 96, 3]
+            generated = generate(batch["frame"], batch["mel"], batch["reference"])  # uint8 [B, 96, 96, 3]
         target = to_floats(batch["target"])
         refined = self.refiner(to_floats(generated), target, to_floats(batch["references"]))
         values = losses.refined_losses(lower_half(refined), lower_half(target), self.weight)
@@ -99,15 +99,18 @@ class RefinerTraining(Training):
     def _open_banks(self, kind: str) -> None:
         """Give the windows their reference banks and choose the clips to be scored. Short clips, of which some frame
         has no reference since all are its neighbours, are left out."""
-        banks = open_banks(self.windows.clips, self.eval_windows.clips, self.hp, shared=kind == "person")
-        clips, scored = (
-            [clip for clip in windows.clips if banks[clip.folder].serves(clip)]
-            for windows in (self.windows, self.eval_windows)
-        )
+        hp, trained, held_out = self.hp, self.windows.clips, self.eval_windows.clips
+        by_folder = {clip.folder: clip for clip in (*trained, *held_out)}
+        if kind == "person":
+            banks = dict.fromkeys(by_folder, ClipBank(trained, hp))
+        else:
+            listed = Progress(by_folder.items(), "references", unit="clip", leave=False)
+            banks = {folder: ClipBank([clip], hp) for folder, clip in listed}
+        clips, scored = ([clip for clip in some if banks[clip.folder].serves(clip)] for some in (trained, held_out))
         if not (clips and scored):
             raise InputError(f"--bank {kind}: the clips are too short to have references of their own; add longer ones")
-        self.windows = SharpFaces(clips, self.hp, True, banks)
-        self.eval_windows = SharpFaces([], self.hp)  # whole clips are scored
+        self.windows = SharpFaces(clips, hp, True, banks)
+        self.eval_windows = SharpFaces([], hp)  # whole clips are scored
         self.scored_clips = generators.evenly_spaced(scored, SCORED_CLIPS)
 
     @cached_property
@@ -116,24 +119,19 @@ class RefinerTraining(Training):
         return next(iter(self.windows.banks.values())).pictures() if self.options.bank == "person" else None
 
     @cached_property
-    def redrawn(self) -> list[ClipDub]:
-        """The clips generated to their own speech."""
-        return [self.dubber.redraw(clip) for clip in self.scored_clips]
-
-    @cached_property
-    def dubbed(self) -> list[ClipDub]:
-        """The clips generated to the speech of another."""
-        return [self.dubber.dub(clip, speech) for clip, speech in generators.speech_pairs(self.scored_clips)]
+    def dubs(self) -> list[tuple[ClipDub, ClipDub]]:
+        """Each scored clip generated to its own speech, and to that of another."""
+        pairs = generators.speech_pairs(self.scored_clips)
+        return [(self.dubber.redraw(clip), self.dubber.dub(clip, speech)) for clip, speech in pairs]
 
     @torch.no_grad()
     def evaluate(self, step: int, batches: list[Batch], tensorboard: SummaryWriter) -> dict[str, float]:
         """detail_scores over the clips, each generated to its own speech and refined; the sync of the clips dubbed with
         the speech of another, refined, and as sync_generated the distance before that."""
-        (network,) = torch_backend.array_networks("refiner", self.refiner.best_weights, self.precision)
+        (network,) = array_networks("refiner", self.refiner.best_weights, self.precision)
         refiner = FaceRefiner(network, self.hp)
         each, refined_dubs = [], []
-        pairs = list(zip(self.redrawn, self.dubbed, strict=True))
-        for redrawn, dubbed in Progress(pairs, "evaluation", unit="clip", leave=False):
+        for redrawn, dubbed in Progress(self.dubs, "evaluation", unit="clip", leave=False):
             clip, frames = redrawn.clip, range(len(redrawn.faces))
             own, size, sharp_size = self.windows.banks[clip.folder], self.hp.img_size, self.hp.refiner_size
             bank, excluded = self.person or own.pictures(), own.excluded(clip, frames)
@@ -149,7 +147,7 @@ class RefinerTraining(Training):
                 rows = {"generated": enlarged, "reference": nearest, "refined": refined[some], "true": true[some]}
                 self.show_samples(step, rows, tensorboard)
         scores = {name: float(np.mean([values[name] for values in each])) for name in each[0]}
-        generated = generators.sync_numbers(self.expert, self.dubbed)
+        generated = generators.sync_numbers(self.expert, [dubbed for _, dubbed in self.dubs])
         scores |= generators.sync_numbers(self.expert, refined_dubs)
         return scores | ({"sync_generated": generated["sync_distance"]} if generated else {})
 
