@@ -12,7 +12,7 @@ import argparse
 
 from utils import cli
 from utils.options import from_args
-from web.options import WebOptions
+from web.site import WebOptions
 
 
 def main(args: argparse.Namespace) -> None:

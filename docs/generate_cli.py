@@ -17,7 +17,7 @@ from preprocessing import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils.files import write_text
 from utils.options import METAVARS, grouped, value_type, written
-from web.options import WebOptions
+from web.site import WebOptions
 
 PAGE = Path(__file__).with_name("cli.md")
 INTRODUCTION = """\

@@ -1,7 +1,9 @@
 """The tab that checks footage and dubs it, and the same for programs."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -9,25 +11,52 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from dubbing import Dubber
+from dubbing.check import check
+from dubbing.faces import FaceFinder, numbered_faces
 from dubbing.options import PREVIEW, Options
+from dubbing.record import page_path, record_path
+from dubbing.samples import sample_faces
+from dubbing.source import Source
+from media import yuv
+from models.face_refiner import PERSON
+from models.published import BUNDLED, PUBLISHED, ROOT
+from utils.devices import pick_device
 from utils.errors import InputError
-from utils.files import write_json
-from web import panel
-from web.forms import Form, without_flags
-from web.jobs import DONE, Control, Job, Work
-from web.panel import QUIET, Panel, with_errors_shown
-from web.site import Site, new_key, without_paths
+from utils.files import read_json, write_json
+from web.parts import JOBS, QUIET, Form, cancels, counted, earlier_html, errors_shown, page_html, take, without_flags
+from web.site import Site
 
 SERVERS = {"device", "hparams", "report", "preview", "no_cache", "overwrite"}  # settings that are not the visitor's
+CHECKPOINTS = ROOT / "checkpoints"
 DUB = "dub.mp4"  # in a job's folder, as all results that are called after it
-RECORD, PAGE, FACES, MOUTHS = f"{DUB}.json", f"{DUB}.html", f"{DUB}.faces.png", f"{DUB}.check.png"
-CHECK_PICTURES = {"faces": FACES, "mouths: source above, result below": MOUTHS}
 NO_FACE = "No face in the first frame; one that comes later is found in a dub."
 CHOOSE = "Click the face to dub; without a choice the largest one is followed."
 
 
 def form(site: Site) -> Form:
-    return Form(Options, {"checkpoint_path": site.generators, "refine": site.refiners}, SERVERS)
+    return Form(Options, {"checkpoint_path": lambda: generators(site), "refine": lambda: refiners(site)}, SERVERS)
+
+
+def generators(site: Site) -> dict[str, str]:
+    """Generators to choose from: label -> path, "" for what a dub takes by itself."""
+    known = [file for file in (*PUBLISHED, *BUNDLED) if file.note.startswith("generator") and file.path.exists()]
+    labelled = {f"{file.path.name} ({file.licence})": str(file.path) for file in known}
+    return {"the best available": ""} | labelled | _trained(site, "best.pth", "generator*")
+
+
+def refiners(site: Site) -> dict[str, str]:
+    """Refiners to choose from: label -> what --refine takes."""
+    return {"auto": "auto", "off": "off"} | _trained(site, PERSON, "refiner*")
+
+
+def _trained(site: Site, name: str, folder: str) -> dict[str, str]:
+    """Weights of this file name that trainings of the scripts and of the page have made, by a label."""
+    found = {path.relative_to(CHECKPOINTS).as_posix(): str(path) for path in sorted(CHECKPOINTS.glob(f"**/{name}"))}
+    for person, videos in site.video_folders().items():
+        paths = sorted(site.run_folder(videos).glob(f"{folder}/{name}"))
+        found |= {f"{person}: {path.parent.name}": str(path) for path in paths}
+    return found
 
 
 def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
@@ -55,170 +84,128 @@ def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
                     "preview": gr.Button(f"Preview ({PREVIEW:g} s)", elem_id="preview"),
                     "dub": gr.Button("Dub", variant="primary", elem_id="dub"),
                 }
-            shown = Panel(site, key, ("dub", "preview", "check"), show)
-    first: gr.State = gr.State(None)  # the FirstFrame that is shown
+                cancel = gr.Button("Cancel", variant="stop", elem_id="dub_cancel")
+            results = gr.HTML(elem_id="dub_results", min_height=120)
+            earlier = gr.HTML(elem_id="earlier")
+    shown = gr.State(None)  # the first frame, uint8 BGR, and the boxes of its faces
 
-    def look(session: str, upload: str | None) -> Iterator[tuple[Any, ...]]:
-        """The faces of the first frame at once, and later what is wrong with the footage."""
+    def look(upload: str | None) -> tuple[Any, ...]:
         if not upload:
-            yield gr.update(visible=False), "", None, ""
-            return
-        options, path = Options(device=site.first_device), Path(upload)
+            return gr.update(visible=False), "", None, ""
         try:
-            path = site.files.take(upload, site.files.new_job(session), "face")
-            site.check_length(path)
-            frame = first_frame(path, options)
-            yield gr.update(value=frame.drawn(), visible=True), f"{frame.note()} (looking at the rest)", frame, ""
-            lines = check_lines(path, None, path.with_name(DUB), options)[0]
-            text = "\n\n".join([frame.note(), *(line.replace("<", "&lt;") for line in lines)])
-            yield gr.skip(), text, gr.skip(), gr.skip()
+            image, boxes = first_frame(Path(upload), site.devices[0])
         except InputError as error:
-            text = for_visitors(str(error), path).replace("<", "&lt;")
-            yield gr.update(visible=False), f"**{text}**", None, ""
+            return gr.update(visible=False), f"**{escape(str(error).replace(upload, Path(upload).name))}**", None, ""
+        text = NO_FACE if not len(boxes) else CHOOSE if len(boxes) > 1 else ""
+        return gr.update(value=drawn(image, boxes), visible=True), text, (image, boxes), ""
 
-    def click(frame: "FirstFrame | None", event: gr.SelectData) -> tuple[Any, ...]:
-        number = frame.at(*event.index) if frame else None
-        if frame is None or number is None:
-            return gr.skip(), gr.skip()
-        return frame.drawn(number), frame.centre(number)
+    def click(frame: tuple[np.ndarray, np.ndarray], event: gr.SelectData) -> tuple[Any, ...]:
+        (image, boxes), (x, y) = frame, event.index
+        inside = [number for number, (x1, y1, x2, y2) in enumerate(boxes) if x1 <= x <= x2 and y1 <= y <= y2]
+        return (drawn(image, boxes, inside[0]), f"{x},{y}") if inside else (gr.skip(), gr.skip())
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    gr.on(opened, fields.offered, None, [settings[name] for name in fields.choices], **QUIET)
-    face.change(look, [key, face], [picture, note, first, settings["face_at"]], concurrency_limit=1, **private)
-    picture.select(click, [first], [picture, settings["face_at"]], **private)
-
-    def submit(kind: str) -> Callable[..., None]:
-        def started(session: str, face: str | None, speech: str | None, voice: str | None, *given: Any) -> None:
-            options = fields.options(dict(zip(settings, given, strict=True)), report=True)
-            begin(site, session, kind, face, speech or voice, options)
+    def start(kind: str) -> Callable[..., str]:
+        def started(given: dict[Any, Any], progress: Any = gr.Progress()) -> str:  # noqa: B008
+            with errors_shown():
+                options = fields.options({name: given[field] for name, field in settings.items()}, report=True)
+                session, sound = site.session(given[key]), given[speech] or given[voice]
+                if kind == "check":
+                    return check_html(site, session, given[face], sound, options, progress)
+                options = replace(options, preview=PREVIEW) if kind == "preview" else options
+                video = dub(site, session, given[face], sound, options, progress)
+            return page_html(site, page_path(video), {"video": video, "record (JSON)": record_path(video)})
 
         return started
 
-    for kind, button in buttons.items():
-        shown.starts(button.click, submit(kind), [key, face, speech, voice, *settings.values()])
+    gr.on(opened, fields.offered, None, [settings[name] for name in fields.choices], **QUIET)
+    face.change(look, face, [picture, note, shown, settings["face_at"]], api_visibility="private")
+    picture.select(click, shown, [picture, settings["face_at"]], api_visibility="private", show_progress="hidden")
+    given = {key, face, speech, voice, *settings.values()}
+    events = [button.click(start(kind), given, results, **JOBS) for kind, button in buttons.items()]
+    cancels(cancel, events, site, site.session, key, results)
+    for trigger in (*opened, *(event.then for event in events)):
+        trigger(lambda key: earlier_html(site, key), key, earlier, **QUIET)
 
 
-def begin(site: Site, key: str, kind: str, face: str | None, speech: str | None, options: Options) -> Job:
-    """Queue a dub, its preview, or a check of uploaded files."""
+def dub(
+    site: Site, session: Path, face: str | None, speech: str | None, options: Options, progress: gr.Progress
+) -> Path:
+    """Dub uploaded files in a new folder of the session; returns the video. The networks of the device's last dub are
+    used again, where they fit."""
+    if not (face and speech):
+        raise InputError("give a video or a picture with the face, and the speech: a sound file, or a video with sound")
+    with site.job(session) as job:
+        own_face = take(face, job, "face", site.options.max_seconds)
+        own_speech = take(speech, job, "speech", site.options.max_seconds)
+        dubber = Dubber(replace(options, device=job.device), site.networks.get(job.device))
+        site.networks[job.device] = dubber.networks
+        record = dubber.dub(own_face, own_speech, job.folder / DUB, counted(job, progress))
+        write_json(record_path(job.folder / DUB), without_paths(asdict(record)))
+        return job.folder / DUB
+
+
+def check_html(
+    site: Site, session: Path, face: str | None, speech: str | None, options: Options, progress: gr.Progress
+) -> str:
+    """What a check says of uploaded files, and its pictures."""
     if not face:
         raise InputError("give a video or a picture with the face")
-    if not speech and kind != "check":
-        raise InputError("give the speech: a sound file, or a video with sound")
-    folder = site.files.new_job(key)
-    own_face = site.files.take(face, folder, "face")
-    own_speech = site.files.take(speech, folder, "speech") if speech else None
-    if kind == "preview":
-        options = replace(options, preview=PREVIEW)
-    work = _check(site, own_face, own_speech, options) if own_speech is None or kind == "check" else (
-        _dub(site, own_face, own_speech, options)
+    with site.job(session) as job:
+        progress(None, "checking the footage")
+        own_face = take(face, job, "face", site.options.max_seconds)
+        own_speech = take(speech, job, "speech", site.options.max_seconds) if speech else None
+        report = check(own_face, own_speech, job.folder / DUB, replace(options, device=job.device, report=False))
+        job.check()
+    lines = report.lines() + ([report.estimate.summary()] if report.estimate else [])
+    lines = [escape(without_flags(line.replace(f"{job.folder}{os.sep}", ""))) for line in lines]
+    pictures = {"faces": report.faces_picture, "mouths: source above, result below": report.mouths}
+    return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>" + "".join(
+        f'<figure><img alt="{text}" src="{site.address(Path(path))}"><figcaption>{text}</figcaption></figure>'
+        for text, path in pictures.items() if path
     )  # fmt: skip
-    return site.submit(key, kind, f"{kind.capitalize()} of {Path(face).name}", folder, work)
-
-
-def _dub(site: Site, face: Path, speech: Path, options: Options) -> Work:
-    def work(control: Control) -> dict[str, Any]:
-        site.check_length(face)
-        site.check_length(speech)
-        record = site.dubber(control, options).dub(face, speech, control.folder / DUB, control.progress)
-        shown = without_paths(asdict(record))
-        write_json(control.folder / RECORD, shown)
-        return {"record": shown}
-
-    return work
-
-
-def _check(site: Site, face: Path, speech: Path | None, options: Options) -> Work:
-    def work(control: Control) -> dict[str, Any]:
-        for path in filter(None, (face, speech)):
-            site.check_length(path)
-        device = replace(options, device=control.device, report=False)
-        lines, report = check_lines(face, speech, control.folder / DUB, device)
-        return {"lines": lines, "report": report}
-
-    return work
-
-
-def check_lines(face: Path, speech: Path | None, outfile: Path, options: Options) -> tuple[list[str], dict]:
-    """What a check says of the footage, line by line, and its report without the server's paths."""
-    from dubbing.check import check
-
-    report = check(face, speech, outfile, options)
-    lines = [for_visitors(line, face) for line in report.lines()]
-    cost = [report.estimate.summary()] if report.estimate else []
-    return lines + cost, without_paths(asdict(report))
-
-
-def for_visitors(line: str, face: Path) -> str:
-    """A line without the server's paths and flags."""
-    return without_flags(line.replace(f"--face {face}: ", "").replace(str(face), face.name))
-
-
-def show(job: Job) -> str:
-    """The results of a job; of one that failed the faces to choose from, where that is why."""
-    if job.state != DONE:
-        return panel.pictures_html(job, {"faces": FACES})
-    if job.kind == "check":
-        lines = "".join(f"<li>{escape(line)}</li>" for line in job.result["lines"])
-        return f"<ul>{lines}</ul>{panel.pictures_html(job, CHECK_PICTURES)}"
-    files = {"video": panel.address(job, DUB), "record (JSON)": panel.address(job, RECORD)}
-    page = panel.frame_html(panel.address(job, PAGE), "source and dub, side by side")
-    return page + panel.links_html(files, download=True)
 
 
 def endpoints(site: Site) -> None:
     """/dub and /preview: files face and audio, settings by name -> the video and its record."""
     fields = form(site)
+
+    def endpoint(kind: str) -> Callable[..., tuple[str, dict]]:
+        def call(
+            face: str, audio: str, settings: dict | None = None, progress: Any = gr.Progress()  # noqa: B008
+        ) -> tuple[str, dict]:  # fmt: skip
+            with errors_shown():
+                options = fields.options(settings or {}, preview=PREVIEW if kind == "preview" else None)
+                video = dub(site, site.session(secrets.token_urlsafe()), face, audio, options, progress)
+            return str(video), read_json(record_path(video))
+
+        return call
+
     for kind in ("dub", "preview"):
-
-        async def call(face: str, audio: str, settings: dict | None = None, kind: str = kind) -> tuple[str, dict]:
-            options = with_errors_shown(lambda: fields.options(settings or {}, report=True))
-            job = with_errors_shown(begin, site, new_key(), kind, face, audio, options)
-            await panel.finished(site, job)
-            return str(Path(job.folder) / DUB), job.result["record"]
-
         with gr.Group(visible=False):
             inputs = [gr.File(label="face"), gr.File(label="audio"), gr.JSON(label="settings")]
             results = [gr.File(label="video"), gr.JSON(label="record")]
-            gr.Button().click(call, inputs, results, api_name=kind, concurrency_limit=None)
+            gr.Button().click(endpoint(kind), inputs, results, api_name=kind, concurrency_id="jobs")
 
 
-@dataclass(frozen=True)
-class FirstFrame:
-    """The first frame of a video that was uploaded, with its faces."""
-
-    picture: np.ndarray  # uint8 BGR [H, W, 3]
-    boxes: np.ndarray  # float [N, 4] from the left, x1 y1 x2 y2 in pixels
-
-    def note(self) -> str:
-        return NO_FACE if not len(self.boxes) else CHOOSE if len(self.boxes) > 1 else ""
-
-    def at(self, x: float, y: float) -> int | None:
-        """The number of the face there."""
-        inside = [x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in self.boxes]
-        return inside.index(True) if any(inside) else None
-
-    def centre(self, number: int) -> str:
-        """Of a face, as --face_at takes it."""
-        x1, y1, x2, y2 = self.boxes[number]
-        return f"{(x1 + x2) / 2:.0f},{(y1 + y2) / 2:.0f}"
-
-    def drawn(self, chosen: int | None = None) -> np.ndarray:
-        """uint8 RGB [H, W, 3], the faces boxed and numbered."""
-        from dubbing.faces import numbered_faces
-
-        return np.ascontiguousarray(numbered_faces(self.picture, self.boxes, chosen)[..., ::-1])
-
-
-def first_frame(face: Path, options: Options) -> FirstFrame:
-    """Raises InputError for a file that cannot be read."""
-    from dubbing.faces import FaceFinder
-    from dubbing.samples import sample_faces
-    from dubbing.source import Source
-    from media import yuv
-    from utils.devices import pick_device
-
-    finder = FaceFinder(Source(face, options), "yuv420p", 0.0, str(pick_device(options.device)))
+def first_frame(face: Path, device: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of an upload, uint8 BGR [H, W, 3], and the boxes of its faces from the left, float [N, 4]: x1, y1, x2, y2 in
+    pixels. Raises InputError for a file that cannot be read."""
+    finder = FaceFinder(Source(face, Options(device=device)), "yuv420p", 0.0, str(pick_device(device)))
     samples = sample_faces(finder, [0.0])
-    frames, (people,) = samples.frames, samples.detections.faces
-    people = people[np.argsort(people[:, 0])]  # from the left, as --face_index counts
-    return FirstFrame(yuv.to_bgr(frames[0].picture), people[:, :4].astype(float))
+    (people,) = samples.detections.faces
+    people = people[np.argsort(people[:, 0])]
+    return yuv.to_bgr(samples.frames[0].picture), people[:, :4].astype(float)
+
+
+def drawn(image: np.ndarray, boxes: np.ndarray, chosen: int | None = None) -> np.ndarray:
+    """uint8 RGB [H, W, 3], the faces boxed and numbered."""
+    return np.ascontiguousarray(numbered_faces(image, boxes, chosen)[..., ::-1])
+
+
+def without_paths(content: Any) -> Any:
+    """JSON content with the server's absolute paths cut down to file names."""
+    if isinstance(content, dict):
+        return {name: without_paths(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [without_paths(value) for value in content]
+    return Path(content).name if isinstance(content, str) and Path(content).is_absolute() else content

@@ -1,209 +1,194 @@
-"""What all tabs share: the server's settings, visitors' files, the queue of jobs, networks that are loaded, and which
-weights and folders of videos there are to choose from.
+"""The server of the page: its settings, the folders of visitors and trainings, and the jobs that run.
 
-    <folder>/sessions/<digest of a session's key>/<job>/face.mp4, speech.wav, dub.mp4, ...
-    <folder>/runs/<digest of a folder of videos>/index.html, preprocessed/report.html, generator/summary.html, ...
+    <folder>/sessions/<digest of a visitor's key>/<job>/face.mp4, speech.wav, dub.mp4, ...
+    <folder>/runs/<digest of a folder of videos>/index.html, generator/summary.html, log.txt, ...
 
-A session's key is random and known to its browser alone. A job's name is random, too: who knows it may see its results.
-Runs of trainings are shown to everybody.
+A visitor's key is random and known to one browser alone. A job's name is random, too: who knows it may see its results.
 """
 
 import hashlib
-import re
+import os
 import secrets
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from media.files import is_video
-from models.face_refiner import PERSON
-from models.published import BUNDLED, PUBLISHED, ROOT
+from models.published import ROOT
 from utils.errors import InputError
-from utils.files import atomic_write
-from web.jobs import Control, Job, JobQueue, Work
-from web.options import WebOptions
+from utils.options import Options, option
 
-EVERYBODY = "everybody"  # owner of the jobs that all visitors share; no key of a session
-KEY = re.compile(r"[A-Za-z0-9_-]{22,64}")
-JOB = re.compile(r"[0-9a-f]{32}")
-RUN = re.compile(r"[0-9a-f]{16}")
-NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9]+)+")  # of files that the page itself named
-PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # of a path within a run
-SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
-SHOWN_OF_RUNS = {".html", ".png", ".jpg", ".mp4", ".json"}
-CHECKPOINTS = ROOT / "checkpoints"
-BEST = "the best available"
+AUTH = "WAV2LIP_AUTH"  # environment variable: user:password
+LOG = "log.txt"  # in a job's folder: what its script printed
+POLL_SECONDS = 0.2
+SCRIPT_GRACE = 60  # seconds that a script has to end in when it is asked to: a training writes a checkpoint
 
 
-class NotThere(InputError):
-    """An address that leads to no file of a job or run."""
+@dataclass(frozen=True, kw_only=True)
+class WebOptions(Options):
+    """How the page is served."""
+
+    host: str = option("address to listen on; 0.0.0.0: all addresses of this machine", "127.0.0.1")
+    port: int = option("port to listen on", 7860, minimum=1, maximum=65535)
+    share: bool = option("make the page public through a tunnel of Gradio that ends after some days", False)
+    auth: bool = option(f"ask for user and password; the environment variable {AUTH} holds user:password", False)
+    folder: Path = option("folder for uploads and results", Path("results/web"))
+    device: str = option("auto, or devices such as cuda:0,cuda:1; each runs one job at a time", "auto")
+    train_root: Path | None = option(
+        "folder whose sub-folders of videos can be trained on (default: no training)", None
+    )
+    max_upload_mb: int = option("size limit of uploads", 500, unit="MB", minimum=1)
+    max_seconds: float = option("length limit of videos and speech", 600.0, unit="seconds", minimum=1)
+    keep_hours: float = option("delete uploads and results after this time", 24.0, unit="hours", minimum=0.01)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train_root and not self.train_root.is_dir():
+            raise InputError(f"--train_root {self.train_root}: is not a folder")
+
+    def login(self) -> tuple[str, str] | None:
+        """User and password; None: no login. Raises InputError where --auth is given and the variable is not set."""
+        if not self.auth:
+            return None
+        user, colon, password = os.environ.get(AUTH, "").partition(":")
+        if not (user and colon and password):
+            raise InputError(f"--auth: set the environment variable {AUTH} to user:password")
+        return user, password
 
 
-class SessionFiles:
-    """root: the server's folder; uploads: where Gradio puts what a browser sends."""
+class Cancelled(BaseException):
+    """Raised in a job that somebody cancelled; no handler of errors may keep it."""
 
-    def __init__(self, root: Path, uploads: Path) -> None:
-        self.sessions, self.runs, self.uploads = root.resolve() / "sessions", root.resolve() / "runs", uploads.resolve()
-        self.sessions.mkdir(parents=True, exist_ok=True)
-        self.uploads.mkdir(parents=True, exist_ok=True)
 
-    def new_job(self, key: str) -> Path:
-        """An empty folder for a job of this session. Raises InputError for what is no key."""
-        if not KEY.fullmatch(key):
+@dataclass(eq=False)
+class Job:
+    """What runs on a device."""
+
+    folder: Path  # for its files
+    device: str
+    cancelled: bool = False
+
+    def check(self) -> None:
+        """Raises Cancelled where somebody has cancelled it."""
+        if self.cancelled:
+            raise Cancelled
+
+    def run_script(self, script: str, *arguments: str | Path) -> None:
+        """Run a script of the project to its end, in the job's folder; its output goes to LOG. Raises InputError with
+        the script's own error line where it ends with a code other than 0 or 1. Where the job is cancelled the script
+        is asked to stop as by Ctrl-C."""
+        command = [sys.executable, "-u", str(ROOT / script), *map(str, arguments)]
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+        with (self.folder / LOG).open("wb") as log:
+            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                self.check()
+                time.sleep(POLL_SECONDS)
+        finally:
+            process.terminate()  # does nothing where it has ended
+            try:
+                process.wait(SCRIPT_GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if process.returncode not in (0, 1):
+            lines = log_lines(self.folder)
+            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            raise InputError((errors or lines or [f"{script} ended with code {process.returncode}"])[-1])
+
+
+class Site:
+    """One server: its folders and its running jobs. networks: of each device's last dub."""
+
+    def __init__(self, options: WebOptions) -> None:
+        self.options, self.folder = options, options.folder.resolve()
+        self.sessions, self.runs, self.uploads = (self.folder / name for name in ("sessions", "runs", "uploads"))
+        for folder in (self.sessions, self.runs, self.uploads):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.devices = [name.strip() for name in options.device.split(",") if name.strip()] or ["auto"]
+        self.networks: dict[str, Any] = {}
+        self._free: SimpleQueue[str] = SimpleQueue()
+        for device in self.devices:
+            self._free.put(device)
+        self._running: list[Job] = []
+        self._stopping = False
+
+    def session(self, key: str) -> Path:
+        """Where the jobs of a visitor are. Raises InputError for an empty key."""
+        if not key:
             raise InputError("this page has lost its session; load it again")
-        folder = self.sessions / hashlib.sha256(key.encode()).hexdigest()[:32] / secrets.token_hex(16)
-        with _disk_errors():
-            folder.mkdir(parents=True)
-        return folder
-
-    def take(self, upload: str | Path, folder: Path, name: str) -> Path:
-        """A copy of an uploaded file in the job's folder, under `name` and its own suffix.
-
-        Raises InputError for a path that no upload has: one elsewhere, through "..", or through a link.
-        """
-        path = Path(upload)
-        inside = path.is_absolute() and path == path.resolve() and path.is_relative_to(self.uploads)
-        if not inside or not path.is_file():
-            raise InputError(f"{path.name}: is no uploaded file; upload it again")
-        suffix = path.suffix.lower() if SUFFIX.fullmatch(path.suffix) else ""
-        target = folder / f"{name}{suffix}"
-        with _disk_errors(), atomic_write(target) as part:
-            shutil.copyfile(path, part)
-        return target
-
-    def result(self, job: str, name: str) -> Path:
-        """A file of a job by its address /jobs/<job>/<name>. Raises NotThere."""
-        if JOB.fullmatch(job) and NAME.fullmatch(name):
-            for folder in self.sessions.glob(f"*/{job}"):
-                path = folder / name
-                if path.is_file() and not path.is_symlink():
-                    return path
-        raise NotThere("no such file")
+        return self.sessions / hashlib.sha256(key.encode()).hexdigest()[:32]
 
     def run_folder(self, videos: Path) -> Path:
         """Where the training on a folder of videos keeps all it makes."""
         return self.runs / hashlib.sha256(str(videos.resolve()).encode()).hexdigest()[:16]
 
-    def of_run(self, run: str, path: str) -> Path:
-        """A file of a run by its address /runs/<run>/<path>. Raises NotThere."""
-        parts = path.split("/")
-        if RUN.fullmatch(run) and all(map(PART.fullmatch, parts)):
-            file = (self.runs / run).joinpath(*parts)
-            if file.suffix in SHOWN_OF_RUNS and file.is_file() and file.resolve() == file:
-                return file
-        raise NotThere("no such file")
-
-    def delete_old(self, hours: float, used: set[str]) -> None:
-        """Delete jobs' folders and uploads that are older; used: jobs that still need theirs."""
-        before = time.time() - 3600 * hours
-        for folder in self.sessions.glob("*/*"):
-            if folder.name not in used and folder.stat().st_mtime < before:
-                shutil.rmtree(folder, ignore_errors=True)
-        for session in self.sessions.iterdir():
-            if session.is_dir() and not any(session.iterdir()):
-                with suppress(OSError):  # a new job has come into it
-                    session.rmdir()
-        for upload in self.uploads.iterdir():  # folders of whole ones, and files of those that were broken off
-            if upload.stat().st_mtime < before:
-                shutil.rmtree(upload, ignore_errors=True) if upload.is_dir() else upload.unlink(missing_ok=True)
-
-
-class Site:
-    """One server: what its tabs work with."""
-
-    def __init__(self, options: WebOptions, uploads: Path) -> None:
-        self.options = options
-        self.files = SessionFiles(options.folder, uploads)
-        devices = [name.strip() for name in options.device.split(",") if name.strip()] or ["auto"]
-        self.first_device = devices[0]
-        self.queue = JobQueue(options.folder / "jobs.json", devices)
-        self._dubbers: dict[str, Any] = {}  # by device
-
-    def submit(self, key: str, kind: str, title: str, folder: Path, work: Work) -> Job:
-        return self.queue.add(owner_of(key), kind, title, folder, work)
-
-    def jobs(self, key: str) -> list[Job]:
-        return self.queue.of(owner_of(key))
-
-    def dubber(self, control: Control, options: Any) -> Any:
-        """A dubbing.Dubber with the networks of the device's last dub, where they are the same."""
-        from dubbing import Dubber  # imports PyTorch, which a page that is opened need not wait for
-
-        last = self._dubbers.get(control.device)
-        dubber = self._dubbers[control.device] = Dubber(options, last.networks if last else None)
-        return dubber
+    def address(self, path: Path) -> str:
+        """Of a file in a job's or training's folder."""
+        return f"/{path.relative_to(self.folder).as_posix()}"
 
     def video_folders(self) -> dict[str, Path]:
-        """The folders in --train_root that hold videos, by their names."""
+        """The folders in --train_root, by their names."""
         root = self.options.train_root
-        inner = sorted(path for path in root.iterdir() if path.is_dir()) if root else []
-        return {path.name: path for path in inner if any(map(is_video, path.rglob("*")))}
+        return {path.name: path for path in sorted(root.resolve().iterdir()) if path.is_dir()} if root else {}
 
-    def generators(self) -> dict[str, str]:
-        """Generators to choose from: label -> path, "" for what a dub takes by itself."""
-        known = [file for file in (*PUBLISHED, *BUNDLED) if file.note.startswith("generator") and file.path.exists()]
-        labelled = {f"{file.path.name} ({file.licence})": str(file.path) for file in known}
-        return {BEST: ""} | labelled | self._trained("best.pth", "generator*/best.pth")
+    @contextmanager
+    def job(self, within: Path, name: str | None = None) -> Iterator[Job]:
+        """A job on the next free device, in a new folder or one of that name. Its errors are InputErrors without the
+        server's paths."""
+        if self._stopping:
+            raise InputError("the server is about to stop")
+        device = self._free.get()
+        job = Job(within / (name or secrets.token_hex(16)), device)
+        self._running.append(job)
+        try:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            yield job
+        except Cancelled as error:
+            raise InputError("cancelled") from error
+        except InputError as error:
+            raise InputError(str(error).replace(f"{job.folder}{os.sep}", "")) from error
+        except OSError as error:
+            raise InputError(f"the server cannot keep the files: {error.strerror}") from error
+        finally:
+            self._running.remove(job)
+            self._free.put(device)
 
-    def refiners(self) -> dict[str, str]:
-        """Refiners to choose from: label -> what --refine takes."""
-        return {"auto": "auto", "off": "off"} | self._trained(PERSON, f"refiner*/{PERSON}")
+    def runs_in(self, folder: Path) -> bool:
+        """Whether a job runs in the folder or below."""
+        return any(job.folder.is_relative_to(folder) for job in self._running)
 
-    def _trained(self, name: str, of_run: str) -> dict[str, str]:
-        """Weights of this file name that trainings of the scripts and of the page have made, by a label."""
-        paths = sorted(CHECKPOINTS.glob(f"**/{name}"))
-        found = {path.relative_to(CHECKPOINTS).as_posix(): str(path) for path in paths}
-        for person, videos in self.video_folders().items():
-            paths = sorted(self.files.run_folder(videos).glob(of_run))
-            found |= {f"{person}: {path.parent.name}": str(path) for path in paths}
-        return found
+    def cancel(self, folder: Path) -> None:
+        """Cancel what runs in the folder or below."""
+        for job in list(self._running):
+            if job.folder.is_relative_to(folder):
+                job.cancelled = True
 
-    def clean(self) -> None:
-        """Delete what is older than --keep_hours."""
-        self.files.delete_old(self.options.keep_hours, self.queue.unfinished())
-        self.queue.forget(self.options.keep_hours)
+    def stop(self) -> None:
+        """Start no more jobs, cancel the running ones and wait for them: their scripts would outlive the server."""
+        self._stopping = True
+        self.cancel(self.folder)
+        end = time.monotonic() + SCRIPT_GRACE + 5
+        while self._running and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
 
-    def check_length(self, path: Path) -> None:
-        """Raises InputError for a video or sound that lasts longer than --max_seconds, or that cannot be read."""
-        from media.clock import read_clock, sound_track
-        from media.files import open_media
-        from media.reader import open_still
-
-        if open_still(path):
-            return
-        with open_media(path) as container:
-            clock = read_clock(container, sound_track(container))
-        seconds = max((span.end for span in (clock.picture, clock.sound) if span), default=0.0)
-        if seconds > self.options.max_seconds:
-            raise InputError(f"{path.name}: lasts {seconds:.0f} s; this server takes {self.options.max_seconds:g} s")
-
-
-def owner_of(key: str) -> str:
-    """The digest of a session's key that the list of jobs holds."""
-    return hashlib.sha256(f"owner {key}".encode()).hexdigest()[:16]
-
-
-def new_key() -> str:
-    """Of a session."""
-    return secrets.token_urlsafe(24)
-
-
-def without_paths(content: Any) -> Any:
-    """JSON content with the server's absolute paths cut down to file names."""
-    if isinstance(content, dict):
-        return {name: without_paths(value) for name, value in content.items()}
-    if isinstance(content, list):
-        return [without_paths(value) for value in content]
-    return Path(content).name if isinstance(content, str) and Path(content).is_absolute() else content
+    def delete_old(self) -> None:
+        """Delete uploads and the files of ended jobs that are older than --keep_hours."""
+        before = time.time() - 3600 * self.options.keep_hours
+        for path in [*self.sessions.glob("*/*"), *self.uploads.iterdir()]:
+            with suppress(OSError):  # tried again next time
+                if path.stat().st_mtime < before and not self.runs_in(path):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Errors of the disk without the server's paths."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"the server cannot keep the file: {error.strerror}") from error
+def log_lines(folder: Path) -> list[str]:
+    """What the script of a job has printed, without empty lines."""
+    path = folder / LOG
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return [line for line in lines if line.strip()]

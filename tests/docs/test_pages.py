@@ -11,7 +11,7 @@ import pytest
 from docs import generate_cli
 from hparams import hparams
 from utils import cli
-from web.options import WebOptions
+from web.site import WebOptions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [
