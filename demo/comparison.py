@@ -19,7 +19,7 @@ from reports.page import html
 from utils import cli
 
 COLUMN = 320  # pixels, the width of a column in the videos
-TITLE_HEIGHT = 0.1  # in parts of the column's width
+TITLE_HEIGHT = 32
 BACKGROUND, INK = 32, (235, 235, 235)
 HEAD, MOUTH = ((0.5, 0.4), 1.6, 1.0), ((0.5, 0.79), 0.7, 0.62)  # views: what they show of a frame
 EDGE = 3  # pixels along the frame's edges that are not shown: the GRID corpus has dark lines there
@@ -40,12 +40,12 @@ def usual_box(video: Path, detector: Detector) -> np.ndarray:
     return np.median(track.boxes[track.found], axis=0)
 
 
-def side_by_side(videos: Mapping[str, Path], box: np.ndarray, column: int = COLUMN) -> Iterator[np.ndarray]:
-    """Frame by frame a picture of columns, videos under their titles: uint8 BGR [H, videos·column, 3]."""
-    titles = [_title(text, column) for text in videos]
+def side_by_side(videos: Mapping[str, Path], box: np.ndarray) -> Iterator[np.ndarray]:
+    """Frame by frame a picture of columns, videos under their titles: uint8 BGR [H, videos·COLUMN, 3]."""
+    titles = [_title(text) for text in videos]
     for frames in zip(*(VideoReader(path).frames() for path in videos.values()), strict=False):
         columns = [
-            np.vstack([title, *(_shown(frame.image, box, view, column) for view in (HEAD, MOUTH))])
+            np.vstack([title, *(_shown(frame.image, box, view, COLUMN) for view in (HEAD, MOUTH))])
             for title, frame in zip(titles, frames, strict=True)
         ]
         yield np.hstack(columns)
@@ -85,11 +85,9 @@ def _shown(image: np.ndarray, box: np.ndarray, view: tuple, column: int) -> np.n
     return cv2.resize(part, (column, round(column * ratio)), interpolation=cv2.INTER_CUBIC)
 
 
-def _title(text: str, column: int) -> np.ndarray:
-    title = np.full((round(column * TITLE_HEIGHT), column, 3), BACKGROUND, np.uint8)
-    place = round(column * 0.03), round(column * TITLE_HEIGHT * 0.7)
-    cv2.putText(title, text, place, cv2.FONT_HERSHEY_SIMPLEX, column * TITLE_HEIGHT / 48, INK, 1, cv2.LINE_AA)
-    return title
+def _title(text: str) -> np.ndarray:
+    title = np.full((TITLE_HEIGHT, COLUMN, 3), BACKGROUND, np.uint8)
+    return cv2.putText(title, text, (10, 22), cv2.FONT_HERSHEY_SIMPLEX, TITLE_HEIGHT / 48, INK, 1, cv2.LINE_AA)
 
 
 class Stage(NamedTuple):

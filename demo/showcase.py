@@ -1,16 +1,8 @@
-"""What `make demo` and `inference.py --demo` dub, and what they show of it.
+"""What `make demo` and `inference.py --demo` dub, and what they show of it."""
 
-python -m demo.showcase           # draws docs/demo.webp, which opens the README, from what --demo made
-"""
-
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import cv2
-import numpy as np
-from PIL import Image
 
 from demo import comparison
 from dubbing.record import Record
@@ -22,10 +14,10 @@ from models.published import default_scorers
 from reports import page
 from reports.page import format_table, html
 from utils.devices import pick_device
-from utils.files import write_bytes, write_json
+from utils.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER, OUT, PICTURE = ROOT / "demo", ROOT / "demo" / "out", ROOT / "docs" / "demo.webp"
+FOLDER, OUT = ROOT / "demo", ROOT / "demo" / "out"
 HEAD = ("video", "scorer", "offset", "LSE-C", "LSE-D")
 NOTE = (
     "Left the recording as it is, right the same frames dubbed with another person's sentence; below, the mouths "
@@ -33,10 +25,6 @@ NOTE = (
     "most likely one other sentence. An offset counts for as much as its confidence; the recording's own scores stand "
     "beside it to compare. Recordings: GRID corpus, CC BY 4.0, see demo/README.md."
 )
-COLUMN = 200  # pixels, the width of a column of docs/demo.webp
-SPOKEN = slice(9, 61)  # frames of docs/demo.webp: from before the lips part to where both have closed again
-FIRST = 18  # the one it begins with, which is all that some readers show
-FPS, QUALITY = 25, 82
 
 
 @dataclass(frozen=True)
@@ -62,10 +50,6 @@ class Person:
     def beside(self) -> Path:
         return OUT / f"{self.name}_side_by_side.mp4"
 
-    @property
-    def videos(self) -> dict[str, Path]:
-        return {"source": self.face, "dubbed": self.dubbed}
-
 
 PEOPLE = (
     Person("man", "A man (GRID s5)", "bin blue at R nine again", "set white by I six please"),
@@ -81,7 +65,8 @@ def present(device: str, records: Sequence[Record]) -> Path:
     scorers = [load_scorer(path, where) for path in default_scorers()]
     parts, scores = [html.text(NOTE)], []
     for person, record in zip(PEOPLE, records, strict=True):
-        comparison.write_video(person.beside, person.videos, comparison.usual_box(person.face, detector))
+        videos = {"source": person.face, "dubbed": person.dubbed}
+        comparison.write_video(person.beside, videos, comparison.usual_box(person.face, detector))
         source, dub = (score_video(Pair(video), scorers, detector) for video in (person.face, person.dubbed))
         recorded = record.sync
         if recorded:
@@ -102,23 +87,3 @@ def present(device: str, records: Sequence[Record]) -> Path:
 def _rows(score: VideoScore) -> list[tuple[str, ...]]:
     name = Path(score.video).name
     return [(name, sync.scorer, format_offset(sync), f"{sync.lse_c:.2f}", f"{sync.lse_d:.2f}") for sync in score.sync]
-
-
-def draw_picture() -> None:
-    """Write docs/demo.webp: the people beside each other, source and dubbed."""
-    detector = build_detector("auto", "cpu")
-    columns = [
-        list(comparison.side_by_side(p.videos, comparison.usual_box(p.face, detector), COLUMN))[SPOKEN] for p in PEOPLE
-    ]
-    frames = [np.hstack(pictures) for pictures in zip(*columns, strict=True)]
-    start = FIRST - SPOKEN.start
-    first, *rest = (
-        Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) for frame in frames[start:] + frames[:start]
-    )
-    file = io.BytesIO()
-    first.save(file, "WEBP", save_all=True, append_images=rest, duration=1000 // FPS, loop=0, quality=QUALITY, method=4)
-    write_bytes(PICTURE, file.getvalue())
-
-
-if __name__ == "__main__":
-    draw_picture()
