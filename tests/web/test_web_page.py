@@ -53,7 +53,7 @@ def test_a_click_on_the_second_face_dubs_that_one_and_the_result_is_found_again(
     page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 0.45 * box["height"])
     page.wait_for_function("before => document.querySelector('#faces img').src !== before", arg=before)
     page.locator("#preview").click()
-    page.frame_locator("iframe.result").locator("video").first.wait_for(timeout=LONG)
+    page.frame_locator("iframe.result").locator("#play").wait_for(timeout=LONG)
     record = page.locator("#dub_results a", has_text="record").get_attribute("href")
     assert json.loads(server.get(record).text)["settings"]["face_at"][0] > 360  # in the right half
     for link in page.locator("#dub_results a").all():
@@ -85,7 +85,7 @@ def test_visitors_wait_in_one_line_and_a_cancelled_dub_leaves_no_video(visit, se
     first.reload()  # in mid-job
     first.locator("#earlier", has_text="running").wait_for()
     first.locator("#dub_cancel").click()
-    second.frame_locator("iframe.result").locator("video").first.wait_for(timeout=LONG)
+    second.frame_locator("iframe.result").locator("#play").wait_for(timeout=LONG)
     speeches = [path for path in (server.folder / "sessions").glob("*/*/speech.wav") if path.stat().st_size > 1e6]
     assert speeches and not [path for speech in speeches for path in speech.parent.glob("*dub*")]
     assert second.locator("#earlier a").count() == 1
