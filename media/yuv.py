@@ -31,7 +31,7 @@ HD_LINES = 720  # from here on players take an untagged picture for BT.709, belo
 _PLANAR = re.compile(r"yuvj?a?4(20|22|44)p")
 ONE_THREAD = 1  # for small pictures, whose conversion takes less time than to start threads
 COLOURLESS = 1.0  # levels of 255 by which colour varies at most in black-and-white footage; in colour it is 3 and more
-ALIGNMENT = 2  # pixels; parts begin and end at whole samples of colour
+BESIDE = 2  # pixels around a part from which its colour is interpolated, too
 
 
 def bit_depth(frame: av.VideoFrame) -> int:
@@ -52,9 +52,9 @@ def tag_defaults(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame itself, its range and matrix and, of RGB, its primaries and transfer tagged as what players take them
     for."""
     if is_rgb(frame):
-        unspecified = frame.color_primaries == UNSPECIFIED, frame.color_trc == UNSPECIFIED
-        frame.color_primaries = BT709 if unspecified[0] else frame.color_primaries
-        frame.color_trc = SRGB if unspecified[1] else frame.color_trc
+        primaries, transfer = frame.color_primaries, frame.color_trc
+        frame.color_primaries = BT709 if primaries == UNSPECIFIED else primaries
+        frame.color_trc = SRGB if transfer == UNSPECIFIED else transfer
         return frame
     if frame.color_range not in (FULL_RANGE, LIMITED_RANGE):
         frame.color_range = FULL_RANGE if frame.format.name.startswith("yuvj") else LIMITED_RANGE
@@ -78,20 +78,15 @@ def to_format(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
     name = frame.format.name.replace("yuvj", "yuv")  # the same planes, marked as of full range
     if name == pix_fmt:
         return frame if name == frame.format.name else clone(frame)
-    matrix = usual_matrix(frame) if is_rgb(frame) else frame.colorspace
-    return _tagged(
-        frame.reformat(
-            format=pix_fmt, dst_colorspace=matrix, dst_color_range=_yuv_range(frame), interpolation=EXACT_COLOUR
-        ),
-        frame,
-    )
+    matrix, values = _matrix_and_range(frame)
+    return _reformatted(frame, format=pix_fmt, dst_colorspace=matrix, dst_color_range=values)
 
 
 def limited(frame: av.VideoFrame) -> av.VideoFrame:
     """A planar YUV frame in limited range; the frame itself where it is already."""
     if frame.color_range != FULL_RANGE:
         return frame
-    new = _tagged(frame.reformat(dst_color_range=LIMITED_RANGE, interpolation=EXACT_COLOUR), frame)
+    new = _reformatted(frame, dst_color_range=LIMITED_RANGE)
     new.color_range = LIMITED_RANGE
     return new
 
@@ -117,7 +112,7 @@ def composite_over(frame: av.VideoFrame, background: tuple[int, int, int]) -> av
 def scaled(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     if (width, height) == (frame.width, frame.height):
         return frame
-    return _tagged(frame.reformat(width, height, interpolation=EXACT_COLOUR), frame)
+    return _reformatted(frame, width=width, height=height)
 
 
 def rotate_crop(frame: av.VideoFrame, turns: int, part: Rect) -> av.VideoFrame:
@@ -174,10 +169,8 @@ def cut_bgr(frame: av.VideoFrame, rect: Rect) -> np.ndarray:
     are converted whole."""
     if not _PLANAR.match(frame.format.name):
         return to_bgr(frame)[rect.y1 : rect.y2, rect.x1 : rect.x2]
-    outer = _aligned(Rect(  # colour is interpolated from beside it, too
-        max(0, rect.x1 - ALIGNMENT), max(0, rect.y1 - ALIGNMENT),
-        min(frame.width, rect.x2 + ALIGNMENT), min(frame.height, rect.y2 + ALIGNMENT),
-    ))  # fmt: skip
+    left, top = max(0, rect.x1 - BESIDE), max(0, rect.y1 - BESIDE)
+    outer = _aligned(Rect(left, top, min(frame.width, rect.x2 + BESIDE), min(frame.height, rect.y2 + BESIDE)))
     image = to_bgr(rotate_crop(frame, 0, outer), threads=ONE_THREAD)
     return image[rect.y1 - outer.y1 : rect.y2 - outer.y1, rect.x1 - outer.x1 : rect.x2 - outer.x1]
 
@@ -234,13 +227,7 @@ def _parts(frame: av.VideoFrame, rect: Rect) -> list[np.ndarray]:
 
 def _aligned(rect: Rect) -> Rect:
     """The smallest rect around this one whose edges are even."""
-    return rect._replace(
-        x1=rect.x1 // ALIGNMENT * ALIGNMENT, y1=rect.y1 // ALIGNMENT * ALIGNMENT, x2=_even(rect.x2), y2=_even(rect.y2)
-    )
-
-
-def _even(number: int) -> int:
-    return number + number % ALIGNMENT
+    return Rect(rect.x1 - rect.x1 % 2, rect.y1 - rect.y1 % 2, rect.x2 + rect.x2 % 2, rect.y2 + rect.y2 % 2)
 
 
 def clone(frame: av.VideoFrame) -> av.VideoFrame:
@@ -255,13 +242,19 @@ def _blank_like(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     return _tagged(av.VideoFrame(width, height, frame.format.name.replace("yuvj", "yuv")), frame)
 
 
+def _reformatted(frame: av.VideoFrame, **how: Any) -> av.VideoFrame:
+    return _tagged(frame.reformat(interpolation=EXACT_COLOUR, **how), frame)
+
+
 def _tagged(new: av.VideoFrame, old: av.VideoFrame) -> av.VideoFrame:
     """A new planar YUV frame with the description of the one it was made of."""
-    new.colorspace = usual_matrix(old) if is_rgb(old) else old.colorspace
-    new.color_range = _yuv_range(old)
+    new.colorspace, new.color_range = _matrix_and_range(old)
     new.color_primaries, new.color_trc = old.color_primaries, old.color_trc
     return new
 
 
-def _yuv_range(frame: av.VideoFrame) -> int:
-    return FULL_RANGE if frame.color_range == FULL_RANGE and not is_rgb(frame) else LIMITED_RANGE
+def _matrix_and_range(frame: av.VideoFrame) -> tuple[int, int]:
+    """Of the same picture in planar YUV."""
+    if is_rgb(frame):
+        return usual_matrix(frame), LIMITED_RANGE
+    return frame.colorspace, FULL_RANGE if frame.color_range == FULL_RANGE else LIMITED_RANGE
