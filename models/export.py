@@ -14,9 +14,8 @@ import torch
 
 from hparams import HParams
 from models.backend import INSTALL, is_installed
-from models.torch_backend import Wrapper, build, hparams_of
+from models.torch_backend import Wrapper, hparams_of, load_wrapped
 from utils import weight_files
-from utils.devices import Precision
 from utils.errors import InputError
 from utils.files import atomic_write, temporary_folder, writable_folder
 
@@ -45,10 +44,10 @@ def export(source: Path, target: Path, form: str = "safetensors") -> str:
     if not is_installed(form):
         install = "python -m pip install onnx" if form == "onnx" else INSTALL
         raise InputError(f"--format {form}: the package {form} is not installed; {install}")
-    built = build("generator", source, "", Precision("fp32", torch.device("cpu")))
-    metadata = RULES | {"hparams": json.dumps(built.hp.network_values())}
+    (generator,), loaded = load_wrapped("generator", source)
+    metadata = RULES | {"hparams": json.dumps(loaded.hp.network_values())}
     write = {"onnx": _onnx, "openvino": _openvino}[form]
-    write(built.modules[0], built.hp, target, metadata)
+    write(generator, loaded.hp, target, metadata)
     return "a generator (Wav2Lip)"
 
 

@@ -18,8 +18,8 @@ import torch
 
 from hparams import HParams, hparams
 from models.openvino_backend import HINTS, compiled, openvino, supports
-from models.torch_backend import Wrapper, build
-from utils.devices import Precision
+from models.torch_backend import Wrapper, load_wrapped
+from utils.devices import prefers_bf16
 from utils.files import devnull
 
 CALIBRATION = Path(__file__).with_name("calibration.npz")
@@ -32,7 +32,6 @@ LEAST_PSNR = 40.0  # dB against fp32, of every calibration face
 KEPT = ("face_encoder_blocks.0", "face_decoder_blocks.6", "output_block")
 CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData")
 TRIAL_BATCH, TRIALS = 4, 3
-WORTH_BF16 = 1.25  # times as fast as fp32
 
 
 def convert(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any], dict]:
@@ -42,16 +41,19 @@ def convert(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any
 
     dtype: fp32, bf16, float (the faster of these), int8 (if accurate enough, else float), auto (if faster, too).
     """
-    built = build(kind, path, overrides, Precision("fp32", torch.device("cpu")))
-    models = [to_openvino(module, built.hp) for module in built.modules]
-    float_dtype = dtype if dtype in HINTS else faster_dtype(models[0])
+    modules, loaded = load_wrapped(kind, path, overrides)
+    models = [to_openvino(module, loaded.hp) for module in modules]
+    if dtype in HINTS:
+        float_dtype = dtype
+    else:
+        float_dtype = "bf16" if supports("bf16") and prefers_bf16(torch.device("cpu")) else "fp32"
     about: dict[str, Any] = {
-        "hparams": built.hp.to_dict(), "fingerprint": built.fingerprint, "generator": built.generator,
+        "hparams": loaded.hp.to_dict(), "fingerprint": loaded.fingerprint, "generator": loaded.generator,
         "dtype": float_dtype, "float_dtype": float_dtype,
     }  # fmt: skip
     if dtype in ("int8", "auto"):
         int8, about["psnr"] = quantized(models[0], float_dtype)
-        if int8 and (dtype == "int8" or _is_faster(int8, models[0], float_dtype)):
+        if int8 and (dtype == "int8" or is_faster(int8, models[0], float_dtype)):
             return [int8], about | {"dtype": "int8"}
     return models, about
 
@@ -70,32 +72,18 @@ def to_openvino(module: Wrapper, hp: HParams) -> Any:
     return model
 
 
-def faster_dtype(model: Any) -> str:
-    """bf16 where this CPU is much faster with it on this model, else fp32. CPUs that have the instructions may need
-    twice as long with them."""
-    if not supports("bf16"):
-        return "fp32"
-    fp32, bf16 = trial_seconds((model, "fp32"), (model, "bf16"))
-    return "bf16" if WORTH_BF16 * bf16 < fp32 else "fp32"
-
-
-def _is_faster(int8: Any, model: Any, dtype: str) -> bool:
-    of_int8, of_float = trial_seconds((int8, dtype), (model, dtype))
-    return of_int8 < of_float
-
-
-def trial_seconds(*candidates: tuple[Any, str]) -> list[float]:
-    """Seconds that a small batch takes with models of the same inputs, each in a dtype; they take turns."""
-    networks = [compiled(model, dtype, TRIAL_BATCH) for model, dtype in candidates]
+def is_faster(int8: Any, model: Any, dtype: str) -> bool:
+    """Whether a small batch takes less time in int8 than with the model in dtype; they take turns."""
+    networks = [compiled(candidate, dtype, TRIAL_BATCH) for candidate in (int8, model)]
     inputs = [np.zeros(tuple(port.shape), port.element_type.to_dtype()) for port in networks[0].inputs]
-    seconds = [float("inf")] * len(networks)
-    for trial in range(TRIALS + 1):
-        for number, network in enumerate(networks):
+    seconds: list[list[float]] = [[], []]
+    for _ in range(TRIALS + 1):
+        for network, taken in zip(networks, seconds, strict=True):
             began = time.perf_counter()
             network(inputs)
-            if trial:  # the first one takes longer
-                seconds[number] = min(seconds[number], time.perf_counter() - began)
-    return seconds
+            taken.append(time.perf_counter() - began)
+    of_int8, of_float = (min(taken[1:]) for taken in seconds)  # the first one takes longer
+    return of_int8 < of_float
 
 
 def calibration_set() -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -204,21 +204,6 @@ def save_refiner(
     weight_files.write_safetensors(path, state | pictures, metadata)
 
 
-class Built(NamedTuple):
-    modules: tuple[Wrapper, ...]  # the wrapped networks of a weight file
-    hp: HParams  # the values they were trained with
-    fingerprint: str
-    generator: str  # of a refiner: fingerprint of the generator that it was trained with
-
-
-def build(kind: str, path: Path, overrides: str, precision: Precision) -> Built:
-    """The networks of a weight file, wrapped, for use alone, on precision's device. Arguments as of backend.load."""
-    content = weight_files.read(path)
-    network, hp = build_network(kind, content, overrides)
-    fingerprint = weight_files.fingerprint(without_bank(content["state_dict"]))
-    return Built(wrap(kind, network.requires_grad_(False), precision), hp, fingerprint, content.get("generator", ""))
-
-
 def wrap(kind: str, network: nn.Module, precision: Precision) -> tuple[Wrapper, ...]:
     """A network, which moves to precision's device, as the wrappers that backend.load lists; batch norms of a generator
     are folded into its convolutions, in place."""
@@ -241,23 +226,26 @@ def fold_batch_norms(generator: nn.Module, precision: Precision) -> nn.Module:
     return channels_last(generator, precision.device, precision.dtype)
 
 
-def runnable(
-    kind: str, modules: tuple[Wrapper, ...], precision: Precision, batch_size: int | None = None
+def array_networks(
+    kind: str, network: nn.Module, precision: Precision, batch_size: int | None = None
 ) -> tuple[TorchNetwork, ...]:
-    """The wrappers of a network, from `wrap`, as array networks."""
+    """A network, which moves to precision's device, as the array networks that backend.load lists."""
     at_once = batch_size or BATCH_SIZES[kind][precision.device.type != "cpu"]
-    return tuple(TorchNetwork(module, precision, at_once) for module in modules)
+    return tuple(TorchNetwork(module, precision, at_once) for module in wrap(kind, network.eval(), precision))
 
 
-def array_networks(kind: str, network: nn.Module, precision: Precision) -> tuple[TorchNetwork, ...]:
-    """A network in eval mode, which moves to precision's device, as the array networks that backend.load lists."""
-    return runnable(kind, wrap(kind, network.eval(), precision), precision)
-
-
-def load(kind: str, path: Path, backend: Backend, overrides: str, batch_size: int | None) -> Loaded:
+def load(kind: str, path: Path, backend: Backend, overrides: str = "", batch_size: int | None = None) -> Loaded:
     """As backend.load."""
     precision = Precision(backend.dtype, pick_device(backend.device))
-    built = build(kind, path, overrides, precision)
-    networks = runnable(kind, built.modules, precision, batch_size)
+    content = weight_files.read(path)
+    network, hp = build_network(kind, content, overrides)
+    fingerprint = weight_files.fingerprint(without_bank(content["state_dict"]))
+    networks = array_networks(kind, network.requires_grad_(False), precision, batch_size)
     used = Backend("torch", precision.name, str(precision.device))
-    return Loaded(networks, built.hp, used, built.fingerprint, built.generator)
+    return Loaded(networks, hp, used, fingerprint, content.get("generator", ""))
+
+
+def load_wrapped(kind: str, path: Path, overrides: str = "") -> tuple[list[Wrapper], Loaded]:
+    """As `load`, in single precision on the CPU; and the wrapped networks themselves, to be converted."""
+    loaded = load(kind, path, Backend("torch", "fp32", "cpu"), overrides)
+    return [cast(TorchNetwork, network).module for network in loaded.networks], loaded

@@ -224,7 +224,8 @@ def test_int8_is_taken_where_it_is_accurate_and_faster(generator, converted_copy
     need("nncf")
     from models import openvino_conversion as conversion
 
-    monkeypatch.setattr(conversion, "trial_seconds", lambda *_: [1.0, 1.0])
+    monkeypatch.setattr(conversion, "prefers_bf16", lambda device: False)
+    monkeypatch.setattr(conversion, "is_faster", lambda *_: False)
     monkeypatch.setattr(conversion, "quantized", lambda model, *_: (model, 50.0))
     assert load_generator(generator, "openvino", "auto").backend.dtype == "fp32"
     assert load_generator(generator, "openvino", "int8").backend.dtype == "int8"
