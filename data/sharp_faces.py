@@ -16,7 +16,7 @@ from data.dataset import Windows
 from data.sampling import Key, StepPlan
 from face_detection.crop import resized, to_network_size
 from hparams import HParams
-from models.reference_bank import ReferenceBank, choose_spread, describe, nearest
+from models.face_refiner import ReferenceBank, choose_spread, describe, nearest
 from utils.images import lower_half, sharpness
 
 NEIGHBOURS = 6  # frames around one that are no references for it: they show the same mouth

@@ -28,8 +28,7 @@ from hparams import hparams
 from metrics.experts import Expert
 from metrics.sync import SyncResult, WindowStream
 from models.backend import ArrayNetwork
-from models.face_refiner import FaceRefiner
-from models.reference_bank import ReferenceBank, choose_spread, describe
+from models.face_refiner import FaceRefiner, ReferenceBank, choose_spread, describe
 from utils.errors import warn
 from utils.images import lower_half, sharpness
 

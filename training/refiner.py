@@ -17,9 +17,8 @@ from metrics.experts import Expert, load_expert
 from metrics.generators import ClipDub, ClipDubber
 from metrics.similarity import detail_scores, mouth_area, mouth_likeness
 from models.backend import Backend
-from models.face_refiner import PERSON, FaceRefiner
+from models.face_refiner import PERSON, FaceRefiner, ReferenceBank, describe, without_bank
 from models.published import default_expert, default_generator
-from models.reference_bank import ReferenceBank, describe, without_bank
 from models.refiner import Refiner
 from models.torch_backend import array_networks, build_network, fold_batch_norms, hparams_of, save_refiner
 from models.wav2lip import to_floats

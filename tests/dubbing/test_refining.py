@@ -14,8 +14,7 @@ from footage import BOX, planes_of, record_of, write_video
 from hparams import hparams
 from models import torch_backend
 from models.backend import Backend
-from models.face_refiner import FaceRefiner
-from models.reference_bank import ReferenceBank
+from models.face_refiner import FaceRefiner, ReferenceBank
 from models.refiner import Refiner
 from portrait import SPEECH, portrait
 from utils import weight_files

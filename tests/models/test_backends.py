@@ -18,8 +18,8 @@ from metrics.experts import load_expert
 from metrics.sync import score_distances
 from models import Wav2Lip, backend, face_refiner, openvino_backend
 from models.backend import Backend, pick
+from models.face_refiner import ReferenceBank
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
-from models.reference_bank import ReferenceBank
 from models.refiner import Refiner
 from models.torch_backend import PictureGenerator, TorchNetwork, load_network, save_refiner
 from utils.devices import Precision

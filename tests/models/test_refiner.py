@@ -10,8 +10,7 @@ import torch
 from hparams import REFINER_SIZES, hparams
 from models import face_refiner
 from models.backend import Backend
-from models.face_refiner import FaceRefiner
-from models.reference_bank import ReferenceBank, choose_spread, describe, nearest
+from models.face_refiner import FaceRefiner, ReferenceBank, choose_spread, describe, nearest
 from models.refiner import Refiner, enlarge
 from models.torch_backend import PictureRefiner, TorchNetwork, save_refiner
 from utils import weight_files
