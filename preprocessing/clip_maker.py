@@ -15,7 +15,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import soundfile
 from av.video.reformatter import VideoReformatter
 
 import audio
@@ -39,7 +38,7 @@ from media.reader import VideoReader, at_rate, whole
 from media.sound import read_audio, sound_clock
 from preprocessing import PreprocessingOptions
 from utils.errors import InputError
-from utils.files import delete_unfinished, system_name, temporary_folder
+from utils.files import delete_unfinished, temporary_folder
 from utils.process import STOP_SIGNALS
 
 FORMAT = 3  # of a clip folder; a change makes all clips again
@@ -69,15 +68,13 @@ class Job:
         chosen = {name: number for name, number in streams.items() if number is not None}
         return {"source": self.video.name, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, **settings, **chosen}
 
-    def finished_record(self) -> ClipRecord | None:
-        """The record of the finished clip, or None if it has to be made."""
+    def is_finished(self) -> bool:
+        """Whether the clip is there; else it has to be made."""
         try:
             record = read_record(self.folder)
         except InputError:  # making the clip reports it
-            return None
-        refused = record.dub and not self.options.accept_dubs
-        finished = record.origin == self.origin() and not refused
-        return replace(record, clip=self.clip) if finished else None
+            return False
+        return record.origin == self.origin() and (self.options.accept_dubs or not record.dub)
 
 
 class ClipMaker:
@@ -128,13 +125,8 @@ class ClipMaker:
         heard: list[str] = []
         start = reader.start - reader.clock.zero + clock.sound_zero
         sound_seconds = write_sound(job, start, len(track.found), part / "audio.wav", heard)
-        powers, raised = measure_speech(part / "audio.wav", job.hp)
-        silent = audio.is_silent(powers)
-        doubt = None if silent else audio.speech_doubt(powers)
-        heard += [*([doubt] if doubt else []), *audio.raised_notice(raised)]
         return ClipRecord(
             clip=job.clip,
-            problem=f"is silent ({audio.loudness_dbfs(powers):.0f} dBFS)" if silent else None,
             origin=job.origin(),
             fps_in=round(float(reader.rate), 3),
             start=round(reader.start, 6),
@@ -213,12 +205,6 @@ def write_sound(job: Job, start: float, frames: int, path: Path, findings: list[
     wav = read_audio(job.video, rate, start, job.options.audio_stream, findings, seconds)
     audio.save_wav(np.pad(wav, (0, round(seconds * rate) - len(wav))), path, rate)
     return len(wav) / rate
-
-
-def measure_speech(path: Path, hp: HParams) -> tuple[np.ndarray, float]:
-    """audio.frame_powers of a clip's sound as networks hear it, and by how many decibels it is raised for them."""
-    wav, raised = audio.raise_quiet_speech(soundfile.read(system_name(path), dtype="float32")[0], hp)
-    return audio.frame_powers(wav, hp), raised
 
 
 _settings: tuple[str, str, int]  # of this worker process: ClipMaker's; a pool gives its functions no other place

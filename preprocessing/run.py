@@ -18,10 +18,9 @@ from data.clip import ClipRecord, read_record
 from face_detection import build_detector, choose_detector
 from hparams import HParams, hparams
 from media.files import videos_among
-from metrics.experts import Expert
 from preprocessing import PreprocessingOptions, report
 from preprocessing.clip_maker import Job, start_worker, work
-from preprocessing.survey import amount, clip_folders, find_expert, judge_all, measure, record_of
+from preprocessing.survey import amount, clip_names_below, find_expert, judge_all, measure
 from utils import distributed
 from utils.devices import pick_device
 from utils.errors import InputError
@@ -37,15 +36,18 @@ def preprocess(options: PreprocessingOptions) -> int:
     device = pick_device(distributed.init_processes(options.device))
     share = slice(distributed.rank(), None, distributed.world_size())
     writable_folder(options.filelists_dir, "--filelists_dir")
-    folders = clip_folders(root)[share] if options.report_only else []
     jobs = [] if options.report_only else plan_jobs(options, hp)[share]
+    clips = clip_names_below(root)[share] if options.report_only else [job.clip for job in jobs]
     with ExitStack() as held:
         with distributed.main_first():
             if distributed.is_main():
                 held.enter_context(only_user(root, "--preprocessed_root"))
         expert = find_expert(options.syncnet_checkpoint_path, str(device))
-        made = [record_of(folder, root, hp) for folder in folders] if options.report_only else make_clips(jobs, options)
-        code = report_on(made, options, expert, hp)
+        failed = {} if options.report_only else make_clips(jobs, options)
+        bar = Progress(clips, "survey", unit="clip", disable=not distributed.is_main())
+        records = [failed.get(clip) or measure(root / clip, clip, expert, hp) for clip in bar]
+        everything = sorted(distributed.all_gather(records), key=lambda record: record.clip)
+        code = report_on(everything, options, hp) if distributed.is_main() else 0
         distributed.destroy_processes()  # once all have come this far
     return code
 
@@ -85,16 +87,16 @@ def clip_names(videos: list[Path], data_root: Path) -> list[str]:
     return clips
 
 
-def make_clips(jobs: list[Job], options: PreprocessingOptions) -> list[ClipRecord]:
-    """The records of the jobs' clips; finished clips are not made again."""
-    finished = {job.clip: record for job in jobs if (record := job.finished_record())}
-    missing = [job for job in jobs if job.clip not in finished]
+def make_clips(jobs: list[Job], options: PreprocessingOptions) -> dict[str, ClipRecord]:
+    """Make the clips that are not finished. Returns the records of those that cannot be made, by name."""
+    missing = [job for job in jobs if not job.is_finished()]
     detector = build_detector(options.face_detector)
-    print(f"{len(jobs)} videos, {len(finished)} finished before; faces by {detector.name}", flush=True)
+    print(f"{len(jobs)} videos, {len(jobs) - len(missing)} finished before; faces by {detector.name}", flush=True)
     if not missing:
-        return [*finished.values()]
+        return {}
     devices = worker_devices(options, detector.name == "S3FD")[: len(missing)]
-    return [*finished.values(), *run_workers(missing, devices, options.face_detector)]
+    made = run_workers(missing, devices, options.face_detector)
+    return {record.clip: record for record in made if not record.made}
 
 
 def run_workers(jobs: list[Job], devices: list[str], detector: str) -> list[ClipRecord]:
@@ -139,16 +141,10 @@ def cores() -> int:
     return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def report_on(records: list[ClipRecord], options: PreprocessingOptions, expert: Expert | None, hp: HParams) -> int:
-    """Measure and judge the clips of all processes; the main process writes and prints the records, report and lists.
-    Returns the exit code: 0 if all clips can be used. records: of this process's share."""
+def report_on(records: list[ClipRecord], options: PreprocessingOptions, hp: HParams) -> int:
+    """Judge the clips; write and print the records, report and lists. Returns the exit code: 0 if all can be used."""
     root = options.preprocessed_root
-    bar = Progress(records, "survey", unit="clip", disable=not distributed.is_main())
-    measured = [measure(record, root / record.clip, expert, hp) if record.made else record for record in bar]
-    everything = sorted(distributed.all_gather(measured), key=lambda record: record.clip)
-    if not distributed.is_main():
-        return 0
-    judged, remarks = judge_all(everything, hp)
+    judged, remarks = judge_all(records, hp)
     remarks = [amount(report.total(judged)["usable_minutes"])[1], *remarks]
     for record in judged:
         if record.made and read_record(root / record.clip) != record:

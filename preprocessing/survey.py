@@ -5,20 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 import audio
 from data.clip import Clip, ClipRecord, read_record
 from data.dataset import GeneratorWindows
 from hparams import HParams
-from media.reader import read_image
+from media.files import add_notice
 from metrics.experts import Expert, load_expert
 from metrics.glossary import MIN_SHOT_SECONDS, MIN_SPEECH_SHARE, footage_remarks
 from metrics.sync import SIGNIFICANT_Z_SCORE, score_distances
 from models.backend import Backend
 from models.published import PUBLISHED_EXPERT
-from preprocessing.clip_maker import measure_speech
 from utils.errors import InputError
-from utils.files import folders_below
+from utils.files import folders_below, system_name
 from utils.images import sharpness
 
 MIN_WINDOWS = 20  # compared at every shift; fewer give wrong offsets now and then
@@ -47,12 +47,12 @@ def find_expert(path: Path | None, device: str) -> Expert | None:
     return load_expert(path or PUBLISHED_EXPERT, Backend("torch", "auto", device))
 
 
-def clip_folders(root: Path) -> list[Path]:
+def clip_names_below(root: Path) -> list[str]:
     """All folders below root that hold a clip."""
     if not root.is_dir():
         raise InputError(f"--preprocessed_root {root}: no such folder")
     clips = sorted(
-        folder for folder in folders_below(root)
+        folder.relative_to(root).as_posix() for folder in folders_below(root)
         if not folder.name.startswith(".") and (folder / "audio.wav").exists() and any(folder.glob("*.jpg"))
     )  # fmt: skip
     if not clips:
@@ -60,37 +60,33 @@ def clip_folders(root: Path) -> list[Path]:
     return clips
 
 
-def record_of(folder: Path, root: Path, hp: HParams) -> ClipRecord:
-    """The record in a clip's folder, completed from its pictures; an error becomes its problem."""
-    clip = folder.relative_to(root).as_posix()
+def measure(folder: Path, name: str, expert: Expert | None, hp: HParams) -> ClipRecord:
+    """The record in the clip's folder with what the clip is like now: sharpness, speech, number of windows and, given
+    an expert, the sound's offset. The record of a clip that cannot be read has only a problem. name: <group>/<clip>."""
     try:
-        record = replace(read_record(folder), clip=clip)
-        if record.frames and record.seconds and record.face_height:
-            return record
-        numbers = Clip(folder, hp).frames
+        record, clip = replace(read_record(folder), clip=name), Clip(folder, hp)
     except InputError as error:
-        return ClipRecord(clip, str(error))
-    frames = int(numbers[-1]) + 1
-    height = len(read_image(folder / f"{numbers[len(numbers) // 2]}.jpg"))
-    return replace(record, frames=frames, seconds=round(frames / hp.fps, 3), faces=len(numbers), face_height=height)
-
-
-def measure(record: ClipRecord, folder: Path, expert: Expert | None, hp: HParams) -> ClipRecord:
-    """The record with sharpness, loudness, speech, number of windows and, given an expert, the sound's offset. The
-    record of a clip that cannot be read has only a problem."""
-    try:
-        clip = Clip(folder, hp)
-    except InputError as error:
-        return ClipRecord(record.clip, str(error))
+        return ClipRecord(name, str(error))
+    if not (record.made and record.face_height):  # of the published preprocessing
+        frames, height = int(clip.frames[-1]) + 1, len(clip.picture(len(clip.frames) // 2))
+        seconds = round(frames / hp.fps, 3)
+        record = replace(record, frames=frames, seconds=seconds, faces=len(clip.frames), face_height=height)
+    wav, raised = audio.raise_quiet_speech(soundfile.read(system_name(folder / "audio.wav"), dtype="float32")[0], hp)
+    powers, findings = audio.frame_powers(wav, hp), list(record.findings or [])
+    loudness, doubt = audio.loudness_dbfs(powers), audio.speech_doubt(powers)
+    if audio.is_silent(powers):
+        record = replace(record, problem=f"is silent ({loudness:.0f} dBFS)")
+    elif doubt:
+        add_notice(findings, doubt)
+    add_notice(findings, *audio.raised_notice(raised))
     pictures = clip.faces[:: max(1, len(clip.faces) // SHARPNESS_PICTURES)]
-    powers, raised = measure_speech(folder / "audio.wav", hp)
     measured = replace(
         record,
+        findings=findings,
         sharpness=round(float(np.mean([sharpness(face) for face in pictures])), 1),
-        loudness_dbfs=round(audio.loudness_dbfs(powers) - raised, 1),
+        loudness_dbfs=round(loudness - raised, 1),
         speech_share=round(audio.speech_share(powers), 3),
         windows=len(clip.window_rows(hp, GeneratorWindows.per_frame_mels)),
-        findings=audio.raised_notice(raised) if record.findings is None else record.findings,
     )
     if expert is None:
         return measured

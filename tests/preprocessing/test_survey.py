@@ -193,7 +193,7 @@ def test_a_clip_is_usable_where_the_trainings_use_it(preprocessed, tmp_path, scr
 
 def test_quiet_speech_is_raised_in_what_training_and_scores_hear_and_the_report_says_so(preprocessed, tmp_path, script):
     root, (folder, *_) = copied(preprocessed, tmp_path)
-    plain = survey.measure(ClipRecord("a/b"), folder, None, hparams)
+    plain = survey.measure(folder, "a/b", None, hparams)
     mel = np.array(Clip(folder, hparams).mel)
     wav, rate = soundfile.read(folder / "audio.wav", dtype="int16")
     soundfile.write(folder / "audio.wav", wav // 16, rate)  # 24 dB less
@@ -220,6 +220,6 @@ def test_a_clip_too_short_to_tell_has_no_offset(preprocessed, expert, tmp_path, 
     wav, rate = soundfile.read(folder / "audio.wav", dtype="int16")
     soundfile.write(folder / "audio.wav", wav[: round(seconds * rate)], rate)
     loaded = survey.find_expert(expert, "cpu")
-    measured = survey.measure(ClipRecord("a/b"), folder, loaded, NARROW)
+    measured = survey.measure(folder, "a/b", loaded, NARROW)
     assert measured.offset is measured.evidence is None
     assert measured.sharpness > 0
