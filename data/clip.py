@@ -5,7 +5,6 @@ The arrays are cached beside the frames as faces.npy and mel.npy; cache.json say
 size and CRC-32. If anything does not match, they are made again. Folders of the published preprocessing work too.
 """
 
-import os
 import re
 import zlib
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from utils.errors import InputError
 from utils.files import atomic_write, read_json, system_name, write_json
 
 RECORD = "clip.json"
-PICTURE = re.compile(r"[0-9]+\.jpg")
+PICTURE = re.compile(r"(0|[1-9][0-9]*)\.jpg")
 FORMAT = 3  # of the caches
 
 
@@ -76,11 +75,8 @@ class ClipRecord:
         """Whether there is a clip."""
         return self.frames > 0
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value is not None or name == "problem"}
-
     def write(self, folder: Path) -> None:
-        write_json(folder / RECORD, self.to_json())
+        write_json(folder / RECORD, asdict(self))
 
 
 def read_record(folder: Path) -> ClipRecord:
@@ -114,19 +110,17 @@ class Clip:
 
     def __init__(self, folder: Path, hp: HParams, person: str = "") -> None:
         self.folder, self.person = folder, person or folder.parent.name
-        pictures = _pictures(folder)
-        if not pictures:
+        self.frames = np.array(sorted(int(path.stem) for path in folder.iterdir() if PICTURE.fullmatch(path.name)))
+        if not len(self.frames):
             raise InputError(f"{folder}: holds no frames (0.jpg, 1.jpg, ...); run preprocess.py again")
         if not (folder / "audio.wav").exists():
             raise InputError(f"{folder}: has no audio.wav; run preprocess.py again")
-        self.names = [picture.name for picture in pictures]
-        self.frames = np.array([_number(picture) for picture in pictures])
         record = read_record(folder)
         self.times = self.frames + record.sound_offset
         self.shots = np.searchsorted(record.cuts or [], self.frames, side="right")
-        origin = _origin(folder, pictures, hp)
+        origin = self._origin(hp)
         if not _is_current(folder, origin):
-            _make_cache(folder, pictures, origin, hp)
+            self._make_cache(origin, hp)
         self.mel_checksum = _checksum(folder / "mel.npy")
 
     def __getstate__(self) -> dict[str, Any]:  # loader workers open the arrays themselves
@@ -138,7 +132,7 @@ class Clip:
 
     def picture(self, row: int) -> np.ndarray:
         """The crop of a row as it was stored, uint8 BGR [h, w, 3]."""
-        return read_image(self.folder / self.names[row])
+        return read_image(self.folder / f"{self.frames[row]}.jpg")
 
     @cached_property
     def mel(self) -> np.ndarray:
@@ -169,28 +163,36 @@ class Clip:
         in_a_row = self.frames[last] - self.frames[first] == count - 1
         return np.flatnonzero(in_a_row & (self.shots[first] == self.shots[last]))
 
+    def _origin(self, hp: HParams) -> dict:
+        """What the caches are made from."""
+        pictures = [(int(frame), (self.folder / f"{frame}.jpg").stat()) for frame in self.frames]
+        sound = (self.folder / "audio.wav").stat()
+        return {
+            "format": FORMAT,
+            "pictures": zlib.crc32(repr([(n, stat.st_size, stat.st_mtime_ns) for n, stat in pictures]).encode()),
+            "sound": [sound.st_size, sound.st_mtime_ns],
+            "img_size": hp.img_size,
+            "mel": {name: getattr(hp, name) for name in MEL_NAMES},
+        }
 
-def _pictures(folder: Path) -> list[os.DirEntry]:
-    """0.jpg, 1.jpg, ..., by number."""
-    with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if PICTURE.fullmatch(entry.name)), key=_number)
-
-
-def _number(picture: os.DirEntry) -> int:
-    return int(picture.name.removesuffix(".jpg"))
-
-
-def _origin(folder: Path, pictures: list[os.DirEntry], hp: HParams) -> dict:
-    """What the caches are made from."""
-    stats = [(_number(picture), picture.stat().st_size, picture.stat().st_mtime_ns) for picture in pictures]
-    sound = (folder / "audio.wav").stat()
-    return {
-        "format": FORMAT,
-        "pictures": zlib.crc32(repr(stats).encode()),
-        "sound": [sound.st_size, sound.st_mtime_ns],
-        "img_size": hp.img_size,
-        "mel": {name: getattr(hp, name) for name in MEL_NAMES},
-    }
+    def _make_cache(self, origin: dict, hp: HParams) -> None:
+        """Files are written from beginning to end, so that a full disk is an error here and not later, when a hole in a
+        file is mapped into memory."""
+        mel, size, checksums = _mel(self.folder / "audio.wav", hp), hp.img_size, {}
+        about = {"descr": "|u1", "fortran_order": False, "shape": (len(self.frames), size, size, 3)}
+        try:
+            with atomic_write(self.folder / "mel.npy") as temporary:
+                np.save(temporary, mel)
+                checksums["mel.npy"] = _checksum(temporary)
+            with atomic_write(self.folder / "faces.npy") as temporary:
+                with temporary.open("wb") as file:
+                    np.lib.format.write_array_header_1_0(file, about)
+                    for row in range(len(self.frames)):
+                        file.write(to_network_size(self.picture(row), size).tobytes())
+                checksums["faces.npy"] = _checksum(temporary)
+            write_json(self.folder / "cache.json", origin | checksums)
+        except OSError as error:
+            raise InputError(f"{self.folder}: the training cache cannot be written there ({error.strerror})") from error
 
 
 def _checksum(path: Path) -> list[int]:
@@ -209,27 +211,6 @@ def _is_current(folder: Path, origin: dict) -> bool:
         return read_json(folder / "cache.json") == origin | checksums
     except (OSError, InputError):  # missing or damaged
         return False
-
-
-def _make_cache(folder: Path, pictures: list[os.DirEntry], origin: dict, hp: HParams) -> None:
-    """Files are written from beginning to end, so that a full disk is an error here and not later, when a hole in a
-    file is mapped into memory."""
-    mel, size = _mel(folder / "audio.wav", hp), hp.img_size
-    about = {"descr": "|u1", "fortran_order": False, "shape": (len(pictures), size, size, 3)}
-    checksums = {}
-    try:
-        with atomic_write(folder / "mel.npy") as temporary:
-            np.save(temporary, mel)
-            checksums["mel.npy"] = _checksum(temporary)
-        with atomic_write(folder / "faces.npy") as temporary:
-            with temporary.open("wb") as file:
-                np.lib.format.write_array_header_1_0(file, about)
-                for picture in pictures:
-                    file.write(to_network_size(read_image(picture.path), size).tobytes())
-            checksums["faces.npy"] = _checksum(temporary)
-        write_json(folder / "cache.json", origin | checksums)
-    except OSError as error:
-        raise InputError(f"{folder}: the training cache cannot be written there ({error.strerror})") from error
 
 
 def _mel(sound: Path, hp: HParams) -> np.ndarray:

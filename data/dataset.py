@@ -3,6 +3,7 @@
 Pictures leave here as uint8 and become floats on the training device (expert_inputs, generator_inputs).
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from torch.utils.data import Dataset, default_collate
 import audio
 from data.augment import Augmentation
 from data.clip import Clip
-from data.sampling import OF_WINDOW, UNKNOWN, IndexSampler, Key, StepPlan, index_sampler
+from data.sampling import OF_WINDOW, UNKNOWN, Key, PersonSampler, ShuffleSampler, StepPlan, parse_weights
 from face_detection.crop import mouth_region
 from hparams import HParams
 from models.wav2lip import generator_faces, to_floats
@@ -66,10 +67,14 @@ class Windows(Dataset):
         """What a step of `step_size` windows draws."""
         return StepPlan(step_size, self.hp.window_frames)
 
-    def index_sampler(self, seed: int) -> IndexSampler:
-        """Draws windows in training."""
+    def index_sampler(self, seed: int) -> ShuffleSampler | PersonSampler:
+        """Draws windows in training, as hp.sampling says."""
+        if self.hp.sampling == "windows":
+            return ShuffleSampler(len(self), seed)
         persons = [clip.person for clip in self.clips]
-        return index_sampler(self.hp, persons, [len(starts) for starts in self.rows], self.single_clip_weight, seed)
+        weights = {person: self.single_clip_weight for person, clips in Counter(persons).items() if clips == 1}
+        weights |= parse_weights(self.hp.people_weights, persons)
+        return PersonSampler(persons, [len(starts) for starts in self.rows], weights, seed)
 
     def _sample(self, key: Key) -> Sample:
         k = int(np.searchsorted(self.ends, key.window, side="right"))

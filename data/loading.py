@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from data.clip import Clip
 from data.dataset import Windows
 from data.filelists import listed_clips, person_of
-from data.sampling import SINGLE_SEED, Key, StepPlan, StepSampler
+from data.sampling import SINGLE_SEED, Key, StepSampler
 from hparams import HParams
 from utils import distributed
 from utils.errors import InputError
@@ -63,7 +63,10 @@ def training_loader(windows: Windows, step_size: int, first_step: int) -> DataLo
     hp.accumulate batches."""
     hp, world, workers = windows.hp, distributed.world_size(), windows.hp.num_workers
     plan = windows.plan(step_size)
-    _check_shares(plan, world * hp.accumulate, windows.batch_setting, f"{world} processes, accumulate={hp.accumulate}")
+    for setting, size in ((windows.batch_setting, plan.windows), ("single_frames", plan.frames)):
+        if size % (world * hp.accumulate):
+            shares = f"{world * hp.accumulate} ({world} processes, accumulate={hp.accumulate})"
+            raise InputError(f"--hparams {setting}={size}: is not a multiple of {shares}")
     sampler = StepSampler(
         plan, windows.index_sampler(hp.seed), windows.index_sampler(hp.seed + SINGLE_SEED), first_step, hp.accumulate,
         distributed.rank(), world,
@@ -115,12 +118,6 @@ def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
 def steps_ahead(hp: HParams) -> int:
     """How many steps ahead of the training batches are drawn at most, counting the one being trained on."""
     return ceil((PREFETCHED * hp.num_workers + 1) / hp.accumulate)
-
-
-def _check_shares(plan: StepPlan, shares: int, batch_setting: str, what: str) -> None:
-    for setting, size in ((batch_setting, plan.windows), ("single_frames", plan.frames)):
-        if size % shares:
-            raise InputError(f"--hparams {setting}={size}: is not a multiple of {shares} ({what})")
 
 
 def _leave_process_group(worker: int) -> None:

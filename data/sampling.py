@@ -7,7 +7,6 @@ number of loader workers. A step's windows come first, its single frames after t
     drawn       windows·5 + frames single frames  windows of five frames, then `frames` single ones
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from hparams import HParams
 from utils.errors import InputError
 
 SINGLE_SEED = 500_009  # added to the seed for single frames
@@ -89,17 +87,6 @@ class PersonSampler:
         rng = np.random.default_rng((self.seed, position, OF_PERSON))
         clip = rng.choice(self.clips[int(rng.choice(len(self.clips), p=self.chances))])
         return int(self.starts[clip] + rng.integers(self.counts[clip]))
-
-
-def index_sampler(
-    hp: HParams, persons: Sequence[str], counts: Sequence[int], single_clip_weight: float, seed: int
-) -> IndexSampler:
-    """The sampler of hp.sampling. persons, counts: as in PersonSampler; single_clip_weight: of a person with a single
-    clip who is not named in hp.people_weights."""
-    if hp.sampling == "windows":
-        return ShuffleSampler(int(sum(counts)), seed)
-    single = {person: single_clip_weight for person, clips in Counter(persons).items() if clips == 1}
-    return PersonSampler(persons, counts, single | parse_weights(hp.people_weights, persons), seed)
 
 
 def parse_weights(text: str, persons: Sequence[str]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """What is known of the data, clip by clip: a table for the terminal, report.json, report.html with pictures."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -52,7 +53,7 @@ NOTES = {
 
 def write(folder: Path, records: list[ClipRecord], remarks: list[str]) -> None:
     """report.json and report.html in the folder that the clips lie in."""
-    content = {"total": total(records), "remarks": remarks, "clips": [record.to_json() for record in records]}
+    content = {"total": total(records), "remarks": remarks, "clips": [asdict(record) for record in records]}
     write_json(folder / "report.json", content)
     page.write(folder / "report.html", "The data before training", _parts(folder, records, remarks))
 

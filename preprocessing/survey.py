@@ -155,13 +155,9 @@ def _remarks(record: ClipRecord, hp: HParams) -> list[str]:
 def amount(minutes: float) -> tuple[bool, str]:
     """Whether so many usable minutes are enough to learn one person from, and a sentence that says so."""
     if minutes >= GOOD_MINUTES:
-        return True, f"amount: {_duration(minutes)}, enough for a finetune of one person"
-    missing = f"add {_duration(GOOD_MINUTES - minutes)} of the same person"
-    of_wanted = f"amount: {_duration(minutes)} of {GOOD_MINUTES:g} minutes"
+        return True, f"amount: {minutes:.1f} minutes, enough for a finetune of one person"
+    missing = f"add {GOOD_MINUTES - minutes:.1f} minutes of the same person"
+    of_wanted = f"amount: {minutes:.1f} of {GOOD_MINUTES:g} minutes"
     if minutes >= MIN_MINUTES:
         return False, f"{of_wanted}; a finetune of one person works, and better with more: {missing}"
     return False, f"{of_wanted}, too little for a good finetune of one person: {missing}"
-
-
-def _duration(minutes: float) -> str:
-    return f"{round(60 * minutes)} s" if minutes < 2 else f"{minutes:.1f} minutes"

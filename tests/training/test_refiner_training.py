@@ -158,11 +158,11 @@ def test_a_persons_bank_is_close_ups_where_there_are_both(mixed):
 
 def test_where_few_references_are_left_no_neighbour_comes_in_and_where_none_is_the_clip_is_left_out(clips):
     short = copy.copy(clips[0])
-    short.frames, short.names = clips[0].frames[:14], clips[0].names[:14]
+    short.frames = clips[0].frames[:14]
     bank = bank_of([short], refiner_references=4, refiner_bank=20)
     assert bank.serves(short)
     farthest = sharp_face(short, 13, 192)
     assert all(np.array_equal(picture, farthest) for picture in bank.references(short, 6))
     shorter = copy.copy(short)
-    shorter.frames, shorter.names = clips[0].frames[:12], clips[0].names[:12]
+    shorter.frames = clips[0].frames[:12]
     assert not bank_of([shorter], refiner_bank=20).serves(shorter)
