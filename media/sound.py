@@ -6,7 +6,7 @@ speech = read_audio("talk.mkv", 16000)   # float32 mono
 import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import chain, takewhile
+from itertools import takewhile
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -85,34 +85,30 @@ def read_audio(
     start: float | None = None,
     stream_number: int | None = None,
     findings: list[str] | None = None,
-    seconds: float = inf,
+    seconds: float | None = None,
 ) -> np.ndarray:
     """The sound of any media file as float32 [samples] in -1..1, mono, of the stream with this number among the sound
     streams (None: the one that is heard, media/clock.py: sound_track).
 
     start: the stamp in seconds at which the sound shall begin, such as its clock's sound_zero; silence is put before
     it, or its beginning left out, to make it so. None begins with the first sample. All that follows is where its time
-    stamps say. findings: what is unusual about the sound is added to them; seconds: as much as is wanted.
+    stamps say. findings: what is unusual about the sound is added to them; seconds: of sound that are wanted, None for all.
     """
     path, findings, log = Path(path), [] if findings is None else findings, SoundLog()
     channel = _channel(path, stream_number, findings)
     with open_media(path) as container:
         track = sound_stream(container, path, stream_number, findings)
         decoded = _of_channel(decode(container, track, log), channel)
-        first = next(decoded, None)
-        if first is None:
-            raise InputError(f"{path}: none of its sound can be decoded; it is damaged or truncated")
-        lead = 0 if start is None or first.time is None else round((first.time - start) * sample_rate)
-        end = inf if seconds == inf else round(seconds * sample_rate)
-        blocks, read = [np.zeros(max(0, lead), np.float32)], lead
-        for frame in continuous(chain([first], decoded), "flt", "mono", sample_rate, log):
+        blocks, lead, end = list[np.ndarray](), 0, None if seconds is None else round(seconds * sample_rate)
+        for frame in continuous(decoded, "flt", "mono", sample_rate, log, start):
+            lead = lead if blocks else frame.pts
             blocks.append(frame.to_ndarray()[0])
-            read += frame.samples
-            if read >= end:
+            if end is not None and frame.pts + frame.samples >= end:
                 break
+    if not blocks:
+        raise InputError(f"{path}: none of its sound can be decoded; it is damaged or truncated")
     add_notice(findings, *log.findings)
-    wav = np.concatenate(blocks)[max(0, -lead) :]
-    return wav if end == inf else wav[: int(end)]
+    return np.concatenate([np.zeros(max(0, lead), np.float32), *blocks])[max(0, -lead) :][:end]
 
 
 def _channel(path: Path, stream_number: int | None, findings: list[str]) -> int | None:
@@ -165,31 +161,43 @@ def _samples(frame: Any) -> np.ndarray:
 
 
 def continuous(
-    frames: Iterable[Any], sample_format: str, layout: str, rate: int, log: SoundLog | None = None
+    frames: Iterable[Any],
+    sample_format: str,
+    layout: str,
+    rate: int,
+    log: SoundLog | None = None,
+    start: float | None = None,
 ) -> Iterator[Any]:
     """Decoded frames in another format, without holes and overlaps: missing sound becomes silence, sound that is there
     twice is cut, as soon as it adds up to more than HOLE. So no sample is farther than HOLE from its time, and stamps
-    that are rounded or waver by less change nothing. log: notes what was wrong."""
+    that are rounded or waver by less change nothing.
+
+    log: notes what was wrong; start: the stamp in seconds from which the new ones count, by default the first one.
+    """
     resampler: Any = None
-    shape, made, first_time = None, 0, 0.0
+    shape, made, lead, first_time = None, 0, 0, 0.0
+
+    def stamped(resampled: Iterable[Any]) -> Iterator[Any]:
+        nonlocal made
+        for out in resampled:
+            out.pts, out.time_base = lead + made, Fraction(1, rate)
+            made += out.samples
+            yield out
+
     for frame in (log or SoundLog()).watch(frames):
-        if shape is None:
-            first_time = frame.time or 0.0
+        if shape is None and frame.time is not None:
+            first_time, lead = frame.time, 0 if start is None else round((frame.time - start) * rate)
         if shape != (frame.format.name, frame.layout.name, frame.sample_rate):  # may change on the way
             options = RESAMPLING
             if resampler is not None:
-                rest = resampler.resample(None)
-                made += sum(out.samples for out in rest)
-                yield from rest
+                yield from stamped(resampler.resample(None))
                 begin = round((first_time + made / rate) * frame.sample_rate)  # swresample counts input samples here
                 options = RESAMPLING | {"first_pts": str(begin)}
             shape = frame.format.name, frame.layout.name, frame.sample_rate
             resampler = av.AudioResampler(sample_format, layout, rate, SOUND_BLOCK, options)
-        for out in resampler.resample(frame):
-            made += out.samples
-            yield out
+        yield from stamped(resampler.resample(frame))
     if resampler is not None:
-        yield from resampler.resample(None)
+        yield from stamped(resampler.resample(None))
 
 
 def sound_clock(path: Path, stream_number: int | None = None) -> Clock:
@@ -277,13 +285,6 @@ def _encoded(container: Any, source: Any, track: Any, zero: float, suffix: str) 
     out = container.add_stream(encoder, rate=rate, layout=layout)
     out.bit_rate = BIT_RATE
     decoded = _of_channel(decode(source, track), None if _can_be_mixed(track.codec_context.layout) else 0)
-    first = next(decoded, None)
-    if first is None:
-        return
-    samples = round((first.time - zero) * rate) if first.time is not None else 0
-    kind = "flt" if encoder == "libopus" else "fltp"
-    for frame in continuous(chain([first], decoded), kind, layout, rate):
-        frame.pts, frame.time_base = samples, Fraction(1, rate)
-        samples += frame.samples
+    for frame in continuous(decoded, "flt" if encoder == "libopus" else "fltp", layout, rate, start=zero):
         yield from out.encode(frame)
     yield from out.encode(None)
