@@ -92,7 +92,7 @@ def read_audio(
 
     start: the stamp in seconds at which the sound shall begin, such as its clock's sound_zero; silence is put before
     it, or its beginning left out, to make it so. None begins with the first sample. All that follows is where its time
-    stamps say. findings: what is unusual about the sound is added to them; seconds: of sound that are wanted, None for all.
+    stamps say. findings: what is unusual about the sound is added to them; seconds: how much is wanted, None for all.
     """
     path, findings, log = Path(path), [] if findings is None else findings, SoundLog()
     channel = _channel(path, stream_number, findings)
