@@ -16,7 +16,7 @@ from engines import inputs, load_generator, need
 from media.reader import VideoReader
 from metrics.experts import load_expert
 from metrics.sync import score_distances
-from models import Wav2Lip, backend, face_refiner, openvino_backend
+from models import Wav2Lip, backend, face_refiner
 from models.backend import Backend, pick
 from models.face_refiner import ReferenceBank
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
@@ -148,21 +148,18 @@ def test_damage_to_what_is_kept_is_noticed(generator, converted_copy, converted_
     assert converted_here == ["generator"]
 
 
-@pytest.mark.parametrize("fault", ["no folder", "full", "nothing fits"])
+@pytest.mark.parametrize("fault", ["no folder", "full"])
 def test_a_cache_folder_that_cannot_be_written_is_only_a_warning(
     generator, converted_here, tmp_path, monkeypatch, capsys, fault
 ):
     def full(*_, **__):
-        if fault == "full":
-            raise OSError(28, "No space left on device")
-        raise RuntimeError("basic_ios::clear: iostream error")  # what OpenVINO says on a full disk
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setenv(CACHE_FOLDER, str(tmp_path / "cache"))
     if fault == "no folder":
         (tmp_path / "cache").write_text("a file where the folder should be")
     else:
-        owner, name = (np, "savez") if fault == "full" else (openvino_backend.openvino(), "save_model")
-        monkeypatch.setattr(owner, name, full)
+        monkeypatch.setattr(np, "savez", full)
     load_generator(generator, "openvino", "fp32")
     assert "cannot keep the converted weights" in capsys.readouterr().err
     assert not [*tmp_path.rglob("*.npz")]
@@ -237,16 +234,14 @@ def test_int8_is_taken_where_it_is_accurate_and_faster(generator, converted_copy
     assert len(converted_here) == 3
 
 
-@pytest.mark.parametrize("weights", ["narrow", "bundled"])
-def test_scores_and_offsets_are_those_of_pytorch(expert, converted_copy, weights):
+def test_scores_and_offsets_are_those_of_pytorch(converted_copy):
     from models.openvino_conversion import calibration_set
 
     faces, mels = calibration_set()
     clip, starts = faces[np.arange(60) % len(faces)], np.arange(56)
     mel = np.ascontiguousarray(np.concatenate(mels[:, 0], axis=1)[:, :192])
-    path = expert if weights == "narrow" else BUNDLED_EXPERT
     distances = [
-        load_expert(path, Backend(name, "fp32", "cpu")).distances(clip, starts, starts, mel)
+        load_expert(BUNDLED_EXPERT, Backend(name, "fp32", "cpu")).distances(clip, starts, starts, mel)
         for name in ("torch", "openvino")
     ]
     np.testing.assert_allclose(*distances, atol=5e-3)  # one may take bf16

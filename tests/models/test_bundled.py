@@ -4,11 +4,10 @@ import json
 import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 import inference
-from demo import comparison, showcase
+from demo import showcase
 from dubbing import Options, networks
 from media.reader import VideoReader
 from models import published
@@ -17,7 +16,8 @@ SURE = 0.5  # confidence of the bundled expert; of recordings in sync it has som
 
 
 @pytest.mark.slow
-def test_the_demonstration_dubs_two_people_in_sync_and_says_what_to_open(tmp_path, monkeypatch, capsys):
+def test_the_demonstration_dubs_people_in_sync_and_says_what_to_open(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(showcase, "PEOPLE", showcase.PEOPLE[1:])
     monkeypatch.setattr(showcase, "OUT", tmp_path)
     monkeypatch.setattr(networks, "default_generator", lambda: published.BUNDLED_GENERATOR)
     monkeypatch.setattr(showcase, "default_scorers", lambda: [published.BUNDLED_EXPERT])
@@ -34,18 +34,6 @@ def test_the_demonstration_dubs_two_people_in_sync_and_says_what_to_open(tmp_pat
         assert json.loads(person.dubbed.with_name(f"{person.dubbed.name}.json").read_text())["dubbed"] in (74, 75)
         assert VideoReader(person.beside).has_sound
         assert f'src="{person.beside.name}"' in page
-
-
-def test_source_and_dub_stand_beside_each_other_under_their_titles():
-    source, speaker = (person.face for person in showcase.PEOPLE)
-    box = np.array([124.0, 66.0, 245.0, 252.0])
-    same = next(comparison.side_by_side({"source": source, "dub": source}, box))
-    assert same.shape == (32 + 320 + 198, 640, 3)
-    assert (same[32:, :320] == same[32:, 320:]).all()
-    assert (same[:32, :320] != same[:32, 320:]).any()  # the titles
-    other = next(comparison.side_by_side({"source": source, "dub": speaker}, box))
-    assert (other[32:, :320] == same[32:, :320]).all()
-    assert np.abs(other[32:, 320:].astype(int) - same[32:, 320:]).max() > 50
 
 
 def test_what_the_demonstration_shows_is_small_and_attributed():

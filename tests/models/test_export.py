@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import weights
 from conftest import NARROW
 from engines import inputs, load_generator, need
 from media.reader import VideoReader
@@ -67,23 +66,16 @@ def test_the_example_dubs_without_pytorch(exported, talking, speech, tmp_path):
 
 
 def test_what_cannot_be_exported_is_one_line(generator, tmp_path, script, monkeypatch):
-    assert tuple(export.SUFFIXES) == weights.FORMATS
     for form, name in (("safetensors", "out.pth"), ("openvino", "out.onnx"), ("onnx", "out.xml")):
         result = script("weights", "export", generator, tmp_path / name, "--format", form)
         assert (result.code, f"ends in {export.SUFFIXES[form]}" in result.error) == (2, True)
     path = tmp_path / "a.safetensors"
     assert script("weights", "export", generator, path).code == 0
     before = path.read_bytes()
+    assert len(before) < 0.6 * generator.stat().st_size  # in half precision
     assert script("weights", "export", path, path).code == 2  # onto itself
     assert path.read_bytes() == before
     monkeypatch.setattr(export, "is_installed", lambda name: False)
-    for form in ("onnx", "openvino"):
-        result = script("weights", "export", generator, tmp_path / f"o{export.SUFFIXES[form]}", "--format", form)
-        assert (result.code, "python -m pip install" in result.error) == (2, True)
+    result = script("weights", "export", generator, tmp_path / "o.onnx", "--format", "onnx")
+    assert (result.code, "python -m pip install" in result.error) == (2, True)
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_only_a_generator_can_be_exported_ready_to_run(expert, tmp_path, script):
-    need("openvino")
-    result = script("weights", "export", expert, tmp_path / "o.xml", "--format", "openvino")
-    assert (result.code, "a generator (Wav2Lip) is needed here" in result.error) == (2, True)

@@ -76,7 +76,7 @@ def test_training_window_starts():
         assert (frame >= 1 and frame_starts[-1] + 16 <= columns) == frames_usable
 
 
-@pytest.mark.parametrize("fps", ["23.976", "25.0", "29.97", "30.0", "50.0", "60.0"])
+@pytest.mark.parametrize("fps", ["23.976", "25.0", "60.0"])
 def test_published_inference_starts(fps):
     columns = golden.OUTPUTS["mel"].shape[1]
     expected = golden.OUTPUTS[f"infer_starts_{fps}"].tolist()

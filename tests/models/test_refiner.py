@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hparams import REFINER_SIZES, hparams
+from hparams import hparams
 from models import face_refiner
 from models.backend import Backend
 from models.face_refiner import FaceRefiner, ReferenceBank, choose_spread, describe, nearest
@@ -44,11 +44,10 @@ def faces(count: int, size: int = 192) -> np.ndarray:
     return pictures
 
 
-@pytest.mark.parametrize("size", REFINER_SIZES)
-def test_an_untrained_refiner_gives_the_enlarged_face(size):
-    generated, frames, references = inputs(size)
+def test_an_untrained_refiner_gives_the_enlarged_face():
+    generated, frames, references = inputs()
     with torch.inference_mode():
-        assert torch.equal(Refiner(size, 0.3)(generated, frames, references), enlarge(generated, size))
+        assert torch.equal(Refiner(192, 0.3)(generated, frames, references), enlarge(generated, 192))
 
 
 def test_what_reaches_the_result():
@@ -117,13 +116,8 @@ def webp(size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("tensor", "said"),
-    [
-        (torch.zeros(500, dtype=torch.uint8), "no WebP picture"),
-        (torch.zeros(500), "no WebP picture"),
-        (webp(192)[:-40], "no WebP picture"),
-        (webp(8000), "8000x8000"),
-    ],
-    ids=["no picture", "type", "cut off", "large"],
+    [(torch.zeros(500), "no WebP picture"), (webp(192)[:-40], "no WebP picture"), (webp(8000), "8000x8000")],
+    ids=["type", "cut off", "large"],
 )
 def test_a_damaged_bank_is_an_error_that_names_the_file(tmp_path, monkeypatch, tensor, said):
     path, state = tmp_path / "person.safetensors", untrained().half().state_dict()
