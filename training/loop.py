@@ -6,9 +6,9 @@ averages, losses not yet logged and time spent; the sampler draws by seed and st
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import ceil, isfinite
 from time import monotonic
@@ -44,7 +44,10 @@ def train(training_class: type[Training], options: TrainingOptions) -> int:
         training = training_class(options)
         loop = Loop(training)
         if loop.finished:
-            raise InputError(f"nothing to do: the checkpoint is at step {loop.step}, {loop.limit()}; raise the limit")
+            raise InputError(
+                f"nothing to do: the checkpoint is at step {loop.step}, where the run ends; raise --max_steps or "
+                "--max_minutes"
+            )
         loop.run()
         if distributed.is_main():
             print("\n".join(training.conclusion()), flush=True)
@@ -60,7 +63,7 @@ class Loop:
         self.training, self.networks, self.history = training, training.networks, training.history
         self.hp, self.resume_hint, self.step = training.hp, resume_hint, training.first_step
         resumed = training.resumed
-        spent = resumed.get("seconds", 0.0), resumed.get("evaluation_seconds", ())
+        spent = resumed.get("seconds", 0.0), [*resumed.get("evaluation_seconds", ())]
         self.clock = Clock(training.last_step, training.options.max_minutes, *spent)
         self.progress = self.clock.progress(self.step)
         self.done = self.progress >= 1
@@ -80,12 +83,6 @@ class Loop:
     def finished(self) -> bool:
         """Whether nothing is left to do: the limit is reached, and no stop has cut off the last evaluation."""
         return self.done and (self.evaluated or not self.history.entries)
-
-    def limit(self) -> str:
-        """The limit that a finished run has reached."""
-        if self.step >= self.training.last_step:
-            return f"{'--max_steps' if self.hp.max_steps == self.training.last_step else 'nepochs'} at step {self.step}"
-        return f"--max_minutes at {self.clock.minutes:g}"
 
     def run(self) -> None:
         """Train until a limit, or until a signal stops the run after the current step, with a checkpoint.
@@ -281,15 +278,15 @@ class Loop:
         self.sampler.plan = replace(plan, frames_first=first)
 
 
+@dataclass
 class Clock:
     """How far a run is. Minutes are those of learning; evaluations are counted apart. All processes follow the main
     one's, since the learning rate may depend on it."""
 
-    def __init__(
-        self, last_step: int, minutes: float | None, seconds: float = 0.0, evaluations: Sequence[float] = ()
-    ) -> None:
-        self.last_step, self.minutes = last_step, minutes  # the limits; None for no limit in time
-        self.seconds, self.evaluations = seconds, list(evaluations)  # of learning so far; of each evaluation so far
+    last_step: int
+    minutes: float | None  # the limit, None for none
+    seconds: float = 0.0  # of learning so far
+    evaluations: list[float] = field(default_factory=list)  # seconds of each so far
 
     def progress(self, step: int) -> float:
         """0..1, of the steps or of the minutes, whichever is farther."""
