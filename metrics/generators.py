@@ -50,19 +50,18 @@ class ClipDubber:
     def __init__(self, generator: torch.nn.Module, hp: HParams, precision: Precision) -> None:
         self.network, self.hp = TorchNetwork(PictureGenerator(generator), precision, FRAMES_AT_ONCE), hp
 
-    def dub(self, clip: Clip, speech: Clip, published_timing: bool = False) -> ClipDub:
-        """The clip's first frames to some speech; each frame is its own reference, as in dubbing."""
-        return self._generate(clip, clip.faces[:FRAMES], speech, published_timing)
-
-    def redraw(self, clip: Clip) -> ClipDub:
-        """The clip's first frames to its own speech; the reference is a frame half the clip away."""
-        return self._generate(clip, other_frames(clip), clip, False)
-
-    def _generate(self, clip: Clip, references: np.ndarray, speech: Clip, published_timing: bool) -> ClipDub:
+    def dub(
+        self, clip: Clip, speech: Clip, published_timing: bool = False, references: np.ndarray | None = None
+    ) -> ClipDub:
+        """The clip's first frames to some speech. references: of each frame, else the frame itself, as in dubbing."""
         faces, times = clip.faces[:FRAMES], clip.times[:FRAMES] / self.hp.fps
         starts = [audio.dub_mel_start(time, len(speech.mel), self.hp, published_timing) for time in times]
         mels = np.stack([speech.mel_window(start, self.hp) for start in starts])
-        return ClipDub(self.network(faces, mels, references), clip, speech)
+        return ClipDub(self.network(faces, mels, faces if references is None else references), clip, speech)
+
+    def redraw(self, clip: Clip) -> ClipDub:
+        """The clip's first frames to its own speech; the reference is a frame half the clip away."""
+        return self.dub(clip, clip, references=other_frames(clip))
 
 
 def evenly_spaced(items: list[Item], most: int = CLIPS) -> list[Item]:
@@ -127,10 +126,8 @@ def sync_numbers(expert: Expert, dubs: list[ClipDub], with_evidence: bool = Fals
     score = score_distances(np.concatenate([sync_distances(expert, dub) for dub in dubs]))
     if score is None:
         return {}
-    numbers = {
-        "sync_distance": score.distance, "sync_confidence": score.confidence, "sync_offset": float(score.offset),
-    }  # fmt: skip
-    return numbers | ({"sync_evidence": score.z_score} if with_evidence else {})
+    numbers = {"sync_distance": score.lse_d, "sync_confidence": score.lse_c, "sync_offset": float(score.offset)}
+    return numbers | ({"sync_evidence": score.evidence} if with_evidence else {})
 
 
 def sync_accuracy(expert: Expert, clips: list[Clip]) -> dict[str, float]:
@@ -179,7 +176,9 @@ def evaluate_generator(options: EvaluationOptions) -> dict:
         "clips": len(clips),
         "likeness": {
             "generated to its own speech": mean_likeness(redrawn),
-            "another frame of the clip instead": mean_likeness([_copy_of_reference(clip) for clip in clips]),
+            "another frame of the clip instead": mean_likeness(
+                [ClipDub(other_frames(clip), clip, clip) for clip in clips]
+            ),
         },
         "l1_to_copying": l1_to_copying(redrawn),
     }
@@ -212,10 +211,6 @@ def _real_footage(clip: Clip) -> ClipDub:
     return ClipDub(clip.faces[:FRAMES], clip, clip)
 
 
-def _copy_of_reference(clip: Clip) -> ClipDub:
-    return ClipDub(other_frames(clip), clip, clip)
-
-
 def sync_summary(expert: Expert, dubs: list[ClipDub]) -> dict:
     """Means over clips; the share whose best shift is within one frame of 0; the share whose offset is measurable, and
     the offsets of these: how many clips have which."""
@@ -225,9 +220,9 @@ def sync_summary(expert: Expert, dubs: list[ClipDub]) -> dict:
         raise InputError("clips of eval.txt: too short to be scored with each other's speech; add longer ones")
     return {
         "clips": len(known),
-        "distance": float(np.mean([score.distance for score in known])),
-        "confidence": float(np.mean([score.confidence for score in known])),
+        "distance": float(np.mean([score.lse_d for score in known])),
+        "confidence": float(np.mean([score.lse_c for score in known])),
         "within_1": float(np.mean([abs(score.offset) <= 1 for score in known])),
-        "measurable": float(np.mean([score.is_significant for score in known])),
-        "offsets": dict(sorted(Counter(score.offset for score in known if score.is_significant).items())),
+        "measurable": float(np.mean([score.measurable for score in known])),
+        "offsets": dict(sorted(Counter(score.offset for score in known if score.measurable).items())),
     }

@@ -1,10 +1,12 @@
-"""Settings of evaluate.py."""
+"""Settings of evaluate.py, and the lists of videos that it reads."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from face_detection import DETECTORS
 from utils.errors import InputError
+from utils.files import read_table
 from utils.options import CommonOptions, option, stream_option
 
 
@@ -41,3 +43,22 @@ class EvaluationOptions(CommonOptions):
             raise InputError("--audio and --reference: give them with --video; a --list names its own")
         if self.outfile is not None and self.outfile.suffix != ".json":
             raise InputError(f"--outfile {self.outfile}: give a name that ends in .json")
+
+
+class Pair(NamedTuple):
+    """What is scored."""
+
+    video: Path
+    audio: Path | None = None  # the sound it is compared with; None: its own
+    reference: Path | None = None  # what it should look like, if that is known
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Rows of a list; names in it are relative to its folder."""
+    pairs = []
+    for number, row in enumerate(read_table(path, "--list", ("video",)), 1):
+        video, *others = (path.parent / str(row[name]) if row.get(name) else None for name in Pair._fields)
+        if video is None:
+            raise InputError(f"--list {path}: row {number} lacks a video")
+        pairs.append(Pair(video, *others))
+    return pairs

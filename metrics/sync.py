@@ -5,8 +5,8 @@ embeddings lie closest is the offset; how far it stands out from the others is t
 LSE-C of the field; Chung and Zisserman, "Out of time", 2016, and Wav2Lip, ACM MM 2020, section 5).
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -45,50 +45,26 @@ class Scorer(Protocol):
     def embed_audio(self, wav: np.ndarray) -> np.ndarray: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyncScore:
-    """How some windows fit the sound."""
+    """How some windows fit the sound; the fields have the names that they have in JSON files."""
 
+    measurable: bool  # whether these pictures can be told from the same ones shifted; if not, the offset means nothing
     offset: int  # frames by which the sound is late; negative: early
-    distance: float  # mean distance of the embeddings at that offset (LSE-D)
-    confidence: float  # how much larger the distance is at the median shift (LSE-C)
-    curve: np.ndarray  # float32 [31], mean distance at the shifts -15 to 15
-    z_score: float  # standard errors by which they lie closer at the offset than at shifts beyond NEIGHBOURS
-    windows: int  # how many were compared
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether these pictures can be told from the same ones shifted. If not, the offset means nothing."""
-        return self.z_score >= SIGNIFICANT_Z_SCORE and self.windows >= MIN_SIGNIFICANT_WINDOWS
-
-    def written(self) -> dict:
-        """The numbers under the names that they have in JSON files."""
-        return {
-            "measurable": self.is_significant, "offset": self.offset, "lse_d": round(self.distance, 4),
-            "lse_c": round(self.confidence, 4), "evidence": round(self.z_score, 2),
-        }  # fmt: skip
+    lse_d: float  # mean distance of the embeddings at that offset
+    lse_c: float  # confidence: how much larger the distance is at the median shift
+    evidence: float  # z-score: standard errors by which they lie closer at the offset than at shifts beyond NEIGHBOURS
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyncNumbers:
-    """A SyncScore under the names that it has in JSON files."""
-
-    measurable: bool  # is_significant
-    offset: int  # frames by which the sound is late
-    lse_d: float  # distance
-    lse_c: float  # confidence
-    evidence: float  # z_score
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondResult(SyncNumbers):
+class SecondResult(SyncScore):
     """How lips and speech fit in one second of a video and those around it."""
 
     second: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyncResult(SyncNumbers):
+class SyncResult(SyncScore):
     """How lips and speech of a video fit."""
 
     scorer: str  # its name
@@ -108,7 +84,7 @@ class SyncResult(SyncNumbers):
         seconds, or with less confidence than real footage has."""
         return self.kind_of(self) if self.measurable_seconds >= 0.5 else "unknown"
 
-    def kind_of(self, score: SyncNumbers | None) -> str:
+    def kind_of(self, score: SyncScore | None) -> str:
         """The same of one of the seconds; unknown for a second without a score."""
         if score is None or not score.measurable or score.lse_c < self.good_confidence:
             return "unknown"
@@ -125,8 +101,19 @@ def score_distances(distances: np.ndarray, min_windows: int = 1) -> SyncScore | 
     far = np.abs(np.arange(len(curve)) - best) > NEIGHBOURS
     gains = whole[:, far].mean(axis=1) - whole[:, best]  # [W]
     error = float(gains.std()) / max(1.0, len(gains) / WINDOW_OVERLAP) ** 0.5
-    confidence, z_score = float(np.median(curve) - curve[best]), float(gains.mean()) / (error + 1e-9)
-    return SyncScore(best - MAX_SHIFT, float(curve[best]), confidence, curve, z_score, len(gains))
+    z_score = float(gains.mean()) / (error + 1e-9)
+    return SyncScore(
+        measurable=z_score >= SIGNIFICANT_Z_SCORE and len(gains) >= MIN_SIGNIFICANT_WINDOWS,
+        offset=best - MAX_SHIFT,
+        lse_d=float(curve[best]),
+        lse_c=float(np.median(curve) - curve[best]),
+        evidence=z_score,
+    )
+
+
+def _rounded(score: SyncScore) -> dict[str, Any]:
+    """Its fields, as they are written."""
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(score).items()}
 
 
 def window_distances(faces: np.ndarray, times: np.ndarray, sound: np.ndarray, missing: float = np.nan) -> np.ndarray:
@@ -187,14 +174,15 @@ class WindowStream:
         whole = score_distances(distances)
         if whole is None:
             return None
-        compared = np.asarray(np.isfinite(distances).all(axis=1))
+        compared = np.isfinite(distances).all(axis=1)
         seconds = []
         for second in range(int(times[-1]) // FPS + 1):
             away = np.abs(times // FPS - second)
             part = score_distances(distances[away <= SECONDS_AROUND])
             if part is not None and compared[away == 0].any():
-                seconds.append(SecondResult(second=second, **part.written()))
+                seconds.append(SecondResult(second=second, **_rounded(part)))
         return SyncResult(
-            scorer=self.scorer.name, good_confidence=self.scorer.good_confidence, windows=whole.windows,
-            curve=[round(float(value), 4) for value in whole.curve], seconds=seconds, **whole.written(),
+            scorer=self.scorer.name, good_confidence=self.scorer.good_confidence, windows=int(compared.sum()),
+            curve=[round(float(value), 4) for value in distances[compared].mean(axis=0)], seconds=seconds,
+            **_rounded(whole),
         )  # fmt: skip

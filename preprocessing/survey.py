@@ -95,7 +95,7 @@ def measure(folder: Path, name: str, expert: Expert | None, hp: HParams) -> Clip
     score = score_distances(expert.distances(clip.faces, starts, clip.frames[starts], clip.mel.T), MIN_WINDOWS)
     if score is None:  # too short
         return replace(measured, offset=None, confidence=None, evidence=None)
-    confidence, evidence = round(score.confidence, 4), round(score.z_score, 2)
+    confidence, evidence = round(score.lse_c, 4), round(score.evidence, 2)
     return replace(measured, offset=score.offset, confidence=confidence, evidence=evidence)
 
 

@@ -12,7 +12,9 @@ from reports.page import embedded
 
 INK = "#76808c"  # of text and axes: to be read on white and on black, as all colours
 COLOURS = ("#3b7dd8", "#d8643b", "#3bb273", "#8a5cc2", "#b59b00")
-KIND_COLOURS = {"": COLOURS[0], "good": "#23854c", "remark": "#d9a017", "bad": "#c0392b", "unknown": "#8b949e"}
+KIND_COLOURS = {  # of Cell.kind
+    "": COLOURS[0], "good": "#23854c", "remark": "#d9a017", "bad": "#c0392b", "unknown": "#8b949e",
+}  # fmt: skip
 SIZE = (4.6, 2.3)  # inches
 FONT_SIZE = 9  # points
 

@@ -15,9 +15,9 @@ from hparams import hparams
 from media.reader import VideoReader
 from media.writer import VideoWriter
 from metrics import published_syncnet, videos
-from metrics.options import EvaluationOptions
+from metrics.options import EvaluationOptions, Pair
 from metrics.published_syncnet import load_scorer, mfcc
-from metrics.videos import Pair, find_pairs
+from metrics.videos import find_pairs
 from models import published
 from models.syncnet import SyncNet_v2
 from utils.errors import InputError

@@ -47,14 +47,14 @@ def test_the_z_score_counts_standard_errors_of_windows_that_do_not_overlap():
     distances[:, 20] -= (0.2 + rng.normal(0, 0.1, 500)).astype(np.float32)
     score = score_distances(distances)
     assert score.offset == 20 - MAX_SHIFT
-    assert score.z_score == pytest.approx(0.2 / (0.1 / (500 / 5) ** 0.5), rel=0.1)
+    assert score.evidence == pytest.approx(0.2 / (0.1 / (500 / 5) ** 0.5), rel=0.1)
 
 
 def test_few_windows_are_not_significant_however_alike_they_are():
     distances = np.ones((sync.MIN_SIGNIFICANT_WINDOWS, 31), np.float32)
     distances[:, 15] = 0.2
-    assert score_distances(distances).is_significant
-    assert not score_distances(distances[1:]).is_significant
+    assert score_distances(distances).measurable
+    assert not score_distances(distances[1:]).measurable
 
 
 def test_windows_are_the_same_in_blocks_of_any_size_and_span_neither_gap_nor_cut(expert, monkeypatch):

@@ -126,8 +126,8 @@ def test_the_offset_is_the_number_of_frames_by_which_the_sound_is_late():
     assert np.isnan(distances[0, 0])  # no sound before the start
     score = score_distances(distances)
     assert abs(score.offset - late) <= 1
-    assert score.confidence > 0.2
-    assert score.z_score > 4.5
+    assert score.lse_c > 0.2
+    assert score.evidence > 4.5
     assert score_distances(distances[:3]) is None
 
 
