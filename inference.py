@@ -55,46 +55,42 @@ def main(args: argparse.Namespace) -> int:
         return demonstrate(request, options, results)
     if request.jobs:
         return dub_list(request.jobs, request, options, results, args.debug)
-    if request.check:
-        return check_footage(request, options, args.stdout)
-    if not (request.face and request.audio):
-        raise InputError("--face and --audio are needed, or --jobs, or --demo")
-    face, audio = existing_file(request.face, "--face"), existing_file(request.audio, "--audio")
-    if request.still or options.preview == 0:
-        return draw_still(face, audio, request, options, args.stdout)
+    if not request.face or not (request.audio or request.check):
+        raise InputError("--face and --audio are needed (for --check --face alone), or --jobs, or --demo")
+    face = existing_file(request.face, "--face")
+    audio = existing_file(request.audio, "--audio") if request.audio else face
     from dubbing.jobs import output_path
 
-    outfile = output_path(face, audio, request.outfile or OUTFILE, options)  # checked before any weights are read
+    still = request.still or options.preview == 0
+    outfile = output_path(face, audio, request.outfile or OUTFILE, options, still)  # checked before weights are read
+    if request.check:
+        return check_footage(face, request.audio and audio, outfile, request, options, args.stdout)
+    if still:
+        return draw_still(face, audio, outfile, request, options, args.stdout)
     report(dubbing.Dubber(options).dub(face, audio, outfile), request, results)
     if request.outfile is None:
         print(f"the next dub replaces {outfile}; --outfile gives another name", flush=True)
     return 0
 
 
-def check_footage(request: Request, options: Options, stdout: TextIO) -> int:
+def check_footage(
+    face: Path, audio: Path | None, outfile: Path, request: Request, options: Options, stdout: TextIO
+) -> int:
     """Print problems of a video and speech, and what to expect of a dub; 2 where no dub is possible."""
-    if not request.face:
-        raise InputError("--check: needs --face, and --audio to draw mouths and to estimate the time")
-    face = existing_file(request.face, "--face")
-    audio = existing_file(request.audio, "--audio") if request.audio else None
     from dubbing.check import check
-    from dubbing.jobs import output_path
     from utils.progress import doing
 
-    outfile = output_path(face, audio or face, request.outfile or OUTFILE, options)
     with doing("checking the footage"):
         found = check(face, audio, outfile, options)
     print(json.dumps(asdict(found), ensure_ascii=False) if request.json else found.text(), file=stdout, flush=True)
     return 2 if found.problems else 0
 
 
-def draw_still(face: Path, audio: Path, request: Request, options: Options, stdout: TextIO) -> int:
+def draw_still(face: Path, audio: Path, picture: Path, request: Request, options: Options, stdout: TextIO) -> int:
     """One frame of the dub, beside its source."""
-    from dubbing.jobs import output_path
     from dubbing.samples import still
     from utils.progress import doing
 
-    picture = output_path(face, audio, request.outfile or OUTFILE, options, still=True)
     with doing("drawing a frame"):
         drawn = still(face, audio, picture, options)
     print(f"{picture}: source and result at {drawn.time:.2f} s", flush=True)

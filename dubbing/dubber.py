@@ -100,18 +100,16 @@ class DubPlan:
         self.stages |= {"match": stages.match} if options.paste == "soft" else {}
         self.composite = stages.Composite(options.paste)
 
-    def _occlusion(self, crops: Sequence[np.ndarray]) -> OcclusionDetector:
+    def _occlusion(self, crops: Sequence[np.ndarray]) -> OcclusionDetector | None:
         """A warning says what it cannot tell here."""
-        chosen = np.unique(np.linspace(0, max(0, len(crops) - 1), OCCLUSION_REFERENCES).astype(int))[: len(crops)]
-        size = self.networks.hp.img_size
-        small = [to_network_size(crops[number], size) for number in chosen]
-        references = np.stack(small) if small else np.empty((0, size, size, 3), np.uint8)
-        occlusion = OcclusionDetector(references, self.networks.backend.name)
-        if not occlusion.has_evidence:
-            warn("--occlusion: the video shows too little of the face to tell what covers it")
         if not self.faces.has_landmarks:
             warn("--occlusion: profile views are dubbed; only --face_detector retinaface tells them, without a --box")
-        return occlusion
+        if not crops:
+            warn("--occlusion: the video shows too little of the face to tell what covers it")
+            return None
+        chosen = np.unique(np.linspace(0, len(crops) - 1, OCCLUSION_REFERENCES).astype(int))
+        small = [to_network_size(crops[number], self.networks.hp.img_size) for number in chosen]
+        return OcclusionDetector(np.stack(small), self.networks.backend.name)
 
     def tasks(self) -> Generator[FrameTask, None, None]:
         """All output frames, and in each the face to dub."""
@@ -156,7 +154,7 @@ class DubPlan:
     def record(self) -> dict[str, Any]:
         """What a Record says of it, after the dub."""
         source, speech, options, backend = self.source, self.speech, self.options, self.networks.backend
-        told = {"covered": self.occlusion.has_evidence, "turned": self.faces.has_landmarks} if self.occlusion else None
+        told = {"covered": self.occlusion is not None, "turned": self.faces.has_landmarks}
         return {
             "face": str(source.path),
             "audio": str(speech.path),
@@ -177,7 +175,7 @@ class DubPlan:
             "encoder": self.encoding.encoder,
             "options": self.encoding.options,
             "faces": {"detector": self.faces.detector, "cached": self.faces.cached},
-            "occlusion": told,
+            "occlusion": told if options.occlusion else None,
             "occluded": self.masks.occluded,
             "turned": self.masks.turned,
             "settings": options.as_json(),

@@ -98,15 +98,15 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(axis=-1)
 
 
-def _suspect(face: np.ndarray) -> bool:
-    """Whether a face, float32 [5], or with landmarks [15], may be of a head that lies on its side or upside down."""
-    rolled = len(face) >= LANDMARKS.stop and abs(float(tilt(face[LANDMARKS]))) > SIDEWAYS
-    return is_wide(face) or rolled or bool(face[4] < UNSURE)
-
-
 def may_lie(faces: Sequence[np.ndarray]) -> bool:
-    """Whether more than half of these detections of a person are so; quarter_turns tells for certain."""
-    return 2 * sum(map(_suspect, faces)) > len(faces)
+    """Whether more than half of these detections of a person, float32 [5 or 15], may be of a head that lies on its side
+    or upside down; quarter_turns tells for certain."""
+
+    def suspect(face: np.ndarray) -> bool:
+        rolled = len(face) >= LANDMARKS.stop and abs(float(tilt(face[LANDMARKS]))) > SIDEWAYS
+        return rolled or is_wide(face) or bool(face[4] < UNSURE)
+
+    return 2 * sum(map(suspect, faces)) > len(faces)
 
 
 def quarter_turns(images: Sequence[np.ndarray], detector: Detector) -> int:

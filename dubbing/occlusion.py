@@ -7,7 +7,7 @@ sees counts where the frame before had it close by; a single frame is not believ
 import cv2
 import numpy as np
 
-from dubbing.paste import FaceRegion, soft_mask, style_mask
+from dubbing.paste import FaceRegion, soft_mask
 from models.backend import OCCLUSION_SIZE as SIZE
 from models.backend import Backend, load
 from models.published import BUNDLED_OCCLUSION
@@ -34,20 +34,19 @@ class OcclusionDetector:
     """Follows what covers the mouth of one person through one video, whose frames it is shown in their order.
 
     references: uint8 BGR [N, S, S, 3], upright crops of that person, evenly over the video; less than half of them may
-    be covered. Without any the face is always visible. backend: name of the one that runs the network, on the CPU.
+    be covered. backend: name of the one that runs the network, on the CPU.
     """
 
     def __init__(self, references: np.ndarray, backend: str = "torch") -> None:
         (self._network,) = load("occlusion", BUNDLED_OCCLUSION, Backend(backend, "fp32", "cpu")).networks
-        self._median = self._median_of([_reduced(face) for face in references])
+        faces = [_reduced(face) for face in references]
+        self._median = np.median(faces, axis=0).astype(np.uint8)
+        clean = [face for face in faces if not self._covered(face).any()]  # most are not covered themselves
+        if len(clean) >= len(faces) / 2:
+            self._median = np.median(clean, axis=0).astype(np.uint8)
         self._hidden = np.zeros((SIZE, SIZE), np.float32)
         self._found = np.zeros((SIZE, SIZE), np.float32)
         self._last: np.ndarray | None = None
-
-    @property
-    def has_evidence(self) -> bool:
-        """Whether anything can be found."""
-        return self._median is not None
 
     def reset(self) -> None:
         """Forget the frames so far: the next one is not from just after the last. A cut is noticed without this."""
@@ -56,15 +55,12 @@ class OcclusionDetector:
     def visible(self, shown: np.ndarray) -> np.ndarray:
         """Where the next frame shows the face itself. shown: uint8 BGR [S, S, 3], as the references -> float32 [S, S],
         1 where the face is seen, 0 where something covers it, with soft edges."""
-        size = shown.shape[0]
-        if self._median is None:
-            return np.ones((size, size), np.float32)
-        face = _reduced(shown)
+        size, face = shown.shape[0], _reduced(shown)
         upper = cv2.cvtColor(face[: SIZE // 2], cv2.COLOR_BGR2GRAY).astype(np.float32)
         if self._last is not None and np.abs(upper - self._last).mean() > CUT:
             self.reset()
         self._last = upper
-        found = self._covered(face, self._median)
+        found = self._covered(face)
         near_last = cv2.dilate(self._found, np.ones((2 * MOVE + 1, 2 * MOVE + 1), np.uint8))
         self._found = found
         faded = np.maximum(self._hidden - np.float32(1 / FADE_FRAMES), 0)
@@ -72,16 +68,9 @@ class OcclusionDetector:
         hidden = cv2.resize(self._hidden, (size, size), interpolation=cv2.INTER_CUBIC)
         return 1 - np.clip(cv2.GaussianBlur(hidden, (0, 0), SOFTNESS * size), 0, 1)
 
-    def _median_of(self, references: list[np.ndarray]) -> np.ndarray | None:
-        """Of those of the references that are not covered themselves, as most are not."""
-        if not references:
-            return None
-        median = np.median(references, axis=0).astype(np.uint8)
-        clean = [face for face in references if not self._covered(face, median).any()]
-        return np.median(clean, axis=0).astype(np.uint8) if len(clean) >= len(references) / 2 else median
-
-    def _covered(self, face: np.ndarray, median: np.ndarray) -> np.ndarray:
+    def _covered(self, face: np.ndarray) -> np.ndarray:
         """How far each pixel is covered, 0..1, where that counts: float32 [SIZE, SIZE]."""
+        median = self._median
         eyes = slice(SIZE // 6, SIZE // 2)
         gain = np.clip(median[eyes].mean() / max(face[eyes].mean(), 1), *GAINS)
         lit = np.clip(face * gain, 0, 255).astype(np.float32)
@@ -104,7 +93,8 @@ class Masks:
     """
 
     def __init__(self, style: str, size: int, occlusion: OcclusionDetector | None) -> None:
-        self.whole, self.occlusion = style_mask(style, size), occlusion
+        self.whole = soft_mask(size) if style == "soft" else np.ones((size, size), np.float32)
+        self.occlusion = occlusion
         self.occluded = self.turned = 0
 
     def __call__(self, region: FaceRegion, shown: np.ndarray) -> np.ndarray:

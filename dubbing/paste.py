@@ -41,11 +41,6 @@ def soft_mask(size: int) -> np.ndarray:
     return mouth_mask(size, REACH, INNER)
 
 
-def style_mask(style: str, size: int) -> np.ndarray:
-    """What a style shows of a face that nothing covers: float32 [size, size], 0..1."""
-    return soft_mask(size) if style == "soft" else np.ones((size, size), np.float32)
-
-
 @lru_cache
 def mask_slope(size: int) -> np.ndarray:
     """Where generated and shown skin are compared: in the mask's slope; float32 [size, size]."""
@@ -64,16 +59,12 @@ def match_colours(generated: np.ndarray, source_face: np.ndarray) -> np.ndarray:
     weight, sigma = mask_slope(size), SMOOTHNESS * size
     small = generated if full == size else resized(generated, size, size)
     difference = (source_face.astype(np.float32) - small) * weight[..., None]
-    change = cv2.GaussianBlur(difference, (0, 0), sigma) / _spread_slope(size)[..., None]
+    spread = cv2.GaussianBlur(weight, (0, 0), sigma) + 1e-6
+    change = cv2.GaussianBlur(difference, (0, 0), sigma) / spread[..., None]
     if full != size:
         change = cv2.resize(change, (full, full), interpolation=cv2.INTER_LINEAR)
     matched = np.rint(generated + np.clip(change, -LARGEST_CHANGE, LARGEST_CHANGE))
     return np.clip(matched, 0, 255).astype(np.uint8)
-
-
-@lru_cache
-def _spread_slope(size: int) -> np.ndarray:
-    return cv2.GaussianBlur(mask_slope(size), (0, 0), SMOOTHNESS * size) + 1e-6
 
 
 def blend(generated: np.ndarray, source_face: np.ndarray, mask: np.ndarray) -> np.ndarray:
