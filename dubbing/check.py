@@ -30,7 +30,7 @@ from face_detection.crop import to_network_size
 from face_detection.find import KEY_STEP, cuts_at, several_people
 from face_detection.track import frame_with_most_faces
 from hparams import HParams
-from media import codecs, yuv
+from media import yuv
 from metrics.glossary import footage_remarks
 from models.published import BUNDLED_GENERATOR
 from utils.cli import quoted
@@ -124,7 +124,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     audio: else the video's own sound is looked at. Raises InputError for files that cannot be read at all.
     """
     began = time.perf_counter()
-    networks, source = load_networks(options), Source(face, options)
+    networks, source = load_networks(options), Source(face, options, outfile.suffix)
     report, speech = CheckReport(command(face, audio, outfile, options), networks.summary()), None
     sound = audio or (face if source.reader and source.reader.has_sound else None)
     try:
@@ -134,8 +134,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     starting = time.perf_counter() - began
     seconds = min(source.play_seconds, speech.seconds if speech else inf, options.preview or inf)
     faces_file, faces, searching = Path(f"{outfile}.faces.png"), None, 0.0
-    pix_fmt = codecs.choose(options.codec, outfile.suffix, source.pix_fmt, options.crf, options.preset).pix_fmt
-    finder = FaceFinder(source, pix_fmt, seconds, networks.backend.device, faces_file)
+    finder = FaceFinder(source, seconds, networks.backend.device, faces_file)
     loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
     samples = sample_faces(finder, sorted({*evenly(seconds, SAMPLES), *loud}), seconds / SAMPLES)
     try:
@@ -151,7 +150,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
         report.limits = limits([yuv.to_bgr(frame.picture) for frame in samples.frames], faces.followed)
     if speech and faces and not report.problems:
         short = replace(options, preview=min(TIMED / float(source.rate), options.preview or speech.seconds))
-        plan = DubPlan(networks, Source(face, short), speech, outfile.suffix)
+        plan = DubPlan(networks, Source(face, short, outfile.suffix), speech)
         report.mouths = _draw_mouths(dub_samples(plan, samples, faces, loud), Path(f"{outfile}.check.png"))
         frames = source.frames_in(min(speech.seconds, options.preview or inf))
         report.estimate = _estimate(plan, faces, outfile.suffix, frames, starting, searching) if audio else None

@@ -31,7 +31,7 @@ from dubbing.speech import Speech, load_speech
 from dubbing.stages import FaceTask, FrameTask, SyncMonitor, prefetch, run_stages
 from face_detection.crop import resized, to_network_size
 from face_detection.find import resembles
-from media import codecs, yuv
+from media import yuv
 from media.clock import END_HELD, Span
 from media.sound import sound_clock
 from media.writer import VideoWriter
@@ -46,14 +46,12 @@ QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at 
 
 
 class DubPlan:
-    """Source, speech and encoding of a dub. After use() it also gives the frames as tasks, and has the stages that
-    these go through. suffix: of the file to write."""
+    """Source and speech of a dub. After use() it also gives the frames as tasks, and has the stages that these go
+    through."""
 
-    def __init__(self, networks: Networks, source: Source, speech: Speech, suffix: str) -> None:
+    def __init__(self, networks: Networks, source: Source, speech: Speech) -> None:
         self.networks, self.source, self.speech = networks, source, speech
         self.options = options = source.options
-        self.encoding = codecs.choose(options.codec, suffix, source.pix_fmt, options.crf, options.preset)
-        self.pix_fmt = self.encoding.pix_fmt
         self.seconds = min(speech.seconds, options.preview or speech.seconds)  # that are dubbed
         self.shown_seconds = source.shown_seconds(self.seconds)  # that the result lasts
         self.frames = source.frames_in(self.seconds)  # about how many the result has
@@ -64,7 +62,7 @@ class DubPlan:
     def open(cls, face: Path, audio: Path, suffix: str, options: Options, networks: Networks) -> "DubPlan":
         """Raises InputError for files that cannot be used."""
         speech = load_speech(audio, options, networks.hp)
-        return cls(networks, Source(face, options), speech, suffix)
+        return cls(networks, Source(face, options, suffix), speech)
 
     def look(self, progress: ProgressBar, timer: StageTimer, faces_file: Path) -> None:
         """Find the face, and use() it. Where crops of it are needed, the video is decoded once more."""
@@ -80,11 +78,11 @@ class DubPlan:
         count, step = len(faces.regions) if faces.detector else self.source.frames_once(self.seconds), 1
         while count > SAMPLES * step:
             step *= 2
-        return (frame for frame in self.source.iter_once(self.pix_fmt, self.seconds) if frame.number % step == 0)
+        return (frame for frame in self.source.iter_once(self.seconds) if frame.number % step == 0)
 
     def finder(self, faces_file: Path) -> FaceFinder:
         device = self.networks.backend.device
-        return FaceFinder(self.source, self.pix_fmt, self.seconds, device, faces_file)
+        return FaceFinder(self.source, self.seconds, device, faces_file)
 
     def use(self, faces: FaceRegions, crops: Sequence[np.ndarray]) -> None:
         """Build the stages for these faces. crops: of the face from all over the video, uint8 BGR
@@ -115,7 +113,7 @@ class DubPlan:
         """All output frames, and in each the face to dub."""
         speech, options, hp = self.speech, self.options, self.networks.hp
         extend, last_known = self.source.extension(options.extend, speech.seconds), None
-        for frame in self.source.extend_frames(self.pix_fmt, self.seconds, extend):
+        for frame in self.source.extend_frames(self.seconds, extend):
             region = self.faces.at(frame.number) if frame.time < speech.seconds else None
             face: FaceTask | None = None
             if region is not None:
@@ -172,8 +170,8 @@ class DubPlan:
             "part": list(source.part) if source.part else None,
             "damaged_packets": source.reader.damaged_packets if source.reader else 0,
             "findings": self.findings(),  # some are noticed while frames are decoded
-            "encoder": self.encoding.encoder,
-            "options": self.encoding.options,
+            "encoder": source.encoding.encoder,
+            "options": source.encoding.options,
             "faces": {"detector": self.faces.detector, "cached": self.faces.cached},
             "occlusion": told if options.occlusion else None,
             "occluded": self.masks.occluded,
@@ -233,7 +231,7 @@ def dub_frames(
     """Write all frames of a plan, with its sound, to `video`, a file that is to become `outfile`. Returns what a Record
     says of the frames."""
     expert, wanted = plan.networks.expert, plan.networks.generator.batch_size
-    batch_size = max(1, min(wanted, QUEUE_BYTES // 2 // plan.source.frame_bytes(plan.pix_fmt)))
+    batch_size = max(1, min(wanted, QUEUE_BYTES // 2 // plan.source.frame_bytes()))
     if plan.options.wav2lip_batch_size and batch_size < wanted:
         print(f"--wav2lip_batch_size {wanted}: {batch_size}, since frames this large must not fill the memory")
     queued = batch_size // 2 + 1  # before the stages, and behind them
@@ -275,5 +273,5 @@ def _writer(plan: DubPlan, outfile: Path, video: Path) -> VideoWriter:
     first, last = source.part or (0.0, inf)
     shown = Span(first, min(last, first + plan.shown_seconds))
     return VideoWriter(
-        outfile, source.rate, sound, source.opened, plan.encoding, track, until, dubbed=True, part=video, shown=shown
+        outfile, source.rate, sound, source.opened, source.encoding, track, until, dubbed=True, part=video, shown=shown
     )

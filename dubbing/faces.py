@@ -76,7 +76,6 @@ class FaceFinder:
     """Finds the face to dub in what a source shows within `seconds`."""
 
     source: Source
-    pix_fmt: str
     seconds: float
     device: str
     faces_file: Path | None = None  # PNG with the numbered faces, written where --face_at or --face_index miss
@@ -115,7 +114,7 @@ class FaceFinder:
 
         def images() -> Generator[np.ndarray, None, None]:
             nonlocal scale
-            frames, total = self.source.iter_once(self.pix_fmt, self.seconds), self.source.frames_once(self.seconds)
+            frames, total = self.source.iter_once(self.seconds), self.source.frames_once(self.seconds)
             for frame in progress(frames, desc="faces", unit="frame", total=total):
                 times.append(frame.time)
                 image, scale = yuv.reduced_bgr(frame.picture, LONGEST_SIDE)
@@ -141,7 +140,7 @@ class FaceFinder:
             track = follow_face(detections.faces, smooth, cuts, options.face_at, options.face_index)
         except FaceNotFound as error:
             time = float(detections.times[error.frame])
-            shown = frames[error.frame] if frames else self.source.frames_at(self.pix_fmt, [time])[0]
+            shown = frames[error.frame] if frames else self.source.frames_at([time])[0]
             seen = ""
             if self.faces_file:
                 write_png(self.faces_file, numbered_faces(yuv.to_bgr(shown.picture), error.faces))
@@ -195,7 +194,7 @@ class FaceFinder:
     def turning(self) -> str | None:
         """What makes heads upright that lie; None where they do not, in some frames from all over the video."""
         end, rotate = min(self.seconds, self.source.play_seconds), self.options.rotate
-        frames = self.source.frames_at(self.pix_fmt, evenly(end, GLIMPSES), end / GLIMPSES)
+        frames = self.source.frames_at(evenly(end, GLIMPSES), end / GLIMPSES)
         images = [yuv.reduced_bgr(frame.picture, LONGEST_SIDE)[0] for frame in frames]
         turns = quarter_turns(images, build_detector("retinaface", landmarks=True))
         if not turns:

@@ -17,7 +17,7 @@ from dubbing.options import Options
 from dubbing.record import Record, page_path
 from dubbing.source import TOLERANCE, Source
 from dubbing.stages import FrameTask
-from media import codecs, yuv
+from media import yuv
 from media.files import BROWSER_PICTURES, plays_in_browsers
 from media.reader import Still
 from media.writer import VideoWriter
@@ -34,7 +34,7 @@ MARGIN = 0.05  # what a face of the sheet shows around it, in parts of its rect'
 DIFFERENCE_GAIN = 4
 BOX_STEP = 0.2  # seconds between the face boxes that the page has
 COPY_SIDE, COPY_CRF, COPY_PRESET = 960, 26, "veryfast"  # of copies for browsers: the longest side, and how encoded
-PLAIN = Options(fps="source")  # a video as it is
+PLAIN = Options(fps="source", codec="h264", crf=COPY_CRF, preset=COPY_PRESET)  # a video as it is, encoded anew
 
 
 class DubReport:
@@ -125,10 +125,9 @@ def _copy(path: Path, options: Options, copy: Path, frames: int | None = None, w
     source = Source(path, options)
     factor = ceil(max(source.width, source.height) / COPY_SIDE)
     source = source if factor == 1 else Source(path, replace(options, resize_factor=factor))
-    encoding = codecs.choose("h264", ".mp4", "yuv420p", COPY_CRF, COPY_PRESET)
     sound = path if with_sound and source.reader and source.reader.has_sound else None
-    with VideoWriter(copy, source.rate, sound, source.opened, encoding) as writer:
-        shown = islice(source.iter_once(encoding.pix_fmt), frames)
+    with VideoWriter(copy, source.rate, sound, source.opened, source.encoding) as writer:
+        shown = islice(source.iter_once(), frames)
         for frame in Progress(shown, f"{copy.name}, which browsers play", unit="frame", total=frames, leave=False):
             writer.write_picture(frame.picture, frame.time)
 

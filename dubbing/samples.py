@@ -55,7 +55,7 @@ class DubbedFrame(NamedTuple):
 
 def sample_faces(finder: FaceFinder, times: Sequence[float], slack: float = 0.0) -> Samples:
     """times, slack: as of Source.frames_at; at least one time."""
-    frames = finder.source.frames_at(finder.pix_fmt, times, slack)
+    frames = finder.source.frames_at(times, slack)
     name, retinaface = finder.detector, RetinaFace(landmarks=True)
     detector = retinaface if name == "retinaface" else build_detector(name, finder.device)
     found = []

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import av
 
 from dubbing.options import Options
-from media import yuv
+from media import codecs, yuv
 from media.clock import END_HELD, LONGEST_STEP
 from media.files import add_notice
 from media.reader import EARLIER, Still, VideoReader, open_still
@@ -44,18 +44,20 @@ class Source:
     """A video or a picture, as the options of a dub want its frames. Times are seconds from the file's zero, or from
     the start of the part in use; the first frame is shown from 0 on.
 
+    suffix: of the file to write; encoding: of its pictures, whose pixel format the frames have already;
     still: one picture is shown all along; rate: frames a second that are shown; width, height: of a transformed frame;
     opened: the file; reader: the same, None for a picture; clock: of the part in use; part: its start, moved to where
     the frame begins that is shown then, and its end, None for a whole video; length: its seconds, infinite without an
     end.
     """
 
-    def __init__(self, path: Path, options: Options) -> None:
+    def __init__(self, path: Path, options: Options, suffix: str = ".mp4") -> None:
         self.path, self.options = path, options
         self.opened: Still | VideoReader = open_still(path) or VideoReader(
             path, deinterlace=options.deinterlace, video_stream=options.video_stream
         )
         self.reader = self.opened if isinstance(self.opened, VideoReader) else None
+        self.encoding = codecs.choose(options.codec, suffix, self.opened.pix_fmt, options.crf, options.preset)
         start, end, fps = options.start, options.end, options.frame_rate
         self.part = self._part(start, end) if start or end is not None else None
         self.length = self.part[1] - self.part[0] if self.part and end is not None else inf
@@ -96,17 +98,13 @@ class Source:
         return [*self.opened.findings, *self.clock.findings]
 
     @property
-    def pix_fmt(self) -> str:
-        return self.opened.pix_fmt
-
-    @property
     def play_seconds(self) -> float:
         """Of one play of the video; infinite for a picture."""
         return self.clock.picture.end if self.clock.picture and not self.still else inf
 
-    def frame_bytes(self, pix_fmt: str) -> int:
+    def frame_bytes(self) -> int:
         """About what one picture takes in memory."""
-        return self.width * self.height * av.VideoFormat(pix_fmt).padded_bits_per_pixel // 8
+        return self.width * self.height * av.VideoFormat(self.encoding.pix_fmt).padded_bits_per_pixel // 8
 
     def extension(self, extend: str, seconds: float) -> str:
         """What extends the video for speech of that length: --extend, but "hold" where only a moment is missing."""
@@ -128,15 +126,15 @@ class Source:
         wanted = ceil(min(seconds, self.length) * self.opened.rate)
         return min(wanted, self.opened.frame_estimate or wanted)
 
-    def extend_frames(self, pix_fmt: str, seconds: float, extend: str = "loop") -> Iterator[TimedFrame]:
+    def extend_frames(self, seconds: float, extend: str = "loop") -> Iterator[TimedFrame]:
         """What is shown for `seconds`, with --keep_length at least to the end of the video; frames that stay for long
         are repeated (media/clock.py)."""
         times: list[float] = []
-        for frame in self._fill_gaps(_record_times(self.iter_once(pix_fmt), times)):
+        for frame in self._fill_gaps(_record_times(self.iter_once(), times)):
             if frame.time > seconds - TOLERANCE and not self.options.plays_whole:
                 return
             yield frame
-        for frame in self._fill_gaps(self._repeat(pix_fmt, times, extend)):
+        for frame in self._fill_gaps(self._repeat(times, extend)):
             if frame.time > seconds - TOLERANCE:
                 return
             yield frame
@@ -156,26 +154,26 @@ class Source:
                 yield held._replace(time=time)
             held = frame or held
 
-    def _repeat(self, pix_fmt: str, times: list[float], extend: str) -> Iterator[TimedFrame]:
+    def _repeat(self, times: list[float], extend: str) -> Iterator[TimedFrame]:
         """What follows the first pass, without end. times: of its frames."""
         late = self.clock.picture.start if self.clock.picture else 0.0
         last, step = times[-1], self._step_after(times[-1])
         if len(times) == 1 or extend == "hold":
-            (held,) = self.read_range(pix_fmt, times, len(times) - 1, len(times))
+            (held,) = self.read_range(times, len(times) - 1, len(times))
             for n in count(1):
                 yield TimedFrame(held.number, last + n * step, yuv.clone(held.picture))
         for n in count(1):
             _free_decoders()
             if extend == "loop":
-                for frame in self._decode(pix_fmt):
+                for frame in self._decode():
                     yield frame._replace(time=n * (last - late + step) + frame.time)
                 continue
             turn = 2 * n * (last - late)
             for end in range(len(times) - 1, 1, -BACKWARD_FRAMES):  # backwards, without the first and the last
                 _free_decoders()
-                for frame in reversed(self.read_range(pix_fmt, times, max(1, end - BACKWARD_FRAMES), end)):
+                for frame in reversed(self.read_range(times, max(1, end - BACKWARD_FRAMES), end)):
                     yield frame._replace(time=turn + 2 * late - frame.time)
-            for frame in self._decode(pix_fmt):
+            for frame in self._decode():
                 yield frame._replace(time=turn + frame.time)
 
     def _step_after(self, last: float) -> float:
@@ -187,40 +185,40 @@ class Source:
         left = self.length - last  # of a part: a long last frame is cut off or extended to its end
         return step if left == inf or left < step <= LONGEST_STEP else left
 
-    def iter_once(self, pix_fmt: str, seconds: float = inf) -> Iterator[TimedFrame]:
+    def iter_once(self, seconds: float = inf) -> Iterator[TimedFrame]:
         """One pass of the video, up to `seconds`; of a still, its one picture. Only the first frame's time changes, to
         0."""
-        for n, frame in enumerate(self._decode(pix_fmt)):
+        for n, frame in enumerate(self._decode()):
             frame = frame if n else frame._replace(time=0.0)
             if frame.time > seconds - TOLERANCE:
                 return
             yield frame
 
-    def read_range(self, pix_fmt: str, times: list[float], first: int, end: int) -> list[TimedFrame]:
+    def read_range(self, times: list[float], first: int, end: int) -> list[TimedFrame]:
         """Frames number `first` to `end` - 1. times: of all frames of a pass."""
         if not self.still:
             zero = self.clock.zero
             pictures = islice(self._pictures_from(times[first] + zero), end - first)
             numbered = enumerate(pictures, first)
-            found = [self._kept(pix_fmt, number, stamp - zero, picture) for number, (stamp, picture) in numbered]
+            found = [self._kept(number, stamp - zero, picture) for number, (stamp, picture) in numbered]
             if [frame.time for frame in found] == times[first:end]:
                 return found
-        frames = islice(self.iter_once(pix_fmt), first, end)  # seeking leads elsewhere in this file
+        frames = islice(self.iter_once(), first, end)  # seeking leads elsewhere in this file
         return [frame._replace(picture=yuv.clone(frame.picture)) for frame in frames]
 
-    def frames_at(self, pix_fmt: str, times: Sequence[float], slack: float = 0.0) -> list[TimedFrame]:
+    def frames_at(self, times: Sequence[float], slack: float = 0.0) -> list[TimedFrame]:
         """The frames shown at these ascending times, numbered from 0; times after the end give none. Late in a long
         video they are found by seeking, and may be up to `slack` seconds earlier where that saves decoding."""
         if self.still or not times:
-            return list(self.iter_once(pix_fmt)) if times else []
+            return list(self.iter_once()) if times else []
         found, zero = list[TimedFrame](), self.clock.zero
         if times[-1] * self.opened.rate >= FEW_FRAMES:
             for time in times:
                 for stamp, picture in islice(self._pictures_from(max(0.0, time - slack) + zero, time + zero), 1):
-                    found.append(self._kept(pix_fmt, len(found), max(0.0, stamp - zero), picture))
+                    found.append(self._kept(len(found), max(0.0, stamp - zero), picture))
             return found
         wanted, half = deque(times), 0.5 / float(self.rate)
-        for frame in self.iter_once(pix_fmt):
+        for frame in self.iter_once():
             if not wanted:
                 break
             if frame.time >= wanted[0] - half:
@@ -229,11 +227,11 @@ class Source:
                 found.append(frame._replace(number=len(found), picture=yuv.clone(frame.picture)))
         return found
 
-    def _kept(self, pix_fmt: str, number: int, time: float, picture: av.VideoFrame) -> TimedFrame:
+    def _kept(self, number: int, time: float, picture: av.VideoFrame) -> TimedFrame:
         """A frame that stays when the decoder goes on."""
-        return TimedFrame(number, time, yuv.clone(self._transformed(picture, pix_fmt)))
+        return TimedFrame(number, time, yuv.clone(self._transformed(picture)))
 
-    def _decode(self, pix_fmt: str) -> Iterator[TimedFrame]:
+    def _decode(self) -> Iterator[TimedFrame]:
         """One pass, every frame at its own time."""
         zero = self.clock.zero
         pictures = self._pictures_from(zero) if self.part else self.opened.pictures()
@@ -241,7 +239,7 @@ class Source:
             time = max(0.0, stamp - zero) if self.part else stamp - zero
             if number and time > self.length - TOLERANCE:
                 return
-            yield TimedFrame(number, time, self._transformed(picture, pix_fmt))
+            yield TimedFrame(number, time, self._transformed(picture))
             if self.still:
                 return
 
@@ -259,7 +257,8 @@ class Source:
         yield first
         yield from found
 
-    def _transformed(self, picture: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
+    def _transformed(self, picture: av.VideoFrame) -> av.VideoFrame:
+        pix_fmt = self.encoding.pix_fmt
         if not yuv.has_alpha(pix_fmt):
             flat = yuv.composite_over(picture, self.options.background)
             add_notice(self.opened.findings, *(["alpha composited"] if flat is not picture else []))

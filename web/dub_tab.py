@@ -190,7 +190,7 @@ def endpoints(site: Site) -> None:
 def first_frame(face: Path, device: str) -> tuple[np.ndarray, np.ndarray]:
     """Of an upload, uint8 BGR [H, W, 3], and the boxes of its faces from the left, float [N, 4]: x1, y1, x2, y2 in
     pixels. Raises InputError for a file that cannot be read."""
-    finder = FaceFinder(Source(face, Options(device=device)), "yuv420p", 0.0, str(pick_device(device)))
+    finder = FaceFinder(Source(face, Options(device=device)), 0.0, str(pick_device(device)))
     samples = sample_faces(finder, [0.0])
     (people,) = samples.detections.faces
     people = people[np.argsort(people[:, 0])]

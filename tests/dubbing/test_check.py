@@ -137,7 +137,7 @@ def test_quarter_turns_make_a_head_upright_from_any_side():
 
 
 def test_teeth_smiles_beards_and_turned_heads_are_counted_and_small_faces_are_not():
-    finder = FaceFinder(Source(showcase.PEOPLE[0].face, Options()), "yuv420p", 2.0, "cpu")
+    finder = FaceFinder(Source(showcase.PEOPLE[0].face, Options()), 2.0, "cpu")
     samples = sample_faces(finder, [0.1, 1.3])  # the mouth closed, and with teeth
     faces = samples.choose(finder).followed
     pictures = [yuv.to_bgr(frame.picture) for frame in samples.frames]

@@ -22,7 +22,7 @@ RATE = 16_000
 def shown(path, start: float, end: float | None, seconds: float, fps="source", extend="loop", **options):
     """Numbers and times of the frames that are shown."""
     source = Source(path, Options(fps=fps, start=start, end=end, **options))
-    frames = list(source.extend_frames("yuv420p", seconds, extend))
+    frames = list(source.extend_frames(seconds, extend))
     return [number_of(yuv.to_bgr(frame.picture)) for frame in frames], [frame.time for frame in frames]
 
 
@@ -70,7 +70,7 @@ def test_a_part_is_sought_not_decoded_up_to(tmp_path, monkeypatch):
     source = Source(write_video(tmp_path / "long.mp4", [numbered(n) for n in range(100)]), Options(start=3.0))
     decoded, real = [], yuv.tag_defaults
     monkeypatch.setattr(yuv, "tag_defaults", lambda frame: decoded.append(frame.time) or real(frame))
-    assert [frame.time for frame in islice(source.iter_once("yuv420p"), 3)] == pytest.approx([0, 0.04, 0.08])
+    assert [frame.time for frame in islice(source.iter_once(), 3)] == pytest.approx([0, 0.04, 0.08])
     assert min(decoded) >= 2.5
 
 
@@ -122,7 +122,7 @@ def test_what_a_play_of_the_video_took_is_given_back_before_the_next(tmp_path):
     gc.collect()
     gc.disable()  # as where Python sees no reason to collect
     try:
-        count = sum(1 for _ in source.extend_frames("yuv420p", 4.0, "pingpong"))
+        count = sum(1 for _ in source.extend_frames(4.0, "pingpong"))
         held = [thing for thing in gc.get_objects() if type(thing) is av.VideoFrame]
     finally:
         gc.enable()

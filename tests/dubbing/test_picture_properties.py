@@ -11,7 +11,7 @@ from PIL import Image
 from dubbing.options import Options
 from dubbing.source import Source
 from footage import film
-from media import codecs, yuv
+from media import yuv
 from media.reader import VideoReader
 from media.writer import VideoWriter
 
@@ -32,10 +32,9 @@ def seen(image: np.ndarray) -> np.ndarray:
 
 def written(path: Path, out: Path, codec: str = "auto", **transform) -> Source:
     """Write the source again, as a dub does."""
-    source = Source(path, Options(picture_size=0, **transform))
-    encoding = codecs.choose(codec, out.suffix, source.pix_fmt)
-    with VideoWriter(out, source.rate, None, source.opened, encoding) as writer:
-        for frame in source.extend_frames(encoding.pix_fmt, 0.12):
+    source = Source(path, Options(picture_size=0, codec=codec, **transform), out.suffix)
+    with VideoWriter(out, source.rate, None, source.opened, source.encoding) as writer:
+        for frame in source.extend_frames(0.12):
             writer.write_picture(frame.picture, frame.time)
     return source
 
@@ -170,6 +169,6 @@ def test_large_pictures_are_scaled_down_unless_told_not_to(tmp_path, size, limit
     Image.new("RGB", size, (200, 100, 50)).save(tmp_path / "a.jpg")
     source = Source(tmp_path / "a.jpg", Options(picture_size=limit))
     assert (source.width, source.height) == expected
-    (frame,) = source.iter_once("yuv420p")
+    (frame,) = source.iter_once()
     assert (frame.picture.width, frame.picture.height) == expected
     assert source.opened.findings == ([] if expected == size else ["scaled to {}x{}".format(*expected)])

@@ -70,7 +70,7 @@ def test_the_page_knows_the_face_at_every_time_and_where_the_source_begins_anew(
     source = Source(clip, Options(fps="source", crop=(0, -1, 0, 48)))
     report = DubReport(50, source)
     region = FaceRegion(Rect(12, 16, 36, 48))
-    for number, frame in enumerate(source.extend_frames("yuv420p", 2.0)):
+    for number, frame in enumerate(source.extend_frames(2.0)):
         face = FaceTask(frame, region, *[None] * 5) if number >= 5 else None  # the first frames show none
         report.note(FrameTask(frame, face))
     report.write(record(clip, tmp_path / "out.mp4", []))
@@ -88,7 +88,7 @@ def test_what_browsers_do_not_play_is_shown_as_a_copy_that_they_do(tmp_path):
     write_video(dubbed, [np.zeros((64, 96, 3), np.uint8)])
     report = DubReport(10, Source(source, Options(fps="source", start=1.0)))
     region = FaceRegion(Rect(12, 16, 36, 48))
-    for frame in report._source.extend_frames("yuv420p", 0.4):
+    for frame in report._source.extend_frames(0.4):
         report.note(FrameTask(frame, FaceTask(frame, region, *[None] * 5)))
     report.write(record(source, dubbed, []))
     text = Path(f"{dubbed}.html").read_text(encoding="utf-8")

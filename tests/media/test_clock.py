@@ -156,7 +156,7 @@ def video(path, times: list[float], codec: str = "mpeg4", **options: str):
 
 def played(path, seconds: float, fps: float | None = 25.0, **how) -> list[tuple[int, float]]:
     source = Source(path, Options(fps="source" if fps is None else str(fps)))
-    frames = source.extend_frames("yuv420p", seconds, **how)
+    frames = source.extend_frames(seconds, **how)
     return [(number_of(yuv.to_bgr(frame.picture)), round(frame.time, 3)) for frame in frames]
 
 
