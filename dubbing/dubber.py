@@ -28,7 +28,7 @@ from dubbing.record import ProgressBar, Record, StageTimer, page_path, record_pa
 from dubbing.report import DubReport
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speech
-from dubbing.stages import FaceTask, FrameTask, SyncMonitor, prefetch, run_stages
+from dubbing.stages import FaceTask, FrameTask, SyncMonitor, prefetch
 from face_detection.crop import resized, to_network_size
 from face_detection.find import resembles
 from media import yuv
@@ -96,7 +96,6 @@ class DubPlan:
         }
         self.stages |= {"refine": self.refine} if self.refine else {}
         self.stages |= {"match": stages.match} if options.paste == "soft" else {}
-        self.composite = stages.Composite(options.paste)
 
     def _occlusion(self, crops: Sequence[np.ndarray]) -> OcclusionDetector | None:
         """A warning says what it cannot tell here."""
@@ -241,7 +240,12 @@ def dub_frames(
     def generated() -> Generator[FrameTask, None, None]:
         with closing(prefetch(plan.tasks(), queued, partial(timer, "read"))) as tasks:
             while batch := list(islice(tasks, batch_size)):
-                for task in run_stages(batch, plan.stages, timer):
+                faces = [task.face for task in batch if task.face]
+                for name, stage in plan.stages.items():
+                    with timer(name):
+                        if faces:
+                            stage(faces)
+                for task in batch:
                     if monitor:
                         with timer("score"):
                             monitor.add(task.frame, stages.composited(task.face) if task.face else None)
@@ -256,7 +260,9 @@ def dub_frames(
         for task in tasks:
             picture, time = task.frame.picture, task.frame.time
             before = yuv.to_bgr(picture) if report and report.note(task) else None
-            run_stages([task], {"composite": plan.composite}, timer)
+            if task.face:
+                with timer("composite"):
+                    stages.composite(task.face, plan.options.paste)
             if report and before is not None and task.face:
                 report.add(time, before, yuv.to_bgr(picture), task.face.region.rect)
             with timer("encode"):

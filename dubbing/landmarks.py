@@ -12,9 +12,8 @@ the nose protrudes:
 p is 20 mm (nasal tip protrusion, Farkas: Anthropometry of the Head and Face, 1994); w is 28 mm, between the halves of
 the distance between the pupils (63 mm, Dodgson, SPIE 5291, 2004) and of the mouth's width (52 mm, Farkas).
 
-Heads that lie on their side or upside down: neither detector was trained on these. They find most, but some with
-upright landmarks and a wide box, and a head upside down looks upright to them. So roll and box raise a cheap suspicion,
-and detecting in some frames, turned by each quarter, settles it.
+Detectors find most heads that lie, but some with upright landmarks. So roll, box and score raise a cheap suspicion, and
+detecting in some frames, turned by each quarter, settles it.
 """
 
 from collections.abc import Callable, Sequence
@@ -136,12 +135,8 @@ def limits(pictures: Sequence[np.ndarray], faces: Sequence[np.ndarray | None]) -
         if _mouth_distance(points) >= SMALLEST_UNIT:
             seen.append(_shows(picture, points))
     counts = np.sum(seen, axis=0, dtype=int) if seen else np.zeros(4, int)
-    names = (
-        "teeth",
-        "a wide smile",
-        "a dark beard or moustache",
-        f"a head turned by more than {TURNED_HEAD:g} degrees",
-    )
+    turned = f"a head turned by more than {TURNED_HEAD:g} degrees"
+    names = ("teeth", "a wide smile", "a dark beard or moustache", turned)
     return [f"{name} in {count} of {len(seen)} frames" for name, count in zip(names, counts, strict=True) if count]
 
 

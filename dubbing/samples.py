@@ -16,9 +16,8 @@ from dubbing.landmarks import LANDMARKS
 from dubbing.networks import load_networks
 from dubbing.options import Options
 from dubbing.paste import upright_crop
-from dubbing.record import StageTimer
 from dubbing.source import TimedFrame
-from dubbing.stages import FrameTask, run_stages
+from dubbing.stages import composite
 from face_detection import RetinaFace, build_detector
 from face_detection.crop import LONGEST_SIDE, overlaps, to_network_size, unscaled
 from face_detection.track import LINK_IOU
@@ -83,9 +82,12 @@ def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequ
         if plan.occlusion:
             plan.occlusion.reset()
             plan.occlusion.visible(source_face)  # what covers a face counts from the second frame on
-        task = FrameTask(frame, plan.face_task(frame, region, crop, source_face))
+        face = plan.face_task(frame, region, crop, source_face)
         source = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)
-        run_stages([task], plan.stages | {"composite": plan.composite}, StageTimer())
+        if face:
+            for stage in plan.stages.values():
+                stage([face])
+            composite(face, plan.options.paste)
         result = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)
         dubbed.append(DubbedFrame(frame.time, source, result))
     return dubbed

@@ -163,14 +163,14 @@ class Source:
             for n in count(1):
                 yield TimedFrame(held.number, last + n * step, yuv.clone(held.picture))
         for n in count(1):
-            _free_decoders()
+            gc.collect()  # PyAV's containers are in reference cycles, each with a decoder and its pictures
             if extend == "loop":
                 for frame in self._decode():
                     yield frame._replace(time=n * (last - late + step) + frame.time)
                 continue
             turn = 2 * n * (last - late)
             for end in range(len(times) - 1, 1, -BACKWARD_FRAMES):  # backwards, without the first and the last
-                _free_decoders()
+                gc.collect()
                 for frame in reversed(self.read_range(times, max(1, end - BACKWARD_FRAMES), end)):
                     yield frame._replace(time=turn + 2 * late - frame.time)
             for frame in self._decode():
@@ -271,12 +271,6 @@ def _record_times(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[
     for frame in frames:
         times.append(frame.time)
         yield frame
-
-
-def _free_decoders() -> None:
-    """PyAV's containers are in reference cycles, and each holds a decoder with its pictures. Python, which counts
-    objects and not their bytes, would free them late: some 40 MB more with every pass of 1080x1920."""
-    gc.collect()
 
 
 def _cropped(crop: tuple[int, int, int, int], width: int, height: int) -> Rect:

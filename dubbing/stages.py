@@ -1,4 +1,4 @@
-"""What happens to the faces of a dub, stage by stage; every stage takes a batch of faces and returns it, changed.
+"""What happens to the faces of a dub, stage by stage; every stage takes a batch of faces and changes it.
 
 generate   a new face at the network's size, from the source face and the speech
 refine     the same at the footage's resolution, from crops of the person from all over the video
@@ -16,12 +16,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from dubbing.paste import FaceRegion, blend, match_colours, paste_face
-from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED, StageTimer
+from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED
 from dubbing.source import TimedFrame
 from face_detection.crop import resized
 from hparams import hparams
@@ -43,8 +44,9 @@ Item = TypeVar("Item")
 END: Any = object()
 
 
-class FaceTask(NamedTuple):
-    """A face to dub in one frame."""
+@dataclass
+class FaceTask:
+    """A face to dub in one frame; the stages change it."""
 
     frame: TimedFrame
     region: FaceRegion
@@ -68,17 +70,7 @@ class FrameTask(NamedTuple):
         return UNCHANGED if self.face is None else INTERPOLATED if self.face.region.interpolated else DUBBED
 
 
-Stage = Callable[[list[FaceTask]], list[FaceTask]]
-
-
-def run_stages(tasks: list[FrameTask], stages: dict[str, Stage], timer: StageTimer) -> list[FrameTask]:
-    """The tasks, their faces having been through all stages."""
-    faces = [task.face for task in tasks if task.face]
-    for name, stage in stages.items():
-        with timer(name):
-            faces = stage(faces) if faces else []
-    done = iter(faces)
-    return [task._replace(face=next(done)) if task.face else task for task in tasks]
+Stage = Callable[[list[FaceTask]], None]
 
 
 class Generate:
@@ -87,10 +79,11 @@ class Generate:
     def __init__(self, generator: ArrayNetwork, mel: np.ndarray, window: int) -> None:
         self.generator, self.mel, self.window = generator, mel, window
 
-    def __call__(self, faces: list[FaceTask]) -> list[FaceTask]:
+    def __call__(self, faces: list[FaceTask]) -> None:
         mels = [self.mel[None, :, face.mel_start : face.mel_start + self.window] for face in faces]
         generated = self.generator(np.stack([face.source_face for face in faces]), np.stack(mels))
-        return [face._replace(generated=new) for face, new in zip(faces, generated, strict=True)]
+        for face, new in zip(faces, generated, strict=True):
+            face.generated = new
 
 
 class Refine:
@@ -101,19 +94,18 @@ class Refine:
         self.refiner, self.bank, self.frames = refiner, bank, 0
         self.distances: list[float] = []
 
-    def __call__(self, faces: list[FaceTask]) -> list[FaceTask]:
-        rows = [row for row, face in enumerate(faces) if face.sharp is not None]
-        if not rows:
-            return faces
-        generated, sharp = (np.stack([getattr(faces[row], name) for row in rows]) for name in ("generated", "sharp"))
+    def __call__(self, faces: list[FaceTask]) -> None:
+        faces = [face for face in faces if face.sharp is not None]
+        if not faces:
+            return
+        sharp = np.stack([face.sharp for face in faces])  # type: ignore[misc]
         if self.refiner.bank:
             self.compare_with_person(sharp[-self.frames % COMPARED_EVERY :: COMPARED_EVERY])
-        self.frames += len(rows)
-        done = list(faces)
-        for row, refined in zip(rows, self.refiner(generated, sharp, self.bank), strict=True):
-            share = refined_share(faces[row].region.rect.height, len(faces[row].source_face))
-            done[row] = faces[row]._replace(generated=_mixed(faces[row].generated, refined, share), refined=share)
-        return done
+        self.frames += len(faces)
+        generated = np.stack([face.generated for face in faces])
+        for face, refined in zip(faces, self.refiner(generated, sharp, self.bank), strict=True):
+            face.refined = refined_share(face.region.rect.height, len(face.source_face))
+            face.generated = _mixed(face.generated, refined, face.refined)
 
     def compare_with_person(self, faces: np.ndarray) -> None:
         """Compare faces, uint8 BGR [B, S, S, 3], with the person's, and warn once where they seem to be another's."""
@@ -167,8 +159,9 @@ def _mixed(generated: np.ndarray, refined: np.ndarray, share: float) -> np.ndarr
     return np.rint(enlarged + share * (refined - enlarged)).astype(np.uint8)
 
 
-def match(faces: list[FaceTask]) -> list[FaceTask]:
-    return [face._replace(generated=match_colours(face.generated, face.source_face)) for face in faces]
+def match(faces: list[FaceTask]) -> None:
+    for face in faces:
+        face.generated = match_colours(face.generated, face.source_face)
 
 
 def composited(face: FaceTask) -> np.ndarray:
@@ -176,17 +169,10 @@ def composited(face: FaceTask) -> np.ndarray:
     return blend(face.generated, face.source_face, face.mask)
 
 
-class Composite:
-    """Changes the pictures of the faces' frames."""
-
-    def __init__(self, style: str) -> None:
-        self.style = style
-
-    def __call__(self, faces: list[FaceTask]) -> list[FaceTask]:
-        for face in faces:
-            picture, number = face.frame.picture, face.frame.number
-            paste_face(picture, face.region, face.generated, face.mask, self.style, face.refined, number)
-        return faces
+def composite(face: FaceTask, style: str) -> None:
+    """Change the picture of the face's frame."""
+    frame = face.frame
+    paste_face(frame.picture, face.region, face.generated, face.mask, style, face.refined, frame.number)
 
 
 class SyncMonitor:
