@@ -1,7 +1,6 @@
 """The error for bad input, how any error is told in one line, and warnings."""
 
 import difflib
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -51,7 +50,9 @@ def is_expected(error: BaseException) -> bool:
 def format_error(error: BaseException) -> str:
     """The error in one line."""
     if isinstance(error, ModuleNotFoundError):
-        text = _missing_package(error)
+        package = (error.name or str(error)).partition(".")[0]
+        advice = "`python -m pip install -r requirements.txt` in an active environment (README.md, Install)"
+        text = f"{PIP_NAMES.get(package, package)} is not installed in this Python ({sys.executable}): {advice}"
     elif not is_expected(error):
         text = f"{type(error).__name__}: {error}"
     elif reason := getattr(error, "strerror", None):
@@ -60,17 +61,3 @@ def format_error(error: BaseException) -> str:
     else:
         text = str(error) or "not enough memory"
     return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
-
-
-def _missing_package(error: ModuleNotFoundError) -> str:
-    """Which package is missing in which Python, and how to get it."""
-    package = (error.name or str(error)).partition(".")[0]
-    pip_name = PIP_NAMES.get(package, package)
-    environment = ROOT / ".venv"
-    shown = environment.relative_to(ROOT) if Path.cwd() == ROOT else environment
-    activate = rf"{shown}\Scripts\activate" if os.name == "nt" else f"source {shown}/bin/activate"
-    if environment.is_dir() and Path(sys.prefix).resolve() != environment.resolve():
-        advice = f"activate the environment, `{activate}`"
-    else:
-        advice = "`python -m pip install -r requirements.txt` in an active environment (README.md, Install)"
-    return f"{pip_name} is not installed in this Python ({sys.executable}): {advice}"

@@ -14,9 +14,8 @@ import sys
 import tempfile
 import time
 import zlib
-from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -35,12 +34,9 @@ _UNFINISHED: set[Path] = set()  # what delete_unfinished() deletes
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with the same suffix, to write to in the block.
-
-    When the block ends without an error, the file is on disk and is renamed to `path`; after an error it is deleted.
-    Where another program has `path` open (Windows), the finished file stays under a second name and InputError says
-    so.
-    """
+    """A temporary path beside `path`, with the same suffix, to write to in the block. When it ends without an error,
+    the file is on disk and is renamed to `path`; after an error it is deleted. Where another program has `path` open
+    (Windows), the finished file stays under a second name and InputError says so."""
     with atomic_writes(path) as (temporary,):
         yield temporary
 
@@ -52,7 +48,8 @@ def atomic_writes(*paths: Path) -> Iterator[list[Path]]:
         temporaries: list[Path] = []
         try:
             for path in paths:
-                temporaries.append(held.enter_context(_temporary_file(path)))
+                made = _temporary(path.parent, Path.touch, path.suffix[:LONGEST_SUFFIX])
+                temporaries.append(held.enter_context(made))
             modes = [path.stat().st_mode for path in temporaries]  # as the umask says; safetensors writes 600
             yield temporaries
             for temporary, mode in zip(temporaries, modes, strict=True):
@@ -72,17 +69,24 @@ def atomic_writes(*paths: Path) -> Iterator[list[Path]]:
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-@contextmanager
-def temporary_folder(parent: Path) -> Iterator[Path]:
+def temporary_folder(parent: Path) -> AbstractContextManager[Path]:
     """A new folder below `parent`, deleted with its content when the block ends, unless it has been renamed."""
-    folder = temporary_path(parent)
-    folder.mkdir()
-    _UNFINISHED.add(folder)
+    return _temporary(parent, Path.mkdir)
+
+
+@contextmanager
+def _temporary(folder: Path, make: Callable[[Path], None], suffix: str = "") -> Iterator[Path]:
+    """A file or folder with a new name, which is short whatever its final one, in a folder whose leftovers are deleted
+    first; it is deleted when the block ends, unless it has been renamed."""
+    delete_leftovers(folder)
+    path = folder / f".wav2lip-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part{suffix}"
+    _UNFINISHED.add(path)
     try:
-        yield folder
+        make(path)
+        yield path
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # on Windows a file may be in use; the next start deletes it
-        _UNFINISHED.discard(folder)
+        _delete(path)  # on Windows a file may be in use; the next start deletes it
+        _UNFINISHED.discard(path)
 
 
 def delete_unfinished() -> None:
@@ -102,24 +106,6 @@ def delete_leftovers(folder: Path) -> None:
                 _delete(path)
 
 
-@contextmanager
-def _temporary_file(path: Path) -> Iterator[Path]:
-    temporary = temporary_path(path.parent, path.suffix[:LONGEST_SUFFIX])
-    _UNFINISHED.add(temporary)
-    try:
-        temporary.touch()
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-        _UNFINISHED.discard(temporary)
-
-
-def temporary_path(folder: Path, suffix: str = "") -> Path:
-    """A new name in a folder, short whatever the file's final name. Leftovers there are deleted first."""
-    delete_leftovers(folder)
-    return folder / f".wav2lip-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part{suffix}"
-
-
 @cache
 def _machine() -> str:
     """Identifies the machine, or container, since its last start: a process number is unique within it."""
@@ -131,11 +117,10 @@ def _machine() -> str:
 
 def _runs(process: int) -> bool:
     try:
-        os.kill(process, 0)
+        with suppress(PermissionError):  # another user's
+            os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
-        pass
     return True
 
 
@@ -168,9 +153,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False)
-    if not is_text(text):
-        text = json.dumps(content, indent=1)  # escapes what UTF-8 cannot encode
-    write_text(path, text + "\n")
+    write_text(path, (text if is_text(text) else json.dumps(content, indent=1)) + "\n")
 
 
 def is_text(name: str) -> bool:
@@ -279,20 +262,18 @@ def only_user(folder: Path, flag: str) -> Iterator[None]:
 
 
 def folders_below(root: Path) -> Iterator[Path]:
-    """root and every folder below it, once each. Links to folders are followed last, so that a folder is listed under
-    its own path rather than a link's, and a loop of links ends."""
+    """root and every folder below it, once each. In every folder links to others are followed last, so that a folder is
+    listed under its own path rather than a link's; a loop of links ends."""
     seen: set[Path] = set()
-    starts = deque([root])
-    while starts:
-        for name, inner, _ in os.walk(starts.popleft()):
-            folder = Path(name)
-            if folder.resolve() in seen:
-                inner.clear()
-                continue
-            seen.add(folder.resolve())
-            yield folder
-            inner.sort()
-            starts.extend(folder / child for child in inner if (folder / child).is_symlink())
+    for name, inner, _ in os.walk(root, followlinks=True):
+        folder = Path(name)
+        if folder.resolve() in seen:
+            inner.clear()
+            continue
+        seen.add(folder.resolve())
+        links = {child for child in inner if (folder / child).is_symlink()}
+        inner[:] = sorted(set(inner) - links) + sorted(links)
+        yield folder
 
 
 def read_table(path: Path, flag: str, needed: tuple[str, ...]) -> list[dict[str, Any]]:
