@@ -136,7 +136,7 @@ def test_quarter_turns_make_a_head_upright_from_any_side():
     assert may_lie([detector.detect([np.ascontiguousarray(np.rot90(upright))])[0][0]])
 
 
-def test_teeth_smiles_beards_and_turned_heads_are_counted_and_small_faces_are_not():
+def test_teeth_beards_and_turned_heads_are_counted_and_small_faces_are_not():
     finder = FaceFinder(Source(showcase.PEOPLE[0].face, Options()), 2.0, "cpu")
     samples = sample_faces(finder, [0.1, 1.3])  # the mouth closed, and with teeth
     faces = samples.choose(finder).followed
@@ -144,16 +144,13 @@ def test_teeth_smiles_beards_and_turned_heads_are_counted_and_small_faces_are_no
     assert limits(pictures, faces) == ["teeth in 1 of 2 frames"]
     assert limits(pictures[:1], faces[:1]) == []
     closed = pictures[0]
-    wide, turned, small, face = (faces[0].copy() for _ in range(4))
-    eyes, mouth = face[[5, 7]], face[[11, 13]]
-    wide[[11, 13]] = mouth.mean() + np.array([-0.5, 0.5]) * (eyes[1] - eyes[0])
+    turned, small, face = (faces[0].copy() for _ in range(3))
+    mouth = face[[11, 13]]
     turned[9] = face[7]  # the nose below the left eye
     small[5:] *= 0.2
     bearded, down = closed.copy(), face[[12, 14]].mean() - face[[6, 8]].mean()
     chin = face[[12, 14]].mean() + down * np.array([0.35, 0.7])
     bearded[int(chin[0]) : int(chin[1]), int(mouth[0]) : int(mouth[1])] //= 3
-    for picture, shown, seen in (
-        (closed, wide, "a wide smile"), (closed, turned, "a head turned"), (bearded, face, "a dark beard"),
-    ):  # fmt: skip
-        assert any(words.startswith(seen) for words in limits([picture], [shown])), seen
+    assert "a head turned" in " ".join(limits([closed], [turned]))
+    assert "a dark beard" in " ".join(limits([bearded], [face]))
     assert limits([bearded], [small]) == []

@@ -88,34 +88,26 @@ def test_a_late_sound_in_5_1_stays_late_and_another_stream_can_be_chosen(dub, sp
     assert frames[-1][0] - frames[0][0] + 0.04 == pytest.approx(1.3, abs=0.05)
 
 
-def extras_of(path) -> tuple[list, list, list]:
-    """Chapters and subtitles of a file, in seconds, and its timecode."""
+def extras_of(path) -> tuple[list, list]:
+    """Chapters and subtitles of a file: text, start and end in seconds."""
     with av.open(str(path)) as container:
         chapters = [
             (chapter["metadata"]["title"], *(float(chapter[edge] * chapter["time_base"]) for edge in ("start", "end")))
             for chapter in container.chapters()
         ]
-        tracks = [container, *container.streams.data]
-        codes = [value for track in tracks for key, value in track.metadata.items() if key.lower() == "timecode"]
-        lines = (
-            [packet for packet in container.demux(subtitles=0) if packet.size] if container.streams.subtitles else []
-        )
-        times = [(packet.pts, packet.pts + packet.duration) for packet in lines]
-        texts = [
-            (bytes(line).decode(), *(float(at * line.time_base) for at in time))
-            for line, time in zip(lines, times, strict=True)
-        ]
-        return chapters, texts, codes
+        lines = [line for line in container.demux(subtitles=0) if line.size] if container.streams.subtitles else []
+        times = [(line.pts * line.time_base, (line.pts + line.duration) * line.time_base) for line in lines]
+        texts = [(bytes(line).decode(), *map(float, time)) for line, time in zip(lines, times, strict=True)]
+        return chapters, texts
 
 
-def test_chapters_subtitles_and_timecode_go_in_where_they_can_and_are_named_where_they_cannot(dub, talking, tmp_path):
+def test_chapters_and_subtitles_go_in_where_they_can_and_are_named_where_they_cannot(dub, talking, tmp_path):
     source, texts = tmp_path / "source.mkv", tmp_path / "a.srt"
     texts.write_text("1\n00:00:00,200 --> 00:00:00,800\nhello\n\n2\n00:00:00,900 --> 00:00:01,900\nworld\n")
     with av.open(str(talking)) as pictures, av.open(str(texts)) as lines, av.open(str(source), "w") as out:
         both = [(number, number + 1) for number in range(2)]
         unit = {"time_base": Fraction(1)}
         out.set_chapters([unit | {"id": a, "start": a, "end": b, "metadata": {"title": f"{a}"}} for a, b in both])
-        out.metadata["timecode"] = "01:00:00:00"
         video, subtitles = out.add_stream("libx264", rate=25), out.add_stream_from_template(lines.streams.subtitles[0])
         video.width = video.height = 512
         for picture in pictures.decode(video=0):
@@ -128,9 +120,8 @@ def test_chapters_subtitles_and_timecode_go_in_where_they_can_and_are_named_wher
     flags = [*BOX, "--face", source, "--no_score"]
     assert dub(*flags, "--outfile", tmp_path / "whole.mkv").code == 0
     hello, world = ("hello", pytest.approx(0.2), pytest.approx(0.8)), ("world", pytest.approx(0.9), pytest.approx(1.0))
-    assert extras_of(tmp_path / "whole.mkv") == ([("0", 0, 1)], [hello, world], ["01:00:00:00"])  # a second is shown
+    assert extras_of(tmp_path / "whole.mkv") == ([("0", 0, 1)], [hello, world])  # a second is shown
     result = dub(*flags, "--start", 0.6, "--outfile", tmp_path / "part.mov")
     assert "subtitles lost" in result.out
-    assert "timecode lost" in result.out
     cut = [("0", 0, pytest.approx(0.4)), ("1", pytest.approx(0.4), pytest.approx(1.0))]
-    assert extras_of(tmp_path / "part.mov") == (cut, [], [])
+    assert extras_of(tmp_path / "part.mov") == (cut, [])

@@ -7,7 +7,7 @@ import pytest
 import audio
 import face_detection
 from dubbing import faces as dub_faces
-from dubbing.landmarks import FRONTAL, PROFILE, SMOOTH_FRAMES, angles_of, opacity, yaw
+from dubbing.landmarks import SMOOTH_FRAMES, angles_of, opacity, yaw
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.paste import soft_mask
 from face_detection.track import faces_of, follow_face
@@ -37,17 +37,12 @@ def evenly(crops: np.ndarray, count: int = REFERENCES) -> np.ndarray:
     return crops[np.linspace(0, len(crops) - 1, count).astype(int)]
 
 
-def drawn(kind: str) -> tuple[np.ndarray, np.ndarray]:
+@pytest.fixture(scope="module")
+def cup() -> tuple[np.ndarray, np.ndarray]:
     """A thing over part of the mouth: picture, premultiplied, and coverage; float32 [96, 96, 3], [96, 96]."""
     picture, coverage = np.zeros((96, 96, 3), np.float32), np.zeros((96, 96), np.uint8)
-    if kind == "microphone":
-        cv2.line(coverage, (58, 80), (74, 110), 255, 9, cv2.LINE_AA)
-        cv2.circle(coverage, (56, 76), 13, 255, -1, cv2.LINE_AA)
-        picture[:] = 35
-        cv2.circle(picture, (52, 72), 6, (70, 70, 70), -1, cv2.LINE_AA)
-    else:
-        cv2.fillPoly(coverage, [np.array([(30, 68), (66, 68), (62, 110), (34, 110)])], 255, cv2.LINE_AA)
-        picture[:] = np.linspace(120, 230, 96, dtype=np.float32)[None, :, None]
+    cv2.fillPoly(coverage, [np.array([(30, 68), (66, 68), (62, 110), (34, 110)])], 255, cv2.LINE_AA)
+    picture[:] = np.linspace(120, 230, 96, dtype=np.float32)[None, :, None]
     alpha = cv2.GaussianBlur(coverage.astype(np.float32) / 255, (0, 0), 0.7)
     return picture * alpha[..., None], alpha
 
@@ -65,11 +60,6 @@ def covered(crops: np.ndarray, thing, frames: range) -> tuple[np.ndarray, np.nda
 
 def hidden(detector: OcclusionDetector, crops: np.ndarray) -> np.ndarray:
     return np.stack([1 - detector.visible(crop) for crop in crops])
-
-
-@pytest.fixture(scope="module")
-def microphone() -> tuple[np.ndarray, np.ndarray]:
-    return drawn("microphone")
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +85,8 @@ def test_a_face_that_talks_sways_or_opens_its_mouth_wide_hides_nothing(talking_c
         assert np.mean([hidden_share(detector.visible(crop)) for crop in crops]) < 0.003
 
 
-def test_things_are_found_though_they_are_in_a_quarter_of_the_references(talking_crops):
-    crops, coverage = covered(talking_crops, drawn("cup"), range(30, 45))
+def test_things_are_found_though_they_are_in_a_quarter_of_the_references(talking_crops, cup):
+    crops, coverage = covered(talking_crops, cup, range(30, 45))
     found = hidden(OcclusionDetector(evenly(crops)), crops)
     assert found_share(found[32:45], coverage[32:45]) > 0.7  # it appears over two frames
     assert np.mean([hidden_share(1 - each) >= OCCLUDED for each in found[32:45]]) > 0.85
@@ -104,40 +94,33 @@ def test_things_are_found_though_they_are_in_a_quarter_of_the_references(talking
     assert max(np.abs(np.diff(found[43], axis=axis)).max() for axis in (0, 1)) < 0.5  # a soft edge
 
 
-def test_one_reference_is_enough(talking_crops, microphone):
-    crops, coverage = covered(talking_crops, microphone, range(30, 50))
-    found = hidden(OcclusionDetector(talking_crops[:1]), crops)
-    assert found_share(found[32:50], coverage[32:50]) > 0.7
-
-
-def test_other_light_is_no_occluder_and_hides_none(talking_crops, detector, microphone):
+def test_other_light_is_no_occluder_and_hides_none(talking_crops, detector, cup):
     gain = 0.75
-    crops, coverage = covered(talking_crops, microphone, range(30, 50))
+    crops, coverage = covered(talking_crops, cup, range(30, 50))
     detector.reset()
     found = hidden(detector, np.clip(crops * gain, 0, 255).astype(np.uint8))
     assert found[:30].max() == 0
     assert found_share(found[32:50], coverage[32:50]) > 0.7
 
 
-def test_one_frame_is_not_enough_and_what_was_found_fades_over_three(talking_crops, detector, microphone):
-    crops, _ = covered(talking_crops, microphone, range(30, 32))
+def test_one_frame_is_not_enough_and_what_was_found_fades_over_three(talking_crops, detector, cup):
+    crops, _ = covered(talking_crops, cup, range(30, 32))
     detector.reset()
     peaks = hidden(detector, crops)[30:35].max(axis=(1, 2))
     assert peaks == pytest.approx([0, 1, 2 / 3, 1 / 3, 0], abs=0.05)
 
 
-def test_a_cut_and_a_reset_forget_the_frames_before(talking_crops, detector, microphone):
-    crops, _ = covered(talking_crops, microphone, range(30, 50))
+def test_a_cut_and_a_reset_forget_the_frames_before(talking_crops, detector, cup):
+    crops, _ = covered(talking_crops, cup, range(30, 50))
     after = talking_crops[40]
     detector.reset()
-    assert hidden(detector, crops[30:40])[-1].max() > 0.9
+    hidden(detector, crops[30:40])
+    assert detector.visible(after).min() < 0.5  # it fades
+    hidden(detector, crops[30:40])
     detector.reset()
     assert detector.visible(after).min() == 1
-    assert hidden(detector, crops[30:40])[-1].max() > 0.9
-    assert detector.visible(after).min() < 0.5  # without either it fades
-    assert hidden(detector, crops[30:40])[-1].max() > 0.9
-    other_shot = 255 - after
-    assert detector.visible(other_shot).min() == 1
+    hidden(detector, crops[30:40])
+    assert detector.visible(255 - after).min() == 1  # another shot
 
 
 COVERED = range(20, 30)  # frames
@@ -197,19 +180,16 @@ def test_what_is_not_shown_is_not_generated_not_scored_and_not_called_dubbed(dub
 HEAD = np.array([[-31.5, -35, 0], [31.5, -35, 0], [0, 0, 20], [-26, 30, 0], [26, 30, 0]])  # mm: x right, y down, z near
 
 
-def landmarks(turned: float, roll: float = 0.0, pitch: float = 0.0, scale: float = 1.0) -> np.ndarray:
-    """A head as the picture shows it: float64 [10]."""
-    a, b, c = np.radians([turned, pitch, roll])
+def landmarks(turned: float) -> np.ndarray:
+    """A head as the picture shows it, turned by so many degrees: float64 [10]."""
+    a = np.radians(turned)
     about_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    about_z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return (200 + scale * (HEAD @ (about_z @ about_x @ about_y).T)[:, :2]).ravel()
+    return (200 + (HEAD @ about_y.T)[:, :2]).ravel()
 
 
 def detections(yaws) -> list[np.ndarray]:
-    """One face of 15 columns in each frame; None for a frame without one."""
-    box = [150, 150, 250, 250, 0.9]
-    return [np.zeros((0, 15), np.float32) if a is None else np.array([[*box, *landmarks(a)]], np.float32) for a in yaws]
+    """One face of 15 columns in each frame."""
+    return [np.array([[150, 150, 250, 250, 0.9, *landmarks(angle)]], np.float32) for angle in yaws]
 
 
 def opacities_of(found) -> np.ndarray:
@@ -217,21 +197,10 @@ def opacities_of(found) -> np.ndarray:
     return opacity(angles_of(yaw, faces_of(found, track), track, SMOOTH_FRAMES))
 
 
-def test_yaw_is_the_angle_that_a_head_is_turned_by_whatever_its_roll_size_or_nod():
+def test_yaw_is_the_angle_that_a_head_is_turned_by():
     angles = [-70.0, 0, 20, 85]
     assert np.allclose(yaw(np.array([landmarks(angle) for angle in angles])), angles, atol=2)
-    assert yaw(landmarks(30, roll=-60, scale=3)) == pytest.approx(float(yaw(landmarks(30))), abs=1e-6)
-    assert yaw(landmarks(30, pitch=15)) == pytest.approx(30, abs=5)
     assert yaw(np.zeros(10)) == 0
-
-
-def test_weight_is_one_for_moderate_views_and_fades_to_zero_in_profile():
-    assert np.all(opacity(np.array([-FRONTAL, -20, 0, 30, FRONTAL])) == 1)
-    assert np.all(opacity(np.array([-90, -PROFILE, PROFILE, 80, 179])) == 0)
-    between = opacity(np.linspace(FRONTAL, PROFILE, 50))
-    assert np.all(np.diff(between) < 0)
-    assert np.abs(np.diff(between)).max() < 0.04
-    assert between.dtype == np.float32
 
 
 def test_weights_of_a_track_follow_the_head_and_one_bad_frame_changes_little():

@@ -45,30 +45,6 @@ def test_blending_changes_nothing_where_the_mask_is_zero_and_replaces_where_it_i
         assert changed.max(axis=0)[1] < 161
 
 
-def test_a_full_range_picture_is_blended_with_in_its_own_range():
-    full = yuv.from_bgr(portrait(), "yuv420p").reformat(format="yuv420p", dst_color_range=yuv.FULL_RANGE)
-    full.color_range = yuv.FULL_RANGE
-    white = np.full((80, 80, 3), 255, np.uint8)
-    yuv.blend_bgr(full, Rect(100, 100, 180, 180), white, np.ones((80, 80), np.float32))
-    assert (yuv.planes(full)[0][104:176, 104:176] >= 254).all()  # in limited range white is 235
-
-
-def test_a_part_is_cut_as_it_is_in_the_whole_picture():
-    rect = (33, 7, 155, 96)
-    picture = yuv.from_bgr(portrait(), "yuv420p")
-    whole = yuv.to_bgr(picture)[rect[1] : rect[3], rect[0] : rect[2]]
-    np.testing.assert_array_equal(yuv.cut_bgr(picture, Rect(*rect)), whole)
-
-
-def test_the_soft_mask_leaves_the_upper_half_and_the_edges_alone():
-    mask = soft_mask(96)
-    assert (mask[:48] == 0).all()
-    assert mask[:, [0, -1]].max() == 0
-    assert mask[-1].max() < 0.01
-    assert mask[60:86, 32:64].min() > 0.9
-    assert np.abs(np.diff(mask, axis=0)).max() < 0.2
-
-
 def test_colours_of_the_mouth_are_matched_to_the_skin_around_it():
     skin = cv2.resize(portrait()[57:177, 178:273], (96, 96))
     tinted = np.clip(skin + np.array([14, -9, 11]), 0, 255).astype(np.uint8)

@@ -9,7 +9,7 @@ import torch
 
 import audio
 from dubbing.networks import load_refiner
-from dubbing.stages import ANOTHER_PERSON, COMPARED_EVERY, Refine, refined_share
+from dubbing.stages import ANOTHER_PERSON, COMPARED_EVERY, Refine
 from footage import BOX, planes_of, record_of, write_video
 from hparams import hparams
 from models import torch_backend
@@ -86,17 +86,6 @@ def test_what_is_no_refiner_is_refused_in_one_line(dub, weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_exported_copies_of_a_generator_and_its_refiner_belong_together(script, dub, weights, tmp_path):
-    exported = tmp_path / "exported" / "small.safetensors"
-    assert script("weights", "export", weights, exported).code == 0
-    refiner = save_refiner(tmp_path / "refiner.safetensors", weights)
-    assert script("weights", "export", refiner, exported.with_name("person.safetensors")).code == 0
-    result = dub(*BOX, "--checkpoint_path", exported, "--preview", 0.2, "--no_score")
-    assert (result.code, "warning" in result.err) == (0, False)
-    assert record_of(tmp_path / "out.mp4")["refiner"]["frames"] > 0
-
-
-@pytest.mark.slow
 def test_a_damaged_refiner_beside_the_weights_is_a_warning_and_the_dub_goes_on(dub, weights, tmp_path):
     path = save_refiner(weights.with_name("person.safetensors"), weights)
     path.write_bytes(path.read_bytes()[:1000])
@@ -165,9 +154,3 @@ def test_a_refiner_of_another_person_is_warned_about_once(capsys):
         other.compare_with_person(person(2, COMPARED_EVERY))
     assert same.record()["distance"] < 1 < ANOTHER_PERSON < other.record()["distance"]
     assert capsys.readouterr().err.count("is a refiner of another person") == 1
-
-
-def test_faces_near_the_size_of_the_network_do_not_flicker_between_refined_and_not():
-    shares = [refined_share(height, 96) for height in range(80, 160)]
-    assert shares[16] == 0 and shares[-1] == 1
-    assert max(np.diff(shares)) < 0.04

@@ -14,8 +14,8 @@ from dubbing.source import Source
 from footage import click_track, encode, number_of, numbered, recording
 from media import yuv
 from media.clock import LONGEST_STEP, Clock, Span
-from media.reader import VideoReader, at_rate
-from media.sound import HOLE, SoundLog, continuous, read_audio, sound_clock
+from media.reader import VideoReader
+from media.sound import HOLE, continuous, read_audio, sound_clock
 
 RATE = 16_000
 MILLISECONDS = Fraction(1, 1000)
@@ -76,13 +76,6 @@ def test_stamps_that_waver_change_nothing(packets, start):
     for frame, (_, off) in zip(wavering, packets, strict=True):
         frame.pts += off
     assert np.array_equal(joined(wavering), np.arange(sum(samples for samples, _ in packets)) + 1)
-
-
-def test_small_holes_add_up_to_silence():
-    """A fortieth of every packet is missing: 0.5 ms, which no packet alone would show."""
-    places, log = [(n * 320, 312) for n in range(400)], SoundLog()
-    assert len(joined(frames_of(places), log)) == pytest.approx(400 * 320, abs=HOLE * RATE + 8)
-    assert log.missing == pytest.approx(400 * 8 / RATE, abs=0.02)
 
 
 CLICK = 0.06  # seconds, longer than a lost packet
@@ -186,13 +179,6 @@ def test_a_slow_video_shows_25_pictures_a_second(tmp_path):
     assert played(path, 0.5, None)[:10] == [(n, round(n / 20, 3)) for n in range(10)]
 
 
-@pytest.mark.parametrize("rate", [24000 / 1001, 60])
-def test_other_rates_come_out_frame_by_frame(tmp_path, rate):
-    frames = played(video(tmp_path / "a.mkv", [n / rate for n in range(10)]), 9.5 / rate)
-    assert [number for number, _ in frames] == list(range(10))
-    assert [time for _, time in frames] == pytest.approx([n / rate for n in range(10)], abs=0.001)
-
-
 def test_a_variable_rate_is_filled_where_it_is_slow(tmp_path):
     path = video(tmp_path / "a.mkv", [0.0, 0.04, 0.08, 0.4, 0.44, 0.48])
     frames = played(path, 0.52)
@@ -205,12 +191,6 @@ def test_only_sound_that_is_much_longer_extends_the_picture(tmp_path):
     source = Source(video(tmp_path / "a.mkv", [n / 25 for n in range(25)]), Options())
     extensions = [source.extension("loop", seconds) for seconds in (0.5, 1.06, 1.45, 1.6)]
     assert extensions == ["loop", "hold", "hold", "loop"]
-
-
-def test_pictures_at_a_constant_rate_may_start_before_the_first(tmp_path):
-    reader = VideoReader(video(tmp_path / "a.mkv", [0.2 + n / 25 for n in range(5)]))
-    numbers = [number_of(image) for _, image in at_rate(reader.frames(), 25, reader.start - 0.2)]
-    assert numbers == [0] * 5 + [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.ts", "libx264"), ("a.vob", "mpeg2video")])

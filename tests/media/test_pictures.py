@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from footage import film, number_of, numbered
-from media import reader, yuv
+from media import yuv
 from media.reader import VideoReader, open_still
 from utils.errors import InputError
 
@@ -162,15 +162,6 @@ def test_the_colours_of_a_picture_are_those_of_its_profile(tmp_path):
         still = open_still(tmp_path / name)
         assert np.abs(still.picture.to_ndarray()[9, 9].astype(int) - expected).max() <= 2
         assert still.findings == findings
-
-
-def test_a_huge_picture_is_read_smaller(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "LARGE", 8000)
-    monkeypatch.setattr(reader, "MOST_PIXELS", 2000)
-    Image.fromarray(numbered(3)[..., ::-1]).save(tmp_path / "a.jpg")
-    still = open_still(tmp_path / "a.jpg")
-    assert (still.width, still.height, still.findings) == (40, 30, ["reduced to 40x30"])
-    assert number_of(yuv.to_bgr(still.picture)) == 3
 
 
 def test_one_of_several_videos_in_a_file_is_chosen(tmp_path):

@@ -73,27 +73,21 @@ def test_sound_that_the_container_does_not_take_as_it_is_is_encoded(tmp_path, wa
 
 
 def test_damaged_packets_are_counted_and_not_copied(tmp_path):
-    for name in ("a.ts", "a.mp4"):
-        path = mux_tracks(tmp_path / name, [tone(4.0, 440)])
-        with av.open(str(path)) as whole:
-            places = [packet.pos for packet in whole.demux(audio=0) if packet.size]
-        content = bytearray(path.read_bytes())
-        if name == "a.ts":  # in every packet of the transport stream from the middle on
-            for at in range(len(content) // 2, len(content) - 188, 188 * 3):
-                content[at + 8 : at + 180] = b"\xff" * 172
-        else:
-            for at in places[20:40]:
-                content[at : at + 60] = b"\xff" * 60
-        path.write_bytes(content)
-        findings: list[str] = []
-        clock = sound_clock(path)
-        heard = read_audio(path, RATE, clock.zero, None, findings)
-        assert any("damaged" in finding for finding in findings)
-        result = dubbed_with(path, tmp_path / "out.mp4")
-        assert len(result) == pytest.approx(len(heard), abs=0.15 * RATE)
-        again: list[str] = []
-        read_audio(tmp_path / "out.mp4", RATE, 0.0, None, again)
-        assert again == []
+    path = mux_tracks(tmp_path / "a.mp4", [tone(4.0, 440)])
+    with av.open(str(path)) as whole:
+        places = [packet.pos for packet in whole.demux(audio=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for at in places[20:40]:
+        content[at : at + 60] = b"\xff" * 60
+    path.write_bytes(content)
+    findings: list[str] = []
+    heard = read_audio(path, RATE, sound_clock(path).zero, None, findings)
+    assert any("damaged" in finding for finding in findings)
+    result = dubbed_with(path, tmp_path / "out.mp4")
+    assert len(result) == pytest.approx(len(heard), abs=0.15 * RATE)
+    again: list[str] = []
+    read_audio(tmp_path / "out.mp4", RATE, 0.0, None, again)
+    assert again == []
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "A.WEBM"])
