@@ -25,7 +25,7 @@ import argparse
 from pathlib import Path
 
 from metrics.options import EvaluationOptions
-from models.download import ensure_weights
+from models.published import ensure_weights
 from utils import cli
 from utils.files import writable_folder, write_json
 from utils.options import from_args

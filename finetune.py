@@ -20,7 +20,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from dubbing import Options as DubbingOptions
-from models.download import ensure_weights
+from models.published import ensure_weights
 from preprocessing import PreprocessingOptions
 from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils import cli

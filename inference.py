@@ -25,7 +25,7 @@ from typing import TextIO
 
 import dubbing
 from dubbing.options import OUTFILE, Options, Request
-from models.download import ensure_weights
+from models.published import ensure_weights
 from utils import cli
 from utils.errors import InputError, format_error
 from utils.files import existing_file

@@ -18,7 +18,7 @@ every video became a clip; 1: some were skipped (the report says why); 2: nothin
 
 import argparse
 
-from models.download import ensure_weights
+from models.published import ensure_weights
 from preprocessing import PreprocessingOptions
 from utils import cli
 from utils.options import from_args

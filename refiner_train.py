@@ -13,7 +13,7 @@ enlarged, nearest reference, refined, true); logs/ for TensorBoard. The same com
 
 import argparse
 
-from models.download import ensure_weights
+from models.published import ensure_weights
 from training.options import RefinerOptions
 from utils import cli
 from utils.options import from_args

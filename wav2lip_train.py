@@ -16,7 +16,7 @@ another clip; logs/ for TensorBoard.
 
 import argparse
 
-from models.download import ensure_weights
+from models.published import ensure_weights
 from training.options import GeneratorOptions
 from utils import cli
 from utils.options import from_args

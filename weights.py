@@ -16,8 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models import download
-from models.published import all_files, published
+from models.published import all_files, fetch, import_file, published, state, verify
 from utils import cli
 from utils.errors import InputError, format_error
 
@@ -26,7 +25,7 @@ FORMATS = ("safetensors", "onnx", "openvino")  # of export: models/export.py
 
 def list_files() -> None:
     for file in all_files():
-        print(f"{file.name:20} {file.size / 1e6:6.1f} MB  {download.state(file):8} {file.file}")
+        print(f"{file.name:20} {file.size / 1e6:6.1f} MB  {state(file):8} {file.file}")
         print(*(f"{'':20} {line}" for line in (file.note, file.licence, f"SHA-256 {file.sha256}")), sep="\n")
 
 
@@ -46,11 +45,11 @@ def main(args: argparse.Namespace) -> int:
     if args.command == "list":
         list_files()
     elif args.command == "fetch":
-        return each(download.fetch, [published(name) for name in args.names])
+        return each(fetch, [published(name) for name in args.names])
     elif args.command == "import":
-        return each(download.import_file, args.files)
+        return each(import_file, args.files)
     elif args.command == "verify":
-        print(f"{download.verify()} of {len(all_files())} files exist, all as published")
+        print(f"{verify()} of {len(all_files())} files exist, all as published")
     else:
         from models.export import export  # needs PyTorch
 

@@ -8,9 +8,8 @@ from hparams import HParams
 from metrics.experts import Expert, load_expert
 from models import face_refiner
 from models.backend import ArrayNetwork, Backend, load, pick
-from models.download import ensure_weights
 from models.face_refiner import PERSON, FaceRefiner
-from models.published import BUNDLED_GENERATOR, EXPERTS, default_generator
+from models.published import BUNDLED_GENERATOR, EXPERTS, default_generator, ensure_weights
 from utils.errors import InputError, warn
 from utils.files import existing_file, sha256
 from utils.progress import doing

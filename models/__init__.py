@@ -1,6 +1,6 @@
 """The three networks of the method, with the parameter names of the published weights.
 
-They are imported when they are asked for: what is beside them, published.py and download.py, needs no PyTorch.
+They are imported when they are asked for: what is beside them, as in published.py, needs no PyTorch.
 """
 
 from importlib import import_module

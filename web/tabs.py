@@ -7,8 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from models import download
-from models.published import PUBLISHED, all_files
+from models.published import PUBLISHED, all_files, state
 from utils.errors import InputError
 from utils.files import read_json
 from web.parts import JOBS, QUIET, cancels, errors_shown, links_html, page_html, take
@@ -164,6 +163,4 @@ def build_weights(site: Site, key: gr.BrowserState) -> None:
 
 def weight_rows() -> list[list[str]]:
     """A row for every known file."""
-    return [
-        [file.name, download.state(file), f"{file.size / 1e6:.1f} MB", file.licence, file.note] for file in all_files()
-    ]
+    return [[file.name, state(file), f"{file.size / 1e6:.1f} MB", file.licence, file.note] for file in all_files()]

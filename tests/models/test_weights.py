@@ -14,7 +14,7 @@ import pytest
 from dubbing import Options
 from metrics.options import EvaluationOptions
 from models import published as registry
-from models.download import ensure_weights
+from models.published import ensure_weights
 from training.options import GeneratorOptions
 from utils.errors import InputError
 from utils.files import sha256
