@@ -249,10 +249,11 @@ def _find_joints(path: Path, modified: int) -> tuple[Joint, ...]:
 
 def _after_empty_picture(container: Any) -> tuple[Joint, ...]:
     """FFmpeg writes the first picture of an AVI as if it were shown at 0, then an empty one where it is shown later."""
-    stream = next(iter(container.streams.video), None)
-    first = [packet for packet in islice(container.demux(stream), 2) if packet.dts is not None] if stream else []
+    if not container.streams.video:
+        return ()
+    first = [packet for packet in islice(container.demux(video=0), 2) if packet.dts is not None]
     late = len(first) == 2 and first[1].dts - first[0].dts == 2
-    return (Joint(first[1].pos, -float(stream.time_base)),) if late else ()
+    return (Joint(first[1].pos, -float(first[1].time_base)),) if late else ()
 
 
 class _Run(NamedTuple):

@@ -1,9 +1,7 @@
 """Files of media: opening them, telling what they are, and the tag by which dubs are recognised."""
 
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
@@ -36,10 +34,6 @@ BROWSER_H264 = ("yuv420p", "yuvj420p")  # pixel formats; editors use others
 BROWSER_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp")
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP")  # that Pillow decodes
 NOT_FFMPEG = ("WEBP", "AVIF")  # animations that FFmpeg cannot read, or without their alpha
-DAMAGE = (  # what Pillow raises for damaged files
-    OSError, SyntaxError, ValueError, RuntimeError, IndexError, KeyError, TypeError, EOFError, OverflowError,
-    struct.error, zlib.error,
-)  # fmt: skip
 DUB_TAG = "dubbed: the lips were generated to fit the speech"
 TAG_KEY = "comment"  # a key that MP4, MOV, Matroska and WebM all keep
 
@@ -89,12 +83,14 @@ def open_picture(path: Path) -> Iterator[Image.Image | None]:
             yield image
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: is too large a picture; scale it down") from error
-    except DAMAGE as error:
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # for damaged files Pillow raises nearly any kind
         raise InputError(f"{path}: is damaged or truncated ({error}); save the picture again") from error
 
 
 def _opened(path: Path) -> AbstractContextManager[Image.Image | None]:
-    formats = PICTURE_FORMATS
+    formats: tuple[str, ...] = PICTURE_FORMATS
     if find_spec("pillow_heif"):  # without it FFmpeg reads HEIC files of one part
         import_module("pillow_heif").register_heif_opener()
         formats += ("HEIF",)
