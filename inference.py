@@ -31,20 +31,11 @@ from utils.errors import InputError, format_error
 from utils.files import existing_file
 from utils.options import from_args
 
-USUAL = """\
-Dub a video, or a picture (--preview --report: only five seconds, with pictures of the changes):
-    python inference.py --face talk.mp4 --audio speech.wav --outfile out.mp4
-Find problems in the footage, and estimate how long a dub takes:
-    python inference.py --face talk.mp4 --audio speech.wav --check
-Dub two people who come with the project:
-    python inference.py --demo
-All flags: python inference.py --help"""
-
 
 def main(args: argparse.Namespace) -> int:
     request, options = from_args(Request, args), from_args(Options, args)
     if (request, options) == (Request(), Options()):
-        print(USUAL, file=sys.stderr)
+        print(f"{__doc__}\nAll flags: python inference.py --help", file=sys.stderr)
         return 2
     options = ensure_weights(options, args.yes)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: idle threads that spin hold up the encoder

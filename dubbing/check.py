@@ -23,7 +23,7 @@ from dubbing.networks import load_networks
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
 from dubbing.record import StageTimer
-from dubbing.samples import DubbedFrame, Samples, dub_samples, loudest_times, sample_faces
+from dubbing.samples import Samples, dub_samples, loudest_times, sample_faces
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speech
 from face_detection.crop import to_network_size
@@ -151,7 +151,10 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     if speech and faces and not report.problems:
         short = replace(options, preview=min(TIMED / float(source.rate), options.preview or speech.seconds))
         plan = DubPlan(networks, Source(face, short, outfile.suffix), speech)
-        report.mouths = _draw_mouths(dub_samples(plan, samples, faces, loud), Path(f"{outfile}.check.png"))
+        if mouths := dub_samples(plan, samples, faces, loud):
+            report.mouths = f"{outfile}.check.png"
+            rows = {"source": [mouth.source for mouth in mouths], "result": [mouth.result for mouth in mouths]}
+            write_png(Path(report.mouths), labelled_rows(rows))
         frames = source.frames_in(min(speech.seconds, options.preview or inf))
         report.estimate = _estimate(plan, faces, outfile.suffix, frames, starting, searching) if audio else None
     report.findings = list(dict.fromkeys([*source.findings, *(speech.findings if speech and audio else [])]))
@@ -237,14 +240,6 @@ def _covered(faces: Sequence[np.ndarray]) -> float:
         detector.visible(face)  # what covers a face counts from the second frame on
         hidden.append(hidden_share(detector.visible(face)) >= OCCLUDED)
     return float(np.mean(hidden))
-
-
-def _draw_mouths(dubbed: Sequence[DubbedFrame], path: Path) -> str | None:
-    """Sources above results; None where there are none."""
-    if not dubbed:
-        return None
-    write_png(path, labelled_rows({name: [getattr(each, name) for each in dubbed] for name in ("source", "result")}))
-    return str(path)
 
 
 def _estimate(

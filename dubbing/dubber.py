@@ -58,12 +58,6 @@ class DubPlan:
         with flag_named("--final_audio"):
             self.final_clock = sound_clock(options.final_audio) if options.final_audio else None
 
-    @classmethod
-    def open(cls, face: Path, audio: Path, suffix: str, options: Options, networks: Networks) -> "DubPlan":
-        """Raises InputError for files that cannot be used."""
-        speech = load_speech(audio, options, networks.hp)
-        return cls(networks, Source(face, options, suffix), speech)
-
     def look(self, progress: ProgressBar, timer: StageTimer, faces_file: Path) -> None:
         """Find the face, and use() it. Where crops of it are needed, the video is decoded once more."""
         refiner = self.networks.refiner
@@ -91,6 +85,7 @@ class DubPlan:
         self.faces, self.refine = faces, stages.refine_stage(networks.refiner, crops)
         self.occlusion = self._occlusion(crops) if options.occlusion else None
         self.masks = Masks(options.paste, hp.img_size, self.occlusion)
+        self._last_known: np.ndarray | None = None  # upper half of the last face
         self.stages: dict[str, stages.Stage] = {
             "generate": stages.Generate(networks.generator, self.speech.mel, hp.mel_window)
         }
@@ -111,26 +106,23 @@ class DubPlan:
     def tasks(self) -> Generator[FrameTask, None, None]:
         """All output frames, and in each the face to dub."""
         speech, options, hp = self.speech, self.options, self.networks.hp
-        extend, last_known = self.source.extension(options.extend, speech.seconds), None
+        extend = self.source.extension(options.extend, speech.seconds)
         for frame in self.source.extend_frames(self.seconds, extend):
             region = self.faces.at(frame.number) if frame.time < speech.seconds else None
-            face: FaceTask | None = None
-            if region is not None:
-                crop = upright_crop(frame.picture, region)
-                source_face = to_network_size(crop, hp.img_size)
-                upper = source_face[: hp.img_size // 2]
-                if not region.interpolated or last_known is None or resembles(upper, last_known):
-                    last_known, face = upper, self.face_task(frame, region, crop, source_face)
-            yield FrameTask(frame, face)
+            yield FrameTask(frame, self.face_task(frame, region) if region else None)
             if options.published_timing and mel_column(frame.time, hp) + hp.mel_window > speech.mel.shape[1]:
                 return
 
-    def face_task(
-        self, frame: TimedFrame, region: FaceRegion, crop: np.ndarray, source_face: np.ndarray
-    ) -> FaceTask | None:
-        """The face in this region of a frame; None where nothing of it would be seen. crop: as upright_crop gives it;
-        source_face: the same at the network's size."""
-        mask, hp = self.masks(region, source_face), self.networks.hp
+    def face_task(self, frame: TimedFrame, region: FaceRegion) -> FaceTask | None:
+        """The face in this region of a frame, called in the order of the frames; None where nothing of it would be
+        seen, or where it lies between detections and does not resemble the last face."""
+        crop, hp = upright_crop(frame.picture, region), self.networks.hp
+        source_face = to_network_size(crop, hp.img_size)
+        upper = source_face[: hp.img_size // 2]
+        if region.interpolated and self._last_known is not None and not resembles(upper, self._last_known):
+            return None
+        self._last_known = upper
+        mask = self.masks(region, source_face)
         if mask.max() <= INVISIBLE:
             return None
         start = dub_mel_start(frame.time, self.speech.mel.shape[1], hp, self.options.published_timing)
@@ -209,7 +201,8 @@ class Dubber:
         face, audio = Path(face), Path(audio)
         outfile = output_path(face, audio, Path(outfile), options)
         with timer("speech"):
-            plan = DubPlan.open(face, audio, outfile.suffix, options, self.networks)
+            speech = load_speech(audio, options, self.networks.hp)
+            plan = DubPlan(self.networks, Source(face, options, outfile.suffix), speech)
         plan.look(progress, timer, Path(f"{outfile}.faces.png"))
         stale = page_path(outfile).exists()  # a page of an earlier dub is brought up to date
         report = DubReport(plan.frames, plan.source) if options.report or stale else None
@@ -229,9 +222,10 @@ def dub_frames(
 ) -> dict[str, Any]:
     """Write all frames of a plan, with its sound, to `video`, a file that is to become `outfile`. Returns what a Record
     says of the frames."""
-    expert, wanted = plan.networks.expert, plan.networks.generator.batch_size
-    batch_size = max(1, min(wanted, QUEUE_BYTES // 2 // plan.source.frame_bytes()))
-    if plan.options.wav2lip_batch_size and batch_size < wanted:
+    source, options, expert = plan.source, plan.options, plan.networks.expert
+    wanted = plan.networks.generator.batch_size
+    batch_size = max(1, min(wanted, QUEUE_BYTES // 2 // source.frame_bytes()))
+    if options.wav2lip_batch_size and batch_size < wanted:
         print(f"--wav2lip_batch_size {wanted}: {batch_size}, since frames this large must not fill the memory")
     queued = batch_size // 2 + 1  # before the stages, and behind them
     with timer("score"):
@@ -255,29 +249,25 @@ def dub_frames(
         """The tasks, shown by the progress bar, which ends when this is closed."""
         yield from progress(tasks, desc="dubbing", unit="frame", total=plan.frames)
 
-    writer, states = _writer(plan, outfile, video), list[tuple[str, float]]()
+    sound, track, until = plan.speech.path, options.audio_stream, options.preview or inf
+    if options.final_audio:
+        sound, track, until = options.final_audio, None, plan.shown_seconds
+    first, last = source.part or (0.0, inf)
+    shown = Span(first, min(last, first + plan.shown_seconds))
+    writer = VideoWriter(
+        outfile, source.rate, sound, source.opened, source.encoding, track, until, dubbed=True, part=video, shown=shown
+    )
+    states: list[tuple[str, float]] = []
     with timer("dub"), writer, closing(prefetch(generated(), queued)) as waiting, closing(counted(waiting)) as tasks:
         for task in tasks:
             picture, time = task.frame.picture, task.frame.time
             before = yuv.to_bgr(picture) if report and report.note(task) else None
             if task.face:
                 with timer("composite"):
-                    stages.composite(task.face, plan.options.paste)
+                    stages.composite(task.face, options.paste)
             if report and before is not None and task.face:
                 report.add(time, before, yuv.to_bgr(picture), task.face.region.rect)
             with timer("encode"):
                 writer.write_picture(picture, time)
             states.append((task.state, time))
     return state_record(states, 1 / float(writer.rate)) | {"sync": monitor.result() if monitor else None}
-
-
-def _writer(plan: DubPlan, outfile: Path, video: Path) -> VideoWriter:
-    source, options = plan.source, plan.options
-    sound, track, until = plan.speech.path, options.audio_stream, options.preview or inf
-    if options.final_audio:
-        sound, track, until = options.final_audio, None, plan.shown_seconds
-    first, last = source.part or (0.0, inf)
-    shown = Span(first, min(last, first + plan.shown_seconds))
-    return VideoWriter(
-        outfile, source.rate, sound, source.opened, source.encoding, track, until, dubbed=True, part=video, shown=shown
-    )

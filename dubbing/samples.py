@@ -15,11 +15,11 @@ from dubbing.faces import Detections, FaceFinder, FaceRegions, evenly
 from dubbing.landmarks import LANDMARKS
 from dubbing.networks import load_networks
 from dubbing.options import Options
-from dubbing.paste import upright_crop
-from dubbing.source import TimedFrame
+from dubbing.source import Source, TimedFrame
+from dubbing.speech import load_speech
 from dubbing.stages import composite
 from face_detection import RetinaFace, build_detector
-from face_detection.crop import LONGEST_SIDE, overlaps, to_network_size, unscaled
+from face_detection.crop import LONGEST_SIDE, overlaps, unscaled
 from face_detection.track import LINK_IOU
 from hparams import HParams
 from media import codecs, yuv
@@ -77,12 +77,10 @@ def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequ
         if region is None:
             continue
         frame = frame._replace(picture=yuv.clone(frame.picture), time=wanted if plan.source.still else frame.time)
-        crop = upright_crop(frame.picture, region)
-        source_face = to_network_size(crop, plan.networks.hp.img_size)
         if plan.occlusion:
             plan.occlusion.reset()
-            plan.occlusion.visible(source_face)  # what covers a face counts from the second frame on
-        face = plan.face_task(frame, region, crop, source_face)
+            plan.face_task(frame, region)  # what covers a face counts from the second frame on
+        face = plan.face_task(frame, region)
         source = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)
         if face:
             for stage in plan.stages.values():
@@ -99,7 +97,8 @@ def still(face: Path, audio: Path, outfile: Path, options: Options) -> DubbedFra
     outfile: the picture. Raises InputError for what cannot be used, and where that frame shows no face to dub.
     """
     networks = load_networks(replace(options, no_score=True))
-    plan = DubPlan.open(face, audio, codecs.usual_suffix(options.codec), options, networks)
+    source = Source(face, options, codecs.usual_suffix(options.codec))
+    plan = DubPlan(networks, source, load_speech(audio, options, networks.hp))
     finder = plan.finder(Path(f"{outfile}.faces.png"))
     seconds = min(plan.source.play_seconds, plan.speech.seconds)
     loudest = loudest_times(plan.speech.mel, networks.hp, seconds, 1)
