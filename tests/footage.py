@@ -79,6 +79,28 @@ def click_track(seconds: float, at: float, rate: int = 44100) -> np.ndarray:
     return wav
 
 
+def mux_tracks(path, tracks, late=0.0, pictures=25, codec="aac", marks=()):
+    """A file with a second of pictures and tracks of sound at 48 kHz, float32 [samples] or six channels of 5.1, which
+    start at `late` seconds. marks: of the tracks."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        layouts = ["mono" if samples.ndim == 1 else "5.1" for samples in tracks]
+        streams = [out.add_stream(codec, rate=48_000, layout=layout) for layout in layouts]
+        for stream, mark in zip(streams, marks, strict=False):
+            stream.disposition = mark
+        for n in range(pictures):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        for stream, samples, layout in zip(streams, tracks, layouts, strict=True):
+            block = av.AudioFrame.from_ndarray(np.atleast_2d(samples), format="fltp", layout=layout)
+            block.rate, block.pts, block.time_base = 48_000, round(late * 48_000), Fraction(1, 48_000)
+            out.mux([*stream.encode(block), *stream.encode(None)])
+        out.mux(video.encode(None))
+    return path
+
+
 def recording(path, codec: str, rate: int, wav: np.ndarray, lost=lambda number: False, delay: float = 0.0, late=0.0):
     """Sound of which some packets are lost, their time stamps kept; it starts at `delay`, ten pictures at `late`."""
     with av.open(str(path), "w") as out:

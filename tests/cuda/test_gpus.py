@@ -81,25 +81,6 @@ def test_a_step_whose_gradients_overflow_is_left_out_and_the_scale_is_halved_and
     assert resumed.scaler.get_scale() == start / 2
 
 
-@ON_CPU_AND_GPU
-def test_a_channels_last_step_has_the_loss_and_the_gradients_of_a_contiguous_one_on_a_cpu(device):
-    torch.manual_seed(0)
-    plain = Wav2Lip(NARROW.width).eval()  # batch norms of four frames enlarge what is rounded
-    trained = TrainableNetwork(copy.deepcopy(plain), NARROW, Precision("fp32", device), 1e-4)
-    mels, faces, target = torch.randn(4, 1, 80, 16), torch.rand(4, 6, 96, 96), torch.rand(4, 3, 96, 96)
-    there = (trained(mels.to(device), faces.to(device)) - target.to(device)).abs().mean()
-    here = (plain(mels, faces) - target).abs().mean()
-    assert there.item() == pytest.approx(here.item(), rel=1e-5)
-    trained.backward(there)
-    here.backward()
-    gradients = (
-        torch.cat([weight.grad.cpu().flatten() for weight in network.parameters()])
-        for network in (trained.network, plain)
-    )
-    ours, theirs = gradients
-    assert (ours - theirs).norm() < 1e-3 * theirs.norm()
-
-
 @pytest.mark.parametrize("precision", [pytest.param(name, marks=needs_gpus()) for name in ("fp16", "auto")])
 @pytest.mark.parametrize("script_name", [EXPERT, GENERATOR])
 def test_a_run_on_a_gpu_goes_on_and_its_weights_load_without_one(

@@ -53,19 +53,6 @@ def test_no_window_spans_the_place_where_the_video_starts_again():
     assert [9, 8, 7, 6, 5] in backwards and len(backwards) == 25
 
 
-def test_prefetched_items_keep_their_order_and_are_not_made_far_ahead():
-    made = []
-
-    def numbers():
-        for n in range(100):
-            made.append(n)
-            yield n
-
-    for n in prefetch(numbers(), 4):
-        assert len(made) <= n + 4 + 1
-    assert made == list(range(100))
-
-
 def test_an_error_while_items_are_made_is_raised_and_no_thread_stays():
     def numbers():
         yield 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from footage import BOX
+from footage import BOX, mux_tracks
 from media import yuv
 from media.reader import VideoReader
 from media.sound import read_audio
@@ -53,30 +53,12 @@ def test_sound_goes_in_packet_by_packet_where_its_codec_fits(dub, talking, speec
     assert sound_packets(tmp_path / "out.mp4") == sound_packets(tmp_path / "a.mp3")
 
 
-def late_sound(path, wav: np.ndarray, delay: float, streams: int = 1):
-    """A file with pictures from 0 and AAC from `delay` on; of several sound streams the last has the sound."""
-    with av.open(str(path), "w") as out:
-        video = out.add_stream("libx264", rate=25)
-        video.width = video.height = 64
-        sounds = [out.add_stream("aac", rate=48000, layout="5.1") for _ in range(streams)]
-        for n in range(25):
-            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
-            frame.pts, frame.time_base = n, Fraction(1, 25)
-            out.mux(video.encode(frame))
-        for n, sound in enumerate(sounds):
-            samples = np.zeros((6, len(wav)), np.float32)
-            samples[2] = wav * (n == streams - 1)
-            block = av.AudioFrame.from_ndarray(samples, format="fltp", layout="5.1")
-            block.rate, block.pts, block.time_base = 48000, round(delay * 48000), Fraction(1, 48000)
-            out.mux([*sound.encode(block), *sound.encode(None)])
-        out.mux(video.encode(None))
-    return path
-
-
 def test_a_late_sound_in_5_1_stays_late_and_another_stream_can_be_chosen(dub, speech, tmp_path):
-    wav = np.repeat(read_audio(speech, RATE), 3) * 0.2
-    wav[24000:24100] = 0.95  # a click at half a second
-    source = late_sound(tmp_path / "late.mkv", wav, 0.3, streams=2)
+    silence = np.zeros((6, 48_000), np.float32)
+    wav = silence.copy()
+    wav[2] = np.repeat(read_audio(speech, RATE), 3)[:48_000] * 0.2
+    wav[2, 24000:24100] = 0.95  # a click at half a second
+    source = mux_tracks(tmp_path / "late.mkv", [silence, wav], late=0.3)
     assert "has no sound track 5" in dub(*BOX, "--audio", source, "--audio_stream", 5).error
     out = tmp_path / "out.mp4"
     assert dub(*BOX, "--audio", source, "--audio_stream", 1, "--no_score").code == 0

@@ -3,8 +3,6 @@
 import errno
 import hashlib
 import json
-import os
-import stat
 from fractions import Fraction
 
 import av
@@ -57,18 +55,6 @@ def test_a_file_that_is_no_dub_is_replaced_only_when_asked(dub, talking, tmp_pat
     assert result.code == 2
     assert "out.mp4.json: exists and is not by this program" in result.error
     assert beside.read_text(encoding="utf-8") == '{"mine": 1}'
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX file modes")
-def test_results_have_the_mode_that_the_user_s_mask_gives(dub, tmp_path):
-    before = os.umask(0o027)
-    try:
-        assert dub(*SHORT, "--report").code == 0
-    finally:
-        os.umask(before)
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert set(modes) >= {"out.mp4", "out.mp4.json"}
-    assert set(modes.values()) == {0o640}
 
 
 def test_without_room_for_its_record_no_video_is_left_and_the_earlier_dub_stays(dub, tmp_path, monkeypatch):

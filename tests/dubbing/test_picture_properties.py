@@ -63,14 +63,6 @@ def test_pictures_are_shown_in_their_colours_by_every_player(tmp_path, name, cod
         assert np.abs(seen(image) - COLOURS).max() <= 6
 
 
-def test_rgb_video_is_written_as_yuv_and_says_so(tmp_path):
-    film(tmp_path / "a.mkv", "ffv1", [quarters(320, 360)] * 3, "gbrp10le")
-    written(tmp_path / "a.mkv", tmp_path / "out.mp4")
-    assert tags(tmp_path / "out.mp4")[:2] == (yuv.BT601, yuv.LIMITED_RANGE)
-    for image in shown(tmp_path / "out.mp4"):
-        assert np.abs(seen(image) - COLOURS).max() <= 6
-
-
 @pytest.mark.parametrize(("name", "encoder", "out", "codec", "kept"), [
     ("a.avi", "mjpeg", "out.mp4", "h264", yuv.FULL_RANGE), ("a.mkv", "ffv1", "out.mov", "prores", yuv.LIMITED_RANGE),
 ])  # fmt: skip
@@ -139,13 +131,10 @@ def test_levels_of_hdr10_are_handed_on(tmp_path, out, codec):
     assert written(tmp_path / "a.mkv", tmp_path / "b.mov", "prores").opened.findings == ["HDR10 levels lost"]
 
 
-@pytest.mark.parametrize(("size", "limit", "expected"), [
-    ((1200, 2400), 1920, (960, 1920)), ((2400, 1200), 0, (2400, 1200)),
-])  # fmt: skip
-def test_large_pictures_are_scaled_down_unless_told_not_to(tmp_path, size, limit, expected):
-    Image.new("RGB", size, (200, 100, 50)).save(tmp_path / "a.jpg")
-    source = Source(tmp_path / "a.jpg", Options(picture_size=limit))
-    assert (source.width, source.height) == expected
+def test_large_pictures_are_scaled_down(tmp_path):
+    Image.new("RGB", (1200, 2400), (200, 100, 50)).save(tmp_path / "a.jpg")
+    source = Source(tmp_path / "a.jpg", Options())
+    assert (source.width, source.height) == (960, 1920)
     (frame,) = source.iter_once()
-    assert (frame.picture.width, frame.picture.height) == expected
-    assert source.opened.findings == ([] if expected == size else ["scaled to {}x{}".format(*expected)])
+    assert (frame.picture.width, frame.picture.height) == (960, 1920)
+    assert source.opened.findings == ["scaled to 960x1920"]

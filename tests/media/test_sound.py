@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from footage import mux_tracks
 from media.sound import read_audio, sound_clock
 from media.writer import VideoWriter
 from portrait import SPEECH
@@ -27,26 +28,6 @@ def tone(seconds: float, pitch: float, rate: int = 48_000) -> np.ndarray:
 def pitch_of(sound: np.ndarray) -> float:
     middle = sound[len(sound) // 4 : len(sound) // 4 + RATE // 2]
     return float(np.abs(np.fft.rfft(middle)).argmax()) * RATE / len(middle)
-
-
-def mux_tracks(path, tracks, late=0.0, pictures=25, codec="aac", marks=()):
-    """A file with a second of pictures and tracks of sound, which start at `late` seconds. marks: of the tracks."""
-    with av.open(str(path), "w") as out:
-        video = out.add_stream("mpeg4", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
-        streams = [out.add_stream(codec, rate=48_000, layout="mono") for _ in tracks]
-        for stream, mark in zip(streams, marks, strict=False):
-            stream.disposition = mark
-        for n in range(pictures):
-            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
-            frame.pts, frame.time_base = n, Fraction(1, 25)
-            out.mux(video.encode(frame))
-        for stream, samples in zip(streams, tracks, strict=True):
-            block = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-            block.rate, block.pts, block.time_base = 48_000, round(late * 48_000), Fraction(1, 48_000)
-            out.mux([*stream.encode(block), *stream.encode(None)])
-        out.mux(video.encode(None))
-    return path
 
 
 def dubbed_with(source, path) -> np.ndarray:
