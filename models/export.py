@@ -14,7 +14,7 @@ import torch
 
 from hparams import HParams
 from models.backend import INSTALL, is_installed
-from models.torch_backend import Wrapper, hparams_of, load_wrapped
+from models.torch_backend import Wrapper, hparams_of, load_wrapped, ports
 from utils import weight_files
 from utils.errors import InputError
 from utils.files import atomic_write, temporary_folder, writable_folder
@@ -69,7 +69,7 @@ def _safetensors(source: Path, target: Path) -> str:
 def _onnx(generator: Wrapper, hp: HParams, target: Path, metadata: dict[str, str]) -> None:
     import onnx
 
-    example = generator.example(hp)
+    example, output = ports(generator, hp)
     with atomic_write(target) as temporary:
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the tracer: that sizes become constants, as they are meant to
@@ -78,8 +78,8 @@ def _onnx(generator: Wrapper, hp: HParams, target: Path, metadata: dict[str, str
                 tuple(example.values()),
                 str(temporary),
                 input_names=[*example],
-                output_names=[generator.output],
-                dynamic_axes={name: {0: "N"} for name in (*example, generator.output)},
+                output_names=[output],
+                dynamic_axes={name: {0: "N"} for name in (*example, output)},
                 opset_version=OPSET,
                 dynamo=False,  # the other exporter needs a package more, and gains nothing here
             )

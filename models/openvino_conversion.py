@@ -18,7 +18,7 @@ import torch
 
 from hparams import HParams, hparams
 from models.openvino_backend import HINTS, compiled, openvino, supports
-from models.torch_backend import Wrapper, load_wrapped
+from models.torch_backend import Wrapper, load_wrapped, ports
 from utils.devices import prefers_bf16
 from utils.files import devnull
 
@@ -60,14 +60,14 @@ def convert(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any
 
 def to_openvino(module: Wrapper, hp: HParams) -> Any:
     """A wrapper of models/torch_backend.py as an OpenVINO model, for batches of any size, its ports named."""
-    example = module.example(hp)
+    example, output = ports(module, hp)
     inputs = tuple(example.values())
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: that sizes become constants, as they are meant to
         model = openvino().convert_model(
             module.eval(), example_input=inputs, input=[(-1, *given.shape[1:]) for given in inputs]
         )
-    for port, name in zip((*model.inputs, *model.outputs), (*example, module.output), strict=True):
+    for port, name in zip((*model.inputs, *model.outputs), (*example, output), strict=True):
         port.tensor.set_names({name})
     return model
 

@@ -5,7 +5,6 @@ OpenVINO models and exported ones are made of the same wrappers (models/openvino
 """
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -36,21 +35,13 @@ NETWORKS: dict[str, Callable[[HParams], nn.Module]] = {
 }
 FIXED = ("num_mels", "mel_window", "img_size")  # values that the layers of the networks are made for
 
-Example = dict[str, torch.Tensor]  # inputs for a batch of two, by their names
 
-
-class Wrapper(nn.Module, ABC):
+class Wrapper(nn.Module):
     """A network as its users see it: its `forward` takes and returns arrays as they lie in memory."""
-
-    output: str  # name of what comes out, in exported models
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network: Any = network
-
-    @staticmethod
-    @abstractmethod
-    def example(hp: HParams) -> Example: ...
 
 
 def to_pictures(faces: torch.Tensor) -> torch.Tensor:
@@ -58,11 +49,7 @@ def to_pictures(faces: torch.Tensor) -> torch.Tensor:
     return (faces.float().clamp(0, 1) * 255).round().byte().movedim(-3, -1)
 
 
-class PictureGenerator(Wrapper):
-    """Of a Wav2Lip."""
-
-    output = "generated"
-
+class PictureGenerator(Wrapper):  # of Wav2Lip
     def forward(self, faces: torch.Tensor, mels: torch.Tensor, references: torch.Tensor | None = None) -> torch.Tensor:
         """uint8 BGR [B, S, S, 3], float32 [B, 1, 80, 16], and references like faces, None for the faces themselves
         -> uint8 BGR [B, S, S, 3]."""
@@ -71,70 +58,49 @@ class PictureGenerator(Wrapper):
         others = pictures if references is None else to_floats(references, dtype)
         return to_pictures(self.network(mels.to(dtype), generator_faces(pictures, others)))
 
-    @staticmethod
-    def example(hp: HParams) -> Example:
-        faces = torch.zeros(2, hp.img_size, hp.img_size, 3, dtype=torch.uint8)
-        return {"faces": faces, "mels": torch.zeros(2, 1, hp.num_mels, hp.mel_window)}
 
-
-class FaceEncoder(Wrapper):
-    """Of a SyncNet_color."""
-
-    output = "embeddings"
-
+class FaceEncoder(Wrapper):  # of SyncNet_color
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Lower halves of T faces in a row, uint8 BGR [W, T, S/2, S, 3] -> float32 [W, D]."""
         return self.network.embed_faces(to_floats(windows).flatten(1, 2)).float()  # of [W, T·3, S/2, S]
 
-    @staticmethod
-    def example(hp: HParams) -> Example:
-        shape = 2, hp.window_frames, hp.img_size // 2, hp.img_size, 3
-        return {"windows": torch.zeros(shape, dtype=torch.uint8)}
 
-
-class MelEncoder(Wrapper):
-    """Of a SyncNet_color."""
-
-    output = "embeddings"
-
+class MelEncoder(Wrapper):  # of SyncNet_color
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
         """float32 [W, 1, 80, 16] -> float32 [W, D]."""
         return self.network.embed_audio(mels).float()
 
-    @staticmethod
-    def example(hp: HParams) -> Example:
-        return {"mels": torch.zeros(2, 1, hp.num_mels, hp.mel_window)}
 
-
-class PictureRefiner(Wrapper):
-    """Of a Refiner."""
-
-    output = "refined"
-
+class PictureRefiner(Wrapper):  # of Refiner
     def forward(self, generated: torch.Tensor, shown: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
         """uint8 BGR [B, 96, 96, 3], [B, S, S, 3] and [B, K, S, S, 3] -> uint8 BGR [B, S, S, 3]."""
         return to_pictures(self.network(to_floats(generated), to_floats(shown), to_floats(references)))
 
-    @staticmethod
-    def example(hp: HParams) -> Example:
-        small, large, count = hp.img_size, hp.refiner_size, hp.refiner_references
-        shapes = {"generated": (small, small), "shown": (large, large), "references": (count, large, large)}
-        return {name: torch.zeros(2, *shape, 3, dtype=torch.uint8) for name, shape in shapes.items()}
 
-
-class OcclusionFinder(Wrapper):
-    """Of an OcclusionNet."""
-
-    output = "covered"
-
+class OcclusionFinder(Wrapper):  # of OcclusionNet
     def forward(self, faces: torch.Tensor, medians: torch.Tensor) -> torch.Tensor:
         """BGR in 0..255, float32 and uint8 [B, 48, 48, 3] -> float32 [B, 48, 48], probabilities of being covered."""
         return self.network(to_floats(faces), to_floats(medians)).sigmoid()
 
-    @staticmethod
-    def example(hp: HParams) -> Example:
-        faces = torch.zeros(2, OCCLUSION_SIZE, OCCLUSION_SIZE, 3)
-        return {"faces": faces, "medians": faces.byte()}
+
+def ports(module: Wrapper, hp: HParams) -> tuple[dict[str, torch.Tensor], str]:
+    """Of converted and exported models: inputs for a batch of two, by their names, and the name of what comes out."""
+
+    def pictures(*shape: int) -> torch.Tensor:
+        return torch.zeros(2, *shape, 3, dtype=torch.uint8)
+
+    small, large, mels = hp.img_size, hp.refiner_size, torch.zeros(2, 1, hp.num_mels, hp.mel_window)
+    if isinstance(module, PictureGenerator):
+        return {"faces": pictures(small, small), "mels": mels}, "generated"
+    if isinstance(module, FaceEncoder):
+        return {"windows": pictures(hp.window_frames, small // 2, small)}, "embeddings"
+    if isinstance(module, MelEncoder):
+        return {"mels": mels}, "embeddings"
+    if isinstance(module, PictureRefiner):
+        inputs = {"generated": pictures(small, small), "shown": pictures(large, large)}
+        return inputs | {"references": pictures(hp.refiner_references, large, large)}, "refined"
+    faces = pictures(OCCLUSION_SIZE, OCCLUSION_SIZE)
+    return {"faces": faces.float(), "medians": faces}, "covered"
 
 
 WRAPPERS = {
