@@ -106,7 +106,7 @@ class DubPlan:
     def tasks(self) -> Generator[FrameTask, None, None]:
         """All output frames, and in each the face to dub."""
         speech, options, hp = self.speech, self.options, self.networks.hp
-        extend = self.source.extension(options.extend, speech.seconds)
+        extend = self.source.extension(speech.seconds)
         for frame in self.source.extend_frames(self.seconds, extend):
             region = self.faces.at(frame.number) if frame.time < speech.seconds else None
             yield FrameTask(frame, self.face_task(frame, region) if region else None)
@@ -155,7 +155,7 @@ class DubPlan:
             "batch_halved": self.networks.generator.oom_retries,
             "silent_share": round(speech.silent, 3),
             "speech_seconds": round(speech.seconds, 3),
-            "extend": source.extension(options.extend, speech.seconds),
+            "extend": source.extension(speech.seconds),
             "source_fps": round(float(source.reader.rate), 3) if source.reader else None,
             "fps": round(float(source.rate), 3),
             "part": list(source.part) if source.part else None,

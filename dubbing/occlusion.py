@@ -44,13 +44,12 @@ class OcclusionDetector:
         clean = [face for face in faces if not self._covered(face).any()]  # most are not covered themselves
         if len(clean) >= len(faces) / 2:
             self._median = np.median(clean, axis=0).astype(np.uint8)
-        self._hidden = np.zeros((SIZE, SIZE), np.float32)
-        self._found = np.zeros((SIZE, SIZE), np.float32)
-        self._last: np.ndarray | None = None
+        self.reset()
 
     def reset(self) -> None:
         """Forget the frames so far: the next one is not from just after the last. A cut is noticed without this."""
-        self._hidden, self._found, self._last = np.zeros_like(self._hidden), np.zeros_like(self._found), None
+        self._hidden = self._found = np.zeros((SIZE, SIZE), np.float32)
+        self._last: np.ndarray | None = None
 
     def visible(self, shown: np.ndarray) -> np.ndarray:
         """Where the next frame shows the face itself. shown: uint8 BGR [S, S, 3], as the references -> float32 [S, S],

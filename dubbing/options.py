@@ -165,13 +165,3 @@ class Options(CommonOptions):
         names = [setting.name for setting in fields(self) if getattr(self, setting.name) != setting.default]
         values = {name: getattr(self, name) for name in names}
         return {name: value.as_posix() if isinstance(value, Path) else value for name, value in values.items()}
-
-    @property
-    def frame_rate(self) -> float | None:
-        """Frames a second of --fps; None: that of the source."""
-        return None if self.fps == SOURCE_FPS else float(self.fps)
-
-    @property
-    def plays_whole(self) -> bool:
-        """Whether the video plays to its end when the speech ends earlier."""
-        return self.keep_length and not self.preview

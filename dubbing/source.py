@@ -8,7 +8,6 @@ Speech that is longer by less than half a second holds the last frame, whatever 
 """
 
 import gc
-from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, count, islice
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 import av
 
-from dubbing.options import Options
+from dubbing.options import SOURCE_FPS, Options
 from media import codecs, yuv
 from media.clock import END_HELD, LONGEST_STEP
 from media.files import add_notice
@@ -42,32 +41,28 @@ class TimedFrame(NamedTuple):
 
 class Source:
     """A video or a picture, as the options of a dub want its frames. Times are seconds from the file's zero, or from
-    the start of the part in use; the first frame is shown from 0 on.
-
-    suffix: of the file to write; encoding: of its pictures, whose pixel format the frames have already;
-    still: one picture is shown all along; rate: frames a second that are shown; width, height: of a transformed frame;
-    opened: the file; reader: the same, None for a picture; clock: of the part in use; part: its start, moved to where
-    the frame begins that is shown then, and its end, None for a whole video; length: its seconds, infinite without an
-    end.
-    """
+    the start of the part in use; the first frame is shown from 0 on. suffix: of the file to write."""
 
     def __init__(self, path: Path, options: Options, suffix: str = ".mp4") -> None:
         self.path, self.options = path, options
         self.opened: Still | VideoReader = open_still(path) or VideoReader(
             path, deinterlace=options.deinterlace, video_stream=options.video_stream
         )
-        self.reader = self.opened if isinstance(self.opened, VideoReader) else None
+        self.reader = self.opened if isinstance(self.opened, VideoReader) else None  # None for a picture
+        # of the file to write; frames have its pixel format already
         self.encoding = codecs.choose(options.codec, suffix, self.opened.pix_fmt, options.crf, options.preset)
-        start, end, fps = options.start, options.end, options.frame_rate
+        start, end, fps = options.start, options.end, None if options.fps == SOURCE_FPS else float(options.fps)
+        # seconds: the start, moved to where the frame begins that is shown then, and the end; None for a whole video
         self.part = self._part(start, end) if start or end is not None else None
-        self.length = self.part[1] - self.part[0] if self.part and end is not None else inf
+        self.length = self.part[1] - self.part[0] if self.part and end is not None else inf  # of the part, in seconds
         self.clock = self.opened.clock.filled(fps if self.reader else None)
         if self.part:
             self.clock = self.clock.within(*self.part)
         is_still = self.opened.frame_estimate == 1
         own_rate = not is_still and not (fps and self.clock.slow)
-        self.rate = self.opened.rate if own_rate else Fraction(fps or PICTURE_FPS).limit_denominator(1001)
-        self.still = options.static or is_still
+        self.rate = self.opened.rate if own_rate else Fraction(fps or PICTURE_FPS).limit_denominator(1001)  # as shown
+        self.still = options.static or is_still  # one picture is shown all along
+        self.plays_whole = options.keep_length and not options.preview and not self.still  # after the speech
         width, height = self.opened.width, self.opened.height
         if is_still and 0 < options.picture_size < max(width, height):
             shrink = Fraction(options.picture_size, max(width, height))
@@ -106,14 +101,13 @@ class Source:
         """About what one picture takes in memory."""
         return self.width * self.height * av.VideoFormat(self.encoding.pix_fmt).padded_bits_per_pixel // 8
 
-    def extension(self, extend: str, seconds: float) -> str:
+    def extension(self, seconds: float) -> str:
         """What extends the video for speech of that length: --extend, but "hold" where only a moment is missing."""
-        return "hold" if self.clock.holds_end(seconds) else extend
+        return "hold" if self.clock.holds_end(seconds) else self.options.extend
 
     def shown_seconds(self, seconds: float) -> float:
         """How long extend_frames() continues."""
-        whole = self.options.plays_whole and not self.still
-        return max(seconds, self.clock.picture.end) if self.clock.picture and whole else seconds
+        return max(seconds, self.clock.picture.end) if self.clock.picture and self.plays_whole else seconds
 
     def frames_in(self, seconds: float) -> int:
         """About how many frames extend_frames() gives."""
@@ -130,8 +124,14 @@ class Source:
         """What is shown for `seconds`, with --keep_length at least to the end of the video; frames that stay for long
         are repeated (media/clock.py)."""
         times: list[float] = []
-        for frame in self._fill_gaps(_record_times(self.iter_once(), times)):
-            if frame.time > seconds - TOLERANCE and not self.options.plays_whole:
+
+        def first_pass() -> Iterator[TimedFrame]:
+            for frame in self.iter_once():
+                times.append(frame.time)
+                yield frame
+
+        for frame in self._fill_gaps(first_pass()):
+            if frame.time > seconds - TOLERANCE and not self.plays_whole:
                 return
             yield frame
         for frame in self._fill_gaps(self._repeat(times, extend)):
@@ -217,14 +217,14 @@ class Source:
                 for stamp, picture in islice(self._pictures_from(max(0.0, time - slack) + zero, time + zero), 1):
                     found.append(self._kept(len(found), max(0.0, stamp - zero), picture))
             return found
-        wanted, half = deque(times), 0.5 / float(self.rate)
+        half = 0.5 / float(self.rate)
         for frame in self.iter_once():
-            if not wanted:
-                break
-            if frame.time >= wanted[0] - half:
-                while wanted and frame.time >= wanted[0] - half:
-                    wanted.popleft()
+            reached = sum(frame.time >= time - half for time in times)
+            if reached:
                 found.append(frame._replace(number=len(found), picture=yuv.clone(frame.picture)))
+                times = times[reached:]
+            if not times:
+                break
         return found
 
     def _kept(self, number: int, time: float, picture: av.VideoFrame) -> TimedFrame:
@@ -265,12 +265,6 @@ class Source:
             picture = flat
         picture = yuv.scaled(yuv.to_format(picture, pix_fmt), *self.scaled)
         return yuv.rotate_crop(picture, 3 * self.options.rotate, self.cropped)
-
-
-def _record_times(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[TimedFrame]:
-    for frame in frames:
-        times.append(frame.time)
-        yield frame
 
 
 def _cropped(crop: tuple[int, int, int, int], width: int, height: int) -> Rect:

@@ -189,7 +189,7 @@ def test_a_variable_rate_is_filled_where_it_is_slow(tmp_path):
 
 def test_only_sound_that_is_much_longer_extends_the_picture(tmp_path):
     source = Source(video(tmp_path / "a.mkv", [n / 25 for n in range(25)]), Options())
-    extensions = [source.extension("loop", seconds) for seconds in (0.5, 1.06, 1.45, 1.6)]
+    extensions = [source.extension(seconds) for seconds in (0.5, 1.06, 1.45, 1.6)]
     assert extensions == ["loop", "hold", "hold", "loop"]
 
 
