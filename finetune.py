@@ -1,13 +1,13 @@
-"""From a folder of videos of one person to a generator and a refiner of that person, and a dub to compare.
+"""Train a generator and a refiner of one person from a folder of videos, and make dubs to compare.
 
     python finetune.py --videos my_videos
     python finetune.py --videos my_videos --face talk.mp4 --audio speech.wav    # dub these at the end
     python finetune.py --videos my_videos --minutes 60 --refiner_minutes 80     # the same command resumes
 
-Preprocessing, finetune, refiner and dub are those of the other scripts; each has a folder in --outdir, and what is
-finished is not done again. Where no evaluation of the finetune is better than its start, the start's weights are kept.
-At the end open index.html in --outdir: source, dub before and dub after beside each other, scores, the command to dub
-with. Exit code 1: some videos could not be used, or nothing was better than the weights it started from.
+Preprocessing, finetune, refiner and dub are those of the other scripts; each has a folder in --outdir, and finished
+stages are skipped. If no evaluation of the finetune is better than its start, the start's weights are kept. At the end
+open index.html in --outdir: source, dub before and dub after side by side, scores, and the command to dub with. Exit
+code 1: some videos could not be used, or nothing was better than the weights it started from.
 """
 
 import argparse

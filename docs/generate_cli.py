@@ -27,13 +27,13 @@ INTRODUCTION = """\
 `training/options.py`, `preprocessing/__init__.py`, `metrics/options.py`); change those, not this page.
 `python SCRIPT.py --help` prints the same flags.
 
-A switch needs no value (`--rotate`), but takes one (`--rotate True`, `--rotate False`). `N` is a number. The names that
-`--hparams` takes are in `hparams.py`.
+A switch needs no value (`--rotate`) but accepts one (`--rotate True`, `--rotate False`). `N` is a number. The
+names that `--hparams` takes are in `hparams.py`.
 
 Every script also takes `--quiet` (print only warnings and errors), `--debug` (show the traceback of an error) and,
-where it reads weights, `--yes`: download published weights that a flag names and that do not exist.
+if it reads weights, `--yes` (download published weights that a flag names but that are missing).
 
-In a log file progress is a line now and then instead of a bar.
+In a log file, progress is a line now and then instead of a bar.
 
 Exit codes: 0 done; 1 done, but something was skipped; 2 bad input; 130 interrupted.
 """
@@ -54,13 +54,13 @@ WEIGHTS = """\
 |---|---|
 | `python weights.py list` | list every file: its place, licence and SHA-256, and whether it exists |
 | `python weights.py fetch NAME [NAME ...]` | download files; the SHA-256 is checked |
-| `python weights.py import FILE [FILE ...]` | copy files you have to their places, whatever their names |
+| `python weights.py import FILE [FILE ...]` | copy files that you have to where they belong, whatever their names |
 | `python weights.py verify` | check the SHA-256 of every file that exists |
 | `python weights.py export CHECKPOINT OUT` | save weights alone, in half precision, as `OUT` (`.safetensors`) |
 | `python weights.py export CHECKPOINT OUT --format F` | save a generator to run without PyTorch: `openvino`, `onnx` |
 
-Give `--debug` and `--quiet` before the command. A file that cannot be fetched is one line, and the next one follows.
-Exit code 1: some were fetched; 2: none.
+Give `--debug` and `--quiet` before the command. If a file cannot be fetched, one line says so and the next
+is tried. Exit code 1: some were fetched; 2: none.
 """
 
 

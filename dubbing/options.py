@@ -56,8 +56,8 @@ class Options(CommonOptions):
     )
     static: bool = option("show the first frame throughout", False)
     fps: str = option(
-        "frame rate of a picture, and of a video slower than 24, whose frames are repeated, each with its own mouth; "
-        "source: a slow video keeps its rate", "25", unit="frames a second", metavar="N|source",
+        "frame rate of pictures, and of videos slower than 24, whose frames are repeated, each with its own mouth; "
+        "source: keep the rate of slow videos", "25", unit="frames a second", metavar="N|source",
     )  # fmt: skip
     pads: tuple[int, int, int, int] = option(
         "enlarge the face box; more at the bottom includes the chin", (0, 10, 0, 0), unit="pixels", metavar=SIDES,
@@ -106,13 +106,13 @@ class Options(CommonOptions):
         "sibling folder of their run", "auto", metavar="auto|off|FILE", common=True,
     )  # fmt: skip
     occlusion: bool = option(
-        "keep what covers the mouth in front of it, and profile views unchanged", False, common=True
+        "keep hands and other things in front of the dubbed mouth; leave profile views unchanged", False, common=True
     )
     silence: str = option(
         "in pauses show a resting mouth, or what the network generates", "rest", choices=("rest", "model")
     )
     level: str = option(
-        "raise quiet speech for the networks, not in the result, or keep its level, as the published code does",
+        "raise quiet speech for the networks (not in the result), or keep its level as the published code does",
         "auto", choices=("auto", "keep"),
     )  # fmt: skip
     audio_stream: int | None = stream_option("audio track of the speech's file")
@@ -122,10 +122,10 @@ class Options(CommonOptions):
     )
     preset: str | None = option("speed of the encoder (default: veryfast for H.264)", None)
     start: float = option(
-        "use the video from this time on; the speech starts with it", 0.0, unit="seconds", minimum=0, common=True
+        "use the video from this time on; the speech starts there, too", 0.0, unit="seconds", minimum=0, common=True
     )
     end: float | None = option("use the video up to this time", None, unit="seconds", minimum=0, common=True)
-    final_audio: Path | None = option("sound of the result, where --audio only moves the lips", None)
+    final_audio: Path | None = option("sound of the result; --audio then only moves the lips", None)
     preview: float | None = option(
         "dub only the first seconds; 0: as --still", None, unit="seconds", const=PREVIEW, minimum=0, common=True
     )
@@ -142,7 +142,7 @@ class Options(CommonOptions):
         "dtype of the networks; auto: int8 with OpenVINO, else bf16 or fp16 where it is faster", "auto",
         choices=(*PRECISIONS, "int8"),
     )  # fmt: skip
-    no_cache: bool = option("detect faces again, although they are cached", False)
+    no_cache: bool = option("detect faces again even if they are cached", False)
     face_detector: str = option("face detector", "auto", choices=DETECTORS)
 
     def __post_init__(self) -> None:
