@@ -5,6 +5,7 @@ track       [ box   ][ box   ][between][ box   ][ -- ] ... [ -- ][ box   ]
 segment      0        0        0        0        -1         -1     1
 """
 
+from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,8 +49,11 @@ class Tracklet(NamedTuple):
     frames: np.ndarray  # int64 [n], ascending
     faces: np.ndarray  # float32 [n, 5 or more]
 
-    def overlaps_in_time(self, other: "Tracklet") -> bool:
-        return bool(self.frames[0] <= other.frames[-1] and other.frames[0] <= self.frames[-1])
+    @property
+    def total_area(self) -> float:
+        """Summed over all frames, weighted with the score."""
+        x1, y1, x2, y2, score = self.faces.T[:5]
+        return float(((x2 - x1) * (y2 - y1) * score).sum())
 
 
 def smooth_boxes(boxes: np.ndarray, window: int = SMOOTH_FRAMES) -> np.ndarray:
@@ -85,7 +89,7 @@ def follow_face(
     boxes = np.zeros((T, 4), np.int64)
     segment = np.full(T, NO_FACE)
     interpolated = np.zeros(T, bool)
-    tracklets = [Tracklet(np.array(frames), np.stack(faces)) for frames, faces in _link(detections, cuts)]
+    tracklets = _link(detections, cuts)
     chosen = _chosen(tracklets, detections, at, index)
     for number, (frames, faces) in enumerate(_one_person(tracklets, cuts, chosen)):
         span = np.arange(frames[0], frames[-1] + 1)
@@ -99,11 +103,10 @@ def follow_face(
 
 def faces_of(detections: list[np.ndarray], track: Track) -> list[np.ndarray | None]:
     """The detection of the tracked face in every frame, float32 [5 or more]; None where there is none."""
-    faces: list[np.ndarray | None] = []
-    for found, box, shown in zip(detections, track.boxes, track.found, strict=True):
-        known = shown and len(found)
-        faces.append(found[np.abs(found[:, :4] - box).sum(axis=1).argmin()] if known else None)
-    return faces
+    return [
+        found[np.abs(found[:, :4] - box).sum(axis=1).argmin()] if shown and len(found) else None
+        for found, box, shown in zip(detections, track.boxes, track.found, strict=True)
+    ]
 
 
 def frame_with_most_faces(detections: list[np.ndarray]) -> tuple[int, np.ndarray]:
@@ -113,8 +116,7 @@ def frame_with_most_faces(detections: list[np.ndarray]) -> tuple[int, np.ndarray
     return frame, detections[frame][np.argsort(detections[frame][:, 0])]
 
 
-def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[list[int], list[np.ndarray]]]:
-    """Tracklets: the frames of one face and its boxes there."""
+def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[Tracklet]:
     tracklets: list[tuple[list[int], list[np.ndarray]]] = []
     live: list[int] = []
     for frame, found in enumerate(detections):
@@ -130,7 +132,7 @@ def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[tuple[lis
         for column in sorted(unmatched):
             live.append(len(tracklets))
             tracklets.append(([frame], [found[column]]))
-    return tracklets
+    return [Tracklet(np.array(frames), np.stack(faces)) for frames, faces in tracklets]
 
 
 def _chosen(
@@ -147,34 +149,33 @@ def _chosen(
         return min(here, key=lambda t: np.hypot(*(_centres(t.faces)[t.frames == frame][0] - at)))
     if at is None:
         return None
-    hits = []  # (first frame at the point, tracklet)
+    first, hit = len(detections), None  # the first frame with a face at the point
     for tracklet in tracklets:
         inside = (tracklet.faces[:, :2] <= at).all(axis=1) & (tracklet.faces[:, 2:4] >= at).all(axis=1)
-        if inside.any():
-            hits.append((tracklet.frames[inside.argmax()], tracklet))
-    if not hits:
+        if inside.any() and tracklet.frames[inside.argmax()] < first:
+            first, hit = tracklet.frames[inside.argmax()], tracklet
+    if hit is None:
         raise FaceNotFound(f"--face_at {at[0]:g},{at[1]:g}: no face is ever there", frame, people)
-    return min(hits, key=lambda hit: hit[0])[1]
+    return hit
 
 
 def _one_person(tracklets: list[Tracklet], cuts: Collection[int], chosen: Tracklet | None) -> list[Tracklet]:
     """The tracklets of the person to follow; no two of them overlap in time."""
-    shots: dict[int, list[Tracklet]] = {}
-    starts = np.sort(np.array(list(cuts), np.int64))
+    starts, shots = sorted(cuts), dict[int, list[Tracklet]]()
     for tracklet in tracklets:
-        shots.setdefault(int(np.searchsorted(starts, tracklet.frames[0], side="right")), []).append(tracklet)
+        shots.setdefault(bisect_right(starts, tracklet.frames[0]), []).append(tracklet)
     person: list[Tracklet] = []
-    seed_shot = None if chosen is None else int(np.searchsorted(starts, chosen.frames[0], side="right"))
-    order = sorted(shots, key=lambda shot: abs(shot - (seed_shot or 0)))
-    for shot in order:
-        candidates = sorted(shots[shot], key=_total_area, reverse=True)
-        if chosen is not None and shot == seed_shot:
+    first_shot = bisect_right(starts, chosen.frames[0]) if chosen else 0
+    for shot in sorted(shots, key=lambda shot: abs(shot - first_shot)):
+        candidates = sorted(shots[shot], key=lambda tracklet: tracklet.total_area, reverse=True)
+        if chosen and shot == first_shot:
             candidates = [chosen, *candidates]
-        elif chosen is not None:
-            candidates = [t for t in candidates if _where_last_seen(t, person)]
+        elif chosen:
+            candidates = [tracklet for tracklet in candidates if _where_last_seen(tracklet, person)]
         taken: list[Tracklet] = []
         for tracklet in candidates:
-            if not any(tracklet.overlaps_in_time(other) for other in taken):
+            begin, end = tracklet.frames[0], tracklet.frames[-1]
+            if all(end < other.frames[0] or other.frames[-1] < begin for other in taken):
                 taken.append(tracklet)
         person += taken
     return person
@@ -189,12 +190,6 @@ def _where_last_seen(tracklet: Tracklet, person: list[Tracklet]) -> bool:
         if overlaps(near[None], faces[[end]]).item() >= LINK_IOU:
             return True
     return False
-
-
-def _total_area(tracklet: Tracklet) -> float:
-    """Area summed over all frames, weighted with the score."""
-    x1, y1, x2, y2, score = tracklet.faces.T[:5]
-    return float(((x2 - x1) * (y2 - y1) * score).sum())
 
 
 def _centres(faces: np.ndarray) -> np.ndarray:
