@@ -21,7 +21,7 @@ from dubbing.options import SOURCE_FPS, Options
 from media import codecs, yuv
 from media.clock import END_HELD, LONGEST_STEP
 from media.files import add_notice
-from media.reader import EARLIER, Still, VideoReader, open_still
+from media.reader import Still, VideoReader, open_still
 from utils.errors import InputError
 from utils.images import Rect
 
@@ -84,7 +84,7 @@ class Source:
         for flag, given, most in (("--start", start, last - TOLERANCE), ("--end", end or 0.0, last + END_HELD)):
             if given > most:
                 raise InputError(f"{flag} {given:g}: {self.path} lasts {last:.2f} s; give less")
-        shown = next(self._pictures_from(zero + start))[0] - zero
+        shown = next(self.opened.pictures(zero + start))[0] - zero
         return shown if start - LONGEST_STEP < shown < start else start, min(end or last, last)
 
     @property
@@ -198,7 +198,7 @@ class Source:
         """Frames number `first` to `end` - 1. times: of all frames of a pass."""
         if not self.still:
             zero = self.clock.zero
-            pictures = islice(self._pictures_from(times[first] + zero), end - first)
+            pictures = islice(self.opened.pictures(times[first] + zero), end - first)
             numbered = enumerate(pictures, first)
             found = [self._kept(number, stamp - zero, picture) for number, (stamp, picture) in numbered]
             if [frame.time for frame in found] == times[first:end]:
@@ -214,7 +214,7 @@ class Source:
         found, zero = list[TimedFrame](), self.clock.zero
         if times[-1] * self.opened.rate >= FEW_FRAMES:
             for time in times:
-                for stamp, picture in islice(self._pictures_from(max(0.0, time - slack) + zero, time + zero), 1):
+                for stamp, picture in islice(self.opened.pictures(max(0.0, time - slack) + zero, time + zero), 1):
                     found.append(self._kept(len(found), max(0.0, stamp - zero), picture))
             return found
         half = 0.5 / float(self.rate)
@@ -234,7 +234,7 @@ class Source:
     def _decode(self) -> Iterator[TimedFrame]:
         """One pass, every frame at its own time."""
         zero = self.clock.zero
-        pictures = self._pictures_from(zero) if self.part else self.opened.pictures()
+        pictures = self.opened.pictures(zero if self.part else None)
         for number, (stamp, picture) in enumerate(pictures):
             time = max(0.0, stamp - zero) if self.part else stamp - zero
             if number and time > self.length - TOLERANCE:
@@ -242,20 +242,6 @@ class Source:
             yield TimedFrame(number, time, self._transformed(picture))
             if self.still:
                 return
-
-    def _pictures_from(self, since: float, entry: float | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
-        """The pictures from the one on that is shown at `since`, found by seeking where the file allows it. entry: as
-        of VideoReader.pictures."""
-        found = self.opened.pictures(since, entry=entry)
-        try:
-            first = next(found, None)
-        except av.error.FFmpegError:
-            first = None
-        if first is None or first[0] > max(entry or since, self.opened.start) + EARLIER:
-            yield from self.opened.pictures(since, seek=False)
-            return
-        yield first
-        yield from found
 
     def _transformed(self, picture: av.VideoFrame) -> av.VideoFrame:
         pix_fmt = self.encoding.pix_fmt

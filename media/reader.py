@@ -131,19 +131,34 @@ class VideoReader:
             yield Frame(time, yuv.to_bgr(whole(picture), exact))
 
     def pictures(
-        self, since: float | None = None, seek: bool = True, entry: float | None = None
+        self, since: float | None = None, entry: float | None = None
     ) -> Generator[tuple[float, av.VideoFrame], None, None]:
         """Time stamps and pictures as frames() gives them, in the file's own format, with alpha where it has any.
 
-        since: seconds on the file's clock at which they begin, with the picture that is shown then; seek: do not decode
-        all before, though in some files seeking leads to a later picture, or raises FFmpegError; entry: begin with the
-        last key frame before this time, if it is not before `since`, which saves decoding what lies between.
+        since: seconds on the file's clock at which they begin, with the picture that is shown then, found by seeking
+        where the file allows it; entry: begin with the last key frame before this time, if it is not before `since`,
+        which saves decoding what lies between.
         """
+        if since is not None and self.clock.recordings == 1:
+            wanted = since if entry is None else entry
+            found, first = self._pictures(since, wanted), None
+            with suppress(av.error.FFmpegError):
+                first = next(found, None)
+            if first is not None and first[0] <= max(wanted, self.start) + EARLIER:
+                yield first
+                yield from found
+                return
+        yield from self._pictures(since)
+
+    def _pictures(
+        self, since: float | None, entry: float | None = None
+    ) -> Generator[tuple[float, av.VideoFrame], None, None]:
+        """entry: where to seek to; None decodes all from the start."""
         with open_media(self.path) as container:
             stream = self._stream(container)
             stream.thread_type, stream.codec_context.thread_count = "AUTO", self.threads
-            if since is not None and seek and self.clock.recordings == 1:
-                container.seek(int(((since if entry is None else entry) - EARLIER) * av.time_base))
+            if entry is not None:
+                container.seek(int((entry - EARLIER) * av.time_base))
             log = PacketLog()
             previous, shown = None, None  # shown: the latest picture before `since`
             decoded = (yuv.tag_defaults(picture) for picture in decode(container, stream, log))
@@ -208,7 +223,7 @@ class Still:
         self.hdr: HdrMetadata | None = None
 
     def pictures(
-        self, since: float | None = None, seek: bool = True, entry: float | None = None
+        self, since: float | None = None, entry: float | None = None
     ) -> Generator[tuple[float, av.VideoFrame], None, None]:
         yield 0.0, self.picture
 
