@@ -259,9 +259,10 @@ def numbered_faces(picture: np.ndarray, boxes: np.ndarray, followed: int | None 
         colour = FOLLOWED if number == followed else OTHER
         x1, y1, x2, y2 = (round(float(value)) for value in box[:4])
         cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, line)
-        place = max(0, x1) + 2 * line, max(0, y1) + round(1.5 * height)  # a face may reach beyond the frame
-        for ink, thickness in ((INK, 3 * line), (colour, line)):  # outlined
-            cv2.putText(drawn, str(number), place, FONT, scale, ink, thickness, cv2.LINE_AA)
+        (width, tall), _ = cv2.getTextSize(str(number), FONT, scale, line)
+        left, top, margin = max(0, x1), max(0, y1), round(height / 3)  # a face may reach beyond the frame
+        cv2.rectangle(drawn, (left, top), (left + width + 2 * margin, top + tall + 2 * margin), colour, cv2.FILLED)
+        cv2.putText(drawn, str(number), (left + margin, top + tall + margin), FONT, scale, INK, line, cv2.LINE_AA)
     return drawn
 
 
