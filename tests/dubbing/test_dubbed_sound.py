@@ -8,7 +8,6 @@ import pytest
 import soundfile
 
 from footage import BOX, mux_tracks
-from media import yuv
 from media.reader import VideoReader
 from media.sound import read_audio
 
@@ -18,28 +17,6 @@ RATE = 16_000
 def sound_packets(path) -> list[bytes]:
     with av.open(str(path)) as container:
         return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
-
-
-def test_a_picture_that_starts_late_stays_late_for_its_own_sound(dub, talking, tmp_path):
-    """Only the stretch before it is held; every picture is shown as long after the sound's start as in the source."""
-    late = tmp_path / "late.mkv"
-    with av.open(str(talking)) as source, av.open(str(late), "w") as out:
-        streams = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
-        for packet in source.demux():
-            if packet.dts is not None:
-                shift = round(0.6 / packet.time_base) if packet.stream.type == "video" else 0
-                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                packet.stream = streams[packet.stream_index]
-                out.mux(packet)
-    reader = VideoReader(late)
-    given = [*BOX, "--face", late, "--audio", late, "--preview", 0.9, "--no_score"]
-    assert dub(*given, "--codec", "ffv1", "--outfile", tmp_path / "out.mkv").code == 0
-    originals = [(time - reader.clock.zero, yuv.planes(frame)[0][:110].copy()) for time, frame in reader.pictures()]
-    out = VideoReader(tmp_path / "out.mkv")
-    assert out.clock.picture.start < 0.03
-    for time, frame in list(out.pictures())[::5]:
-        wanted = [picture for when, picture in originals if when <= time - out.start + 0.002] or [originals[0][1]]
-        assert np.array_equal(yuv.planes(frame)[0][:110], wanted[-1])
 
 
 @pytest.mark.slow

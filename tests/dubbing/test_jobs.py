@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import NARROW, save_network
-from dubbing import Dubber, Options, dubber, networks
+from conftest import save_network
+from dubbing import Dubber, Options, dubber
 from dubbing.jobs import read_jobs
 from footage import record_of
 from models import Wav2Lip
@@ -116,33 +116,19 @@ def test_every_job_fails_alone_whatever_it_raises(tmp_path, script, generator, t
     assert {path.name for path in tmp_path.glob("*.mp4")} == {"1.mp4", "6\n\u2028.mp4"}
 
 
-def test_a_damaged_scorer_is_a_warning(dub, tmp_path, monkeypatch):
-    damaged = tmp_path / "lipsync_expert.pth"
-    damaged.write_bytes(b"\x80\x02damaged")
-    monkeypatch.setattr(networks, "EXPERTS", (damaged,))
-    result = dub(*SHORT)
-    assert (result.code, result.err.count("warning: ")) == (0, 1)
-    assert "lipsync_expert.pth" in result.err
-    assert record_of(tmp_path / "out.mp4")["sync"] is None
-
-
 def test_networks_are_shared_until_options_or_files_ask_for_others(generator, talking, speech, tmp_path):
     own = Path(shutil.copy(generator, tmp_path / "generator.pth"))
     options = Options(checkpoint_path=own, no_score=True, preview=0.1, box=tuple(map(int, BOX.split())))
     shared = Dubber(options)
     loaded = shared.networks
-    assert loaded.hp.width == NARROW.width
     assert loaded.fit(replace(options, pads=(1, 2, 3, 4)))
     assert not loaded.fit(replace(options, precision="fp32"))
-    records = [shared.dub(talking, speech, tmp_path / "out.mp4")]
+    first = shared.dub(talking, speech, tmp_path / "out.mp4")
     assert shared.networks is loaded
-    own.with_name("person.safetensors").touch()  # a refiner that `--refine auto` would look at
-    assert not loaded.fit(options)
-    own.with_name("person.safetensors").unlink()
     content = weight_files.read(own)
     torch.save({"state_dict": content["state_dict"], "hparams": content["hparams"]}, own)
-    records.append(shared.dub(talking, speech, tmp_path / "out.mp4"))
-    assert records[1].generator["sha256"] == sha256(own) != records[0].generator["sha256"]
+    second = shared.dub(talking, speech, tmp_path / "out.mp4")
+    assert second.generator["sha256"] == sha256(own) != first.generator["sha256"]
 
 
 @pytest.mark.slow

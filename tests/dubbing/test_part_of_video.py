@@ -1,7 +1,6 @@
-"""--start and --end use a part of a video as if there were no more; --final_audio is heard in place of --audio."""
+"""--start and --end use a part of a video as if there were no more, its faces are remembered; --final_audio."""
 
 import gc
-from itertools import islice
 
 import av
 import numpy as np
@@ -13,6 +12,7 @@ from dubbing.source import Source
 from footage import BOX, encode, number_of, numbered, planes_of, record_of, write_video
 from media import yuv
 from media.sound import read_audio
+from portrait import portrait
 from utils.errors import InputError
 from utils.files import CACHE_FOLDER
 
@@ -63,15 +63,6 @@ def test_a_frame_that_stays_for_long_is_shown_from_the_start_to_the_end_asked_fo
     numbers, times = shown(slides, 1.5, 2.25, 1.0, fps="8")
     assert numbers == [1, 1, 1, 1, 2, 2, 1, 1]  # 0.5 s of the one, 0.25 s of the next, and again
     assert times == pytest.approx([n / 8 for n in range(8)])
-
-
-def test_a_part_is_sought_not_decoded_up_to(tmp_path, monkeypatch):
-    monkeypatch.setattr("media.writer.KEY_SECONDS", 0.4)
-    source = Source(write_video(tmp_path / "long.mp4", [numbered(n) for n in range(100)]), Options(start=3.0))
-    decoded, real = [], yuv.tag_defaults
-    monkeypatch.setattr(yuv, "tag_defaults", lambda frame: decoded.append(frame.time) or real(frame))
-    assert [frame.time for frame in islice(source.iter_once(), 3)] == pytest.approx([0, 0.04, 0.08])
-    assert min(decoded) >= 2.5
 
 
 def test_what_is_out_of_range_is_refused_with_the_length_of_the_video(film, tmp_path):
@@ -128,3 +119,25 @@ def test_what_a_play_of_the_video_took_is_given_back_before_the_next(tmp_path):
         gc.enable()
     assert count == 100
     assert len(held) <= 4
+
+
+@pytest.mark.slow
+def test_people_are_counted_in_what_the_preview_shows(dub, tmp_path):
+    empty = np.full((300, 800, 3), 90, np.uint8)
+    right, both = empty.copy(), empty.copy()
+    right[:, 400:] = both[:, 400:] = portrait()[:300, :400]
+    both[:, :400] = portrait()[:300, :400]
+    late = write_video(tmp_path / "late.mkv", [empty] * 15 + [right] * 5 + [both] * 5)
+    result = dub("--face", late, "--preview", 0.76, "--face_index", 1)
+    assert (result.code, "at most 1 face is" in result.error) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_dub_with_faces_from_the_cache_is_the_same_to_the_bit(dub, tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path))
+    common = ["--preview", 0.72, "--codec", "ffv1", "--align", "--no_score"]
+    assert dub(*common, "--outfile", tmp_path / "first.mkv").code == 0
+    assert dub(*common, "--outfile", tmp_path / "again.mkv").code == 0
+    assert record_of(tmp_path / "again.mkv")["faces"]["cached"] is True
+    for ours, theirs in zip(planes_of(tmp_path / "first.mkv"), planes_of(tmp_path / "again.mkv"), strict=True):
+        assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))

@@ -107,16 +107,3 @@ def test_a_clean_mouth_is_given_the_grain_of_the_picture_at_any_size(height, wid
     tilted = region._replace(tilt=tilt)
     paste_face(picture, tilted, resized(clean, 256, 256), soft_mask(96), "soft", refined=1.0, number=3)
     assert noise(yuv.luma(picture, region.rect), mouth) == pytest.approx(before, rel=0.2)
-
-
-def test_grain_follows_from_the_frame_and_grainy_mouths_get_none():
-    def pasted(face: np.ndarray, number: int) -> np.ndarray:
-        picture, region = framed(np.clip(120 + grain, 0, 255).astype(np.uint8))
-        paste_face(picture, region, face, soft_mask(96), "soft", refined=1.0, number=number)
-        return upright_crop(picture, region)
-
-    grain = np.random.default_rng(0).normal(0, 5, (192, 192, 1)).repeat(3, axis=2)
-    clean, grainy = (np.clip(np.rint(120 + part), 0, 255).astype(np.uint8) for part in (0 * grain, 2 * grain))
-    assert np.array_equal(pasted(clean, 3), pasted(clean, 3))
-    assert not np.array_equal(pasted(clean, 3), pasted(clean, 4))
-    assert np.array_equal(pasted(grainy, 3), pasted(grainy, 4))

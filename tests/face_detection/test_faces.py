@@ -86,21 +86,14 @@ def test_where_the_face_is_not_steady_every_frame_is_detected():
     assert sorted(detector.seen) == list(range(len(frames)))
 
 
-def test_a_short_gap_is_bridged_between_its_neighbours():
+def test_a_short_gap_is_bridged_and_a_long_one_splits_the_track():
     track = follow_face(frames_of(*[[face(100)]] * 4, [], [], [], *[[face(140)]] * 4), smooth=False)
     assert track.found.all()
     assert track.interpolated.tolist() == [False] * 4 + [True] * 3 + [False] * 4
     assert track.boxes[4:7, 0].tolist() == [110, 120, 130]
     assert len(set(track.segment)) == 1
-
-
-def test_a_long_gap_stays_empty_and_splits_the_track():
-    assert not follow_face(frames_of([], [], [])).found.any()
-    gap = [[]] * (MAX_GAP + 1)
-    track = follow_face(frames_of(*[[face(100)]] * 6, *gap, *[[face(100)]] * 6))
-    assert track.found.sum() == 12
-    assert not track.found[6:-6].any()
-    assert track.segment[0] != track.segment[-1]
+    track = follow_face(frames_of(*[[face(100)]] * 6, *[[]] * (MAX_GAP + 1), *[[face(100)]] * 6))
+    assert not track.found[6:-6].any() and track.segment[0] != track.segment[-1]
 
 
 def test_the_face_that_fills_most_of_the_video_is_followed_when_two_are_there():
