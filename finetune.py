@@ -174,9 +174,7 @@ def learn(training_class: "type[Training]", options: TrainingOptions, folder: Pa
     from training.loop import Loop
 
     with checkpoint.locked(folder, "--outdir"):
-        if checkpoint.newest_checkpoint(folder):
-            options = replace(options, checkpoint_path=None, reset_optimizer=False)
-        loop = Loop(training_class(replace(options, checkpoint_dir=folder)), "to resume give the same command")
+        loop = Loop(training_class(replace(options, checkpoint_dir=folder)))
         if not loop.finished:
             loop.run()
     return read_json(folder / history.JSON)

@@ -59,6 +59,8 @@ class Training(ABC):
         self.networks: dict[str, TrainableNetwork] = {}  # by prefix of their files, "" for the one that is evaluated
         self.same_folder = self.start is not None and self.start.resolve().parent == self.folder.resolve()
         best_exists = not self.same_folder or checkpoint.has_best(self.folder)
+        if self.start and not self.same_folder:
+            self.record[checkpoint.STARTED_FROM] = str(self.start.resolve())
         self.history = history.History(self.resumed, self, best_exists)
         self.started_from = self.resumed.get("started_from", "") if self.resumed else str(self.start or "")
 

@@ -17,7 +17,7 @@ from utils.files import only_user, read_json, write_json
 
 NUMBERED = "checkpoint_step{:09d}.pth"
 PATTERN = "checkpoint_step" + "[0-9]" * 9 + ".pth"
-RECORD = "run.json"
+RECORD, STARTED_FROM = "run.json", "started_from"  # the latter in the former: the checkpoint that began the run
 BEST = "best.pth"
 SAMPLES = "samples/step{:09d}"  # .png, .mp4
 OUTPUTS = (BEST, "person.safetensors", "summary.json", "summary.html")  # besides numbered checkpoints
@@ -62,14 +62,16 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def starting_point(options: TrainingOptions) -> tuple[Path | None, bool]:
     """The checkpoint to start from, None for none, and whether only its weights are taken.
 
-    A folder with a run is resumed from its newest checkpoint. Any other start is refused there: its steps would mix
-    with those of the newer checkpoints.
+    A folder with a run is resumed from its newest checkpoint, by the command that began the run, too. Any other start
+    is refused there: its steps would mix with those of the newer checkpoints.
     """
     folder, given = options.checkpoint_dir, options.checkpoint_path
     newest = newest_checkpoint(folder)
     if newest is None:
         return given, options.reset_optimizer
-    if options.reset_optimizer or (given and given.resolve() != newest.resolve()):
+    began_the_run = given is not None and str(given.resolve()) == read_record(folder).get(STARTED_FROM)
+    is_newest = not options.reset_optimizer and (given is None or given.resolve() == newest.resolve())
+    if not (began_the_run or is_newest):
         raise InputError(
             f"--checkpoint_dir {folder}: holds a run already, up to {newest.name}; to resume it leave out "
             "--checkpoint_path and --reset_optimizer, to start from another checkpoint give another folder"

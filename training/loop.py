@@ -29,7 +29,6 @@ from utils import distributed, weight_files
 from utils.errors import InputError
 from utils.process import STOP_SIGNALS
 
-RESUME_HINT = "to resume give the same command, without --checkpoint_path and --reset_optimizer"
 LOG_EVERY = 10  # steps between readings of the losses, which make a GPU wait
 EVALUATION_BATCH = 8  # windows at least, which are also those of the sample grid
 EVALUATION_SHARE = 0.25  # of the time of a run with --max_minutes
@@ -57,11 +56,11 @@ def train(training_class: type[Training], options: TrainingOptions) -> int:
 
 
 class Loop:
-    """Runs a training from its current step. resume_hint: the text for a run that was stopped."""
+    """Runs a training from its current step."""
 
-    def __init__(self, training: Training, resume_hint: str = RESUME_HINT) -> None:
+    def __init__(self, training: Training) -> None:
         self.training, self.networks, self.history = training, training.networks, training.history
-        self.hp, self.resume_hint, self.step = training.hp, resume_hint, training.first_step
+        self.hp, self.step = training.hp, training.first_step
         resumed = training.resumed
         spent = resumed.get("seconds", 0.0), [*resumed.get("evaluation_seconds", ())]
         self.clock = Clock(training.last_step, training.options.max_minutes, *spent)
@@ -159,7 +158,7 @@ class Loop:
             self._save()
         if stopped:
             if changed:
-                self.log.line(f"stopped at step {step}; {self.resume_hint}")
+                self.log.line(f"stopped at step {step}; the same command resumes the run")
             raise KeyboardInterrupt
 
     def _evaluation_due(self) -> bool:

@@ -104,7 +104,9 @@ def test_a_refiner_of_anyone_keeps_no_bank_and_another_run_may_start_from_it(
     assert all(torch.allclose(content["state_dict"][name], weights[name], atol=1e-3) for name in weights)
     assert content["generator"] == weight_files.fingerprint(other["state_dict"])
     assert content["hparams"]["fmin"] == 90  # the generator's, whatever mel the other refiner was trained with
-    assert "holds a run already" in script(REFINER, *own).error
+    assert "nothing to do" in script(REFINER, *own).error  # the same command resumes the run
+    another = [*own, "--checkpoint_path", tmp_path / "any" / "best.pth"]
+    assert "holds a run already" in script(REFINER, *another).error
 
 
 @pytest.mark.slow
