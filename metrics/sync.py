@@ -174,7 +174,7 @@ class WindowStream:
         whole = score_distances(distances)
         if whole is None:
             return None
-        compared = np.isfinite(distances).all(axis=1)
+        compared = np.asarray(np.isfinite(distances).all(axis=1))
         seconds = []
         for second in range(int(times[-1]) // FPS + 1):
             away = np.abs(times // FPS - second)

@@ -1,9 +1,10 @@
 """The tab that checks footage and dubs it, and the same for programs."""
 
 import os
+import re
 import secrets
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import Field, asdict, fields, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,16 @@ from models.published import BUNDLED, PUBLISHED, ROOT
 from utils.devices import pick_device
 from utils.errors import InputError
 from utils.files import read_json, write_json
-from web.parts import JOBS, QUIET, Form, cancels, counted, earlier_html, errors_shown, page_html, take, without_flags
+from utils.options import changed, help_text, value_type, written
+from web.parts import JOBS, QUIET, cancels, counted, earlier_html, errors_shown, page_html, take
 from web.site import Site
 
 SERVERS = {"device", "hparams", "report", "preview", "no_cache", "overwrite"}  # settings that are not the visitor's
 CHECKPOINTS = ROOT / "checkpoints"
+FLAG = re.compile(r"--([a-z]\w*)")
 DUB = "dub.mp4"  # in a job's folder, as all results that are called after it
 NO_FACE = "No face in the first frame; one that comes later is found in a dub."
 CHOOSE = "Click the face to dub; without a choice the largest one is followed."
-
-
-def form(site: Site) -> Form:
-    return Form(Options, {"checkpoint_path": lambda: generators(site), "refine": lambda: refiners(site)}, SERVERS)
 
 
 def generators(site: Site) -> dict[str, str]:
@@ -59,9 +58,58 @@ def _trained(site: Site, name: str, folder: str) -> dict[str, str]:
     return found
 
 
+FILES = {"checkpoint_path": generators, "refine": refiners}  # settings that name files: what may be chosen
+SETTINGS = {  # that visitors may change
+    setting.name: setting for setting in fields(Options)
+    if setting.name not in SERVERS and (value_type(setting) is not Path or setting.name in FILES)
+}  # fmt: skip
+
+
+def setting_field(site: Site, setting: Field) -> gr.components.Component:
+    """The field of a form for a setting."""
+    kind, about = value_type(setting), setting.metadata
+    default: Any = setting.default
+    plain: dict[str, Any] = {
+        "label": setting.name.replace("_", " "), "info": without_flags(help_text(setting)),
+        "elem_id": f"setting_{setting.name}",
+    }  # fmt: skip
+    if setting.name in FILES:
+        labels = list(FILES[setting.name](site))
+        return gr.Dropdown(labels, value=labels[0], **plain)
+    if about["choices"]:
+        return gr.Dropdown(list(about["choices"]), value=default, **plain)
+    if kind is bool:
+        return gr.Checkbox(default, **plain)
+    if default is not None and kind in (int, float):
+        digits = 0 if kind is int else None
+        return gr.Number(default, precision=digits, minimum=about["minimum"], maximum=about["maximum"], **plain)
+    return gr.Textbox("" if default is None else written(default), placeholder="automatic", **plain)
+
+
+def without_flags(line: str) -> str:
+    """A line that calls settings by their labels in the form, not by their flags."""
+    return FLAG.sub(lambda flag: f"“{flag[1].replace('_', ' ')}”", line)
+
+
+def dub_options(site: Site, values: Mapping[str, Any], **fixed: Any) -> Options:
+    """The options of what a visitor entered; fixed: what the server decides. Raises InputError."""
+    given = {name: value for name, value in values.items() if value not in (None, "")}
+    for name, value in given.items():
+        if name not in SETTINGS:
+            raise InputError(f"{name}: no such setting")
+        if isinstance(value, float) and value.is_integer():  # number fields give floats
+            given[name] = int(value)
+        if name in FILES:
+            offered = FILES[name](site)
+            if value not in offered:
+                raise InputError(f"{name} {value}: choose from {', '.join(offered)}")
+            given[name] = offered[value]
+    return changed(Options(**fixed), {name: value for name, value in given.items() if value != ""})
+
+
 def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
     """opened: the events after which there may be weights that were not there before."""
-    fields = form(site)
+    settings = {}
     with gr.Row():
         with gr.Column():
             face = gr.File(label="Video or picture with the face", elem_id="face")
@@ -73,10 +121,11 @@ def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
             voice = gr.Audio(
                 sources=["microphone"], type="filepath", label="or speak", elem_id="voice", buttons=["download"]
             )
-            with gr.Accordion("Common settings", open=False):
-                settings = fields.components(common=True)
-            with gr.Accordion("Further settings", open=False):
-                settings |= fields.components(common=False)
+            for title, common in {"Common settings": True, "Further settings": False}.items():
+                with gr.Accordion(title, open=False):
+                    for name, setting in SETTINGS.items():
+                        if setting.metadata["common"] == common:
+                            settings[name] = setting_field(site, setting)
         with gr.Column():
             with gr.Row():
                 buttons = {
@@ -97,17 +146,19 @@ def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
         except InputError as error:
             return gr.update(visible=False), f"**{escape(str(error).replace(upload, Path(upload).name))}**", None, ""
         text = NO_FACE if not len(boxes) else CHOOSE if len(boxes) > 1 else ""
-        return gr.update(value=drawn(image, boxes), visible=True), text, (image, boxes), ""
+        return gr.update(value=numbered_faces(image, boxes)[..., ::-1], visible=True), text, (image, boxes), ""
 
     def click(frame: tuple[np.ndarray, np.ndarray], event: gr.SelectData) -> tuple[Any, ...]:
         (image, boxes), (x, y) = frame, event.index
         inside = [number for number, (x1, y1, x2, y2) in enumerate(boxes) if x1 <= x <= x2 and y1 <= y <= y2]
-        return (drawn(image, boxes, inside[0]), f"{x},{y}") if inside else (gr.skip(), gr.skip())
+        if not inside:
+            return gr.skip(), gr.skip()
+        return numbered_faces(image, boxes, inside[0])[..., ::-1], f"{x},{y}"
 
     def start(kind: str) -> Callable[..., str]:
         def started(given: dict[Any, Any], progress: Any = gr.Progress()) -> str:  # noqa: B008
             with errors_shown():
-                options = fields.options({name: given[field] for name, field in settings.items()}, report=True)
+                options = dub_options(site, {name: given[field] for name, field in settings.items()}, report=True)
                 session, sound = site.session(given[key]), given[speech] or given[voice]
                 if kind == "check":
                     return check_html(site, session, given[face], sound, options, progress)
@@ -117,13 +168,17 @@ def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
 
         return started
 
-    gr.on(opened, fields.offered, None, [settings[name] for name in fields.choices], **QUIET)
+    def offered() -> list[dict]:
+        return [gr.update(choices=list(choices(site))) for choices in FILES.values()]
+
+    gr.on(opened, offered, None, [settings[name] for name in FILES], **QUIET)
     face.change(look, face, [picture, note, shown, settings["face_at"]], api_visibility="private")
     picture.select(click, shown, [picture, settings["face_at"]], api_visibility="private", show_progress="hidden")
-    given = {key, face, speech, voice, *settings.values()}
+    given: set[Any] = {key, face, speech, voice, *settings.values()}
     events = [button.click(start(kind), given, results, **JOBS) for kind, button in buttons.items()]
     cancels(cancel, events, site, site.session, key, results)
-    for trigger in (*opened, *(event.then for event in events)):
+    triggers: list[Any] = [*opened, *(event.then for event in events)]
+    for trigger in triggers:
         trigger(lambda key: earlier_html(site, key), key, earlier, **QUIET)
 
 
@@ -167,14 +222,13 @@ def check_html(
 
 def endpoints(site: Site) -> None:
     """/dub and /preview: files face and audio, settings by name -> the video and its record."""
-    fields = form(site)
 
     def endpoint(kind: str) -> Callable[..., tuple[str, dict]]:
         def call(
             face: str, audio: str, settings: dict | None = None, progress: Any = gr.Progress()  # noqa: B008
         ) -> tuple[str, dict]:  # fmt: skip
             with errors_shown():
-                options = fields.options(settings or {}, preview=PREVIEW if kind == "preview" else None)
+                options = dub_options(site, settings or {}, preview=PREVIEW if kind == "preview" else None)
                 video = dub(site, site.session(secrets.token_urlsafe()), face, audio, options, progress)
             return str(video), read_json(record_path(video))
 
@@ -195,11 +249,6 @@ def first_frame(face: Path, device: str) -> tuple[np.ndarray, np.ndarray]:
     (people,) = samples.detections.faces
     people = people[np.argsort(people[:, 0])]
     return yuv.to_bgr(samples.frames[0].picture), people[:, :4].astype(float)
-
-
-def drawn(image: np.ndarray, boxes: np.ndarray, chosen: int | None = None) -> np.ndarray:
-    """uint8 RGB [H, W, 3], the faces boxed and numbered."""
-    return np.ascontiguousarray(numbered_faces(image, boxes, chosen)[..., ::-1])
 
 
 def without_paths(content: Any) -> Any:

@@ -188,7 +188,7 @@ class Site:
 
 
 def log_lines(folder: Path) -> list[str]:
-    """What the script of a job has printed, without empty lines."""
+    """What the script of a job has printed, without empty lines and the folder's path."""
     path = folder / LOG
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    return [line for line in lines if line.strip()]
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return [line for line in text.replace(f"{folder}{os.sep}", "").splitlines() if line.strip()]

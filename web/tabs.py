@@ -99,9 +99,10 @@ def build_train(site: Site, opened: list[Callable]) -> None:
             run = training_of(name)
             if site.runs_in(run):
                 raise InputError("this training is running; wait for it, or cancel it")
-            flags = ["--outdir", run, "--minutes", str(minutes), "--refiner_minutes", str(refiner_minutes)]
+            flags = ["--minutes", str(minutes), "--refiner_minutes", str(refiner_minutes)]
             with site.job(site.runs, run.name) as job:
-                job.run_script("finetune.py", "--videos", folders()[str(name)], *flags, "--device", job.device)
+                own = ["--videos", str(folders()[str(name)]), "--outdir", str(run), "--device", job.device]
+                job.run_script("finetune.py", *own, *flags)
         return "done"
 
     def training_of(name: str | None) -> Path:

@@ -114,4 +114,4 @@ def test_a_training_is_started_and_shows_its_log(visit, server):
     page.locator("#videos input").click()
     page.get_by_role("option", name="later").click()
     page.locator("#train").click()
-    page.locator("#train_state", has_text="a.mp4").wait_for(timeout=LONG)
+    page.locator("#train_state", has_text="later/a").wait_for(timeout=LONG)

@@ -101,9 +101,8 @@ def test_what_a_training_has_made_can_be_chosen_for_a_dub_without_a_new_start(si
     pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")
     from web import dub_tab, tabs
 
-    form = dub_tab.form(site)
     with pytest.raises(InputError, match="anna: generator: choose from"):
-        form.options({"checkpoint_path": "anna: generator"})
+        dub_tab.dub_options(site, {"checkpoint_path": "anna: generator"})
     run = site.run_folder(site.video_folders()["anna"])
     for age, name in enumerate(
         ("generator/best.pth", "refiner/person.safetensors", "generator/summary.html", "generator_2/summary.html")
@@ -111,7 +110,7 @@ def test_what_a_training_has_made_can_be_chosen_for_a_dub_without_a_new_start(si
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).touch()
         os.utime(run / name, (1e9 + age, 1e9 + age))
-    options = form.options({"checkpoint_path": "anna: generator", "refine": "anna: refiner"})
+    options = dub_tab.dub_options(site, {"checkpoint_path": "anna: generator", "refine": "anna: refiner"})
     assert options.checkpoint_path == run / "generator" / "best.pth"
     assert options.refine == str(run / "refiner" / "person.safetensors")
     assert "generator_2/summary.html" in tabs.run_html(site, run) and "generator/summary" not in tabs.run_html(
@@ -124,6 +123,6 @@ def test_help_texts_call_settings_as_the_form_does(site):
     pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")
     from web import dub_tab
 
-    notes = [field.info for field in dub_tab.form(site).components(common=False).values()]
+    notes = [dub_tab.setting_field(site, setting).info for setting in dub_tab.SETTINGS.values()]
     assert any("after “resize factor” and “rotate”" in note for note in notes)
     assert not [note for note in notes if "--" in note]
