@@ -37,8 +37,10 @@ def number_of(image: np.ndarray) -> int:
 
 
 def encode(path, codec: str, frames: int = 20, fps: int = 25, pix_fmt: str = "yuv420p", size=(160, 120), rotation=0,
-           sound=None):  # fmt: skip
-    """A file of numbered pictures by PyAV directly, not by the writer under test."""
+           sound=None, times=None):  # fmt: skip
+    """A file of numbered pictures by PyAV directly, not by the writer under test. times: when each is shown, in
+    seconds, in place of `frames` and `fps`."""
+    unit = Fraction(1, fps) if times is None else Fraction(1, 1000)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
@@ -50,9 +52,10 @@ def encode(path, codec: str, frames: int = 20, fps: int = 25, pix_fmt: str = "yu
             track = container.add_stream(
                 "mp2" if path.suffix in (".mpg", ".avi") else "aac", rate=44100, layout="stereo"
             )
-        for n in range(frames):
+        stream.codec_context.time_base = unit
+        for n, time in enumerate([n / fps for n in range(frames)] if times is None else times):
             frame = av.VideoFrame.from_ndarray(numbered(n, *size), format="bgr24")
-            frame.pts, frame.time_base = n, Fraction(1, fps)
+            frame.pts, frame.time_base = round(time / unit), unit
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if track is not None:

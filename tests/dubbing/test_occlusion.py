@@ -123,20 +123,12 @@ def test_a_cut_and_a_reset_forget_the_frames_before(talking_crops, detector, cup
     assert detector.visible(255 - after).min() == 1  # another shot
 
 
-COVERED = range(20, 30)  # frames
-
-
-@pytest.fixture(scope="module")
-def covered_video(talking, tmp_path_factory):
-    """The talking head with a dark bar that comes over the lower edge of the face and stays for ten frames."""
-    images = [frame.image.copy() for frame in VideoReader(talking).frames()]
-    for number in COVERED:
-        cv2.rectangle(images[number], (205, 135), (245, 260), (30, 25, 20), -1)
-    return write_video(tmp_path_factory.mktemp("covered") / "covered.mkv", images)
-
-
 @pytest.mark.slow
-def test_what_covers_the_mouth_stays_in_front_of_it(dub, covered_video, tmp_path):
+def test_what_covers_the_mouth_stays_in_front_of_it(dub, talking, tmp_path):
+    images = [frame.image.copy() for frame in VideoReader(talking).frames()]
+    for number in range(20, 30):  # a dark bar over the lower edge of the face
+        cv2.rectangle(images[number], (205, 135), (245, 260), (30, 25, 20), -1)
+    covered_video = write_video(tmp_path / "covered.mkv", images)
     common = [*BOX, "--face", covered_video, "--codec", "ffv1", "--no_score"]
     results = {}
     for setting in ("off", "on"):

@@ -128,23 +128,9 @@ def test_at_every_time_the_picture_is_shown_that_a_player_shows(steps, late, fps
         assert max((b - a for (a, _), (b, _) in pairwise(put_out)), default=0) <= LONGEST_STEP + 1e-6
 
 
-def video(path, times: list[float], codec: str = "mpeg4", **options: str):
+def video(path, times: list[float], codec: str = "mpeg4"):
     """Numbered pictures at these times, and sound from 0 on."""
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-        stream.bit_rate = 2_000_000
-        stream.codec_context.time_base = MILLISECONDS
-        sound = out.add_stream("mp2", rate=48000, layout="mono")
-        block = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.int16), format="s16", layout="mono")
-        block.rate, block.pts, block.time_base = 48000, 0, Fraction(1, 48000)
-        out.mux([*sound.encode(block), *sound.encode(None)])
-        for n, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(numbered(n), format="bgr24")
-            frame.pts, frame.time_base = round(time * 1000), MILLISECONDS
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
+    return encode(path, codec, times=times, sound=np.zeros(44100))
 
 
 def played(path, seconds: float, fps: float | None = 25.0, **how) -> list[tuple[int, float]]:
@@ -163,11 +149,8 @@ def test_pictures_that_start_late_keep_their_times_and_the_first_is_held_before_
         wanted = max(0, int(np.floor((time - clock.picture.start) * 25 + 0.1)))
         assert number == pytest.approx(wanted, abs=0)
     assert "picture starts 0.6" in " ".join(clock.findings)
-
-
-def test_what_follows_the_first_play_is_not_late_again(tmp_path):
-    path = video(tmp_path / "a.mkv", [0.4 + n / 25 for n in range(4)])
-    assert [number for number, time in played(path, 0.85) if time > 0.39] == [0, 1, 2, 3] * 2 + [0, 1, 2, 3][:4]
+    again = [number for number, time in played(path, 1.5) if time > 1.01]
+    assert again == [*range(10), 0, 1]  # not late in what follows
 
 
 def test_a_slow_video_shows_25_pictures_a_second(tmp_path):
