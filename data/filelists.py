@@ -35,16 +35,18 @@ def split(
     Neither list is empty while there are clips, and no clip is in both. But a single clip is in both lists, until
     others come: then it stays in train.
     """
-    train = [clip for clip in previous.train if clip not in left_out]
-    evaluation = [clip for clip in previous.evaluation if clip not in {*left_out, *train}]
+    gone = {*left_out}
+    train = [clip for clip in previous.train if clip not in gone]
+    gone.update(train)
+    evaluation = [clip for clip in previous.evaluation if clip not in gone]
     new = sorted({*clips} - {*known, *train, *evaluation})
     everyone = [*train, *evaluation, *new]
     if len(everyone) <= 1:
         return Split(everyone, everyone)
-    held_out = [clip for clip in new if _position(clip) < EVAL_SHARE]
+    held_out = {clip for clip in new if _position(clip) < EVAL_SHARE}
     if not evaluation and not held_out:
-        held_out = [min(new or train, key=_position)]
-    evaluation = [*evaluation, *held_out]
+        held_out = {min(new or train, key=_position)}
+    evaluation = [*evaluation, *sorted(held_out)]
     train = [clip for clip in (*train, *new) if clip not in held_out]
     if not train:
         evaluation.sort(key=_position)
@@ -65,16 +67,15 @@ def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Coll
             previous, listed = Split([], []), set()
         known = known - {*left_out} if listed else set()  # lists that were deleted are made again
     elif listed:
-        missing, doubtful = sorted({*clips} - listed), sorted({*left_out} & listed)
-        notes = [f"; not in them: {_few(missing)}" if missing else ""]
-        notes += [f"; in them, but better left out: {_few(doubtful)}" if doubtful else ""]
-        return [f"{folder}: lists written by hand exist and stay as they are{''.join(notes)}"]
+        missing, unusable = {*clips} - listed, {*left_out} & listed
+        counts = f"{len(missing)} usable clips are not in them, {len(unusable)} of theirs cannot be used"
+        return [f"{folder}: lists written by hand exist and stay as they are: {counts}"]
 
     lists = split(clips, previous, left_out, known)
     if lists.train == lists.evaluation:
         remarks.append("only one clip: it is both trained on and evaluated on; add more videos")
-    if moved := sorted({*lists.evaluation} & {*previous.train} - {*lists.train}):
-        remarks.append(f"{_few(moved)}: moved to the empty evaluation list; models trained on it score too well")
+    for clip in {*lists.evaluation} & {*previous.train} - {*lists.train}:
+        remarks.append(f"{_line(clip)}: moved to the empty evaluation list; models trained on it score too well")
     contents = {
         evaluation: "".join(f"{_line(clip)}\n" for clip in lists.evaluation),
         train: "".join(f"{_line(clip)}\n" for clip in lists.train),
@@ -118,11 +119,9 @@ def person_of(clip: Path, data_root: Path) -> str:
 
 
 def _folder(data_root: Path, line: str) -> Path:
-    """The clip that a line names. Published lists may have a label after the name; and data_root may be a group's
-    folder, so that the group is named twice."""
-    names = (line, line.rsplit(maxsplit=1)[0], line.split()[0])
-    inside_group = [name.removeprefix(f"{data_root.resolve().name}/") for name in names]
-    return next((data_root / name for name in (*names, *inside_group) if (data_root / name).is_dir()), data_root / line)
+    """The clip that a line names. Published lists may have a label after the name."""
+    folders = [data_root / name for name in (line, line.rsplit(maxsplit=1)[0], line.split()[0])]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 def _read_list(path: Path) -> list[str]:
@@ -158,10 +157,6 @@ def _read_record(path: Path) -> tuple[str, set[str]]:
         return str(content["data_root"]), {str(clip) for clip in content["clips"]}
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged; delete it and the lists beside it to make them again") from error
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(map(_line, names[:5])) + (" ..." if len(names) > 5 else "")
 
 
 def _position(clip: str) -> float:
