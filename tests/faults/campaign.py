@@ -28,18 +28,20 @@ PAGE = """\
 # Reliability
 
 Written by `make campaign CASES={cases}` (`tests/faults/`; `make test` runs the first 30) at commit {commit}, in
-{minutes:.0f} minutes with {cpu:.0f} minutes of CPU time. Each case disturbs a script: a signal at any time, no room on
-the disk, damaged footage, weights, caches, lists or records, any names, two at once, closed streams. A case is right if
-the script gives the same result as undisturbed, or ends in one line with the right exit code; all earlier results are
-then whole, and the same command given again gives the undisturbed result.
+{minutes:.0f} minutes with {cpu:.0f} minutes of CPU time.
+
+Each case disturbs a script: by a signal at any time, a full disk, damaged footage, weights,
+caches, lists or records, unusual file names, two scripts at once, or closed streams. A case is right if the script
+gives the same result as without the disturbance, or ends with a one-line error and the right exit code; all earlier
+results must then be undamaged, and the same command given again must give the undisturbed result.
 
 | | cases | right | lost | traceback | hung | silent | left behind | no single line |
 |---|---|---|---|---|---|---|---|---|
 {rows}
 
-Lost: an earlier result is damaged, or the command given again does not end as undisturbed. Silent: another result, or
-none, without a word. Left behind: processes, or temporary files. No single line: an error told in no line, in several,
-or with another exit code.
+Lost: an earlier result is damaged, or the command given again does not end as it would without the disturbance. Silent:
+a different result, or none, without a message. Left behind: processes or temporary files. No single line: an error in
+no line or several, or with the wrong exit code.
 {wrong}"""
 
 
