@@ -1,4 +1,4 @@
-"""Writes docs/cli.md, the list of all flags, from the Options dataclasses.
+"""Writes the tables of docs/cli.md, the list of all flags, from the Options dataclasses.
 
 python -m docs.generate_cli
 """
@@ -20,23 +20,7 @@ from utils.options import METAVARS, grouped, value_type, written
 from web.site import WebOptions
 
 PAGE = Path(__file__).with_name("cli.md")
-INTRODUCTION = """\
-# Command lines
-
-`python -m docs.generate_cli` writes this page from the Options dataclasses (`dubbing/options.py`,
-`training/options.py`, `preprocessing/__init__.py`, `metrics/options.py`); change those, not this page.
-`python SCRIPT.py --help` prints the same flags.
-
-A switch needs no value (`--rotate`) but accepts one (`--rotate True`, `--rotate False`). `N` is a number. The
-names that `--hparams` takes are in `hparams.py`.
-
-Every script also takes `--quiet` (print only warnings and errors), `--debug` (show the traceback of an error) and,
-if it reads weights, `--yes` (download published weights that a flag names but that are missing).
-
-In a log file, progress is a line now and then instead of a bar.
-
-Exit codes: 0 done; 1 done, but something was skipped; 2 bad input; 130 interrupted.
-"""
+BEGIN, END = "<!-- flags -->\n", "<!-- end of flags -->"  # what is between them is written
 SCRIPTS = {
     "inference": (Request, DubbingOptions),
     "finetune": (FinetuneOptions,),
@@ -47,33 +31,19 @@ SCRIPTS = {
     "evaluate": (EvaluationOptions,),
     "web": (WebOptions,),
 }
-WEIGHTS = """\
-## weights.py
-
-| command | what it does |
-|---|---|
-| `python weights.py list` | list every file: its place, licence and SHA-256, and whether it exists |
-| `python weights.py fetch NAME [NAME ...]` | download files; the SHA-256 is checked |
-| `python weights.py import FILE [FILE ...]` | copy files that you have to where they belong, whatever their names |
-| `python weights.py verify` | check the SHA-256 of every file that exists |
-| `python weights.py export CHECKPOINT OUT` | save weights alone, in half precision, as `OUT` (`.safetensors`) |
-| `python weights.py export CHECKPOINT OUT --format F` | save a generator to run without PyTorch: `openvino`, `onnx` |
-
-Give `--debug` and `--quiet` before the command. If a file cannot be fetched, one line says so and the next
-is tried. Exit code 1: some were fetched; 2: none.
-"""
 
 
 def cli_page() -> str:
-    """The text of docs/cli.md."""
-    parts = [INTRODUCTION]
+    """The text of docs/cli.md, its tables made anew."""
+    parts = []
     for name, options in SCRIPTS.items():
         common, further = grouped(*options).values()
         purpose = (import_module(name).__doc__ or "").splitlines()[0]
         parts.append(f"## {name}.py\n\n{purpose}\n")
         parts += [_table(common), "Further flags:\n"] if common else []
         parts.append(_table(further))
-    return "\n".join([*parts, WEIGHTS])
+    text = PAGE.read_text(encoding="utf-8")
+    return text.split(BEGIN)[0] + BEGIN + "\n".join(parts) + "\n" + END + text.split(END)[1]
 
 
 def _table(settings: Iterable[Field]) -> str:
