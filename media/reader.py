@@ -300,10 +300,6 @@ class PacketLog:
     end: float = 0.0  # seconds at which the packets seen so far end, of all streams
     damaged: int = 0  # packets that could not be decoded
 
-    def note(self, packet: av.Packet) -> None:
-        if packet.pts is not None:
-            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
-
 
 def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterator[Any]:
     """Decoded frames of one stream. A packet that cannot be decoded is skipped, as every player does.
@@ -318,7 +314,8 @@ def decode(container: Any, stream: Any, log: PacketLog | None = None) -> Iterato
 def _decoded(container: Any, stream: Any, decoder: Any, log: PacketLog, streams: Iterable[Any]) -> Iterator[Any]:
     with suppress(av.error.FFmpegError):  # the container itself is broken from here on; pictures() checks the length
         for packet in packets(container, *streams):
-            log.note(packet)
+            if packet.pts is not None:
+                log.end = max(log.end, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
             if packet.stream is stream:  # packets that flush a decoder carry no index
                 damaged = stream.type == "audio" and packet.is_corrupt
                 try:
