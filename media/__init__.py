@@ -23,6 +23,14 @@ class Codec:
 CONTAINERS = {  # FFmpeg's names; by itself it takes .m4v for what players of that name hold, neither HEVC nor MP3
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
 }  # fmt: skip
+PCM = tuple(f"pcm_{kind}" for kind in ("s16le", "s24le", "s32le", "f32le"))
+COPIED_SOUND = {  # codecs that players expect in a file of this kind; other sound is encoded
+    ".mp4": ("aac", "mp3", "ac3", "eac3", "alac"),
+    ".m4v": ("aac", "mp3", "ac3", "eac3", "alac"),
+    ".mov": ("aac", "mp3", "ac3", "alac", *PCM),
+    ".mkv": ("aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "vorbis", *PCM),
+    ".webm": ("opus", "vorbis"),
+}
 MP4_LIKE = (".mp4", ".mov", ".m4v", ".mkv")
 CODECS = {
     "h264": Codec(  # few players take more than 8 bits

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
-from media import CONTAINERS
+from media import CONTAINERS, COPIED_SOUND
 from media.clock import BACK, MENTIONED, TIME_JUMP, Clock, can_be_decoded, counted, read_clock, sound_track
 from media.files import add_notice, open_media
 from media.reader import PacketLog, decode
@@ -28,15 +28,7 @@ SOUND_BLOCK = 1024  # samples
 HIGHEST_RATE = 48_000  # samples a second of encoded sound; the rate of Opus
 BIT_RATE = 192_000
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by channels; other counts are mixed down to stereo
-PCM = tuple(f"pcm_{kind}" for kind in ("s16le", "s24le", "s32le", "f32le"))
 CANCELLED = 0.25  # of the power that channels which have nothing in common leave when they are mixed
-COPIED = {  # codecs that players expect in a file of this kind
-    ".mp4": ("aac", "mp3", "ac3", "eac3", "alac"),
-    ".m4v": ("aac", "mp3", "ac3", "eac3", "alac"),
-    ".mov": ("aac", "mp3", "ac3", "alac", *PCM),
-    ".mkv": ("aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "vorbis", *PCM),
-    ".webm": ("opus", "vorbis"),
-}
 
 
 class SoundLog(PacketLog):
@@ -248,7 +240,7 @@ def _can_be_copied(path: Path, suffix: str, stream_number: int | None, zero: flo
     try:
         with open_media(path) as source, av.open(os.devnull, "w", format=CONTAINERS[suffix]) as trial:
             track = sound_stream(source, path, stream_number)
-            if track.codec_context.codec.canonical_name not in COPIED[suffix]:
+            if track.codec_context.codec.canonical_name not in COPIED_SOUND[suffix]:
                 return False
             for packet in _before(seconds, _copied(trial, source, track, zero, whole=True)):
                 trial.mux(packet)
