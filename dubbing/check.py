@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dubbing.dubber import DubPlan, dub_frames
-from dubbing.faces import FaceFinder, FaceRegions, evenly, list_faces, number_of, numbered_faces
+from dubbing.faces import FaceFinder, FaceRegions, evenly, list_faces, numbered_faces
 from dubbing.landmarks import FRONTAL, LANDMARKS, limits, yaw
 from dubbing.networks import load_networks
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
@@ -161,7 +161,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     number, people = frame_with_most_faces(samples.detections.faces)
     if len(people):
         followed = faces.followed[number] if faces and faces.followed else None
-        chosen = None if followed is None else number_of(people, followed)
+        chosen = None if followed is None else int(np.abs(people - followed).sum(axis=1).argmin())
         write_png(faces_file, numbered_faces(yuv.to_bgr(samples.frames[number].picture), people, chosen))
         boxes = [tuple(round(float(value)) for value in box[:4]) for box in people]
         report.faces = [FoundFace(box, n == chosen) for n, box in enumerate(boxes)]  # type: ignore[arg-type]

@@ -277,11 +277,6 @@ def place_of(box: np.ndarray) -> str:
     return f"{(x1 + x2) / 2:.0f},{(y1 + y2) / 2:.0f} ({x2 - x1:.0f}x{y2 - y1:.0f})"
 
 
-def number_of(people: np.ndarray, box: np.ndarray) -> int:
-    """Which of the faces, float [N, 4 or more], a box is."""
-    return int(np.abs(people[:, :4] - box[:4]).sum(axis=1).argmin())
-
-
 def _print_choice(detections: Detections, track: Track) -> None:
     """Say who of several people is followed, and how to choose another."""
     if several_people(detections.faces) > MAX_SEVERAL_PEOPLE and track.found.any():
