@@ -23,7 +23,7 @@ from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
-from dubbing.paste import FaceRegion, upright_crop
+from dubbing.paste import FaceRegion, blend, upright_crop
 from dubbing.record import ProgressBar, Record, StageTimer, page_path, record_path, state_record
 from dubbing.report import DubReport
 from dubbing.source import Source, TimedFrame
@@ -242,7 +242,9 @@ def dub_frames(
                 for task in batch:
                     if monitor:
                         with timer("score"):
-                            monitor.add(task.frame, stages.composited(task.face) if task.face else None)
+                            face = task.face
+                            shown = blend(face.generated, face.source_face, face.mask) if face else None
+                            monitor.add(task.frame, shown)
                     yield task
 
     def counted(tasks: Iterable[FrameTask]) -> Generator[FrameTask, None, None]:

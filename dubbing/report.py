@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import islice
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -78,22 +77,21 @@ class DubReport:
             images.write_png(png, images.labelled_rows(self._rows, self._columns))
         else:
             print(f"{png}: not written, since no face is shown at its times", file=sys.stderr, flush=True)
-        face = self._source_for_browsers(outfile)
-        dub_file = outfile
+        source, dub = self._source, outfile
         if outfile.exists() and not plays_in_browsers(outfile):
-            dub_file = Path(f"{outfile}.copy.mp4")
-            _copy(outfile, PLAIN, dub_file, with_sound=True)
-        dub, record_file = page.address(dub_file.name), page.address(f"{outfile.name}.json")
+            dub = _copy(outfile, PLAIN, Path(f"{outfile}.copy.mp4"), with_sound=True)
+        whole = source.scaled[::-1] if source.options.rotate else source.scaled  # of which the dub shows `part`
+        data = {"boxes": self._boxes, "rotate": source.options.rotate, "part": _in_parts(source.cropped, *whole)}
         links = {
             "the dub": page.address(outfile.name),
             "the source": _from(outfile.parent, Path(record.face)),
-            "what was done, and the scores (JSON)": record_file,
+            "what was done, and the scores (JSON)": page.address(f"{outfile.name}.json"),
         }
         page.write(
             page_path(outfile), outfile.name, _parts(record), "dub.html",
-            dub=dub, source=face, still=self._source.reader is None,
+            dub=page.address(dub.name), source=self._source_for_browsers(outfile), still=source.reader is None,
             names=(outfile.name, Path(record.face).name), sheet=page.address(png.name) if self._columns else None,
-            links=links, data=self._data(), seconds=_seconds(record.sync, record.frames / record.fps),
+            links=links, data=data, seconds=_seconds(record.sync, record.frames / record.fps),
             note=WHY_NOT_MEASURABLE, kinds=KINDS,
         )  # fmt: skip
 
@@ -112,15 +110,8 @@ class DubReport:
             _copy(source.path, part, copy, max(self._first_times, default=0) + 1)
         return page.address(copy.name)
 
-    def _data(self) -> dict[str, Any]:
-        """What the page's script goes by: the boxes, and which part of the source's picture the dub shows."""
-        source = self._source
-        width, height = source.scaled[::-1] if source.options.rotate else source.scaled
-        part = _in_parts(source.cropped, width, height)
-        return {"boxes": self._boxes, "rotate": source.options.rotate, "part": part}
 
-
-def _copy(path: Path, options: Options, copy: Path, frames: int | None = None, with_sound: bool = False) -> None:
+def _copy(path: Path, options: Options, copy: Path, frames: int | None = None, with_sound: bool = False) -> Path:
     """A small H.264 copy of a video's first frames, which appears under its name when it is whole."""
     source = Source(path, options)
     factor = ceil(max(source.width, source.height) / COPY_SIDE)
@@ -130,6 +121,7 @@ def _copy(path: Path, options: Options, copy: Path, frames: int | None = None, w
         shown = islice(source.iter_once(), frames)
         for frame in Progress(shown, f"{copy.name}, which browsers play", unit="frame", total=frames, leave=False):
             writer.write_picture(frame.picture, frame.time)
+    return copy
 
 
 def format_time(seconds: float) -> str:

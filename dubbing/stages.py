@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from dubbing.paste import FaceRegion, blend, match_colours, paste_face
+from dubbing.paste import FaceRegion, match_colours, paste_face
 from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED
 from dubbing.source import TimedFrame
 from face_detection.crop import resized
@@ -162,11 +162,6 @@ def _mixed(generated: np.ndarray, refined: np.ndarray, share: float) -> np.ndarr
 def match(faces: list[FaceTask]) -> None:
     for face in faces:
         face.generated = match_colours(face.generated, face.source_face)
-
-
-def composited(face: FaceTask) -> np.ndarray:
-    """The face as it will look in the picture, at the network's size."""
-    return blend(face.generated, face.source_face, face.mask)
 
 
 def composite(face: FaceTask, style: str) -> None:
