@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from hparams import HParams, hparams
-from models.openvino_backend import HINTS, compiled, openvino, supports
+from models.openvino_backend import HINTS, OpenVINONetwork, compiled, openvino, supports
 from models.torch_backend import Wrapper, load_wrapped, ports
 from utils.devices import prefers_bf16
 from utils.files import devnull
@@ -95,29 +95,19 @@ def calibration_set() -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(faces), (levels.astype(np.float32) / 255 * 2 - 1) * hparams.max_abs_value
 
 
-def quantized(model: Any, float_dtype: str, least_psnr: float = LEAST_PSNR) -> tuple[Any | None, float]:
+def quantized(model: Any, float_dtype: str) -> tuple[Any | None, float]:
     """The generator in int8, and the PSNR in dB, against fp32, of the calibration face that it changes most. Where that
     is too low the parts KEPT stay in float_dtype; None where that is not enough."""
     faces, mels = calibration_set()
     batches = [(faces[first : first + BATCH], mels[first : first + BATCH]) for first in range(0, len(faces), BATCH)]
-    wanted, worst = _generated(model, batches, "fp32"), 0.0
+    wanted, worst = OpenVINONetwork(model, "fp32", BATCH)(faces, mels), 0.0
     for kept in ((), KEPT):
         int8 = _quantize(model, batches, kept)
-        worst = float(psnr(wanted, _generated(int8, batches, float_dtype)).min())
-        if worst >= least_psnr:
+        found = OpenVINONetwork(int8, float_dtype, BATCH)(faces, mels)
+        worst = min(map(cv2.PSNR, wanted, found))
+        if worst >= LEAST_PSNR:
             return int8, worst
     return None, worst
-
-
-def psnr(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Of every picture, uint8 [N, h, w, 3]: float64 [N], in dB."""
-    squares = np.square(wanted.astype(np.float64) - found).mean(axis=(1, 2, 3))
-    return 10 * np.log10(255**2 / np.maximum(squares, 1e-9))
-
-
-def _generated(model: Any, batches: list[tuple], dtype: str) -> np.ndarray:
-    network = compiled(model, dtype, BATCH)
-    return np.concatenate([network(batch)[0] for batch in batches])
 
 
 def _quantize(model: Any, batches: list[tuple], kept: tuple[str, ...]) -> Any:
