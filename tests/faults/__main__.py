@@ -1,7 +1,7 @@
-"""A campaign of faults: kills, full disks, damaged files, odd names, two at once, closed streams. POSIX.
+"""A campaign of faults: kills, full disks, damaged files, two at once. POSIX.
 
-    python -m tests.faults --cases 300 --out docs/reliability.md   # as `make campaign CASES=300`
-    python -m tests.faults --only 41 57                            # these, by their numbers, which are their seeds
+    python -m tests.faults --cases 300    # as `make campaign CASES=300`; docs/reliability.md has what comes of it
+    python -m tests.faults --only 41 57   # these, by their numbers, which are their seeds
 
 Exit code 1: a case is not right.
 """

@@ -1,23 +1,24 @@
 """What the campaign disturbs: commands, and a folder with footage, weights, clips and earlier results."""
 
 import atexit
+import fcntl
 import hashlib
 import io
 import json
+import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NoReturn
 
 import av
 
@@ -28,125 +29,57 @@ from models import SyncNet_color, Wav2Lip
 from utils import cli, files, weight_files
 
 ROOT = Path(__file__).resolve().parents[2]
-MARK = "FAULT_CASE"  # environment variable with the number of a command's first process
-VALUES = (
-    f"{NARROW_TEXT},batch_size=2,syncnet_batch_size=4,eval_windows=4,refiner_size=192,"
-    "refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2"
-)
-CPU = ("--device", "cpu")
-TRAINED = ("--data_root", "clips", "--filelists_dir", "lists", "--hparams", VALUES, *CPU, "--precision", "fp32",
-           "--max_steps", "2")  # fmt: skip
-EXPERT = ("--syncnet_checkpoint_path", "expert.pth")
-DUBBED = ("--checkpoint_path", "generator.pth", *CPU, "--engine", "torch", "--precision", "fp32", "--refine", "off",
-          "--no_score")  # fmt: skip
+VALUES = f"{NARROW_TEXT},batch_size=2,syncnet_batch_size=4,eval_windows=4"
+CPU = ("--device", "cpu", "--precision", "fp32")
+TRAINED = ("--data_root", "clips", "--filelists_dir", "lists", "--hparams", VALUES, *CPU, "--max_steps", "2")
+DUBBED = (*CPU, "--checkpoint_path", "generator.pth", "--engine", "torch", "--refine", "off", "--no_score")
 COMMANDS = {  # all that they write is in made/
     "dub": ("inference", "--face", "face.mp4", "--audio", "speech.wav", *DUBBED, "--outfile", "made/dub/out.mp4"),
-    "jobs": ("inference", *DUBBED, "--jobs", "jobs.csv", "--outfile", "made/jobs"),
     "preprocess": ("preprocess", "--data_root", "raw", "--preprocessed_root", "made/preprocess", "--filelists_dir",
-                   "made/preprocess/lists", "--workers", "1", *CPU),
+                   "made/preprocess/lists", "--workers", "1", "--device", "cpu"),
     "expert": ("color_syncnet_train", *TRAINED, "--checkpoint_dir", "made/expert"),
-    "generator": ("wav2lip_train", *TRAINED, *EXPERT, "--checkpoint_dir", "made/generator", "--gan"),
-    "refiner": ("refiner_train", *TRAINED, *EXPERT, "--checkpoint_dir", "made/refiner", "--generator_path",
-                "generator.pth"),
-    "evaluate": ("evaluate", "--video", "raw/ann/long.mp4", *EXPERT, *CPU, "--outfile", "made/evaluate/scores.json"),
+    "generator": ("wav2lip_train", *TRAINED, "--syncnet_checkpoint_path", "expert.pth", "--checkpoint_dir",
+                  "made/generator", "--gan"),
     "export": ("weights", "export", "generator.pth", "made/export/small.safetensors"),
-    "finetune": ("finetune", "--videos", "raw", "--outdir", "made/finetune", "--checkpoint_path", "generator.pth",
-                 *EXPERT, *CPU, "--hparams", VALUES, "--seconds", "0.2", "--minutes", "0.01", "--refiner_minutes",
-                 "0.01"),
 }  # fmt: skip
-TRAININGS = ("expert", "generator", "refiner")
+TRAININGS = ("expert", "generator")
 RESULTS = (".mp4", ".pth", ".safetensors", ".jpg", ".wav", ".txt")
-IGNORED = {"logs", "samples", "side_by_side.mp4"}
-STEADY = tuple(name for name in COMMANDS if name != "finetune")  # whose results depend on no clock
 
 
 class Run:
     """A command in a process forked from this one, which has imported all: that saves seconds each.
 
-    anew: by an interpreter of its own; prepare: called in the process; streams: in place of stdin, stdout and stderr, a
-    descriptor each, -1 for one that is closed.
+    file_limit: bytes above which no file may grow.
     """
 
-    def __init__(self, folder: Path, command: Sequence[str], anew: bool = False, prepare: Callable = lambda: None,
-                 streams: dict[int, int] | None = None) -> None:  # fmt: skip
-        self.folder, self._text = folder, b""
+    def __init__(self, folder: Path, command: Sequence[str], file_limit: int = 0) -> None:
         (folder / "tmp").mkdir(exist_ok=True)
         self.began = time.monotonic()
         self._log, log = os.pipe()  # a file would be limited where all files are
-        os.set_blocking(self._log, False)
-        ready, tell = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._be(command, anew, prepare, streams or {}, log, tell)
+        fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, 1 << 20)  # bytes, more than any command says
+        fork = multiprocessing.get_context("fork")
+        ready = fork.Event()
+        self.process = fork.Process(target=be, args=(folder, command, file_limit, log, ready))
+        self.process.start()
         os.close(log)
-        os.close(tell)
-        os.read(ready, 1)
-        os.close(ready)
-
-    def _be(self, command: Sequence[str], anew: bool, prepare: Callable, streams: dict[int, int], log: int, tell: int
-            ) -> NoReturn:  # fmt: skip
-        """What the forked process does."""
-        code = 1
-        try:
-            os.setsid()
-            for number, usual in enumerate((os.open(os.devnull, os.O_RDONLY), log, log)):
-                stream = streams.get(number, usual)
-                os.dup2(stream, number) if stream >= 0 else os.close(number)
-            os.environ |= {
-                MARK: str(os.getpid()), files.CACHE_FOLDER: str(self.folder / "cache"),
-                "TMPDIR": str(self.folder / "tmp"), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore",
-            }  # fmt: skip
-            os.chdir(self.folder)
-            prepare()
-            if anew:
-                os.execv(sys.executable, [sys.executable, str(ROOT / f"{command[0]}.py"), *command[1:]])
-            sys.stdin = io.TextIOWrapper(io.FileIO(0))
-            sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(n, "w"), write_through=True) for n in (1, 2))
-            tempfile.tempdir = None
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            sys.argv = [f"{command[0]}.py", *command[1:]]
-            os.write(tell, b".")
-            script = import_module(command[0])
-            cli.run(script.main, script.parse_args, list(command[1:]))
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
-            threading._shutdown()  # as the interpreter does at its end
-            atexit._run_exitfuncs()
-            os._exit(code)
+        ready.wait()
 
     def kill(self, number: int) -> None:
         """To the process; Ctrl-C and a terminal that is closed, to its group."""
         with suppress(ProcessLookupError):  # it was done before
-            (os.killpg if number in (signal.SIGINT, signal.SIGHUP) else os.kill)(self.pid, number)
+            (os.killpg if number in (signal.SIGINT, signal.SIGHUP) else os.kill)(self.process.pid, number)
 
     def wait(self, limit: float) -> SimpleNamespace:
         """code: minus the signal, where one ended it, None where nothing did in `limit` seconds; text: what it said;
         left: processes that it left, which are killed."""
-        pid, status = 0, 0
-        while not pid and time.monotonic() < self.began + limit:
-            time.sleep(0.02)
-            self._read()
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-        seconds, deadline = time.monotonic() - self.began, time.monotonic() + (15 if pid else 0)
+        self.process.join(limit)
+        code, seconds = self.process.exitcode, time.monotonic() - self.began
+        deadline = time.monotonic() + (0 if code is None else 15)
         while (left := self._processes()) and time.monotonic() < deadline:
             time.sleep(0.1)
         self.end()
-        if not pid:
-            os.waitpid(self.pid, 0)
-        self._read()
-        os.close(self._log)
-        text, code = self._text.decode(errors="replace"), os.waitstatus_to_exitcode(status) if pid else None
-        return SimpleNamespace(code=code, text=text, seconds=seconds, left=left)
-
-    def _read(self) -> None:
-        with suppress(BlockingIOError):
-            while text := os.read(self._log, 65_536):
-                self._text += text
+        with os.fdopen(self._log, errors="replace") as log:
+            return SimpleNamespace(code=code, text=log.read(), seconds=seconds, left=left)
 
     def end(self) -> None:
         """Kill all its processes."""
@@ -155,15 +88,36 @@ class Run:
                 os.kill(pid, signal.SIGKILL)
 
     def _processes(self) -> list[int]:
-        """Those of its session, and those that were started with its mark, that are alive (Linux)."""
+        """Those of its session that are alive (Linux)."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended
-                environment = (process / "environ").read_bytes()  # none of a zombie
-                marked = f"{MARK}={self.pid}".encode() in environment.split(b"\0")
-                if marked or (environment and os.getsid(int(process.name)) == self.pid):
+                if os.getsid(int(process.name)) == self.process.pid and (process / "environ").read_bytes():  # no zombie
                     found.append(int(process.name))
         return found
+
+
+def be(folder: Path, command: Sequence[str], file_limit: int, log: int, ready: Event) -> None:
+    """What the forked process does."""
+    os.setsid()
+    for number, stream in enumerate((os.open(os.devnull, os.O_RDONLY), log, log)):
+        os.dup2(stream, number)
+    sys.stdin = io.TextIOWrapper(io.FileIO(0))
+    sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(n, "w"), write_through=True) for n in (1, 2))
+    os.environ |= {files.CACHE_FOLDER: str(folder / "cache"), "TMPDIR": str(folder / "tmp"), "PYTHONPATH": str(ROOT)}
+    os.chdir(folder)
+    if file_limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    tempfile.tempdir, sys.argv = None, [f"{command[0]}.py", *command[1:]]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ready.set()
+    try:
+        script = import_module(command[0])
+        cli.run(script.main, script.parse_args, list(command[1:]))
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        atexit._run_exitfuncs()
 
 
 def content_of(path: Path) -> bytes:
@@ -181,18 +135,15 @@ def content_of(path: Path) -> bytes:
 
 
 def results(folder: Path) -> dict[str, str]:
-    """What a command has made, by name; raises ValueError where that is not whole."""
+    """The hashes of what a command has made, by name; an error where that is not whole."""
     found = {}
     for path in files_of(folder / "made"):
-        try:
-            if path.suffix == ".json" and not hidden(path, folder):
-                content = json.loads(path.read_text())
-                found |= {path.name: json.dumps(content["videos"])} if path.name == "scores.json" else {}
-            elif path.suffix in RESULTS and not hidden(path, folder) and not IGNORED & {*path.parts}:
-                name = str(path.relative_to(folder))
-                found[name] = hashlib.sha256(content_of(path)).hexdigest()
-        except Exception as error:
-            raise ValueError(f"{path.relative_to(folder)}: {type(error).__name__}: {error}") from error
+        if hidden(path, folder) or {"logs", "samples"} & {*path.parts}:
+            continue
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix in RESULTS:
+            found[str(path.relative_to(folder))] = hashlib.sha256(content_of(path)).hexdigest()
     return found
 
 
@@ -221,7 +172,6 @@ def make_world(folder: Path, commands: set[str]) -> None:
     sound = audio.load_wav(portrait.SPEECH, 16_000)
     audio.save_wav(sound[16_000:25_600], folder / "speech.wav", 16_000)
     audio.save_wav(sound[30_000:36_400], folder / "earlier.wav", 16_000)
-    (folder / "jobs.csv").write_text("face,audio\nface.mp4,speech.wav\nface.mp4,earlier.wav\n")
     save_network(folder / "generator.pth", Wav2Lip)
     save_network(folder / "expert.pth", SyncNet_color)
     first = {"preprocess": ("--preprocessed_root", "clips", "--filelists_dir", "lists")}
