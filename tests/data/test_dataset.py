@@ -1,6 +1,5 @@
 """Windows from clips: which there are, what is in them, and that chance is repeatable."""
 
-import errno
 import itertools
 import os
 import pickle
@@ -17,7 +16,6 @@ from data.clip import Clip
 from data.dataset import ExpertWindows, GeneratorWindows, concatenated, expert_inputs, generator_inputs, window_frames
 from data.loading import evaluation_batches, open_clips, started, training_loader
 from data.sampling import Key
-from face_detection.crop import to_network_size
 from utils.errors import InputError
 
 FRAMES = 40
@@ -186,25 +184,6 @@ def test_a_damaged_cache_is_made_again(folder, name):
         os.utime(folder / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         clip = Clip(folder, NARROW)
         assert np.array_equal(clip.faces, faces) and np.array_equal(clip.mel, mel)
-
-
-def test_a_full_disk_or_a_kill_while_the_cache_is_made_leaves_no_wrong_one(folder, monkeypatch):
-    mel = np.array(Clip(folder, NARROW).mel)
-    for error, raised in ((OSError(errno.ENOSPC, "full"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)):
-        sizes = []
-
-        def resized(picture, size, error=error, sizes=sizes):
-            sizes.extend(path.stat().st_size for path in folder.glob(".*.part.npy"))
-            if len(sizes) == 9:
-                raise error
-            return to_network_size(picture, size)
-
-        with monkeypatch.context() as patch, pytest.raises(raised):
-            patch.setattr("data.clip.to_network_size", resized)
-            Clip(folder, NARROW.override("fmin=100"))
-        assert max(sizes) <= 9 * 96 * 96 * 3 + 128  # no hole that the disk may have no room for
-    assert np.array_equal(Clip(folder, NARROW).mel, mel)
-    assert not list(folder.glob(".*"))
 
 
 def test_the_first_folder_of_a_group_is_the_person(folder, tmp_path):

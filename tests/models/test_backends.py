@@ -165,36 +165,6 @@ def test_a_cache_folder_that_cannot_be_written_is_only_a_warning(
     assert not [*tmp_path.rglob("*.npz")]
 
 
-def test_wrong_weights_are_named_before_they_are_converted(expert, tmp_path, monkeypatch):
-    need("openvino")
-    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path))
-    with pytest.raises(InputError, match=r"is a lip-sync expert .*; a generator \(Wav2Lip\) is needed here"):
-        load_generator(expert, "openvino", "fp32")
-    assert not [*tmp_path.rglob("*.npz")]
-
-
-ENDS_IN_ANY_ORDER = """
-import signal, sys
-from pathlib import Path
-from models import openvino_backend
-
-(model,), _ = openvino_backend._read(Path(sys.argv[1]))
-networks = [openvino_backend.compiled(model, "fp32", 2) for _ in range(3)]
-while networks:
-    networks.pop(0)
-try:
-    signal.raise_signal(signal.SIGINT)
-except KeyboardInterrupt:
-    print("interrupted")
-"""
-
-
-def test_ctrl_c_after_networks_have_come_and_gone_is_no_crash(converted):
-    command = [sys.executable, "-c", ENDS_IN_ANY_ORDER, *converted.iterdir()]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
-
-
 @pytest.fixture
 def few(monkeypatch):
     """Calibrated on fewer faces, which is faster; returns them."""

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-import face_detection
 from conftest import make_clips_here
 from footage import click_track, recording
 from hparams import hparams
@@ -101,18 +100,6 @@ def test_the_sound_of_a_clip_has_no_drift_where_packets_were_lost(job, tmp_path)
     assert (len(written), rate) == (96_000, 16_000)
     assert seconds == pytest.approx(6.0, abs=0.05)
     assert np.abs(written).argmax() / rate == pytest.approx(5.5, abs=0.02)
-
-
-def test_a_detector_installed_since_makes_clips_again(job, tmp_path, monkeypatch):
-    make_clips_here([job], ["cpu"], "retinaface")
-    shutil.copytree(job.folder, job.options.preprocessed_root / job.video.parent.name / job.video.stem)
-    (planned,) = run.plan_jobs(job.options, hparams)
-    assert planned.is_finished()
-    weights = tmp_path / "s3fd.pth"
-    weights.touch()
-    monkeypatch.setattr(face_detection, "S3FD_WEIGHTS", weights)
-    (planned,) = run.plan_jobs(job.options, hparams)
-    assert not planned.is_finished()
 
 
 @pytest.mark.slow

@@ -208,18 +208,3 @@ def test_quiet_speech_is_raised_in_what_training_and_scores_hear_and_the_report_
     assert record["speech_share"] == pytest.approx(plain.speech_share, abs=0.06)
     raised = float(found.split()[-2]) - 24
     assert np.median(Clip(folder, hparams).mel - mel) == pytest.approx(8 / 100 * raised, abs=0.1)
-
-
-@pytest.mark.parametrize(("step", "seconds"), [(2, 2.0), (1, 0.05)])
-def test_a_clip_too_short_to_tell_has_no_offset(preprocessed, expert, tmp_path, step, seconds):
-    """step: every so many frames there is a face."""
-    _, (folder, *_) = copied(preprocessed, tmp_path)
-    for number in range(50):
-        if number % step:
-            (folder / f"{number}.jpg").unlink()
-    wav, rate = soundfile.read(folder / "audio.wav", dtype="int16")
-    soundfile.write(folder / "audio.wav", wav[: round(seconds * rate)], rate)
-    loaded = survey.find_expert(expert, "cpu")
-    measured = survey.measure(folder, "a/b", loaded, NARROW)
-    assert measured.offset is measured.evidence is None
-    assert measured.sharpness > 0

@@ -200,28 +200,6 @@ def test_windows_begin_after_a_share_of_the_budget_and_stay_when_it_is_raised(ge
     assert checkpoint_of(tmp_path, steps(tmp_path)[-1])["frames_first"] == 7
 
 
-def test_minutes_of_learning_count_over_all_parts_and_evaluations_take_a_quarter_besides(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(loop, "monotonic", lambda: now[0])
-    clock = loop.Clock(1000, 3)
-    for context, seconds, progress in ((clock.learning, 45, 0.25), (clock.evaluating, 15, 0.25)):
-        now[0] += 90  # neither
-        with context():
-            now[0] += seconds
-        assert clock.progress(10) == progress
-    assert clock.progress(600) == 0.6
-    resumed = loop.Clock(1000, 3, clock.seconds, [*clock.evaluations, 15])
-    with resumed.learning():
-        now[0] += 45
-    assert resumed.progress(10) == 0.5
-    assert resumed.affords_evaluation()
-    resumed.evaluations.append(15)
-    assert not resumed.affords_evaluation()  # which would leave no time for the last one
-    assert loop.Clock(1000, None, evaluations=[900.0] * 9).affords_evaluation()
-    monkeypatch.setattr(loop.distributed, "broadcast", lambda seconds: 30.0)
-    assert loop.Clock(1000, 1, 45.0).progress(10) == 0.5  # all processes follow the main one's
-
-
 @POSIX
 def test_ctrl_c_saves_a_checkpoint_after_the_step(expert_run, tmp_path, monkeypatch):
     real = TrainableNetwork.update

@@ -32,23 +32,6 @@ def test_a_log_gets_few_lines_and_at_the_end_the_true_count(capsys):
     assert "/9 " in lines[0] and "6/6" in lines[-1]
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_training_of_minutes_and_a_download(capsys):
-    with Progress(desc="training", unit="minute", total=2.0) as bar:
-        bar.set_postfix_str("loss 0.5", refresh=False)
-        with bar.paused():
-            time.sleep(0.3)
-        assert bar.format_dict["elapsed"] < 0.2
-        bar.update(0.5)
-        bar.sign()
-        bar.write("a line of its own")
-    with Progress(desc="s3fd", unit="B", total=80_000_000, initial=20_000_000) as bar:
-        bar.sign()
-    out, err = capsys.readouterr()
-    assert "25%" in err and "0.5/2.0 minutes" in err and "loss 0.5" in err and "20.0M/80.0M" in err
-    assert out == "a line of its own\n"
-
-
 def test_short_work_and_disabled_bars_show_nothing(capsys, monkeypatch):
     list(Progress(range(3), "dubbing"))
     monkeypatch.setattr(progress, "SHOWN_FROM", 0.001)
