@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dubbing.options import Options
 from dubbing.record import is_record, page_path, record_path
 from media import codecs
-from media.files import is_dub, is_tagged_png
+from media.files import is_dub
 from utils.errors import InputError
 from utils.files import creatable, read_table, writable_folder
 from utils.options import changed
@@ -86,7 +86,7 @@ def output_path(face: Path, audio: Path, outfile: Path, options: Options, still:
         codecs.choose(options.codec, outfile.suffix, crf=options.crf, preset=options.preset)
         outfile = Path(f"{outfile}.still.png") if still else outfile
     writable_folder(outfile.parent, "--outfile")
-    files = {outfile: is_tagged_png} if still else {outfile: is_dub, record_path(outfile): is_record}
+    files = {outfile: is_dub} if still else {outfile: is_dub, record_path(outfile): is_record}
     for path in (*files, *([page_path(outfile)] if options.report and not still else [])):
         creatable(path, "--outfile")
     for flag, given in (("--face", face), ("--audio", audio), ("--final_audio", options.final_audio)):

@@ -178,7 +178,10 @@ def is_tagged(metadata: Mapping[Any, Any]) -> bool:
 
 
 def is_dub(path: Path) -> bool:
-    """Whether the file is a video that carries the tag."""
+    """Whether the file is a video or a picture that carries the tag."""
+    with suppress(InputError), open_picture(path) as image:
+        if image is not None:
+            return is_tagged(image.info)
     with suppress(InputError), open_media(path) as container:
         return is_tagged(container.metadata)
     return False
@@ -190,9 +193,3 @@ def tagged_png(picture: np.ndarray) -> bytes:
     about.add_text(TAG_KEY, DUB_TAG)
     Image.fromarray(np.ascontiguousarray(picture[..., ::-1])).save(content, "PNG", pnginfo=about)
     return content.getvalue()
-
-
-def is_tagged_png(path: Path) -> bool:
-    with suppress(OSError), Image.open(path, formats=("PNG",)) as image:
-        return is_tagged(image.info)
-    return False
