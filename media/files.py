@@ -1,7 +1,9 @@
 """Files of media: opening them, telling what they are, and the tag by which dubs are recognised."""
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
@@ -34,6 +36,10 @@ BROWSER_H264 = ("yuv420p", "yuvj420p")  # pixel formats; editors use others
 BROWSER_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp")
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP")  # that Pillow decodes
 NOT_FFMPEG = ("WEBP", "AVIF")  # animations that FFmpeg cannot read, or without their alpha
+DAMAGE = (  # what Pillow raises for damaged files
+    OSError, SyntaxError, ValueError, RuntimeError, LookupError, TypeError, EOFError, OverflowError,
+    struct.error, zlib.error,
+)  # fmt: skip
 DUB_TAG = "dubbed: the lips were generated to fit the speech"
 TAG_KEY = "comment"  # a key that MP4, MOV, Matroska and WebM all keep
 
@@ -83,9 +89,7 @@ def open_picture(path: Path) -> Iterator[Image.Image | None]:
             yield image
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: is too large a picture; scale it down") from error
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # for damaged files Pillow raises nearly any kind
+    except DAMAGE as error:
         raise InputError(f"{path}: is damaged or truncated ({error}); save the picture again") from error
 
 

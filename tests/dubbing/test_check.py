@@ -91,7 +91,7 @@ def test_the_command_of_a_check_gives_the_same_options():
 
 def test_a_still_is_one_frame_beside_its_source_and_no_dub(dub, tmp_path):
     told = json.loads(dub("--preview", 0, "--json").out)
-    assert is_dub(told["outfile"])
+    assert is_dub(Path(told["outfile"]))
     assert told["outfile"] == str(tmp_path / "out.mp4.still.png") and 0 <= told["time"] < 1
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4.still.png"]  # out.mp4.png is of --report
     source, result = np.split(cv2.imread(told["outfile"]), 2, axis=1)
