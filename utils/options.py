@@ -13,8 +13,9 @@ Types: bool, int, float, str, Path, tuples of them, and any of these `| None`.
 
 import argparse
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
@@ -102,25 +103,15 @@ def parse_scalar(kind: type, text: str, prefix: str) -> Any:
         raise InputError(f"{prefix}{text}: give {WORDS[kind]}") from error
 
 
-class OptionsParser(argparse.ArgumentParser):
-    """argparse's parser, except that a wrong argument raises InputError of one line."""
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        parsed, rest = self.parse_known_args(args, namespace)
-        if rest and rest[0].startswith("-"):
-            flag, names = rest[0].partition("=")[0], [name.strip("-") for name in self._option_string_actions]
-            advice = nearest(flag.strip("-"), names, "--help lists all").replace("is it ", "is it --")
-            self.error(f"{flag}: no such flag, {advice}")
-        if rest:
-            self.error(f"{rest[0]}: belongs to no flag; quote names with spaces")
-        return parsed
-
-    def error(self, message: str) -> NoReturn:
-        message = message.removeprefix("argument ")
-        action = self._option_string_actions.get(message.partition(":")[0].partition("/")[0])
-        if "expected" in message and action and isinstance(action.metavar, tuple):
-            message += f", with spaces between: {' '.join(action.metavar)}"
-        raise InputError(message)
+def parsed(setting: Field, text: str) -> Any:
+    """The value of a setting that a text writes; several values have commas or spaces between them."""
+    kind, prefix = value_type(setting), f"--{setting.name} "
+    if get_origin(kind) is not tuple:
+        return parse_scalar(kind, text, prefix)
+    kinds, parts = get_args(kind), text.replace(",", " ").split()
+    if Ellipsis not in kinds and len(parts) != len(kinds):
+        raise InputError(f"{prefix}{text}: give {len(kinds)} values")
+    return tuple(parse_scalar(kinds[0], part, prefix) for part in parts)
 
 
 def changed(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
@@ -128,19 +119,38 @@ def changed(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
 
     Names may be written as flags. Raises InputError for an unknown name or a wrong value.
     """
-    known = {setting.name: setting for setting in fields(options)}
-    arguments = []
+    known, changes = {setting.name: setting for setting in fields(options)}, {}
     for name, value in values.items():
-        flag, text = f"--{name.strip().lstrip('-')}", written(value).strip()
-        setting = known.get(flag[2:])
-        if setting and get_origin(value_type(setting)) is tuple:
-            words = _split(setting, text)
-            arguments += [f"{flag}={','.join(words)}"] if _is_one_word(setting) else [flag, *words]
-        else:
-            arguments.append(f"{flag}={text}")
-    parser = OptionsParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    add_flags(parser, fields(options), defaults=False)
-    return replace(options, **vars(parser.parse_args(arguments)))
+        name = name.strip().lstrip("-")
+        if name not in known:
+            raise _unknown(name, known)
+        changes[name] = parsed(known[name], written(value).strip())
+    return replace(options, **changes)
+
+
+def _unknown(name: str, known: Iterable[str]) -> InputError:
+    advice = nearest(name, known, "--help lists all").replace("is it ", "is it --")
+    return InputError(f"--{name}: no such flag, {advice}")
+
+
+class OptionsParser(argparse.ArgumentParser):
+    """argparse's parser, except that a wrong argument raises InputError of one line."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, rest = self.parse_known_args(args, namespace)
+        if rest and rest[0].startswith("-"):
+            names = [name.strip("-") for name in self._option_string_actions]
+            raise _unknown(rest[0].partition("=")[0].strip("-"), names)
+        if rest:
+            self.error(f"{rest[0]}: belongs to no flag; quote names with spaces")
+        return known
+
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ")
+        action = self._option_string_actions.get(message.partition(":")[0].partition("/")[0])
+        if "expected" in message and action and isinstance(action.metavar, tuple):
+            message += f", with spaces between: {' '.join(action.metavar)}"
+        raise InputError(message)
 
 
 def grouped(*options_classes: type[Options]) -> dict[str, list[Field]]:
@@ -152,47 +162,29 @@ def grouped(*options_classes: type[Options]) -> dict[str, list[Field]]:
     }
 
 
-def add_flags(parser: Any, settings: Iterable[Field], defaults: bool = True) -> None:
-    """A flag for each of the settings, in a parser or a group of one. Without defaults no flag must be given."""
+def add_flags(parser: Any, settings: Iterable[Field]) -> None:
+    """A flag for each of the settings, in a parser or a group of one."""
     for setting in settings:
-        flag = _flag(setting)
-        if defaults:
-            flag |= {"required": True} if setting.default is MISSING else {"default": setting.default}
-        parser.add_argument(f"--{setting.name}", *setting.metadata["aliases"], **flag)
+        given = {"required": True} if setting.default is MISSING else {"default": setting.default}
+        parser.add_argument(f"--{setting.name}", *setting.metadata["aliases"], **_flag(setting), **given)
 
 
 def _flag(setting: Field) -> dict[str, Any]:
     """The setting as argparse's add_argument() takes it."""
     kind, about = value_type(setting), setting.metadata
-    flag = {"help": help_text(setting).replace("%", "%%"), "metavar": about["metavar"] or METAVARS.get(kind)}
+    metavar = about["metavar"] or METAVARS.get(kind)
+    flag = {"help": help_text(setting).replace("%", "%%"), "metavar": metavar, "type": partial(parsed, setting)}
     if about["choices"]:
         return flag | {"metavar": "|".join(about["choices"])}  # Options checks them
     if kind is bool:
-        return flag | {"nargs": "?", "const": True, "type": _converter(setting, bool), "metavar": "on|off"}
-    if get_origin(kind) is not tuple:
-        const = {"nargs": "?", "const": about["const"]} if about["const"] else {}
-        return flag | {"type": _converter(setting, kind)} | const
-    inner = get_args(kind)
-    if _is_one_word(setting):
-        return flag | {"type": lambda text: tuple(map(_converter(setting, inner[0]), _split(setting, text)))}
-    return flag | {"type": _converter(setting, inner[0]), "nargs": "+" if Ellipsis in inner else len(inner)}
-
-
-def _converter(setting: Field, kind: type) -> Callable[[str], Any]:
-    return lambda text: parse_scalar(kind, text, f"--{setting.name} ")
-
-
-def _is_one_word(setting: Field) -> bool:
-    """Whether several values are given as one word, such as X,Y."""
-    return isinstance(setting.metadata["metavar"], str) and "," in setting.metadata["metavar"]
-
-
-def _split(setting: Field, text: str) -> list[str]:
-    """The values that a text writes, with commas or spaces between."""
-    kinds, parts = get_args(value_type(setting)), text.replace(",", " ").split()
-    if Ellipsis not in kinds and len(parts) != len(kinds):
-        raise InputError(f"--{setting.name} {text}: give {len(kinds)} values")
-    return parts
+        return flag | {"nargs": "?", "const": True, "metavar": "on|off"}
+    if about["const"]:
+        return flag | {"nargs": "?", "const": about["const"]}
+    if get_origin(kind) is tuple and not (isinstance(metavar, str) and "," in metavar):  # not one word, such as X,Y
+        inner = get_args(kind)
+        scalar = partial(parse_scalar, inner[0], prefix=f"--{setting.name} ")
+        return flag | {"type": scalar, "nargs": "+" if Ellipsis in inner else len(inner)}
+    return flag
 
 
 def from_args(options_class: type[OptionsType], args: argparse.Namespace) -> OptionsType:
