@@ -9,7 +9,6 @@ import pytest
 import audio
 from conftest import NARROW
 from data.dataset import ExpertWindows
-from data.loading import training_loader
 from data.sampling import Key, PersonSampler, ShuffleSampler, StepPlan, StepSampler, parse_weights
 from utils.errors import InputError
 
@@ -63,18 +62,6 @@ def test_weights_of_people_that_make_no_sense_are_refused(text):
     assert parse_weights("anna:1.6  ben:0.5", ["anna", "ben"]) == {"anna": 1.6, "ben": 0.5}
     with pytest.raises(InputError, match="people_weights"):
         parse_weights(text, ["anna", "ben"])
-
-
-def test_steps_that_cannot_be_shared_are_refused():
-    class Eleven:
-        hp = NARROW.override("accumulate=2,single_frames=3")
-        batch_setting = "batch_size"
-
-        def plan(self, step_size):
-            return StepPlan(step_size, frames=3)
-
-    with pytest.raises(InputError, match="single_frames=3: is not a multiple of 2"):
-        training_loader(Eleven(), 4, 0)
 
 
 class RampClip:

@@ -13,7 +13,6 @@ from dubbing import Options
 from metrics.options import EvaluationOptions
 from models import published as registry
 from models.published import ensure_weights
-from training.options import GeneratorOptions
 from utils.errors import InputError
 from utils.files import sha256
 
@@ -139,20 +138,12 @@ def test_missing_weights_are_fetched_on_demand_and_used_from_their_place(publish
     assert ensure_weights(options).checkpoint_path == published.path
 
 
-def for_training(**given) -> GeneratorOptions:
-    return GeneratorOptions(data_root="x", checkpoint_dir="x", **given)
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (Options(checkpoint_path="x/wav2lip_gan.pth"), "fetch wav2lip_gan` .*436 MB.* or leave the flag out"),
-        (Options(checkpoint_path="x/Wav2Lip-SD-GAN.pt"), "with a browser, then run `python weights.py import FILE`"),
-        (Options(checkpoint_path="x/wav2lip_small.safetensors"), "`git checkout checkpoints/wav2lip_small"),
         (Options(checkpoint_path="x/mine.pth"), "--checkpoint_path x/mine.pth: no such file"),
         (Options(face_detector="sfd"), "fetch s3fd` .* or use retinaface"),
-        (for_training(syncnet_checkpoint_path="lipsync_expert.pth"),
-         "fetch lipsync_expert` .* or give checkpoints/lipsync_expert_small.safetensors"),
         (EvaluationOptions(video="x.mp4", syncnet_checkpoint_path=("LICENSE", "lipsync_expert.pth")),
          "fetch lipsync_expert` gets it"),
     ],

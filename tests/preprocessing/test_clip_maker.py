@@ -6,16 +6,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import soundfile
 
 from conftest import make_clips_here
-from footage import click_track, recording
 from hparams import hparams
 from media import yuv
 from media.reader import VideoReader
 from portrait import make_clip
 from preprocessing import PreprocessingOptions, clip_maker, run
-from preprocessing.clip_maker import ClipMaker, Job, write_sound
+from preprocessing.clip_maker import ClipMaker, Job
 
 
 def touched(root: Path, *names: str) -> list[Path]:
@@ -89,17 +87,6 @@ def test_any_error_in_one_clip_is_that_clips_problem(job, monkeypatch):
     (record,) = make_clips_here([job], ["cpu"], "retinaface")
     assert record.problem == "RuntimeError: CUDA error: an illegal memory access"
     assert not record.made
-
-
-def test_the_sound_of_a_clip_has_no_drift_where_packets_were_lost(job, tmp_path):
-    wav = click_track(6.0, 5.5, 48000)
-    video = recording(tmp_path / "call.mkv", "libopus", 48000, wav, lambda number: number % 9 == 4)
-    job = Job(video, "g/a", "retinaface", job.options, hparams)
-    seconds = write_sound(job, VideoReader(video).start, 150, tmp_path / "audio.wav", [])
-    written, rate = soundfile.read(tmp_path / "audio.wav")
-    assert (len(written), rate) == (96_000, 16_000)
-    assert seconds == pytest.approx(6.0, abs=0.05)
-    assert np.abs(written).argmax() / rate == pytest.approx(5.5, abs=0.02)
 
 
 @pytest.mark.slow

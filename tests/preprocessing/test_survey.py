@@ -173,24 +173,6 @@ def test_a_published_folder_is_surveyed_and_its_lists_are_written(preprocessed, 
     assert (root / "report.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 3
 
 
-def test_a_clip_is_usable_where_the_trainings_use_it(preprocessed, tmp_path, script):
-    root, folders = copied(preprocessed, tmp_path)
-    for folder, frames in zip(folders, (9, 10, 50), strict=True):
-        for picture in folder.glob("*.jpg"):
-            if int(picture.stem) >= frames:
-                picture.unlink()
-        wav, rate = soundfile.read(folder / "audio.wav", dtype="int16")
-        soundfile.write(folder / "audio.wav", wav[: frames * rate // 25], rate)
-        (folder / "clip.json").unlink()
-    result = script("preprocess", "--report_only", "--preprocessed_root", root, "--filelists_dir", tmp_path / "lists")
-    assert result.code == 1
-    assert "too short: 1 training windows" in result.out
-    clips = json.loads((root / "report.json").read_text(encoding="utf-8"))["clips"]
-    used = GeneratorWindows([Clip(folder, hparams) for folder in folders], hparams).clips
-    assert [record["usable"] for record in clips] == [folder in [clip.folder for clip in used] for folder in folders]
-    assert [record["usable"] for record in clips] == [False, True, True]
-
-
 def test_quiet_speech_is_raised_in_what_training_and_scores_hear_and_the_report_says_so(preprocessed, tmp_path, script):
     root, (folder, *_) = copied(preprocessed, tmp_path)
     plain = survey.measure(folder, "a/b", None, hparams)

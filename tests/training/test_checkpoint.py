@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from conftest import NARROW, NARROW_TEXT, save_network
-from data.dataset import ExpertWindows
-from data.loading import open_clips, training_loader
 from hparams import HParams
 from models import SyncNet_color, Wav2Lip, Wav2Lip_disc_qual
 from runs import EXPERT, GENERATOR, steps, where
@@ -16,7 +14,6 @@ from training.generator import GeneratorTraining
 from training.history import History
 from training.options import GeneratorOptions
 from utils import weight_files
-from utils.errors import InputError
 
 
 @pytest.fixture
@@ -169,16 +166,3 @@ def test_wrong_input_is_refused_before_the_first_step(preprocessed, expert, gene
         assert message in result.error
     wrong = script(GENERATOR, *own, "--syncnet_checkpoint_path", generator)
     assert "is a generator (Wav2Lip); a lip-sync expert" in wrong.error
-
-
-def test_a_clip_that_is_listed_twice_counts_twice_and_is_opened_once(preprocessed, tmp_path):
-    lists, root = tmp_path / "lists", tmp_path / "clips"
-    lists.mkdir()
-    shutil.copytree(preprocessed.root, root, ignore=shutil.ignore_patterns("*.npy"))
-    (lists / "train.txt").write_text("Zoë's talk/clip 0\n" * 8 + "Zoë's talk/clip 1\n", encoding="utf-8")
-    clips = open_clips(root, "train", lists, NARROW)
-    assert (len(clips), len({id(clip) for clip in clips})) == (9, 2)
-    windows = ExpertWindows(clips, NARROW)
-    assert len(windows) > 8 * len(ExpertWindows(clips[:1], NARROW))
-    with pytest.raises(InputError, match="syncnet_batch_size=7"):
-        training_loader(ExpertWindows(clips, NARROW.override("accumulate=2")), 7, 0)

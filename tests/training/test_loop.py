@@ -1,6 +1,5 @@
 """The loop of the trainings on real preprocessed clips, with narrow networks: it learns, resumes exactly, and ends."""
 
-import errno
 import itertools
 import json
 import os
@@ -14,7 +13,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
 
 from conftest import NARROW_TEXT
 from hparams import hparams
@@ -241,17 +239,6 @@ def test_a_stop_cuts_an_evaluation_off_and_the_resumed_run_repeats_it(expert_run
     assert "nothing to do" in expert_run(tmp_path, values, "--max_steps", 4).error
 
 
-def test_a_log_that_cannot_be_written_is_one_line(expert_run, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(LocalFileSystem, "append", full)
-    monkeypatch.setattr(LocalFileSystem, "write", full)
-    result = expert_run(tmp_path, NARROW_TEXT, "--max_steps", 20)
-    assert (result.code, f"{tmp_path / 'logs'}: No space left" in result.error) == (2, True)
-    assert "Traceback" not in result.err
-
-
 def test_a_learning_rate_that_ruins_the_weights_is_one_line_with_the_last_good_checkpoint(expert_run, tmp_path):
     values = f"{NARROW_TEXT},syncnet_lr=1e30,syncnet_eval_interval=50,syncnet_checkpoint_interval=50"
     result = expert_run(tmp_path, values, "--max_steps", 30)
@@ -264,9 +251,8 @@ def test_a_learning_rate_that_ruins_the_weights_is_one_line_with_the_last_good_c
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")
-@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGINT), (2, signal.SIGTERM)])
-def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint(preprocessed, tmp_path, processes, number):
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if processes == 2 else []
+def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint(preprocessed, tmp_path):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     values = f"{NARROW_TEXT},num_workers=1,syncnet_eval_interval=1000000"
     arguments = [*launcher, f"{EXPERT}.py", *where(preprocessed, tmp_path), "--hparams", values, "--device", "cpu"]
     process = subprocess.Popen(
@@ -280,7 +266,7 @@ def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint(preprocessed, t
             assert process.poll() is None, process.stdout.read()
             time.sleep(0.1)
         time.sleep(1.0)
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGTERM)
         output = process.communicate(timeout=30)[0]  # when torchrun kills its processes
     finally:
         if process.poll() is None:
@@ -289,6 +275,4 @@ def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint(preprocessed, t
     assert (first, weight_files.read(tmp_path / NUMBERED.format(last))["global_step"]) == (1, last)
     assert "stopping after this step" in output
     assert f"stopped at step {last}" in output
-    assert output.count("Traceback") <= processes - 1  # torchrun itself ends in one
-    if processes == 1:
-        assert process.returncode == 130, output
+    assert output.count("Traceback") <= 1  # of torchrun itself

@@ -2,9 +2,7 @@
 
 import copy
 import json
-import shutil
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -137,25 +135,6 @@ def test_a_resumed_refiner_is_the_same_to_the_bit_and_refuses_another_generator_
 
 def bank_of(clips, **values) -> ClipBank:
     return ClipBank(clips, HP.override(",".join(f"{name}={value}" for name, value in values.items())))
-
-
-@pytest.fixture
-def mixed(clips, tmp_path) -> list[Clip]:
-    """Two clips of the same person, one filmed close, one from afar."""
-    rng = np.random.default_rng(0)
-    for name, height in (("close", 735), ("far", 105)):
-        shutil.copytree(clips[0].folder, tmp_path / name, ignore=shutil.ignore_patterns("*.npy", "cache.json"))
-        for path in (tmp_path / name).glob("*.jpg"):
-            face = cv2.GaussianBlur(rng.normal(128, 200, (735, 600, 3)), (0, 0), 2)
-            face = cv2.resize(face, (height * 600 // 735, height), interpolation=cv2.INTER_AREA)
-            cv2.imwrite(str(path), np.clip(face, 0, 255).astype(np.uint8))
-    return [Clip(tmp_path / name, HP) for name in ("close", "far")]
-
-
-def test_a_persons_bank_is_close_ups_where_there_are_both(mixed):
-    bank = bank_of(mixed, refiner_bank=20)
-    assert len(bank.rows) == 20
-    assert {clip.folder.name for clip in bank.clips} == {"close"}
 
 
 def test_where_few_references_are_left_no_neighbour_comes_in_and_where_none_is_the_clip_is_left_out(clips):
