@@ -148,7 +148,7 @@ def run_stage(first: Path, inputs: dict[str, Any], minutes: float, work: Callabl
     for number in count(1):
         folder = first if number == 1 else first.with_name(f"{first.name}_{number}")
         path = folder / NOTE
-        note = {"inputs": inputs, "seconds": 0.0}
+        note: dict[str, Any] = {"inputs": inputs, "seconds": 0.0}
         if path.exists():
             note = read_json(path, f"delete the folder {folder} to do it again")
         if note["inputs"] == inputs:

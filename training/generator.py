@@ -43,7 +43,7 @@ class GeneratorTraining(Training):
 
     network_name = "generator"
     prefix = ""
-    rate_names = ("initial_learning_rate", "disc_initial_learning_rate")
+    rate_names: tuple[str, ...] = ("initial_learning_rate",)
     windows_class = GeneratorWindows
     options: GeneratorOptions
     expert: Expert
@@ -64,6 +64,7 @@ class GeneratorTraining(Training):
         self.last_layer = self.generator.network.get_parameter("output_block.1.weight")
         self.discriminator = None
         if options.gan:
+            self.rate_names += ("disc_initial_learning_rate",)
             self.networks["disc_"] = self.discriminator = self._open_discriminator()
 
         self.sync_weight = self.resumed.get("sync_weight", hp.syncnet_wt)
