@@ -123,21 +123,13 @@ def test_it_says_who_of_several_people_is_followed(dub, couple):
     assert "several people" not in dub("--face", couple, "--preview", 0.2, "--face_index", 1, "--no_score").out
 
 
-def test_teeth_beards_and_turned_heads_are_counted_and_small_faces_are_not():
+def test_teeth_and_turned_heads_are_counted():
     finder = FaceFinder(Source(showcase.PEOPLE[0].face, Options()), 2.0, "cpu")
     samples = sample_faces(finder, [0.1, 1.3])  # the mouth closed, and with teeth
     faces = samples.choose(finder).followed
     pictures = [yuv.to_bgr(frame.picture) for frame in samples.frames]
     assert limits(pictures, faces) == ["teeth in 1 of 2 frames"]
     assert limits(pictures[:1], faces[:1]) == []
-    closed = pictures[0]
-    turned, small, face = (faces[0].copy() for _ in range(3))
-    mouth = face[[11, 13]]
-    turned[9] = face[7]  # the nose below the left eye
-    small[5:] *= 0.2
-    bearded, down = closed.copy(), face[[12, 14]].mean() - face[[6, 8]].mean()
-    chin = face[[12, 14]].mean() + down * np.array([0.35, 0.7])
-    bearded[int(chin[0]) : int(chin[1]), int(mouth[0]) : int(mouth[1])] //= 3
-    assert "a head turned" in " ".join(limits([closed], [turned]))
-    assert "a dark beard" in " ".join(limits([bearded], [face]))
-    assert limits([bearded], [small]) == []
+    turned = faces[0].copy()
+    turned[9] = turned[7]  # the nose below the left eye
+    assert "a head turned" in " ".join(limits(pictures[:1], [turned]))

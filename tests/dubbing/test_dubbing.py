@@ -166,6 +166,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(dub, expert, talking, tmp_pa
         (["--checkpoint_path", file("html.pth", b"<html>")], "html.pth"),
         (["--checkpoint_path", expert], "expert.pth"),
         (["--hparams", "img_size=128"], "img_size=128"),
+        (["--refine", expert], "a refiner (Refiner) is needed"),
         (["--outfile", tmp_path / "text.mp4" / "out.mp4"], "cannot write there"),
         (["--outfile", tmp_path / "out.xyz"], ".xyz"),
         (["--outfile", talking], "--face"),

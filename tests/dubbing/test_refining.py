@@ -81,11 +81,6 @@ def test_a_refiner_of_another_generator_is_taken_only_where_it_is_named(dub, wei
     assert (dub(*common).code, dub(*common, "--refine", path).code) == (0, 2)  # damaged
 
 
-def test_what_is_no_refiner_is_refused_in_one_line(dub, weights, tmp_path):
-    assert "is a generator (Wav2Lip); a refiner (Refiner) is needed" in dub(*BOX, "--refine", weights).error
-    assert "none.safetensors: no such file" in dub(*BOX, "--refine", tmp_path / "none.safetensors").error
-
-
 @pytest.mark.slow
 def test_a_face_that_comes_late_still_gives_references(dub, weights, tmp_path):
     wav = np.tile(audio.load_wav(SPEECH, 16_000)[16_000:32_000], 4)

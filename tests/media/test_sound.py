@@ -107,20 +107,13 @@ def test_channels_that_cancel_out_or_cannot_be_mixed_are_heard_as_one(tmp_path, 
 
 
 def test_the_first_track_is_heard_unless_another_is_marked_or_asked_for(tmp_path):
-    default, commentary = av.stream.Disposition.default, av.stream.Disposition.comment
-    low, high = tone(2.0, 300), tone(2.0, 1000) + tone(2.0, 3000)
-    for name, marks, wanted in (
-        ("a.ts", (), 300),
-        ("b.mkv", (0, default), 1000),
-        ("c.mkv", (commentary | default, 0), 1000),
-    ):
+    low, high = tone(2.0, 300), tone(2.0, 1000)
+    marked = (0, av.stream.Disposition.default)
+    for name, marks, wanted in (("a.ts", (), 300), ("b.mkv", marked, 1000)):
         path, findings = mux_tracks(tmp_path / name, [low, high], marks=marks), list[str]()
-        heard = pitch_of(read_audio(path, RATE, None, None, findings))
-        assert heard == pytest.approx(wanted, abs=5) or (wanted == 1000 and heard == pytest.approx(3000, abs=5)), name
+        assert pitch_of(read_audio(path, RATE, None, None, findings)) == pytest.approx(wanted, abs=5)
         assert "--audio_stream" in findings[0]
-        chosen: list[str] = []
-        assert pitch_of(read_audio(path, RATE, None, 0, chosen)) == pytest.approx(300, abs=5)
-        assert chosen == []
+        assert pitch_of(read_audio(path, RATE, None, 0)) == pytest.approx(300, abs=5)
 
 
 def test_sound_stamped_long_after_the_picture_has_ended_starts_with_it(tmp_path):

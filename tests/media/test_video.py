@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from footage import click_track, encode, number_of, numbered
-from media.reader import VideoReader, at_rate
+from media.reader import VideoReader
 from media.sound import read_audio
 from media.writer import VideoWriter
 from utils.errors import InputError
@@ -31,15 +31,6 @@ def test_frames_come_in_order_with_their_times(tmp_path, name, codec, pix_fmt, s
     assert np.allclose(np.diff([frame.time for frame in frames]), 0.04, atol=1e-3)
     assert frames[0].image.shape == (size[1], size[0], 3) == (reader.height, reader.width, 3)
     assert not reader.has_sound
-
-
-@pytest.mark.parametrize("times", [np.arange(30) / 15, np.arange(60) / 30, [0, 0.03, 0.5, 0.53]])
-def test_frames_are_retimed_to_the_nearest_in_time(times):
-    retimed = list(at_rate([(3.0 + time, time) for time in times], 25))
-    assert len(retimed) == round((2 * times[-1] - times[-2]) * 25)
-    for n, (time, chosen) in enumerate(retimed):
-        assert time == pytest.approx(3.0 + n / 25)
-        assert abs(chosen - n / 25) == pytest.approx(min(abs(each - n / 25) for each in times))
 
 
 def first_click(wav: np.ndarray) -> float:
@@ -73,13 +64,6 @@ def test_written_video_keeps_time_stamps_colours_and_sound(tmp_path):
     sound = read_audio(path, RATE)
     assert len(sound) / RATE == pytest.approx(3.0, abs=0.03)
     assert first_click(sound) == pytest.approx(1.3, abs=0.002)
-
-
-@pytest.mark.parametrize(("channels", "rate"), [(1, 5512), (6, 96_000)])  # rates AAC has not
-def test_sound_of_any_layout_and_rate_can_be_written(tmp_path, channels, rate):
-    soundfile.write(tmp_path / "a.wav", np.stack([click_track(1.0, 0.5, rate)] * channels, axis=1), rate)
-    path = write(tmp_path / "a.mp4", [0.0, 0.04], tmp_path / "a.wav")
-    assert first_click(read_audio(path, RATE)) == pytest.approx(0.5, abs=0.005)
 
 
 def test_odd_sizes_and_frames_closer_than_the_time_base_are_written_in_order(tmp_path):
