@@ -36,8 +36,14 @@ def number_of(image: np.ndarray) -> int:
     return round((float(image[image.shape[0] // 2, image.shape[1] // 4].mean()) - 40) / 5)
 
 
-def encode(path, codec: str, frames: int = 20, fps: int = 25, pix_fmt: str = "yuv420p", size=(160, 120), rotation=0,
-           sound=None, times=None):  # fmt: skip
+def encode_sound(stream, samples: np.ndarray, start: float = 0.0) -> list[av.Packet]:
+    """All packets of sound from `start` seconds on: float [samples] or [channels, samples]."""
+    block = av.AudioFrame.from_ndarray(np.atleast_2d(samples).astype(np.float32), "fltp", stream.layout.name)
+    block.rate, block.pts, block.time_base = stream.rate, round(start * stream.rate), Fraction(1, stream.rate)
+    return [*stream.encode(block), *stream.encode(None)]
+
+
+def encode(path, codec, frames=20, fps=25, pix_fmt="yuv420p", size=(160, 120), sound=None, times=None):
     """A file of numbered pictures by PyAV directly, not by the writer under test. times: when each is shown, in
     seconds, in place of `frames` and `fps`."""
     unit = Fraction(1, fps) if times is None else Fraction(1, 1000)
@@ -45,26 +51,17 @@ def encode(path, codec: str, frames: int = 20, fps: int = 25, pix_fmt: str = "yu
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.bit_rate = 2_000_000
-        if rotation:
-            stream.set_display_rotation(rotation)
-        track = None
         if sound is not None:
-            track = container.add_stream(
-                "mp2" if path.suffix in (".mpg", ".avi") else "aac", rate=44100, layout="stereo"
-            )
+            sound_codec = "mp2" if path.suffix in (".mpg", ".avi") else "aac"
+            track = container.add_stream(sound_codec, rate=44100, layout="stereo")
         stream.codec_context.time_base = unit
         for n, time in enumerate([n / fps for n in range(frames)] if times is None else times):
             frame = av.VideoFrame.from_ndarray(numbered(n, *size), format="bgr24")
             frame.pts, frame.time_base = round(time / unit), unit
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-        if track is not None:
-            block = av.AudioFrame.from_ndarray(
-                np.stack([sound, sound]).astype(np.float32), format="fltp", layout="stereo"
-            )
-            block.rate, block.pts, block.time_base = 44100, 0, Fraction(1, 44100)
-            container.mux(track.encode(block))
-            container.mux(track.encode(None))
+        if sound is not None:
+            container.mux(encode_sound(track, np.stack([sound, sound])))
     return path
 
 
@@ -82,9 +79,8 @@ def click_track(seconds: float, at: float, rate: int = 44100) -> np.ndarray:
     return wav
 
 
-def mux_tracks(path, tracks, late=0.0, pictures=25, codec="aac", marks=()):
-    """A file with a second of pictures and tracks of sound at 48 kHz, float32 [samples] or six channels of 5.1, which
-    start at `late` seconds. marks: of the tracks."""
+def mux_tracks(path, tracks, late=0.0, codec="aac", marks=()):
+    """A second of pictures, and tracks of sound at 48 kHz, mono or 5.1, that start at `late` seconds."""
     with av.open(str(path), "w") as out:
         video = out.add_stream("mpeg4", rate=25)
         video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
@@ -92,14 +88,12 @@ def mux_tracks(path, tracks, late=0.0, pictures=25, codec="aac", marks=()):
         streams = [out.add_stream(codec, rate=48_000, layout=layout) for layout in layouts]
         for stream, mark in zip(streams, marks, strict=False):
             stream.disposition = mark
-        for n in range(pictures):
+        for n in range(25):
             frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
             frame.pts, frame.time_base = n, Fraction(1, 25)
             out.mux(video.encode(frame))
-        for stream, samples, layout in zip(streams, tracks, layouts, strict=True):
-            block = av.AudioFrame.from_ndarray(np.atleast_2d(samples), format="fltp", layout=layout)
-            block.rate, block.pts, block.time_base = 48_000, round(late * 48_000), Fraction(1, 48_000)
-            out.mux([*stream.encode(block), *stream.encode(None)])
+        for stream, samples in zip(streams, tracks, strict=True):
+            out.mux(encode_sound(stream, samples, late))
         out.mux(video.encode(None))
     return path
 
@@ -107,7 +101,7 @@ def mux_tracks(path, tracks, late=0.0, pictures=25, codec="aac", marks=()):
 def recording(path, codec: str, rate: int, wav: np.ndarray, lost=lambda number: False, delay: float = 0.0, late=0.0):
     """Sound of which some packets are lost, their time stamps kept; it starts at `delay`, ten pictures at `late`."""
     with av.open(str(path), "w") as out:
-        video = out.add_stream("flv" if path.suffix == ".flv" else "mpeg4", rate=25)
+        video = out.add_stream("mpeg4", rate=25)
         video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
         sound = out.add_stream(codec, rate=rate, layout="mono")
         for n in range(10):
@@ -115,9 +109,7 @@ def recording(path, codec: str, rate: int, wav: np.ndarray, lost=lambda number: 
             frame.pts, frame.time_base = n + round(late * 25), Fraction(1, 25)
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
-        block = av.AudioFrame.from_ndarray(wav[None], format="flt", layout="mono")
-        block.rate, block.pts, block.time_base = rate, round(delay * rate), Fraction(1, rate)
-        for number, packet in enumerate([*sound.encode(block), *sound.encode(None)], 1):
+        for number, packet in enumerate(encode_sound(sound, wav, delay), 1):
             if not lost(number):
                 out.mux(packet)
     return path
@@ -131,19 +123,19 @@ def frames_of(*boxes_per_frame) -> list[np.ndarray]:
     return [np.array(boxes, np.float32).reshape(-1, 5) for boxes in boxes_per_frame]
 
 
-def film(path, codec: str, images, pix_fmt: str, fps=25, options=None, field: str = "", matrix=None, **tags):
+def film(path, codec: str, images, pix_fmt: str, options=None, field: str = "", matrix=None, **tags):
     """A file of BGR or RGBA pictures by PyAV directly. field: tff or bff marks them as interlaced; matrix: display
     matrix; tags: colorspace, color_range ... of the codec context, by which the pictures are converted too."""
     height, width, channels = images[0].shape
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps, options=options or {})
+        stream = container.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         for name, value in tags.items():
             setattr(stream.codec_context, name, value)
         if matrix is not None:
             stream.set_display_matrix(matrix)
         graph = av.filter.Graph()
-        source = graph.add("buffer", f"video_size={width}x{height}:pix_fmt={pix_fmt}:time_base=1/{round(fps)}")
+        source = graph.add("buffer", f"video_size={width}x{height}:pix_fmt={pix_fmt}:time_base=1/25")
         graph.link_nodes(source, graph.add("setfield", field or "prog"), graph.add("buffersink")).configure()
         for n, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgba" if channels == 4 else "bgr24")
@@ -151,7 +143,7 @@ def film(path, codec: str, images, pix_fmt: str, fps=25, options=None, field: st
                 format=pix_fmt, dst_colorspace=tags.get("colorspace"), dst_color_range=tags.get("color_range")
             )
             frame.colorspace, frame.color_range = tags.get("colorspace", 2), tags.get("color_range", 0)
-            frame.pts, frame.time_base = n, Fraction(1, round(fps))
+            frame.pts, frame.time_base = n, Fraction(1, 25)
             graph.vpush(frame)
             container.mux(stream.encode(graph.vpull()))
         container.mux(stream.encode(None))

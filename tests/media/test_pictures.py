@@ -33,8 +33,6 @@ def test_pictures_are_shown_as_the_display_matrix_says(tmp_path, a, b, c, d):
     for x, y in ((-0.9, -0.9), (0.9, -0.9), (-0.9, 0.9), (0.9, 0.9)):
         expected = seen_at(numbered(3), x, y)
         assert np.abs(seen_at(image, a * x + c * y, b * x + d * y) - expected).max() < 12
-    shapes = [plane.shape for plane in yuv.planes(next(reader.pictures())[1])]  # in memory from top to bottom
-    assert shapes == [image.shape[:2]] + 2 * [(image.shape[0] // 2, image.shape[1] // 2)]
     assert ("mirrored" in reader.findings) == (a * d - b * c < 0)
     assert ("rotated" in reader.findings) == (b != 0 or (a, d) == (-1, -1))
 
@@ -99,7 +97,6 @@ def test_stills_are_upright_by_their_exif_orientation(tmp_path, orientation):
     Image.fromarray(numbered(3)[..., ::-1]).save(tmp_path / "picture", kind, exif=exif)  # told by what it holds
     still = open_still(tmp_path / "picture")
     image = yuv.to_bgr(still.picture)
-    assert number_of(image) == 3 or orientation > 1
     assert image.shape[:2] == ((160, 120) if orientation > 4 else (120, 160))
     rows, columns = CORNER_AFTER_EXIF[orientation]
     white = image[:12] if rows == "top" else image[-12:]
