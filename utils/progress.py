@@ -173,6 +173,9 @@ def signs_of_life(what: str) -> Iterator[None]:
         finally:
             ended.set()
             thread.join(SHOWN_FROM)
+            for work in _works.going:
+                if isinstance(work, Progress):  # of a loop that an error has left: its line comes before the error's
+                    work.close()
 
 
 def _pause(seconds: float) -> float:

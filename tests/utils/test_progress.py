@@ -5,10 +5,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from utils import progress
+from utils import cli, progress
 from utils.progress import Progress
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,6 +31,18 @@ def test_a_log_gets_few_lines_and_at_the_end_the_true_count(capsys):
     assert 2 <= len(lines) <= 5
     assert all(line.startswith("faces: ") for line in lines)
     assert "/9 " in lines[0] and "6/6" in lines[-1]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_bar_of_a_loop_that_an_error_leaves_ends_before_the_error_is_told(capsys):
+    def main(_) -> None:
+        for _ in Progress(range(9), "faces"):
+            time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit):
+        cli.run(main, lambda _: SimpleNamespace(), [])
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["faces", "interrupted"]
 
 
 def test_short_work_and_disabled_bars_show_nothing(capsys, monkeypatch):
