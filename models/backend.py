@@ -57,15 +57,8 @@ class Loaded:
 def pick(engine: str, precision: str, device: str) -> Backend:
     """What --engine, --precision and --device come to here. Raises InputError where that cannot be.
 
-    | --engine | --precision      | --device         | backend  | dtype                                              |
-    |----------|------------------|------------------|----------|----------------------------------------------------|
-    | auto     | not fp16         | a CPU for certain| openvino, where it is installed, else as torch                |
-    | auto     | any              | others           | as torch                                                      |
-    | torch    | fp32, bf16, fp16 | any              | torch    | as given; fp16 needs a GPU                         |
-    | torch    | auto             | any              | torch    | bf16 where it is faster, else fp16 (GPU) or fp32   |
-    | openvino | fp32, bf16, int8 | auto, cpu        | openvino | as given                                           |
-    | openvino | auto             | auto, cpu        | openvino | generator: int8 where it is accurate and faster;   |
-    |          |                  |                  |          | else, and other networks: the faster of bf16, fp32 |
+    --engine auto is OpenVINO where that is installed, the device is a CPU for certain and --precision is not fp16; else
+    PyTorch. --precision auto is decided where the network is loaded (utils/devices.py, models/openvino_conversion.py).
     """
     if engine == "auto":
         suits_openvino = is_cpu(device) and precision != "fp16" and is_installed("openvino")
