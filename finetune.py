@@ -131,7 +131,7 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     dubs = {"before": before, "after": after} | ({"whole": replace(after, preview=None)} if options.face else {})
     compared = run_stage(outdir / "dubs", made_from, 0, partial(dub, face, speech, options.device, dubs))
 
-    result = comparison.Result(found, face, weights, person, generator, refiner, compared)
+    result = comparison.Result(found, weights, person, generator, refiner, compared)
     page = comparison.write_page(outdir, result)
     print("\n".join(["", *result.summary(), f"open {page} in a browser; to dub with it:", result.command()]))
     return 1 if skipped or not result.better else 0
@@ -191,7 +191,8 @@ def dub(face: Path, speech: Path, device: str, dubs: dict[str, DubbingOptions], 
     for name, options in dubs.items():
         dubber = Dubber(options, dubber.networks if dubber else None)
         dubber.dub(face, speech, folder / f"{name}.mp4")
-    return comparison.compare(face, folder, build_detector("auto", str(pick_device(device))))
+    comparison.compare(face, folder, build_detector("auto", str(pick_device(device))))
+    return {}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -24,7 +24,6 @@ BACKGROUND, INK = 32, (235, 235, 235)
 HEAD, MOUTH = ((0.5, 0.4), 1.6, 1.0), ((0.5, 0.79), 0.7, 0.62)  # views: what they show of a frame
 EDGE = 3  # pixels along the frame's edges that are not shown: the GRID corpus has dark lines there
 BESIDE = "side_by_side.mp4"
-MOMENTS = 6  # of which mouths are shown
 SCORES = (
     "mouth_l1", "mouth_ssim", "follows", "motion", "contrast", "gradient_distance", "sharpness_ratio", "sync_distance",
 )  # fmt: skip
@@ -45,7 +44,7 @@ def side_by_side(videos: Mapping[str, Path], box: np.ndarray) -> Iterator[np.nda
     titles = [_title(text) for text in videos]
     for frames in zip(*(VideoReader(path).frames() for path in videos.values()), strict=False):
         columns = [
-            np.vstack([title, *(_shown(frame.image, box, view, COLUMN) for view in (HEAD, MOUTH))])
+            np.vstack([title, *(_shown(frame.image, box, view) for view in (HEAD, MOUTH))])
             for title, frame in zip(titles, frames, strict=True)
         ]
         yield np.hstack(columns)
@@ -60,17 +59,7 @@ def write_video(path: Path, videos: Mapping[str, Path], box: np.ndarray) -> None
             writer.write(picture, number / float(reader.rate))
 
 
-def mouths(videos: Mapping[str, Path], box: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """By title, mouths at the same evenly spaced moments of the videos, side by side: uint8 BGR [H, W, 3]."""
-    pictures = [
-        [_shown(frame.image, box, MOUTH, COLUMN // 2) for frame in frames]
-        for frames in zip(*(VideoReader(path).frames() for path in videos.values()), strict=False)
-    ]
-    chosen = [pictures[len(pictures) * i // count] for i in range(count)]
-    return {title: np.hstack(row) for title, row in zip(videos, zip(*chosen, strict=True), strict=True)}
-
-
-def _shown(image: np.ndarray, box: np.ndarray, view: tuple, column: int) -> np.ndarray:
+def _shown(image: np.ndarray, box: np.ndarray, view: tuple) -> np.ndarray:
     """A view of a frame, moved and narrowed to lie inside it. view: its middle (x, y in parts of the face's box), its
     width (in parts of the box's height) and its height (in parts of its width)."""
     (x, y), wanted, ratio = view
@@ -82,7 +71,7 @@ def _shown(image: np.ndarray, box: np.ndarray, view: tuple, column: int) -> np.n
     left = round(np.clip(x1 + x * (x2 - x1) - EDGE - across / 2, 0, width - across))
     top = round(np.clip(y1 + y * (y2 - y1) - EDGE - down / 2, 0, height - down))
     part = inner[top : top + down, left : left + across]
-    return cv2.resize(part, (column, round(column * ratio)), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(part, (COLUMN, round(COLUMN * ratio)), interpolation=cv2.INTER_CUBIC)
 
 
 def _title(text: str) -> np.ndarray:
@@ -95,14 +84,13 @@ class Stage(NamedTuple):
 
     folder: Path
     seconds: float  # how long it took, over all parts
-    result: dict[str, Any]  # summary.json of a training; where the face is in the dubs
+    result: dict[str, Any]  # summary.json of a training
 
 
 class Result(NamedTuple):
     """What finetune.py has made."""
 
     footage: Footage
-    face: Path  # the dubbed video
     weights: Path  # the generator to dub with
     person: Path | None  # its refiner, if that is worth it
     generator: Stage
@@ -142,21 +130,15 @@ class Result(NamedTuple):
         return [("", *columns), *rows]
 
 
-def compare(face: Path, folder: Path, detector: Detector) -> dict:
-    """Write a video of the source and the dubs in the folder beside each other; returns the face's place in them."""
-    videos = _before_and_after(face, folder)
-    box = usual_box(videos["before"], detector)
-    write_video(folder / BESIDE, videos, box)
-    return {"box": box.tolist()}
-
-
-def _before_and_after(face: Path, folder: Path) -> dict[str, Path]:
-    return {"source": face, "before": folder / "before.mp4", "after": folder / "after.mp4"}
+def compare(face: Path, folder: Path, detector: Detector) -> None:
+    """Write a video of the source and the dubs in the folder beside each other."""
+    videos = {"source": face, "before": folder / "before.mp4", "after": folder / "after.mp4"}
+    write_video(folder / BESIDE, videos, usual_box(videos["before"], detector))
 
 
 def write_page(outdir: Path, result: Result) -> Path:
     """Write the page, which is returned."""
-    folder, box = result.dubs.folder, np.array(result.dubs.result["box"])
+    folder = result.dubs.folder
     stages = {"finetune": result.generator, "refiner": result.refiner, "dubs": result.dubs}
     links = {
         "the whole dub": folder / "whole.mp4",
@@ -169,7 +151,6 @@ def write_page(outdir: Path, result: Result) -> Path:
         html.heading("Before and after"),
         html.text(NOTE),
         html.video((folder / BESIDE).relative_to(outdir), "source, before and after beside each other"),
-        html.rows(mouths(_before_and_after(result.face, folder), box, MOMENTS), "mouths at the same moments"),
         html.heading("To dub with it"), html.command(result.command()),
         html.heading("Scores on held-out clips"),
         html.text("The refiner starts as the enlarged face of the generator that is used."),
