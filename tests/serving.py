@@ -36,13 +36,14 @@ class Server:
         self._wait()
 
     def _wait(self) -> None:
-        for _ in range(600):
+        for _ in range(1200):  # on a busy machine
             try:
                 assert self.get("/health").text == "ok"
                 return
             except OSError:
                 assert self.process.poll() is None, self.log.read_text()
                 time.sleep(0.1)
+        self.kill()
         raise AssertionError(self.log.read_text())
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> SimpleNamespace:
