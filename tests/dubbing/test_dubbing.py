@@ -21,7 +21,6 @@ from portrait import SPEECH, portrait, talking_frames
 from utils import images
 
 RATE = 16_000
-PLAIN = ["--precision", "fp32", "--silence", "model"]
 
 
 def frames_of(path):
@@ -80,7 +79,7 @@ def test_published_timing_starts_the_mel_a_frame_later_and_ends_with_its_last_wi
     starts = []
     real = Wav2Lip.forward
     monkeypatch.setattr(Wav2Lip, "forward", lambda self, mel, faces: starts.append(mel) or real(self, mel, faces))
-    assert dub(*BOX, *PLAIN, "--published_timing", "--no_score").code == 0
+    assert dub(*BOX, "--precision", "fp32", "--silence", "model", "--published_timing", "--no_score").code == 0
     mel = audio.melspectrogram(audio.load_wav(speech, RATE))
     expected = [int(n * 80 / 25) for n in range(100) if int((n - 1) * 80 / 25) + 16 <= mel.shape[1]]
     windows = torch.cat(starts)[:, 0].numpy()

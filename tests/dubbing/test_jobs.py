@@ -21,7 +21,6 @@ from utils.errors import InputError
 from utils.files import sha256
 
 BOX = "57 177 178 273"
-SHORT = ["--box", *BOX.split(), "--preview", 0.2]
 
 
 def write_list(path, *rows: dict):
@@ -58,7 +57,7 @@ def test_no_job_writes_what_another_reads_or_writes(tmp_path):
         assert f"another job {said}" in wrong
 
 
-def test_a_list_that_cannot_be_used_is_refused_in_one_line(tmp_path, script, dub, monkeypatch):
+def test_a_list_that_cannot_be_used_is_refused_in_one_line(tmp_path, script):
     for name, content, folder, said in [
         ("empty.csv", "face,audio\n", "out", "rows"),
         ("short.csv", "face\nx\n", "out", "audio"),
@@ -68,9 +67,6 @@ def test_a_list_that_cannot_be_used_is_refused_in_one_line(tmp_path, script, dub
         (tmp_path / name).write_text(content)
         bad = script("inference", "--jobs", tmp_path / name, "--outfile", tmp_path / folder)
         assert (bad.code, said in bad.error, "\n" in bad.error) == (2, True, False), bad.error
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    single = dub(*SHORT)
-    assert (single.code, "--jobs" in single.error) == (2, True)
 
 
 def test_a_job_may_name_its_own_weights_precision_and_batch(tmp_path, script, talking, speech, generator, monkeypatch):
