@@ -73,10 +73,3 @@ def test_the_python_block_works_as_it_stands(newcomer):
     exec(compile(block, "README.md", "exec"), {})
     assert (newcomer / "out.mp4").exists()
     assert (newcomer / "preview.mp4").exists()
-
-
-def test_make_targets_and_requirements_that_are_named_exist():
-    targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(re.findall(r"^make (\w+)", "\n".join(blocks("")), re.MULTILINE)) <= targets
-    for name in re.findall(r"-r (\S+\.txt)", TEXT):
-        assert (ROOT / name).exists()

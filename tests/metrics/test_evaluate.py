@@ -59,13 +59,6 @@ def test_the_speech_of_a_dub_is_heard_at_the_same_time_from_its_own_file(tmp_pat
     assert heard(Pair(dub, speech)) == pytest.approx(own, abs=0.01)
 
 
-def test_sound_of_another_file_is_played_along_with_pictures_that_start_late(tmp_path):
-    video = recording(tmp_path / "late.mp4", "aac", 48000, click_track(2.0, 1.0, 48000), late=0.6)
-    audio.save_wav(click_track(2.0, 1.0, 16000), tmp_path / "speech.wav", 16000)
-    for pair in (Pair(video), Pair(video, tmp_path / "speech.wav")):
-        assert heard(pair) == pytest.approx(0.4, abs=0.01)
-
-
 def test_the_published_scorer_sees_the_box_with_margins_and_more_below(published_scorer):
     image = np.zeros((300, 300, 3), np.uint8)
     image[100:200, 100:200] = 255  # the box
@@ -132,26 +125,6 @@ def test_the_videos_of_a_list_are_scored_by_every_scorer_and_bad_ones_do_not_sto
     assert [second["second"] for second in theirs["seconds"]] == [0, 1]
     page = out.with_suffix(".html").read_text(encoding="utf-8")
     assert page.count('alt="plot: ') == 4  # for each scorer, over shift and by second
-
-
-def test_what_cannot_be_scored_gets_one_line(talking, expert, generator, tmp_path, script):
-    silent, empty = tmp_path / "silent.mp4", tmp_path / "empty"
-    empty.mkdir()
-    encode(silent, "libx264", frames=30)
-    short = tmp_path / "short.wav"
-    audio.save_wav(np.zeros(100), short, 16000)
-    for arguments, said in (
-        (["--video", tmp_path / "none.mp4"], "none.mp4: no such file"),
-        (["--video", silent], "silent.mp4: has no sound track"),
-        (["--video", empty, "--audio", short], "is a folder"),
-        (["--video", talking, "--audio", short], "short.wav: its sound lasts 0.01 s, too short"),
-        (["--video", talking, "--syncnet_checkpoint_path", generator], "a lip-sync expert (SyncNet_color) is needed"),
-    ):
-        scorer = [] if "--syncnet_checkpoint_path" in arguments else ["--syncnet_checkpoint_path", expert]
-        result = script("evaluate", *arguments, *scorer, "--outfile", tmp_path / "o.json")
-        assert result.code == 2, arguments
-        assert said in result.error, result.error
-        assert not (tmp_path / "o.json").exists()
 
 
 def test_published_weights_go_before_bundled_ones(tmp_path, monkeypatch):

@@ -125,12 +125,3 @@ def test_a_damaged_bank_is_an_error_that_names_the_file(tmp_path, monkeypatch, t
     weight_files.write_safetensors(path, state, {"hparams": json.dumps(HP.to_dict())})
     with pytest.raises(InputError, match=f"person.safetensors: .*bank.0001 .*{said}"):
         face_refiner.load(path, FP32)
-
-
-def test_weights_of_another_size_name_the_values_to_change(tmp_path):
-    path = tmp_path / "other.safetensors"
-    save_refiner(path, untrained(256).state_dict(), HP, None, "")
-    with pytest.raises(InputError, match=r"--hparams refiner_size=.*refiner_width="):
-        face_refiner.load(path, FP32)
-    with pytest.raises(InputError, match="choose from 192, 256, 384, 512"):
-        hparams.override("refiner_size=200")

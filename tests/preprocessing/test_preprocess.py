@@ -14,7 +14,6 @@ from footage import click_track, encode
 from media.reader import VideoReader
 from media.writer import VideoWriter
 from portrait import make_clip
-from preprocessing import run
 
 
 def test_a_clip_has_a_face_for_every_frame_and_sound_as_long_as_the_frames(preprocessed):
@@ -69,23 +68,6 @@ def test_what_cannot_be_used_is_skipped_and_named_while_the_rest_is_made(tmp_pat
     assert "no face" in verdicts["raw/faceless"]
     assert "4 of 8 videos usable" in result.out
     assert not list((tmp_path / "clips").rglob("*.part"))
-
-
-def test_wrong_folders_are_refused_before_any_work(tmp_path, script, monkeypatch):
-    def works(*_):
-        raise AssertionError("work was begun")
-
-    monkeypatch.setattr(run, "run_workers", works)
-    monkeypatch.setattr(run, "build_detector", works)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
-    there = ["--filelists_dir", tmp_path / "lists", "--preprocessed_root"]
-    assert "no such folder" in script("preprocess", "--data_root", tmp_path / "nowhere", *there, tmp_path / "o").error
-    assert "no videos found" in script("preprocess", "--data_root", tmp_path / "empty", *there, tmp_path / "o").error
-    (tmp_path / "empty" / "a.mp4").touch()
-    blocked = script("preprocess", "--data_root", tmp_path / "empty", *there, tmp_path / "file" / "o")
-    assert blocked.code == 2
-    assert "cannot write there" in blocked.error
 
 
 def test_a_dub_is_skipped_with_its_reason_unless_dubs_are_accepted(tmp_path, talking, script, no_workers):

@@ -8,7 +8,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 from conftest import NARROW
@@ -171,22 +170,3 @@ def test_a_published_folder_is_surveyed_and_its_lists_are_written(preprocessed, 
     assert record["sharpness"] > 0
     assert -15 <= record["offset"] <= 15
     assert (root / "report.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 3
-
-
-def test_quiet_speech_is_raised_in_what_training_and_scores_hear_and_the_report_says_so(preprocessed, tmp_path, script):
-    root, (folder, *_) = copied(preprocessed, tmp_path)
-    plain = survey.measure(folder, "a/b", None, hparams)
-    mel = np.array(Clip(folder, hparams).mel)
-    wav, rate = soundfile.read(folder / "audio.wav", dtype="int16")
-    soundfile.write(folder / "audio.wav", wav // 16, rate)  # 24 dB less
-    (folder / "clip.json").unlink()
-    flags = ["--report_only", "--preprocessed_root", root, "--filelists_dir", tmp_path / "lists"]
-    assert script("preprocess", *flags).code == 0
-    record = json.loads((folder / "clip.json").read_text(encoding="utf-8"))
-    (found,) = record["findings"]
-    assert re.fullmatch(r"speech raised by 2\d dB", found)
-    assert found in (root / "report.html").read_text(encoding="utf-8")
-    assert record["loudness_dbfs"] == pytest.approx(plain.loudness_dbfs - 24, abs=0.5)
-    assert record["speech_share"] == pytest.approx(plain.speech_share, abs=0.06)
-    raised = float(found.split()[-2]) - 24
-    assert np.median(Clip(folder, hparams).mel - mel) == pytest.approx(8 / 100 * raised, abs=0.1)

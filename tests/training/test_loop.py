@@ -217,28 +217,6 @@ def test_ctrl_c_saves_a_checkpoint_after_the_step(expert_run, tmp_path, monkeypa
     assert {number: signal.getsignal(number) for number in handlers} == handlers
 
 
-@POSIX
-def test_a_stop_cuts_an_evaluation_off_and_the_resumed_run_repeats_it(expert_run, tmp_path, monkeypatch):
-    real, seen = ExpertTraining.evaluate, []
-
-    def stopped(self, step, *rest):
-        seen.append(step)
-        if step == 4 and seen.count(4) == 1:
-            signal.raise_signal(signal.SIGTERM)
-            pytest.fail("the evaluation went on")
-        return real(self, step, *rest)
-
-    monkeypatch.setattr(ExpertTraining, "evaluate", stopped)
-    values = f"{NARROW_TEXT},syncnet_eval_interval=2"
-    result = expert_run(tmp_path, values, "--max_steps", 4)
-    assert (result.code, "the evaluation is cut off" in result.err) == (130, True)
-    assert steps(tmp_path) == [1, 4]
-    assert expert_run(tmp_path, values, "--max_steps", 4).code == 0
-    assert [entry["step"] for entry in checkpoint_of(tmp_path, 4)["history"]] == [0, 2, 4]
-    assert seen == [0, 2, 4, 4]
-    assert "nothing to do" in expert_run(tmp_path, values, "--max_steps", 4).error
-
-
 def test_a_learning_rate_that_ruins_the_weights_is_one_line_with_the_last_good_checkpoint(expert_run, tmp_path):
     values = f"{NARROW_TEXT},syncnet_lr=1e30,syncnet_eval_interval=50,syncnet_checkpoint_interval=50"
     result = expert_run(tmp_path, values, "--max_steps", 30)
