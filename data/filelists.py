@@ -68,8 +68,8 @@ def update_lists(folder: Path, data_root: Path, clips: list[str], left_out: Coll
         known = known - {*left_out} if listed else set()  # lists that were deleted are made again
     elif listed:
         missing, unusable = {*clips} - listed, {*left_out} & listed
-        counts = f"{len(missing)} usable clips are not in them, {len(unusable)} of theirs cannot be used"
-        return [f"{folder}: lists written by hand exist and stay as they are: {counts}"]
+        counts = f"usable clips that they lack: {len(missing)}; clips in them that cannot be used: {len(unusable)}"
+        return [f"{folder}: lists written by hand exist and stay as they are; {counts}"]
 
     lists = split(clips, previous, left_out, known)
     if lists.train == lists.evaluation:

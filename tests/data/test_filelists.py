@@ -62,7 +62,7 @@ def test_a_line_moved_or_removed_by_hand_stays_so(tmp_path):
 def test_lists_written_by_hand_are_only_commented(tmp_path):
     (tmp_path / "train.txt").write_text("talk/clip 0\ntalk/clip 1\n", encoding="utf-8")
     (said,) = update_lists(tmp_path, tmp_path / "root", CLIPS[1:3], left_out=CLIPS[:1])
-    assert "1 usable clips are not in them, 1 of theirs cannot be used" in said
+    assert "they lack: 1; clips in them that cannot be used: 1" in said
     assert (tmp_path / "train.txt").read_text(encoding="utf-8").splitlines() == CLIPS[:2]
 
 
