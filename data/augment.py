@@ -32,24 +32,12 @@ NOISE, NOISE_SHARE = (-3.8, -2.0), 0.4  # floor of the mel, from and to
 NOISE_SPREAD = 0.25
 
 
-class Augmentation:
-    """Changes a training's items: slightly by default, strongly where hp gives a strength."""
-
-    def __init__(self, hp: HParams) -> None:
-        self.hp = hp
-
-    def pictures(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """frames: uint8 BGR [N, S, S, 3] -> the same, all changed alike."""
-        shape, colour = self.hp.augment_shape, self.hp.augment_colour
-        frames = elastic(frames, rng, shape) if shape else shift(frames, rng)
-        if colour:
-            return color_jitter(frames, rng, colour)
-        return cv2.LUT(frames.reshape(-1, frames.shape[2], 3), random_lut(rng)).reshape(frames.shape)
-
-    def sound(self, mels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """mels: float32 [N, 1, num_mels, columns] -> the same shape, all changed alike."""
-        strength = self.hp.augment_sound
-        return perturb_mel(mels, rng, strength, self.hp.max_abs_value) if strength else mels
+def augment_pictures(frames: np.ndarray, hp: HParams, rng: np.random.Generator) -> np.ndarray:
+    """uint8 BGR [N, S, S, 3] -> the same, all changed alike: slightly, or strongly where hp gives a strength."""
+    frames = elastic(frames, rng, hp.augment_shape) if hp.augment_shape else shift(frames, rng)
+    if hp.augment_colour:
+        return color_jitter(frames, rng, hp.augment_colour)
+    return cv2.LUT(frames.reshape(-1, frames.shape[2], 3), random_lut(rng)).reshape(frames.shape)
 
 
 def shift(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -114,7 +102,10 @@ def color_jitter(frames: np.ndarray, rng: np.random.Generator, strength: float) 
 
 
 def perturb_mel(mels: np.ndarray, rng: np.random.Generator, strength: float, highest: float) -> np.ndarray:
-    """Move formants, change equaliser and level; sometimes add noise. highest: hp.max_abs_value."""
+    """Move formants, change equaliser and level; sometimes add noise.
+
+    mels: float32 [N, 1, num_mels, columns], all changed alike; highest: hp.max_abs_value.
+    """
     bands = mels.shape[-2]
     if rng.random() < FORMANTS_SHARE:
         places = np.clip(np.arange(bands) * np.exp(rng.normal(0, FORMANTS * strength)), 0, bands - 1)

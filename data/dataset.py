@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 import audio
-from data.augment import Augmentation
+from data.augment import augment_pictures, perturb_mel
 from data.clip import Clip
 from data.sampling import OF_WINDOW, UNKNOWN, Key, PersonSampler, ShuffleSampler, StepPlan, parse_weights
 from face_detection.crop import mouth_region
@@ -50,14 +50,10 @@ class Windows(Dataset):
 
     def __init__(self, clips: list[Clip], hp: HParams, training: bool = False) -> None:
         self.hp, self.training = hp, training
-        self.augmentation = Augmentation(hp) if training and hp.augment else None
-        self.clips: list[Clip] = []
-        self.rows: list[np.ndarray] = []  # of each clip, where its windows start
-        for clip in clips:
-            starts = clip.window_rows(hp, self.per_frame_mels)
-            if len(starts) >= self.needed:
-                self.clips.append(clip)
-                self.rows.append(starts)
+        self.augmented = training and hp.augment
+        rows = [clip.window_rows(hp, self.per_frame_mels) for clip in clips]
+        self.clips = [clip for clip, starts in zip(clips, rows, strict=True) if len(starts) >= self.needed]
+        self.rows = [starts for starts in rows if len(starts) >= self.needed]  # of each clip, where its windows start
         self.ends = np.cumsum([len(starts) for starts in self.rows], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -86,14 +82,16 @@ class Windows(Dataset):
     def _frames(self, clip: Clip, rows: Sequence[int], count: int, rng: np.random.Generator) -> np.ndarray:
         """`count` frames from each of these rows on, all augmented alike: uint8 [rows, count, 96, 96, 3]."""
         frames = np.concatenate([clip.faces[row : row + count] for row in rows])
-        if self.augmentation:
-            frames = self.augmentation.pictures(frames, rng)
+        if self.augmented:
+            frames = augment_pictures(frames, self.hp, rng)
         return frames.reshape(len(rows), count, *frames.shape[1:])
 
     def _sound(self, mels: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
         """Mels [1, num_mels, mel_window] in one array, all augmented alike."""
         stacked = np.stack(mels)
-        return self.augmentation.sound(stacked, rng) if self.augmentation else stacked
+        if self.augmented and self.hp.augment_sound:
+            return perturb_mel(stacked, rng, self.hp.augment_sound, self.hp.max_abs_value)
+        return stacked
 
 
 class ExpertWindows(Windows):

@@ -48,7 +48,7 @@ def find_expert(path: Path | None, device: str) -> Expert | None:
 
 
 def clip_names_below(root: Path) -> list[str]:
-    """All folders below root that hold a clip."""
+    """Names of all clips below root, <group>/<clip>."""
     if not root.is_dir():
         raise InputError(f"--preprocessed_root {root}: no such folder")
     clips = sorted(
