@@ -155,7 +155,7 @@ class Site:
         except InputError as error:
             raise InputError(str(error).replace(f"{job.folder}{os.sep}", "")) from error
         except OSError as error:
-            raise InputError(f"the server cannot keep the files: {error.strerror}") from error
+            raise InputError(f"the server cannot keep the files: {error.strerror or error}") from error
         finally:
             self._running.remove(job)
             self._free.put(device)
