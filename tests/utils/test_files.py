@@ -134,10 +134,9 @@ def saved(text: str, separator: str = ",", newline: str = "\n") -> str:
         (saved(PLAIN, "\t", "\r\n"), "utf-16"),
         ("sep=;\r\n" + saved(PLAIN, ";", "\r\n"), "utf-8-sig"),
         (saved(PLAIN, ";").replace("face;audio", ' "Face" ; Audio '), "utf-8"),
-        (saved(PLAIN, ";").replace('"a, b.mp4"', "a, b.mp4"), "utf-8"),
         (saved(PLAIN, ";").replace("pads", "pads;;").replace("0 0\n", "0 0;;\n") + ";;;;\n\n", "utf-8"),
     ],
-    ids=["comma", "tab, UTF-16", "semicolon, mark and sep line", "names", "comma in a cell", "empty cells"],
+    ids=["comma", "tab, UTF-16", "semicolon, mark and sep line", "names", "empty cells"],
 )
 def test_one_table_is_read_however_it_was_saved(tmp_path, text, encoding):
     (tmp_path / "list.csv").write_bytes(text.encode(encoding))
@@ -153,10 +152,8 @@ def test_one_table_is_read_however_it_was_saved(tmp_path, text, encoding):
     [
         (b"video;sound\nx;y\n", "has the columns video, sound"),
         (b"face;audio\nx;y;z\n", "line 2 has more values"),
-        (b"face;audio;face\nx;y;z\n", "two columns called face"),
         (b"face;audio\nZo\xeb;y\n", "in UTF-8"),
         (b"face;audio\n", "give rows"),
-        (b"", "is empty"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said_by_its_columns(tmp_path, content, said):
