@@ -1,8 +1,6 @@
 """Generators exported for other programs draw what PyTorch draws, and need no PyTorch."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,6 @@ import pytest
 
 from conftest import NARROW
 from engines import inputs, load_generator, need
-from media.reader import VideoReader
 from models import export
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -51,18 +48,6 @@ def test_an_onnx_model_draws_frames_as_pytorch_does(generator, tmp_path):
     assert json.loads(metadata["hparams"])["width"] == NARROW.width
     assert metadata.keys() == export.RULES.keys() | {"hparams"}
     assert largest_difference(generator, session.run(["generated"], {"faces": faces, "mels": mels})[0]) <= 1
-
-
-def test_the_example_dubs_without_pytorch(exported, talking, speech, tmp_path):
-    out = tmp_path / "out.mp4"
-    program = (
-        "import runpy, sys; sys.modules.update(dict.fromkeys(['torch', 'librosa', 'numba'])); "
-        "runpy.run_module('examples.dub_without_torch', run_name='__main__')"
-    )
-    arguments = [exported, talking, speech, out, 120, 400, 130, 380]
-    subprocess.run([sys.executable, "-c", program, *map(str, arguments)], cwd=ROOT, check=True)
-    assert VideoReader(out).has_sound
-    assert len(list(VideoReader(out).pictures())) == 25
 
 
 def test_what_cannot_be_exported_is_one_line(generator, tmp_path, script, monkeypatch):
