@@ -79,12 +79,6 @@ def square_around(picture: np.ndarray, rect: Rect, margin: float, size: int) -> 
     return cv2.resize(picture[rows[:, None], columns], (size, size), interpolation=way)
 
 
-def pictures_of(sheet: np.ndarray, rows: int, number: int) -> np.ndarray:
-    """Row `number` of a sheet of `rows` rows, without its label, as one picture."""
-    height = len(sheet) // rows
-    return sheet[number * height : (number + 1) * height, LABEL_WIDTH:]
-
-
 def _head(columns: Sequence[str], width: int) -> np.ndarray:
     """uint8 BGR [HEAD_HEIGHT, width, 3]: the columns' labels, each above its column's middle."""
     head, side = np.full((HEAD_HEIGHT, width, 3), BACKGROUND, np.uint8), (width - LABEL_WIDTH) / len(columns)
