@@ -73,15 +73,14 @@ def measure(folder: Path, name: str, expert: Expert | None, hp: HParams) -> Clip
         record = replace(record, frames=frames, seconds=seconds, faces=len(clip.frames), face_height=height)
     wav, raised = audio.raise_quiet_speech(soundfile.read(system_name(folder / "audio.wav"), dtype="float32")[0], hp)
     powers, findings = audio.frame_powers(wav, hp), list(record.findings or [])
-    loudness, doubt = audio.loudness_dbfs(powers), audio.speech_doubt(powers)
-    if audio.is_silent(powers):
-        record = replace(record, problem=f"is silent ({loudness:.0f} dBFS)")
-    elif doubt:
+    loudness, silent, doubt = audio.loudness_dbfs(powers), audio.is_silent(powers), audio.speech_doubt(powers)
+    if doubt and not silent:
         add_notice(findings, doubt)
     add_notice(findings, *audio.raised_notice(raised))
     pictures = clip.faces[:: max(1, len(clip.faces) // SHARPNESS_PICTURES)]
     measured = replace(
         record,
+        problem=f"is silent ({loudness:.0f} dBFS)" if silent else None,
         findings=findings,
         sharpness=round(float(np.mean([sharpness(face) for face in pictures])), 1),
         loudness_dbfs=round(loudness - raised, 1),
