@@ -26,7 +26,7 @@ def run_case(number: int, folder: Path, references: dict) -> tuple[str, bool]:
         fault(case)
     except Exception:
         case.problems.append(traceback.format_exc())
-    case.end()
+    shutil.rmtree(case.folder, ignore_errors=True)
     print(f"{number} {kind}, {command}: {'NOT right' if case.problems else 'right'}", flush=True)
     if case.problems:
         print(*case.story, *case.problems, sep="\n", flush=True)
