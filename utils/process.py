@@ -32,8 +32,10 @@ def stop_signals_held() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which multiprocessing's helper process inherits; it ignores
-    try:  # the other two by itself, and prints tracebacks where the first worker starts it
+    # multiprocessing's helper process ignores SIGINT and SIGTERM by itself, and SIGHUP if it inherits that. Started by
+    # the first worker it would know nothing of it, and print tracebacks
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
         resource_tracker.ensure_running()
     finally:
         signal.signal(signal.SIGHUP, hangup)
