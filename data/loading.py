@@ -25,6 +25,7 @@ from utils.process import STOP_SIGNALS, stop_signals_held
 from utils.progress import Progress
 
 PREFETCHED = 4  # batches, by each worker
+WORKER_GONE = (EOFError, ConnectionResetError, ConnectionRefusedError)  # in place of its batch
 
 
 def open_clips(data_root: Path, split: str, filelists_dir: Path, hp: HParams) -> list[Clip]:
@@ -94,16 +95,16 @@ def started(loader: DataLoader) -> Iterator[Iterator[dict]]:
     workers = [process for process in multiprocessing.active_children() if process not in before]
     try:
         yield batches
+    except (RuntimeError, *WORKER_GONE) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        reason = "a loader process died, most likely for lack of memory, or of shared memory (/dev/shm)"
+        raise InputError(f"{reason}; use fewer --num_workers, or 0") from error
     except (InputError, OSError) as error:
         if not str(error).startswith("Caught "):
             raise
         said = str(error).strip().splitlines()[-1]  # a worker's error, after its traceback
         raise InputError(said.partition(": ")[2]) from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        reason = "a loader process died, most likely for lack of memory, or of shared memory (/dev/shm)"
-        raise InputError(f"{reason}; use fewer --num_workers, or 0") from error
     finally:  # a worker that is still starting would only print a traceback later
         child_ends = getattr(signal, "SIGCHLD", None)
         handler = signal.signal(child_ends, signal.SIG_DFL) if child_ends else None  # PyTorch's would raise
