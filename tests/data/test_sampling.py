@@ -89,6 +89,8 @@ def test_label_mirror_and_sound_do_not_depend_on_the_person():
     rows = []
     for key in keys:
         item = windows[key]
+        own = audio.window_mel_start(key.window % 48 + 1)
+        assert (item["mel"].mean() == own) == bool(item["in_sync"][0])
         mirrored = item["faces"][0, 0, :, 4, 0].mean() > item["faces"][0, 0, :, -4, 0].mean()
         rows.append((key.window // 48, item["in_sync"][0], mirrored, item["mel"].mean() / audio.window_mel_start(48)))
     person, *others = np.array(rows).T
