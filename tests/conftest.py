@@ -13,7 +13,7 @@ import pytest
 from hparams import hparams
 from utils import cli, files, process
 
-pytest_plugins = ["serving", "engines"]
+pytest_plugins = ["serving"]
 
 NARROW_TEXT = "width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16"
 NARROW = hparams.override(NARROW_TEXT)

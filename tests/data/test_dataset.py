@@ -1,9 +1,10 @@
-"""Windows from clips: which there are, what is in them, and that chance is repeatable."""
+"""Windows from clips: which a step draws, what is in them, how they are augmented, and that chance is repeatable."""
 
 import itertools
 import os
 import pickle
 import shutil
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -12,10 +13,19 @@ import torch
 
 import audio
 from conftest import NARROW
+from data.augment import augment_pictures, perturb_mel
 from data.clip import Clip
-from data.dataset import ExpertWindows, GeneratorWindows, concatenated, expert_inputs, generator_inputs, window_frames
+from data.dataset import (
+    ExpertClips,
+    ExpertWindows,
+    GeneratorWindows,
+    concatenated,
+    expert_inputs,
+    generator_inputs,
+    window_frames,
+)
 from data.loading import evaluation_batches, open_clips, started, training_loader
-from data.sampling import Key
+from data.sampling import Key, PersonSampler, ShuffleSampler, StepPlan, StepSampler, parse_weights
 from utils.errors import InputError
 
 FRAMES = 40
@@ -192,3 +202,160 @@ def test_broken_clips_are_named(folder, tmp_path):
     (folder / "audio.wav").unlink()
     with pytest.raises(InputError, match=r"has no audio\.wav"):
         Clip(folder, NARROW)
+
+
+def steps(plan: StepPlan, count: int, *where, windows: int = 50) -> list[list[Key]]:
+    return list(
+        itertools.islice(StepSampler(plan, ShuffleSampler(windows, 1), ShuffleSampler(windows, 2), *where), count)
+    )
+
+
+def test_an_epoch_is_every_window_once_in_another_order_each_time():
+    keys = [key for step in steps(StepPlan(10), 15) for key in step]
+    assert [key.sample_index for key in keys] == list(range(150))
+    epochs = [[key.window for key in keys[50 * e : 50 * (e + 1)]] for e in range(3)]
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+@pytest.mark.parametrize("plan", [StepPlan(8), StepPlan(8, frames=4, frames_first=5), StepPlan(4, frames=12)])
+def test_a_run_resumes_at_any_step_and_processes_and_parts_share_each_step_evenly(plan):
+    whole = steps(plan, 12)
+    assert steps(plan, 5, 7) == whole[7:]
+    indices = [key.sample_index for step in whole for key in step]
+    assert len(set(indices)) == len(indices)
+    shares = [steps(plan, 24, 0, 2, rank, 2) for rank in range(2)]
+    for step, keys in enumerate(whole):
+        parts = [share[2 * step + part] for part in range(2) for share in shares]
+        assert Counter(key for part in parts for key in part) == Counter(keys)
+        assert len({tuple(sorted(Counter(key.frames for key in part).items())) for part in parts}) == 1
+
+
+def test_the_first_steps_have_single_frames_alone_and_later_ones_windows_before_frames():
+    plan = StepPlan(2, frames=3, frames_first=4)
+    for number, keys in enumerate(steps(plan, 6)):
+        frames = [key.frames for key in keys]
+        assert frames == ([1] * 13 if number < 4 else [5, 5, 1, 1, 1])  # 13 frames in every step
+
+
+def test_people_count_evenly_however_many_clips_they_have_or_as_their_weights_say():
+    persons, counts = ["anna"] * 4 + ["ben"], [10, 10, 10, 70, 100]
+    drawn = Counter(number // 10 for number in map(PersonSampler(persons, counts, {}, 0), range(4000)))
+    of_anna = [sum(drawn[k] for k in part) for part in ([0], [1], [2], range(3, 10))]
+    assert sum(of_anna) == pytest.approx(2000, rel=0.1)
+    assert all(count == pytest.approx(500, rel=0.2) for count in of_anna)  # her clips count evenly, too
+    heavy = map(PersonSampler(persons, counts, {"ben": 3.0}, 0), range(4000))
+    assert sum(number >= 100 for number in heavy) == pytest.approx(3000, rel=0.1)
+
+
+@pytest.mark.parametrize("text", ["anna", "carl:2", "anna:0"])
+def test_weights_of_people_that_make_no_sense_are_refused(text):
+    assert parse_weights("anna:1.6  ben:0.5", ["anna", "ben"]) == {"anna": 1.6, "ben": 0.5}
+    with pytest.raises(InputError, match="people_weights"):
+        parse_weights(text, ["anna", "ben"])
+
+
+class RampClip:
+    """A clip whose faces get brighter to the right, so that a mirrored one is seen, and whose sound names its place."""
+
+    def __init__(self, person: str) -> None:
+        self.person = person
+        self.times = np.arange(60)
+        self.faces = np.broadcast_to(np.linspace(40, 200, 96).astype(np.uint8)[:, None], (60, 96, 96, 3))
+
+    def window_rows(self, hp, per_frame_mels):
+        return np.arange(1, 49)
+
+    def mel_window(self, start, hp):
+        return np.full((1, 80, 16), start, np.float32)
+
+
+def test_label_mirror_and_sound_do_not_depend_on_the_person():
+    people, hp = 6, NARROW.override("sampling=people")
+    windows = ExpertWindows([RampClip(name) for name in "abcdef"[:people]], hp, training=True)
+    keys = [
+        step[0]
+        for step in itertools.islice(StepSampler(windows.plan(1), windows.index_sampler(0), ShuffleSampler(1, 1)), 1500)
+    ]
+    rows = []
+    for key in keys:
+        item = windows[key]
+        own = audio.window_mel_start(key.window % 48 + 1)
+        assert (item["mel"].mean() == own) == bool(item["in_sync"][0])
+        mirrored = item["faces"][0, 0, :, 4, 0].mean() > item["faces"][0, 0, :, -4, 0].mean()
+        rows.append((key.window // 48, item["in_sync"][0], mirrored, item["mel"].mean() / audio.window_mel_start(48)))
+    person, *others = np.array(rows).T
+    for values in others:
+        means = [values[person == number].mean() for number in range(people)]
+        assert np.ptp(means) < 0.17  # 250 draws each: a standard deviation of 0.032 for a label
+
+
+STRONG = NARROW.override("augment_shape=1,augment_colour=1,augment_sound=1")
+
+
+def face() -> np.ndarray:
+    """A smooth picture with a bright spot at (30, 60)."""
+    rows, columns = np.mgrid[0:96, 0:96]
+    spot = 150 * np.exp(-((rows - 30) ** 2 + (columns - 60) ** 2) / 50)
+    return (60 + spot[..., None] * (1, 0.8, 0.6)).astype(np.uint8)
+
+
+def test_strong_changes_move_bend_and_recolour_a_face_and_all_its_frames_alike():
+    places, means = [], []
+    for seed in range(60):
+        frames = augment_pictures(np.stack([face()] * 3), STRONG, np.random.default_rng(seed))
+        assert frames.dtype == np.uint8
+        assert (frames == frames[:1]).all()
+        places.append(np.unravel_index(int(frames[0].sum(axis=2).argmax()), (96, 96)))
+        means.append(frames[0].mean())
+    down, across = np.std(places, axis=0)
+    assert 2 < down < 12
+    assert across > 8  # mirrored half of the time
+    assert np.std(means) / np.mean(means) > 0.15
+
+
+def test_another_voice_keeps_the_rhythm_and_changes_all_mels_alike():
+    mels = np.random.default_rng(0).uniform(-2, 3, (2, 1, 80, 16)).astype(np.float32)
+    mels[:, :, :, 8:] -= 2  # softer from the ninth column on
+    mels[1] = mels[0]
+    for seed in range(20):
+        changed = perturb_mel(mels, np.random.default_rng(seed), 1.0, STRONG.max_abs_value)
+        assert changed.dtype == np.float32
+        assert np.abs(changed).max() <= NARROW.max_abs_value
+        assert not np.array_equal(changed, mels)
+        assert changed[..., :8].mean() > changed[..., 8:].mean() + 0.5
+
+
+@pytest.fixture
+def clip(tmp_path) -> Clip:
+    """Forty frames; the mouth is dark in all but three of them."""
+    for n in range(40):
+        picture = np.full((96, 96, 3), 120, np.uint8)
+        picture[56:92, 22:74] = 240 if n in (10, 20, 30) else 30
+        cv2.imwrite(str(tmp_path / f"{n}.jpg"), picture)
+    wav = np.random.default_rng(0).uniform(-0.5, 0.5, 40 * 640).astype(np.float32)
+    audio.save_wav(wav, tmp_path / "audio.wav", 16000)
+    return Clip(tmp_path, NARROW)
+
+
+def test_references_with_another_mouth_are_preferred_where_that_is_asked_for(clip):
+    def differences(values: str) -> float:
+        windows = GeneratorWindows([clip], NARROW.override(values), training=True)
+        pairs = [windows[Key(place, place % len(windows), 1)] for place in range(200)]
+        return float(np.mean([np.abs(p["target"][0][56:92, 22:74].astype(int) - p["reference"][0][56:92, 22:74]).mean()
+                              for p in pairs]))  # fmt: skip
+
+    assert differences("other_mouth=1") > 2 * differences("")
+
+
+def test_an_experts_clip_item_has_windows_from_all_over_the_clip_each_with_its_own_sound(clip):
+    windows = ExpertClips([clip], NARROW.override("syncnet_clip_windows=4"))
+    assert windows.plan(8).windows == 2
+    item = windows[Key(0, 0, 5)]
+    assert item["faces"].shape == (4, 5, 48, 96, 3)
+    assert item["mel"].shape == (4, 1, 80, 16)
+    starts = [next(s for s in range(len(clip.mel)) if np.array_equal(clip.mel[s : s + 16].T, mel[0]))
+              for mel in item["mel"]]  # fmt: skip
+    assert starts == sorted(starts)
+    assert starts[-1] - starts[0] > 30
+    assert item["in_sync"].tolist() == [1, 1, 1, 1]

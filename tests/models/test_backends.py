@@ -1,9 +1,10 @@
-"""PyTorch and OpenVINO draw the same; OpenVINO's models are converted once and kept; which backend is picked."""
+"""PyTorch, OpenVINO and exported models draw the same; OpenVINO's are converted once; which backend is picked."""
 
 import json
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -12,19 +13,64 @@ import pytest
 import torch
 
 from conftest import NARROW
-from engines import inputs, load_generator, need
 from media.reader import VideoReader
 from metrics.experts import load_expert
 from metrics.sync import score_distances
-from models import Wav2Lip, backend, face_refiner
-from models.backend import Backend, pick
+from models import Wav2Lip, backend, export, face_refiner
+from models.backend import Backend, load, pick
 from models.face_refiner import ReferenceBank
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
 from models.refiner import Refiner
 from models.torch_backend import PictureGenerator, TorchNetwork, load_network, save_refiner
 from utils.devices import Precision
 from utils.errors import InputError
-from utils.files import CACHE_FOLDER
+from utils.files import CACHE_FOLDER, cache_folder
+
+
+def need(*packages):
+    """Skip the test where one is not installed; they are not imported for that."""
+    for package in packages:
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed (requirements-openvino.txt)")
+
+
+@pytest.fixture
+def converted_here(monkeypatch):
+    """What is converted is noted in the list that is returned."""
+    need("openvino")
+    from models import openvino_conversion as conversion
+
+    calls, convert = [], conversion.convert
+    monkeypatch.setattr(conversion, "convert", lambda kind, *rest: calls.append(kind) or convert(kind, *rest))
+    return calls
+
+
+@pytest.fixture(scope="session")
+def converted(generator, tmp_path_factory):
+    """The cache folder after the narrow generator has been converted in floating point."""
+    need("openvino")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_FOLDER, str(tmp_path_factory.mktemp("made")))
+        load_generator(generator, "openvino", "fp32")
+        return cache_folder("openvino")
+
+
+@pytest.fixture
+def converted_copy(tmp_path, monkeypatch, converted, converted_here):
+    """A cache folder of the test's own, with the narrow generator."""
+    monkeypatch.setenv(CACHE_FOLDER, str(tmp_path / "cache"))
+    shutil.copytree(converted, cache_folder("openvino"))
+    return cache_folder("openvino")
+
+
+def inputs(count=5):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, 96, 96, 3), np.uint8), rng.normal(size=(count, 1, 80, 16)).astype(np.float32)
+
+
+def load_generator(path, name, dtype, batch_size=4):
+    return load("generator", path, Backend(name, dtype, "cpu"), batch_size=batch_size)
+
 
 ROOT = Path(__file__).resolve().parents[2]
 IS_CPU = backend.is_cpu  # before conftest.py changes it
@@ -271,3 +317,56 @@ def test_a_dub_of_converted_weights_imports_no_pytorch(dub, converted_copy, talk
     assert (record["engine"], record["precision"], record["device"]) == ("openvino", "fp32", "cpu")
     assert record["sync"]["windows"] > 0
     assert record["refiner"]["frames"] > 0
+
+
+def largest_difference(generator, generated):
+    return np.abs(load_generator(generator, "torch", "fp32").networks[0](*inputs(3)).astype(int) - generated).max()
+
+
+@pytest.fixture(scope="module")
+def exported(generator, tmp_path_factory):
+    need("openvino")
+    path = tmp_path_factory.mktemp("exported") / "a generator.xml"
+    assert export.export(generator, path, "openvino") == "a generator (Wav2Lip)"
+    return path
+
+
+def test_an_openvino_model_draws_frames_as_pytorch_does(generator, exported):
+    from models.openvino_backend import core
+
+    faces, mels = inputs(3)
+    model = core().read_model(exported)
+    assert json.loads(model.get_rt_info(["wav2lip", "hparams"]).astype(str))["width"] == NARROW.width
+    assert "int(80 * (t - 1/25))" in model.get_rt_info(["wav2lip", "mels"]).astype(str)
+    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert largest_difference(generator, compiled({"faces": faces, "mels": mels})["generated"]) <= 1
+    assert sorted(path.name for path in exported.parent.iterdir()) == ["a generator.bin", "a generator.xml"]
+
+
+def test_an_onnx_model_draws_frames_as_pytorch_does(generator, tmp_path):
+    need("onnx")
+    import onnxruntime
+
+    path, (faces, mels) = tmp_path / "generator.onnx", inputs(3)
+    export.export(generator, path, "onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["hparams"])["width"] == NARROW.width
+    assert metadata.keys() == export.RULES.keys() | {"hparams"}
+    assert largest_difference(generator, session.run(["generated"], {"faces": faces, "mels": mels})[0]) <= 1
+
+
+def test_what_cannot_be_exported_is_one_line(generator, tmp_path, script, monkeypatch):
+    for form, name in (("safetensors", "out.pth"), ("openvino", "out.onnx"), ("onnx", "out.xml")):
+        result = script("weights", "export", generator, tmp_path / name, "--format", form)
+        assert (result.code, f"ends in {export.SUFFIXES[form]}" in result.error) == (2, True)
+    path = tmp_path / "a.safetensors"
+    assert script("weights", "export", generator, path).code == 0
+    before = path.read_bytes()
+    assert len(before) < 0.6 * generator.stat().st_size  # in half precision
+    assert script("weights", "export", path, path).code == 2  # onto itself
+    assert path.read_bytes() == before
+    monkeypatch.setattr(export, "is_installed", lambda name: False)
+    result = script("weights", "export", generator, tmp_path / "o.onnx", "--format", "onnx")
+    assert (result.code, "python -m pip install" in result.error) == (2, True)
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,15 +1,21 @@
-"""Weight files are fetched, checked by hash and put in place; nothing unverified gets the final name."""
+"""Weights are fetched, checked by hash and put in place; the demonstration that the bundled ones make."""
 
 import hashlib
+import json
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from dubbing import Options
+import inference
+from demo import showcase
+from dubbing import Options, networks
+from media.reader import VideoReader
 from metrics.options import EvaluationOptions
-from models import published as registry
+from models import published
 from models.published import ensure_weights
 from utils.errors import InputError
 from utils.files import sha256
@@ -18,9 +24,9 @@ CONTENT = np.random.default_rng(0).bytes(300_000)
 PAGE, POINTER = b"<!DOCTYPE html><title>Download</title>", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
 
 
-def entry(name: str, mirrors: tuple = ()) -> registry.PublishedFile:
+def entry(name: str, mirrors: tuple = ()) -> published.PublishedFile:
     digest = hashlib.sha256(CONTENT).hexdigest()
-    return registry.PublishedFile(name, f"checkpoints/{name}.pth", len(CONTENT), digest, mirrors, "a thing", "free")
+    return published.PublishedFile(name, f"checkpoints/{name}.pth", len(CONTENT), digest, mirrors, "a thing", "free")
 
 
 @pytest.fixture
@@ -33,40 +39,40 @@ def mirror(tmp_path) -> Path:
 
 
 @pytest.fixture
-def published(tmp_path, monkeypatch, mirror):
+def thing(tmp_path, monkeypatch, mirror):
     """One made-up published file whose mirrors are a dead one and one that has it, and no other."""
     thing = entry("thing", ("http://127.0.0.1:9/x", mirror.as_uri()))
-    monkeypatch.setattr(registry, "ROOT", tmp_path)
-    monkeypatch.setattr(registry, "PUBLISHED", (thing,))
-    monkeypatch.setattr(registry, "BUNDLED", ())
+    monkeypatch.setattr(published, "ROOT", tmp_path)
+    monkeypatch.setattr(published, "PUBLISHED", (thing,))
+    monkeypatch.setattr(published, "BUNDLED", ())
     return thing
 
 
-def test_a_file_is_fetched_from_the_first_mirror_that_has_it(published, script):
+def test_a_file_is_fetched_from_the_first_mirror_that_has_it(thing, script):
     assert script("weights", "fetch", "thing").code == 0
-    assert published.path.read_bytes() == CONTENT
+    assert thing.path.read_bytes() == CONTENT
     assert "1 of 1 files exist, all as published" in script("weights", "verify").out
     assert "exists already" in script("weights", "fetch", "thing").out
 
 
 @pytest.mark.parametrize("served", [b"x" * len(CONTENT), CONTENT[:1000], None], ids=["another", "cut off", "nothing"])
-def test_what_cannot_be_fetched_is_one_line_and_the_next_is_fetched(published, tmp_path, monkeypatch, script, served):
+def test_what_cannot_be_fetched_is_one_line_and_the_next_is_fetched(thing, tmp_path, monkeypatch, script, served):
     path = tmp_path / "gone.pth"
-    monkeypatch.setattr(registry, "PUBLISHED", (entry("gone", (path.as_uri(),)), published))
+    monkeypatch.setattr(published, "PUBLISHED", (entry("gone", (path.as_uri(),)), thing))
     if served:
         path.write_bytes(served)
     result = script("weights", "fetch", "gone")
-    assert (result.code, list(published.path.parent.iterdir())) == (2, [])
+    assert (result.code, list(thing.path.parent.iterdir())) == (2, [])
     assert re.fullmatch(rf"error: gone: .+; download {path.as_uri()} .+ checkpoints/gone.pth", result.error)
     assert script("weights", "fetch", "gone", "thing").code == 1
-    assert published.path.read_bytes() == CONTENT
+    assert thing.path.read_bytes() == CONTENT
 
 
-def test_a_file_is_imported_whatever_its_name(published, tmp_path, script):
+def test_a_file_is_imported_whatever_its_name(thing, tmp_path, script):
     path = tmp_path / "download (1).bin"
     path.write_bytes(CONTENT)
     assert script("weights", "import", path).code == 0
-    assert published.path.read_bytes() == CONTENT
+    assert thing.path.read_bytes() == CONTENT
     wrong = {"a.pth": (b"other", "need no import"), "thing.pth": (CONTENT[:1000], "1,000 of 300,000 bytes")}
     wrong |= {"b.pth": (PAGE, "is a web page"), "c.pth": (POINTER, "is a Git LFS pointer")}
     for name, (content, said) in wrong.items():
@@ -75,34 +81,34 @@ def test_a_file_is_imported_whatever_its_name(published, tmp_path, script):
 
 
 @pytest.mark.parametrize(("content", "what"), [(PAGE, "a web page"), (CONTENT[:99], "another file")])
-def test_what_lies_in_a_files_place_without_being_it_is_said(published, monkeypatch, script, content, what):
-    published.path.parent.mkdir()
-    published.path.write_bytes(content)
+def test_what_lies_in_a_files_place_without_being_it_is_said(thing, monkeypatch, script, content, what):
+    thing.path.parent.mkdir()
+    thing.path.write_bytes(content)
     assert re.search(rf"not it \({what}.*, {len(content)} bytes\)", script("weights", "list").out)
     assert f"checkpoints/thing.pth ({what}" in script("weights", "verify").error
     fetched = script("weights", "fetch", "thing")
-    assert (fetched.code, published.path.read_bytes()) == (2, content)
+    assert (fetched.code, thing.path.read_bytes()) == (2, content)
     assert what in fetched.error
-    monkeypatch.setattr(registry, "PUBLISHED", ())
-    monkeypatch.setattr(registry, "BUNDLED", (entry("thing"),))
+    monkeypatch.setattr(published, "PUBLISHED", ())
+    monkeypatch.setattr(published, "BUNDLED", (entry("thing"),))
     error = script("weights", "verify").error
     assert ("git checkout" in error, "fetch" in error) == (True, False)
 
 
 def test_the_list_names_every_file_and_unknown_names_are_refused(script):
     listing = script("weights", "list").out
-    files = (*registry.PUBLISHED, *registry.BUNDLED)
+    files = (*published.PUBLISHED, *published.BUNDLED)
     for file in files:
         assert all(text in listing for text in (file.file, file.licence, file.sha256))
         assert file.path.parent.is_dir()
-    assert all(mirror.startswith("https://") for file in registry.PUBLISHED for mirror in file.mirrors)
-    for file in registry.BUNDLED:
+    assert all(mirror.startswith("https://") for file in published.PUBLISHED for mirror in file.mirrors)
+    for file in published.BUNDLED:
         assert (file.path.stat().st_size, sha256(file.path)) == (file.size, file.sha256)
     assert len({file.sha256 for file in files}) == len(files)
     assert "choose from" in script("weights", "fetch", "wav2lips").error
 
 
-def test_missing_weights_are_fetched_on_demand_and_used_from_their_place(published, tmp_path, monkeypatch):
+def test_missing_weights_are_fetched_on_demand_and_used_from_their_place(thing, tmp_path, monkeypatch):
     options = Options(checkpoint_path=tmp_path / "elsewhere" / "thing.pth")
     monkeypatch.setenv("WORLD_SIZE", "2")  # processes of torchrun fetch nothing
     with pytest.raises(InputError, match="fetch thing"):
@@ -110,9 +116,9 @@ def test_missing_weights_are_fetched_on_demand_and_used_from_their_place(publish
     monkeypatch.delenv("WORLD_SIZE")
     with pytest.raises(InputError, match="fetch thing"):
         ensure_weights(options)
-    assert ensure_weights(options, fetch_missing=True).checkpoint_path == published.path
-    assert published.path.read_bytes() == CONTENT
-    assert ensure_weights(options).checkpoint_path == published.path
+    assert ensure_weights(options, fetch_missing=True).checkpoint_path == thing.path
+    assert thing.path.read_bytes() == CONTENT
+    assert ensure_weights(options).checkpoint_path == thing.path
 
 
 @pytest.mark.parametrize(
@@ -126,8 +132,44 @@ def test_missing_weights_are_fetched_on_demand_and_used_from_their_place(publish
     ],
 )  # fmt: skip
 def test_missing_weights_say_what_to_do(options, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "ROOT", tmp_path)  # where none of them is
+    monkeypatch.setattr(published, "ROOT", tmp_path)  # where none of them is
     (tmp_path / "LICENSE").touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=said):
         ensure_weights(options)
+
+
+SURE = 0.5  # confidence of the bundled expert; of recordings in sync it has some 0.6
+
+
+@pytest.mark.slow
+def test_the_demonstration_dubs_people_in_sync_and_says_what_to_open(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(showcase, "PEOPLE", showcase.PEOPLE[1:])
+    monkeypatch.setattr(showcase, "OUT", tmp_path)
+    monkeypatch.setattr(networks, "default_generator", lambda: published.BUNDLED_GENERATOR)
+    monkeypatch.setattr(showcase, "default_scorers", lambda: [published.BUNDLED_EXPERT])
+    assert inference.demonstrate(SimpleNamespace(json=False), Options(), sys.stdout) == 0
+    said = capsys.readouterr().out
+    assert f"weights: {published.BUNDLED_GENERATOR.name}" in said
+    assert said.splitlines()[-1] == f"open {tmp_path / 'index.html'} in a browser"
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    for person, score in zip(showcase.PEOPLE, scores[1::2], strict=True):
+        assert score["video"] == str(person.dubbed)
+        assert abs(score["sync"][0]["offset"]) <= 1
+        assert score["sync"][0]["lse_c"] > SURE
+        assert json.loads(person.dubbed.with_name(f"{person.dubbed.name}.json").read_text())["dubbed"] in (74, 75)
+        assert VideoReader(person.beside).has_sound
+        assert f'src="{person.beside.name}"' in page
+
+
+def test_what_the_demonstration_shows_is_small_and_attributed():
+    attribution = (showcase.FOLDER / "README.md").read_text(encoding="utf-8")
+    for person in showcase.PEOPLE:
+        for path in (person.face, person.speech):
+            assert path.stat().st_size < 500_000
+            assert f"`{path.name}`" in attribution
+        assert person.said in attribution
+        assert person.dubbed_with in attribution
+    assert all(text in attribution for text in ("Cooke", "CC BY 4.0", "3625687"))
+    assert (showcase.ROOT / "docs" / "demo.webp").stat().st_size < 1_500_000

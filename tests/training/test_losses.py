@@ -1,4 +1,4 @@
-"""The training objectives, and the discriminators under training."""
+"""The objectives, the networks and discriminators under training, and what the scores of a run say of it."""
 
 import math
 
@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from conftest import NARROW
-from training import losses
+from hparams import hparams
+from training import history, losses
 from training.generator import TRAINERS, PatchTrainer, PublishedTrainer
+from training.history import History
+from training.network import TrainableNetwork, lr_factor
 from utils import distributed
 from utils.devices import Precision
 
@@ -133,3 +136,131 @@ def test_refined_losses_tell_blur_from_texture_in_another_place_and_count_under_
     inside[..., 50, 90] = outside[..., 5, 5] = 1
     assert losses.refined_losses(outside, target, weight)["l1"] == 0
     assert losses.refined_losses(inside, target, weight)["l1"] > 0
+
+
+def small(values: str = "", ema: float = 0.0) -> TrainableNetwork:
+    torch.manual_seed(0)
+    return TrainableNetwork(torch.nn.Linear(3, 2), hparams.override(values), FP32, 0.1, ema=ema)
+
+
+@pytest.mark.parametrize("values", ["clip_norm=0.5", ""])
+def test_gradients_are_scaled_down_to_the_norm_that_was_asked_for(values, monkeypatch):
+    network, seen = small(values), []
+
+    def step(*_):
+        gradients = [parameter.grad for parameter in network.network.parameters()]
+        seen.append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
+
+    monkeypatch.setattr(network.optimizer, "step", step)
+    network.backward(40 * network(torch.ones(1, 3)).sum())
+    network.update(1, 0.0)
+    assert seen == [pytest.approx(0.5, rel=0.01)] if values else seen[0] > 70
+
+
+def test_the_learning_rate_is_warmed_up_and_falls_to_zero():
+    hp = hparams.override("warmup_steps=10,cosine_lr=True")
+    factors = [lr_factor(step, (step - 1) / 100, hp) for step in range(1, 101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == pytest.approx(1, abs=0.03)
+    assert factors[50] == pytest.approx(0.5)
+    assert factors[-1] < 0.001
+    assert all(lr_factor(step, step / 100, hparams) == 1 for step in (1, 50, 100))
+
+
+def test_a_step_in_parts_gives_the_gradient_of_the_whole(tmp_path):
+    inputs, wanted = torch.randn(8, 3), torch.randn(8, 2)
+
+    def trained(parts: int):
+        torch.manual_seed(0)
+        hp = hparams.override(f"accumulate={parts},clip_norm=0.01")
+        device = torch.device("cpu")
+        learner = TrainableNetwork(torch.nn.Linear(3, 2), hp, Precision("fp32", device), 0.1, ema=0.5)
+        for step in (1, 2):
+            for x, y in zip(inputs.chunk(parts), wanted.chunk(parts), strict=True):
+                learner.backward((learner(x) - y).square().mean())
+            learner.update(step, (step - 1) / 2)
+        return learner
+
+    whole, parts = trained(1), trained(4)
+    assert torch.allclose(whole.network.weight, parts.network.weight, atol=1e-6)
+    assert not torch.equal(whole.network.weight, whole.best_weights.weight)  # the average lags behind
+
+
+def test_a_published_optimizer_state_is_loaded_with_this_runs_own_settings(tmp_path):
+    network = torch.nn.Linear(3, 2)
+    adam = torch.optim.Adam(network.parameters(), lr=0.5)
+    network(torch.ones(1, 3)).sum().backward()
+    adam.step()
+    state = adam.state_dict()
+    old = {name: state["param_groups"][0][name] for name in ("lr", "betas", "eps", "weight_decay", "amsgrad", "params")}
+    for values in state["state"].values():
+        values["step"] = 258_000  # a number, as old releases stored it, not a tensor
+    content = {
+        "state_dict": network.state_dict(),
+        "optimizer": {**state, "param_groups": [old]},
+        "global_step": 258_000,
+    }
+    trained = TrainableNetwork(torch.nn.Linear(3, 2), hparams, FP32, 2e-4)
+    trained.restore(content, tmp_path / "a.pth", weights_only=False)
+    trained.backward(trained(torch.ones(1, 3)).sum())
+    trained.update(258_001, 0.86)
+    (group,) = trained.optimizer.param_groups
+    assert (group["fused"], group["lr"]) == (True, 2e-4)
+    assert trained.optimizer.state_dict()["state"][0]["step"] == 258_001
+
+
+START = {"mouth_l1": 0.05, "sync_distance": 0.6, "contrast": 0.9}
+REFINER = {"mouth_l1": 0.05, "gradient_distance": 0.4, "sync_distance": 0.6}
+KNOWN = {"sync_offset": 0.0, "sync_evidence": 20.0}
+SHIFTED, UNSURE = KNOWN | {"sync_offset": 3.0}, KNOWN | {"sync_evidence": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("start", "changes", "footage", "better"),
+    [
+        (START, {"mouth_l1": 0.02}, KNOWN, True),
+        (START, {"mouth_l1": 0.02, "sync_distance": 0.8}, KNOWN, False),
+        (START, {"mouth_l1": 0.0499}, KNOWN, False),
+        (REFINER, {"mouth_l1": 0.06, "gradient_distance": 0.3}, KNOWN, True),
+        (REFINER, {"mouth_l1": 0.04}, KNOWN, False),
+        (REFINER, {"gradient_distance": 0.3, "sync_distance": 0.7}, KNOWN, False),
+        (START, {"sync_distance": 0.4}, SHIFTED, False),  # an expert that fails on the real footage counts for nothing
+        (START, {"mouth_l1": 0.03, "sync_distance": 0.9}, UNSURE, True),
+    ],
+)
+def test_better_is_what_improved_without_a_loss(start, changes, footage, better):
+    found, sentence = history.compare_scores(start, start | changes, footage)
+    assert found is better
+    assert sentence.startswith("better" if better else "not better")
+
+
+def test_the_best_mouth_is_weighed_by_likeness_contrast_and_the_sync_of_a_reliable_expert():
+    def score(footage, **changes):
+        return history.relative_score(START | changes, START, footage)
+
+    assert score(KNOWN) == score(UNSURE) == 3
+    assert score(KNOWN, mouth_l1=0.04) < 3
+    assert all(score(KNOWN, contrast=value) > 3 for value in (0.7, 1.3))
+    assert score(KNOWN, mouth_l1=0.04, sync_distance=0.75) > 3
+    assert score(UNSURE, mouth_l1=0.04, sync_distance=0.75) < 3
+
+
+def entry(step: int, **scores) -> dict:
+    return {"step": step, "losses": {}, "scores": START | scores}
+
+
+def run_of(*entries: dict, best_step: int = 0) -> History:
+    return History({"history": list(entries), "best_step": best_step}, None)
+
+
+def test_a_run_is_judged_by_its_best_and_where_that_is_the_start_by_its_last_evaluation():
+    entries = [entry(0), entry(50, mouth_l1=0.06), entry(100, mouth_l1=0.077, contrast=0.7)]
+    better, sentence = run_of(*entries).verdict(KNOWN)
+    assert better is False
+    assert all(part in sentence for part in ("step 100", "mouth L1 +54%"))
+    assert run_of(entry(0)).verdict(KNOWN)[0] is None
+    assert run_of(*entries, entry(200, mouth_l1=0.04), best_step=200).verdict(KNOWN)[0] is True
+    (remark,) = run_of(entry(0), entry(50, mouth_l1=0.056, sync_distance=0.5)).remarks(KNOWN)
+    assert all(part in remark for part in ("step 50", "mouth L1 +12%", "sync distance -17%"))
+    assert run_of(entry(0), entry(50, mouth_l1=0.0505)).remarks(KNOWN) == []
+    assert run_of(entry(50), entry(100, mouth_l1=0.09)).remarks(KNOWN) == []  # its start is not known
