@@ -11,7 +11,7 @@ in-sync from off-sync windows of the evaluation list with a loss well below 0.69
 import argparse
 
 from models.published import ensure_weights
-from training.options import TrainingOptions
+from training import TrainingOptions
 from utils import cli
 from utils.options import from_args
 

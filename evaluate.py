@@ -24,7 +24,7 @@ several videos could not be scored.
 import argparse
 from pathlib import Path
 
-from metrics.options import EvaluationOptions
+from metrics import EvaluationOptions
 from models.published import ensure_weights
 from utils import cli
 from utils.files import writable_folder, write_json

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from dubbing import Options as DubbingOptions
 from models.published import ensure_weights
 from preprocessing import PreprocessingOptions
-from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
+from training import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils import cli
 from utils.errors import InputError
 from utils.files import only_user, read_json, sha256, write_json

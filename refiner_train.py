@@ -14,7 +14,7 @@ enlarged, nearest reference, refined, true); logs/ for TensorBoard. The same com
 import argparse
 
 from models.published import ensure_weights
-from training.options import RefinerOptions
+from training import RefinerOptions
 from utils import cli
 from utils.options import from_args
 

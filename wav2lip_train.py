@@ -17,7 +17,7 @@ another clip; logs/ for TensorBoard.
 import argparse
 
 from models.published import ensure_weights
-from training.options import GeneratorOptions
+from training import GeneratorOptions
 from utils import cli
 from utils.options import from_args
 

@@ -8,9 +8,8 @@ from demo import comparison
 from dubbing.record import Record
 from face_detection import build_detector
 from metrics.glossary import GLOSSARY, format_offset
-from metrics.options import Pair
 from metrics.published_syncnet import load_scorer
-from metrics.videos import VideoScore, score_video
+from metrics.videos import Pair, VideoScore, score_video
 from models.published import default_scorers
 from reports import page
 from reports.page import format_table, html

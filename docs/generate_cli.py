@@ -12,9 +12,9 @@ from typing import get_args
 from dubbing.options import Options as DubbingOptions
 from dubbing.options import Request
 from finetune import FinetuneOptions
-from metrics.options import EvaluationOptions
+from metrics import EvaluationOptions
 from preprocessing import PreprocessingOptions
-from training.options import GeneratorOptions, RefinerOptions, TrainingOptions
+from training import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils.files import write_text
 from utils.options import METAVARS, grouped, value_type, written
 from web.site import WebOptions

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dubbing.options import Options
 from hparams import HParams
-from metrics.experts import Expert, load_expert
+from metrics.sync import Expert, load_expert
 from models import face_refiner
 from models.backend import ArrayNetwork, Backend, load, pick
 from models.face_refiner import PERSON, FaceRefiner

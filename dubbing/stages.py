@@ -26,8 +26,7 @@ from dubbing.record import DUBBED, INTERPOLATED, UNCHANGED
 from dubbing.source import TimedFrame
 from face_detection.crop import resized
 from hparams import hparams
-from metrics.experts import Expert
-from metrics.sync import SyncResult, WindowStream
+from metrics.sync import Expert, SyncResult, WindowStream
 from models.backend import ArrayNetwork
 from models.face_refiner import FaceRefiner, ReferenceBank, choose_spread, describe
 from utils.errors import warn

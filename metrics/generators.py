@@ -16,10 +16,9 @@ import audio
 from data.clip import Clip
 from data.loading import open_clips
 from hparams import HParams
-from metrics.experts import Expert, load_expert
-from metrics.options import EvaluationOptions
+from metrics import EvaluationOptions
 from metrics.similarity import articulation, mouth_likeness, region_l1
-from metrics.sync import MAX_SHIFT, score_distances
+from metrics.sync import MAX_SHIFT, Expert, load_expert, score_distances
 from models.backend import Backend
 from models.published import BUNDLED_EXPERT
 from models.torch_backend import PictureGenerator, TorchNetwork, load_network

@@ -14,8 +14,7 @@ import scipy.fft
 import torch
 
 from hparams import HParams, hparams
-from metrics.experts import embed_in_batches, load_expert, picture_windows
-from metrics.sync import Scorer
+from metrics.sync import Scorer, embed_in_batches, load_expert, picture_windows
 from models.backend import Backend
 from models.syncnet import SyncNet_v2
 from utils import weight_files

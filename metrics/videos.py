@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,19 +22,28 @@ from hparams import hparams
 from media.files import videos_among
 from media.reader import Frame, VideoReader, at_rate
 from media.sound import read_audio, sound_clock
-from metrics.options import EvaluationOptions, Pair, read_pairs
+from metrics import EvaluationOptions
 from metrics.published_syncnet import load_scorer
 from metrics.similarity import MIN_LEVELS, gradient_distance, likeness, mouth_sharpness
 from metrics.sync import MAX_SHIFT, Scorer, SyncResult, WindowStream
 from models.published import default_scorers
 from utils.devices import pick_device
 from utils.errors import InputError, format_error, warn
+from utils.files import read_table
 from utils.images import Rect
 from utils.progress import Progress
 
 FPS = hparams.fps
 MIN_MOUTH = 7  # pixels, the window of the SSIM
 DETAIL_SIDE = 192  # pixels, of the faces whose detail is compared: the same for both, whatever size they have
+
+
+class Pair(NamedTuple):
+    """What is scored."""
+
+    video: Path
+    audio: Path | None = None  # the sound it is compared with; None: its own
+    reference: Path | None = None  # what it should look like, if that is known
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,17 @@ def find_pairs(options: EvaluationOptions) -> list[Pair]:
     if not videos:
         raise InputError(f"--video {options.video}: holds no videos")
     return [Pair(path) for path in videos]
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Rows of a list; names in it are relative to its folder."""
+    pairs = []
+    for number, row in enumerate(read_table(path, "--list", ("video",)), 1):
+        video, *others = (path.parent / str(row[name]) if row.get(name) else None for name in Pair._fields)
+        if video is None:
+            raise InputError(f"--list {path}: row {number} lacks a video")
+        pairs.append(Pair(video, *others))
+    return pairs
 
 
 def means(scores: list[VideoScore]) -> list[dict]:

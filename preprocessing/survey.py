@@ -12,9 +12,8 @@ from data.clip import Clip, ClipRecord, read_record
 from data.dataset import GeneratorWindows
 from hparams import HParams
 from media.files import add_notice
-from metrics.experts import Expert, load_expert
 from metrics.glossary import MIN_SHOT_SECONDS, MIN_SPEECH_SHARE, footage_remarks
-from metrics.sync import SIGNIFICANT_Z_SCORE, score_distances
+from metrics.sync import SIGNIFICANT_Z_SCORE, Expert, load_expert, score_distances
 from models.backend import Backend
 from models.published import PUBLISHED_EXPERT
 from utils.errors import InputError

@@ -13,11 +13,10 @@ from data.dataset import Windows
 from data.loading import open_windows
 from hparams import HParams
 from metrics import generators
-from metrics.experts import Expert
+from metrics.sync import Expert
 from models.torch_backend import hparams_of
-from training import checkpoint, history
+from training import TrainingOptions, checkpoint, history
 from training.network import TrainableNetwork
-from training.options import TrainingOptions
 from utils import distributed, images, process
 from utils.devices import Precision, pick_device
 

@@ -10,7 +10,7 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from training.options import TrainingOptions
+from training import TrainingOptions
 from utils import weight_files
 from utils.errors import InputError
 from utils.files import only_user, read_json, write_json

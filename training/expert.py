@@ -7,10 +7,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from data.dataset import ExpertClips, ExpertWindows, expert_inputs
 from models import SyncNet_color
-from training import losses
+from training import TrainingOptions, losses
 from training.base import Batch, Training
 from training.network import TrainableNetwork
-from training.options import TrainingOptions
 from utils.files import read_json
 
 PLATEAU_STEPS = 1000

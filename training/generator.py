@@ -17,14 +17,13 @@ from data.dataset import GeneratorWindows, generator_inputs, window_frames
 from hparams import HParams
 from media.writer import VideoWriter
 from metrics import generators
-from metrics.experts import Expert
+from metrics.sync import Expert
 from models import Wav2Lip, Wav2Lip_disc_qual
 from models.discriminators import PatchDiscriminator
 from models.torch_backend import array_networks, load_network, to_pictures
-from training import checkpoint, history, losses
+from training import GeneratorOptions, checkpoint, history, losses
 from training.base import Batch, Training
 from training.network import TrainableNetwork
-from training.options import GeneratorOptions
 from utils import distributed
 from utils.cli import command
 from utils.devices import Precision

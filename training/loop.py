@@ -20,11 +20,10 @@ import torch
 from data.loading import evaluation_batches, started, steps_ahead, training_loader
 from data.sampling import UNKNOWN
 from metrics.generators import evenly_spaced
-from training import checkpoint
+from training import TrainingOptions, checkpoint
 from training.base import Batch, Training
 from training.checkpoint import BEST, NUMBERED
 from training.log import LossMeter, open_log
-from training.options import TrainingOptions
 from utils import distributed, weight_files
 from utils.errors import InputError
 from utils.process import STOP_SIGNALS

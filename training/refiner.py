@@ -13,19 +13,18 @@ from data.sharp_faces import ClipBank, SharpFaces, sharp_face
 from face_detection.crop import resized
 from hparams import HParams
 from metrics import generators
-from metrics.experts import Expert, load_expert
 from metrics.generators import ClipDub, ClipDubber
 from metrics.similarity import detail_scores, mouth_area, mouth_likeness
+from metrics.sync import Expert, load_expert
 from models.backend import Backend
 from models.face_refiner import PERSON, FaceRefiner, ReferenceBank, describe, without_bank
 from models.published import default_expert, default_generator
 from models.refiner import Refiner
 from models.torch_backend import array_networks, build_network, fold_batch_norms, hparams_of, save_refiner
 from models.wav2lip import to_floats
-from training import checkpoint, history, losses
+from training import RefinerOptions, checkpoint, history, losses
 from training.base import Batch, Training
 from training.network import TrainableNetwork
-from training.options import RefinerOptions
 from utils import weight_files
 from utils.cli import command
 from utils.errors import InputError

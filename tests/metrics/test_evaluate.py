@@ -14,13 +14,12 @@ from footage import click_track, encode, recording
 from hparams import hparams
 from media.reader import VideoReader
 from media.writer import VideoWriter
-from metrics import published_syncnet, videos
-from metrics.experts import Expert
+from metrics import EvaluationOptions, published_syncnet, videos
 from metrics.generators import sync_accuracy
-from metrics.options import EvaluationOptions, Pair
 from metrics.published_syncnet import load_scorer, mfcc
 from metrics.report import ONE_CLIP
-from metrics.videos import find_pairs
+from metrics.sync import Expert
+from metrics.videos import Pair, find_pairs
 from models import published
 from models.syncnet import SyncNet_v2
 from models.torch_backend import array_networks

@@ -14,8 +14,7 @@ import torch
 
 from conftest import NARROW
 from media.reader import VideoReader
-from metrics.experts import load_expert
-from metrics.sync import score_distances
+from metrics.sync import load_expert, score_distances
 from models import Wav2Lip, backend, export, face_refiner
 from models.backend import Backend, load, pick
 from models.face_refiner import ReferenceBank

@@ -14,7 +14,7 @@ import inference
 from demo import showcase
 from dubbing import Options, networks
 from media.reader import VideoReader
-from metrics.options import EvaluationOptions
+from metrics import EvaluationOptions
 from models import published
 from models.published import ensure_weights
 from utils.errors import InputError

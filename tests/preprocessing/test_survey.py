@@ -17,8 +17,7 @@ from data.sampling import Key
 from face_detection.find import CutFinder, lying_faces, several_people
 from hparams import hparams
 from media import yuv
-from metrics.experts import Expert
-from metrics.sync import score_distances
+from metrics.sync import Expert, score_distances
 from models.torch_backend import array_networks
 from preprocessing import survey
 from preprocessing.survey import judge_all

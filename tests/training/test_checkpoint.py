@@ -9,9 +9,9 @@ from conftest import NARROW, NARROW_TEXT, save_network
 from hparams import HParams
 from models import SyncNet_color, Wav2Lip, Wav2Lip_disc_qual
 from runs import EXPERT, GENERATOR, steps, where
+from training import GeneratorOptions
 from training.checkpoint import NUMBERED
 from training.generator import GeneratorTraining
-from training.options import GeneratorOptions
 from utils import weight_files
 
 

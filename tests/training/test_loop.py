@@ -19,14 +19,13 @@ from hparams import hparams
 from media.reader import VideoReader
 from metrics import generators
 from runs import EXPERT, GENERATOR, scalars, steps, where
+from training import PRESETS, TrainingOptions, as_hparams, loop
 from training import expert as expert_training
 from training import generator as generator_training
-from training import loop
 from training.checkpoint import NUMBERED
 from training.expert import ExpertTraining
 from training.generator import GeneratorTraining
 from training.network import TrainableNetwork
-from training.options import PRESETS, TrainingOptions, as_hparams
 from utils import weight_files
 from utils.cli import command
 
