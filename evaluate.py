@@ -28,12 +28,12 @@ from metrics import EvaluationOptions
 from models.published import ensure_weights
 from utils import cli
 from utils.files import writable_folder, write_json
-from utils.options import from_args
+from utils.settings import from_args
 
 
 def main(args: argparse.Namespace) -> int:
     options = ensure_weights(from_args(EvaluationOptions, args), args.yes)
-    from metrics import report
+    from metrics import score_report
     from metrics.generators import evaluate_generator
     from metrics.videos import evaluate_videos, means
     from reports import page
@@ -43,14 +43,14 @@ def main(args: argparse.Namespace) -> int:
     if options.generator:
         result = evaluate_generator(options)
         write_json(outfile, result)
-        print(report.format_generator(result))
+        print(score_report.format_generator(result))
         return 0
 
     scores, failed = evaluate_videos(options)
     plots = outfile.with_suffix(".html")
     write_json(outfile, {"videos": [score.as_json() for score in scores], "mean": means(scores)})
-    page.write(plots, "How well lips and sound fit", report.video_parts(scores))
-    print(report.format_scores(scores))
+    page.write(plots, "How well lips and sound fit", score_report.video_parts(scores))
+    print(score_report.format_scores(scores))
     print(f"{outfile}, plots in {plots}")
     return 1 if failed else 0
 

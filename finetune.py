@@ -26,7 +26,7 @@ from training import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils import cli
 from utils.errors import InputError
 from utils.files import only_user, read_json, sha256, write_json
-from utils.options import CommonOptions, from_args, option, stream_option
+from utils.settings import CommonOptions, from_args, option, stream_option
 
 if TYPE_CHECKING:
     from demo.comparison import Stage

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from utils.errors import InputError, nearest
-from utils.options import parse_scalar
+from utils.settings import parse_scalar
 
 REFINER_SIZES = (192, 256, 384, 512)
 

@@ -29,7 +29,7 @@ from models.published import ensure_weights
 from utils import cli
 from utils.errors import InputError, format_error
 from utils.files import existing_file
-from utils.options import from_args
+from utils.settings import from_args
 
 
 def main(args: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ import argparse
 from models.published import ensure_weights
 from preprocessing import PreprocessingOptions
 from utils import cli
-from utils.options import from_args
+from utils.settings import from_args
 
 
 def main(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ import argparse
 from models.published import ensure_weights
 from training import GeneratorOptions
 from utils import cli
-from utils.options import from_args
+from utils.settings import from_args
 
 
 def main(args: argparse.Namespace) -> int:

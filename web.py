@@ -11,13 +11,13 @@ it through gradio_client (docs/web.md).
 import argparse
 
 from utils import cli
-from utils.options import from_args
+from utils.settings import from_args
 from web.site import WebOptions
 
 
 def main(args: argparse.Namespace) -> None:
     from utils.progress import WAITING, doing
-    from web.page import serve
+    from web.server import serve
 
     with doing(WAITING):
         serve(from_args(WebOptions, args))

@@ -16,7 +16,7 @@ from metrics import EvaluationOptions
 from preprocessing import PreprocessingOptions
 from training import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils.files import write_text
-from utils.options import METAVARS, grouped, value_type, written
+from utils.settings import METAVARS, grouped, value_type, written
 from web.site import WebOptions
 
 PAGE = Path(__file__).with_name("cli.md")

@@ -36,7 +36,7 @@ from models.published import BUNDLED_GENERATOR
 from utils.cli import quoted
 from utils.errors import InputError
 from utils.images import labelled_rows, sharpness, write_png
-from utils.options import written
+from utils.settings import written
 
 try:
     import resource

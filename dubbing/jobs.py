@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from dubbing.options import Options
 from dubbing.record import is_record, page_path, record_path
 from media import codecs
-from media.files import is_dub
+from media.opening import is_dub
 from utils.errors import InputError
 from utils.files import creatable, read_table, writable_folder
-from utils.options import changed
+from utils.settings import changed
 
 PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine", "final_audio"}
 OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif")

@@ -7,8 +7,8 @@ from typing import Any
 from face_detection import DETECTORS
 from media import CODECS, DEINTERLACE
 from utils.errors import InputError
-from utils.options import PRECISIONS, CommonOptions, option, parse_scalar, stream_option
-from utils.options import Options as BaseOptions
+from utils.settings import PRECISIONS, CommonOptions, option, parse_scalar, stream_option
+from utils.settings import Options as BaseOptions
 
 ENGINES = ("auto", "torch", "openvino")  # see models/backend.py: pick
 STYLES = ("soft", "box")  # of --paste
@@ -161,7 +161,7 @@ class Options(CommonOptions):
                 raise InputError(f"--fps {self.fps}: give {FPS_RANGE[0]} to {FPS_RANGE[1]}, or {SOURCE_FPS}")
 
     def as_json(self) -> dict[str, Any]:
-        """The settings that differ from their defaults; utils.options.changed() reads them."""
+        """The settings that differ from their defaults; utils.settings.changed() reads them."""
         names = [setting.name for setting in fields(self) if getattr(self, setting.name) != setting.default]
         values = {name: getattr(self, name) for name in names}
         return {name: value.as_posix() if isinstance(value, Path) else value for name, value in values.items()}

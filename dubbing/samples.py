@@ -23,7 +23,7 @@ from face_detection.crop import LONGEST_SIDE, overlaps, unscaled
 from face_detection.track import LINK_IOU
 from hparams import HParams
 from media import codecs, yuv
-from media.files import tagged_png
+from media.opening import tagged_png
 from utils.errors import InputError
 from utils.files import write_bytes
 from utils.images import square_around

@@ -20,7 +20,7 @@ import av
 from dubbing.options import SOURCE_FPS, Options
 from media import codecs, yuv
 from media.clock import END_HELD, LONGEST_STEP
-from media.files import add_notice
+from media.opening import add_notice
 from media.reader import Still, VideoReader, open_still
 from utils.errors import InputError
 from utils.images import Rect

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from media import CODECS, CONTAINERS, SUFFIXES
-from media.files import add_notice
+from media.opening import add_notice
 from media.yuv import has_alpha
 from utils.errors import InputError
 

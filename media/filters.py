@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from media import DEINTERLACE, yuv
-from media.files import add_notice
+from media.opening import add_notice
 
 UPRIGHT = {  # by a > 0, d > 0
     (True, True): (), (False, True): ("hflip",), (True, False): ("vflip",), (False, False): ("vflip", "hflip"),

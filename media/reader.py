@@ -25,7 +25,7 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 from media import filters, yuv
 from media.clock import TIME_JUMP, Clock, Span, packets, picture_stream, picture_streams, read_clock, sound_track
 from media.codecs import HdrMetadata, hdr_metadata
-from media.files import add_notice, open_media, open_picture, picture_count
+from media.opening import add_notice, open_media, open_picture, picture_count
 from utils.errors import InputError
 
 Picture = TypeVar("Picture")

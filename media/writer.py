@@ -17,7 +17,7 @@ import numpy as np
 from media import CONTAINERS, yuv
 from media.clock import Span, packets, picture_stream
 from media.codecs import Encoding, choose
-from media.files import add_notice, naming, open_media, silence_ffmpeg, with_tag
+from media.opening import add_notice, naming, open_media, silence_ffmpeg, with_tag
 from media.reader import Still, VideoReader
 from media.sound import sound_packets
 from utils.errors import InputError

@@ -19,7 +19,7 @@ from face_detection.detectors import Detector
 from face_detection.find import CutFinder, find_faces
 from face_detection.track import Track, follow_face
 from hparams import hparams
-from media.files import videos_among
+from media.opening import videos_among
 from media.reader import Frame, VideoReader, at_rate
 from media.sound import read_audio, sound_clock
 from metrics import EvaluationOptions

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from utils.errors import InputError
 from utils.files import BLOCK, atomic_write, existing_file, failed_download, sha256, writable_folder
-from utils.options import Options
+from utils.settings import Options
 
 OptionsType = TypeVar("OptionsType", bound=Options)
 

@@ -19,7 +19,7 @@ from models import SyncNet_color, Wav2Lip
 from models.backend import OCCLUSION_SIZE, Backend, Loaded
 from models.discriminators import OcclusionNet
 from models.face_refiner import ReferenceBank, without_bank
-from models.refiner import Refiner
+from models.refiner_network import Refiner
 from models.wav2lip import generator_faces, to_floats
 from utils import weight_files
 from utils.devices import Precision, channels_last, pick_device

@@ -6,7 +6,7 @@ from pathlib import Path
 from face_detection import DETECTORS
 from models.published import PUBLISHED_EXPERT
 from utils.errors import InputError
-from utils.options import CommonOptions, option, stream_option
+from utils.settings import CommonOptions, option, stream_option
 
 
 @dataclass(frozen=True, kw_only=True)

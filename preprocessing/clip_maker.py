@@ -33,7 +33,7 @@ from face_detection.find import CutFinder, detect_sparsely, lying_faces, several
 from face_detection.track import Track, follow_face
 from hparams import HParams
 from media import yuv
-from media.files import is_tagged
+from media.opening import is_tagged
 from media.reader import VideoReader, at_rate, whole
 from media.sound import read_audio, sound_clock
 from preprocessing import PreprocessingOptions

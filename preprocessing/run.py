@@ -17,8 +17,8 @@ from data import filelists
 from data.clip import ClipRecord, read_record
 from face_detection import build_detector, choose_detector
 from hparams import HParams, hparams
-from media.files import videos_among
-from preprocessing import PreprocessingOptions, report
+from media.opening import videos_among
+from preprocessing import PreprocessingOptions, data_report
 from preprocessing.clip_maker import Job, start_worker, work
 from preprocessing.survey import amount, clip_names_below, find_expert, judge_all, measure
 from utils import distributed
@@ -145,12 +145,12 @@ def report_on(records: list[ClipRecord], options: PreprocessingOptions, hp: HPar
     """Judge the clips; write and print the records, report and lists. Returns the exit code: 0 if all can be used."""
     root = options.preprocessed_root
     judged, remarks = judge_all(records, hp)
-    remarks = [amount(report.total(judged)["usable_minutes"])[1], *remarks]
+    remarks = [amount(data_report.total(judged)["usable_minutes"])[1], *remarks]
     for record in judged:
         if record.made and read_record(root / record.clip) != record:
             record.write(root / record.clip)
-    report.write(root, judged, remarks)
-    print("\n".join([report.table(judged), *remarks, f"{root / 'report.html'}: look at it before training"]))
+    data_report.write(root, judged, remarks)
+    print("\n".join([data_report.table(judged), *remarks, f"{root / 'report.html'}: look at it before training"]))
     usable = [record.clip for record in judged if record.usable]
     left_out = [record.clip for record in judged if not record.usable]
     if not usable:

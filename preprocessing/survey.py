@@ -11,7 +11,7 @@ import audio
 from data.clip import Clip, ClipRecord, read_record
 from data.dataset import GeneratorWindows
 from hparams import HParams
-from media.files import add_notice
+from media.opening import add_notice
 from metrics.glossary import MIN_SHOT_SECONDS, MIN_SPEECH_SHARE, footage_remarks
 from metrics.sync import SIGNIFICANT_Z_SCORE, Expert, load_expert, score_distances
 from models.backend import Backend

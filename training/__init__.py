@@ -7,7 +7,7 @@ from typing import Any
 
 from hparams import HParams
 from utils.errors import InputError
-from utils.options import PRECISIONS, CommonOptions, option
+from utils.settings import PRECISIONS, CommonOptions, option
 
 # What both presets of our own share; docs/training.md has the figures
 _RECIPE = {

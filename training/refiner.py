@@ -19,7 +19,7 @@ from metrics.sync import Expert, load_expert
 from models.backend import Backend
 from models.face_refiner import PERSON, FaceRefiner, ReferenceBank, describe, without_bank
 from models.published import default_expert, default_generator
-from models.refiner import Refiner
+from models.refiner_network import Refiner
 from models.torch_backend import array_networks, build_network, fold_batch_norms, hparams_of, save_refiner
 from models.wav2lip import to_floats
 from training import RefinerOptions, checkpoint, history, losses

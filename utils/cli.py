@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 from utils.errors import UNPRINTABLE, format_error, is_expected
 from utils.files import delete_unfinished, devnull
-from utils.options import Options, OptionsParser, add_flags, grouped
 from utils.process import INTERRUPTED, Interrupts
+from utils.settings import Options, OptionsParser, add_flags, grouped
 
 
 def parser_for(description: str | None, *options_classes: type[Options]) -> argparse.ArgumentParser:

@@ -25,7 +25,7 @@ from models.published import BUNDLED, PUBLISHED, ROOT
 from utils.devices import pick_device
 from utils.errors import InputError
 from utils.files import read_json, write_json
-from utils.options import changed, help_text, value_type, written
+from utils.settings import changed, help_text, value_type, written
 from web.parts import JOBS, QUIET, cancels, counted, earlier_html, errors_shown, page_html, take
 from web.site import Site
 

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from media.clock import read_clock, sound_track
-from media.files import open_media
+from media.opening import open_media
 from media.reader import open_still
 from utils.errors import InputError
 from web.site import Job, Site

@@ -22,7 +22,7 @@ from typing import Any
 
 from models.published import ROOT
 from utils.errors import InputError
-from utils.options import Options, option
+from utils.settings import Options, option
 
 AUTH = "WAV2LIP_AUTH"  # environment variable: user:password
 LOG = "log.txt"  # in a job's folder: what its script printed

@@ -21,9 +21,9 @@ from dubbing.samples import sample_faces
 from dubbing.source import Source
 from footage import write_video
 from media import yuv
-from media.files import is_dub
+from media.opening import is_dub
 from portrait import portrait
-from utils.options import from_args
+from utils.settings import from_args
 
 RATE = 16_000
 

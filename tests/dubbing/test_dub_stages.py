@@ -19,7 +19,7 @@ from dubbing.source import TimedFrame
 from dubbing.stages import SyncMonitor, prefetch
 from footage import BOX, encode, numbered
 from media import codecs
-from media.files import DUB_TAG, is_dub
+from media.opening import DUB_TAG, is_dub
 from media.reader import VideoReader
 from media.writer import VideoWriter
 

@@ -15,7 +15,7 @@ from hparams import hparams
 from models import torch_backend
 from models.backend import Backend
 from models.face_refiner import FaceRefiner, ReferenceBank
-from models.refiner import Refiner
+from models.refiner_network import Refiner
 from portrait import SPEECH, portrait
 from utils import weight_files
 

@@ -16,7 +16,7 @@ from dubbing.report import DubReport
 from dubbing.source import Source
 from dubbing.stages import FaceTask, FrameTask
 from footage import film, write_video
-from media.files import plays_in_browsers
+from media.opening import plays_in_browsers
 from media.reader import VideoReader
 from metrics.sync import SecondResult, SyncResult
 from utils.images import Rect

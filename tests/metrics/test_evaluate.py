@@ -17,7 +17,7 @@ from media.writer import VideoWriter
 from metrics import EvaluationOptions, published_syncnet, videos
 from metrics.generators import sync_accuracy
 from metrics.published_syncnet import load_scorer, mfcc
-from metrics.report import ONE_CLIP
+from metrics.score_report import ONE_CLIP
 from metrics.sync import Expert
 from metrics.videos import Pair, find_pairs
 from models import published

@@ -8,7 +8,7 @@ import skimage.data
 from demo import showcase
 from face_detection.crop import NO_PADS, crop, pad_and_clip
 from media.reader import VideoReader
-from metrics import report
+from metrics.score_report import SHARP, SMEARED
 from metrics.similarity import articulation, detail_scores, likeness, mouth_area
 from metrics.videos import frame_likeness, mean_likeness
 
@@ -135,5 +135,5 @@ def test_a_visible_smear_passes_psnr_and_ssim_but_neither_sharpness_nor_gradient
     smear = scores(lambda frame: smeared(frame, 2.5))
     assert smear["psnr"] > 33
     assert smear["ssim"] > 0.93
-    assert smear["sharpness_ratio"] < report.SMEARED < report.SHARP[0] < true["sharpness_ratio"] < report.SHARP[1]
+    assert smear["sharpness_ratio"] < SMEARED < SHARP[0] < true["sharpness_ratio"] < SHARP[1]
     assert smear["gradient_distance"] > 5 * true["gradient_distance"]

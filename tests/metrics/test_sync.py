@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metrics import glossary, report, sync
+from metrics import glossary, score_report, sync
 from metrics.published_syncnet import load_scorer
 from metrics.sync import MAX_SHIFT, SyncResult, WindowStream, score_distances, window_distances
 from metrics.videos import VideoScore
@@ -29,8 +29,8 @@ def result_of(*known: bool, late: int = 0) -> SyncResult:
 def everything_said(result: SyncResult) -> list[str]:
     """In a table, a line and a page."""
     scores = [VideoScore("talk.mp4", "talk.mp4", 250, 250, [result], None)]
-    page_text = page.render("scores", report.video_parts(scores))
-    return [report.format_scores(scores), glossary.format_sync(result), page_text]
+    page_text = page.render("scores", score_report.video_parts(scores))
+    return [score_report.format_scores(scores), glossary.format_sync(result), page_text]
 
 
 def test_outside_the_sound_the_scorers_own_missing_value_counts():

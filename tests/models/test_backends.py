@@ -19,7 +19,7 @@ from models import Wav2Lip, backend, export, face_refiner
 from models.backend import Backend, load, pick
 from models.face_refiner import ReferenceBank
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
-from models.refiner import Refiner
+from models.refiner_network import Refiner
 from models.torch_backend import PictureGenerator, TorchNetwork, load_network, save_refiner
 from utils.devices import Precision
 from utils.errors import InputError

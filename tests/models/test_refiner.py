@@ -11,7 +11,7 @@ from hparams import hparams
 from models import face_refiner
 from models.backend import Backend
 from models.face_refiner import FaceRefiner, ReferenceBank, choose_spread, describe, nearest
-from models.refiner import Refiner, enlarge
+from models.refiner_network import Refiner, enlarge
 from models.torch_backend import PictureRefiner, TorchNetwork, save_refiner
 from utils import weight_files
 from utils.devices import Precision

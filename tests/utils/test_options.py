@@ -8,7 +8,7 @@ import pytest
 from hparams import HParams, hparams
 from utils.cli import parser_for
 from utils.errors import InputError
-from utils.options import Options, changed, from_args, option
+from utils.settings import Options, changed, from_args, option
 
 
 @dataclass(frozen=True, kw_only=True)
