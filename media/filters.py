@@ -6,6 +6,7 @@ A display matrix maps the point (x, y) of the stored picture to (a x + c y, b x 
     c  d     0  1                  0  1                             -1  0   clockwise           1  0   the diagonal
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -27,18 +28,24 @@ BWDIF = "bwdif=mode={}:deint=interlaced"  # of which idet before it decides pict
 BOTTOM_UP = "copy"  # brings rows that are stored, or by vflip are read, from the last to the first, into usual order
 FITTED = "scale={0}:{1}:force_original_aspect_ratio=decrease:flags=bilinear+accurate_rnd+full_chroma_int"
 BARS = "pad={0}:{1}:-1:-1"  # black, on both sides
+CROPPING_FORMATS = {"mov", "matroska"}  # containers that may say what not to show
 YCGCO = "colorspace=ispace=ycgco:iall=bt709:all=bt709:fast=1"  # which nothing else here converts
 
 
 def upright_frames(
-    pictures: Iterable[Any], deinterlace: str, findings: list[str], size: tuple[int, int] | None = None
+    pictures: Iterable[Any],
+    deinterlace: str,
+    findings: list[str],
+    size: tuple[int, int] | None = None,
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> Iterator[Any]:
-    """The pictures upright, of one size, and deinterlaced from the first interlaced one on. Pictures that need none of
-    this pass unchanged.
+    """The pictures cropped, upright, of one size, and deinterlaced from the first interlaced one on. Pictures that need
+    none of this pass unchanged.
 
     deinterlace: a key of DEINTERLACE; "field" makes two pictures, with times of their own, of an interlaced one; size:
-    width and height into which all are fitted, by default those of the first.
+    width and height into which all are fitted, by default those of the first; margins: as of hidden_margins().
     """
+    left, right, top, bottom = margins
     graph, built_for, rotation, interlaced = None, None, None, False
     filters: tuple[str, ...]
     upright: tuple[str, ...] = ()
@@ -49,8 +56,12 @@ def upright_frames(
             add_notice(findings, "interlaced" if deinterlace == "off" else "deinterlaced")
             interlaced = deinterlace != "off"
         filters = ("idet", BWDIF.format(DEINTERLACE[deinterlace])) if interlaced else ()
+        shown = picture.width, picture.height
+        if any(margins) and shown[0] > left + right and shown[1] > top + bottom:
+            shown = shown[0] - left - right, shown[1] - top - bottom
+            filters += ("crop={}:{}:{}:{}:exact=1".format(*shown, left, top),)
         filters += (*upright, YCGCO) if picture.colorspace == yuv.YCGCO else upright
-        shown = (picture.height, picture.width) if is_lying(upright) else (picture.width, picture.height)
+        shown = shown[::-1] if is_lying(upright) else shown
         size = size or shown
         if shown != size:
             add_notice(findings, f"size changes to {shown[0]}x{shown[1]} on the way")
@@ -63,6 +74,21 @@ def upright_frames(
             graph, built_for = _graph(picture, filters) if filters else None, kind
         yield from _filtered(graph, picture) if graph else (picture,)
     yield from _filtered(graph, None)
+
+
+def hidden_margins(container: Any, stream: Any) -> tuple[int, int, int, int]:
+    """Pixels at the left, right, top and bottom of the stored pictures that the container says not to show (clean
+    aperture). PyAV gives them only in its description of the file."""
+    if not CROPPING_FORMATS & set(container.format.name.split(",")):
+        return 0, 0, 0, 0
+    av.logging.set_level(av.logging.INFO)
+    try:
+        described = container.dumps_format()
+    finally:
+        av.logging.set_level(None)
+    ours = described.partition(f"Stream #0:{stream.index}")[2].partition("Stream #0:")[0]
+    found = re.search(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", ours)
+    return (int(found[1]), int(found[2]), int(found[3]), int(found[4])) if found else (0, 0, 0, 0)
 
 
 def rotation_filters(picture: Any) -> tuple[str, ...]:

@@ -76,6 +76,7 @@ class VideoReader:
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)  # frames a second on average
             self.frame_estimate = stream.frames or (round(self.duration * self.rate) if self.duration else None)
             self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)  # of the upright picture
+            self.margins = filters.hidden_margins(container, stream)
             self._look_at(next(map(yuv.tag_defaults, decode(container, stream)), None))
         with open_media(self.path) as container:
             clock = read_clock(container, sound_track(container, video_stream), video_stream)
@@ -100,8 +101,9 @@ class VideoReader:
         if first.interlaced_frame and self.deinterlace == "field":
             self.rate *= 2
             self.frame_estimate = self.frame_estimate and 2 * self.frame_estimate
-        upright = next(filters.upright_frames([first], self.deinterlace, self.findings))
+        upright = next(filters.upright_frames([first], self.deinterlace, self.findings, margins=self.margins))
         self.height, self.width = upright.height, upright.width
+        add_notice(self.findings, *([f"cropped to {self.width}x{self.height}"] if any(self.margins) else []))
         if filters.is_lying(filters.rotation_filters(first)):
             self.pixel_aspect = 1 / self.pixel_aspect
 
@@ -163,7 +165,7 @@ class VideoReader:
             previous, shown = None, None  # shown: the latest picture before `since`
             decoded = (yuv.tag_defaults(picture) for picture in decode(container, stream, log))
             size = self.width, self.height
-            for picture in filters.upright_frames(decoded, self.deinterlace, self.findings, size):
+            for picture in filters.upright_frames(decoded, self.deinterlace, self.findings, size, self.margins):
                 step = 1 / float(self.rate)
                 time = picture.time if picture.time is not None else self.start if previous is None else previous + step
                 if since is not None and time <= since + EARLIER:

@@ -70,7 +70,9 @@ class History:
         changes = _changes(start["scores"], last["scores"], footage)
         worse = changes.get(_picture_score(start["scores"]), 0.0) > MARGIN
         advice = "lower the learning rate (--hparams), or add footage" if worse else "train longer, or add footage"
-        return False, f"no evaluation was better than the start (step {last['step']}: {_listed(changes)}); {advice}"
+        contrasts = [f"{entry['scores']['contrast']:.2g}" for entry in (start, last) if "contrast" in entry["scores"]]
+        listed = _listed(changes) + (f", contrast {' → '.join(contrasts)}" if contrasts else "")
+        return False, f"no evaluation was better than the start (step {last['step']}: {listed}); {advice}"
 
     def remarks(self, footage: Scores) -> list[str]:
         """A line where the last evaluation is worse than the start."""

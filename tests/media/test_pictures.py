@@ -1,5 +1,6 @@
 """One reader and one writer for every kind of file; display matrices, fields and still pictures."""
 
+import struct
 from fractions import Fraction
 
 import av
@@ -40,6 +41,21 @@ def test_pictures_are_shown_as_the_display_matrix_says(tmp_path, a, b, c, d):
         assert np.abs(seen_at(image, a * x + c * y, b * x + d * y) - expected).max() < 12
     assert ("mirrored" in reader.findings) == (a * d - b * c < 0)
     assert ("rotated" in reader.findings) == (b != 0 or (a, d) == (-1, -1))
+
+
+def test_pictures_are_cropped_to_the_clean_aperture(tmp_path):
+    content = film(tmp_path / "a.mp4", "libx264", [numbered(3)] * 3, "yuv420p").read_bytes()
+    clean = struct.pack(">I4s8I", 40, b"clap", 100, 1, 80, 1, 20, 1, (1 << 32) - 10, 1)  # right of the middle, above it
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        place = content.rindex(box) - 4  # avc1 is also in the first box
+        size = struct.pack(">I", struct.unpack(">I", content[place : place + 4])[0] + len(clean))
+        content = content[:place] + size + content[place + 4 :]
+    place = content.index(b"avcC") - 4
+    (tmp_path / "a.mp4").write_bytes(content[:place] + clean + content[place:])
+    reader = VideoReader(tmp_path / "a.mp4")
+    *_, last = reader.frames()
+    assert (last.image.shape, reader.findings) == ((80, 100, 3), ["cropped to 100x80"])
+    assert np.abs(last.image.astype(int) - numbered(3)[10:90, 50:150])[:, 35:].max() < 12
 
 
 def woven(x: int) -> np.ndarray:
