@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from face_detection import DETECTORS
-from media import CODECS, DEINTERLACE
+from media.formats import CODECS, DEINTERLACE
 from utils.errors import InputError
 from utils.settings import PRECISIONS, CommonOptions, option, parse_scalar, stream_option
 from utils.settings import Options as BaseOptions

@@ -17,7 +17,8 @@ from dubbing.record import Record, page_path
 from dubbing.source import TOLERANCE, Source
 from dubbing.stages import FrameTask
 from media import yuv
-from media.opening import BROWSER_PICTURES, plays_in_browsers
+from media.formats import BROWSER_PICTURES
+from media.opening import plays_in_browsers
 from media.reader import Still
 from media.writer import VideoWriter
 from metrics.glossary import GLOSSARY, KINDS, NOT_MEASURABLE, WHY_NOT_MEASURABLE, format_offset, format_sync

@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
-from media import CODECS, CONTAINERS, SUFFIXES
+from media.formats import CODECS, CONTAINERS, SUFFIXES
 from media.opening import add_notice
 from media.yuv import has_alpha
 from utils.errors import InputError

@@ -14,7 +14,8 @@ from typing import Any
 import av
 import numpy as np
 
-from media import DEINTERLACE, yuv
+from media import yuv
+from media.formats import DEINTERLACE
 from media.opening import add_notice
 
 UPRIGHT = {  # by a > 0, d > 0

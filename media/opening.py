@@ -17,23 +17,12 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from media.clock import picture_stream
+from media.formats import BROWSER_CODECS, BROWSER_H264, BROWSER_SUFFIXES, OTHER_SUFFIXES, VIDEO_SUFFIXES
 from utils.errors import InputError
 from utils.files import existing_file
 
-VIDEO_SUFFIXES = {
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".3gp",
-    ".ogv", ".mxf", ".vob",
-}  # fmt: skip
-OTHER_SUFFIXES = {  # common in folders of videos; files of all other names are opened to see what they hold
-    ".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".wav", ".mp3", ".m4a", ".aac",
-    ".flac", ".ogg", ".opus", ".txt", ".md", ".json", ".csv", ".html", ".xml", ".pdf", ".srt", ".vtt", ".ass", ".log",
-    ".ini", ".db", ".py", ".npy", ".npz", ".pth", ".pt", ".safetensors", ".zip", ".gz", ".tar", ".thm", ".part",
-}  # fmt: skip
 PICTURE_DEMUXERS = ("_pipe", "image2", "gif", "apng", "ico", "tty")  # how FFmpeg's names end for pictures and ASCII art
 MOST_NAMED = 5  # skipped files that are listed by name
-BROWSER_SUFFIXES, BROWSER_CODECS = (".mp4", ".m4v", ".mov", ".webm"), ("h264", "vp8", "vp9", "av1")
-BROWSER_H264 = ("yuv420p", "yuvj420p")  # pixel formats; editors use others
-BROWSER_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp")
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP")  # that Pillow decodes
 NOT_FFMPEG = ("WEBP", "AVIF")  # animations that FFmpeg cannot read, or without their alpha
 DAMAGE = (  # what Pillow raises for damaged files

@@ -14,8 +14,8 @@ from typing import Any
 import av
 import numpy as np
 
-from media import CONTAINERS, COPIED_SOUND
 from media.clock import BACK, MENTIONED, TIME_JUMP, Clock, can_be_decoded, counted, read_clock, sound_track
+from media.formats import CONTAINERS, COPIED_SOUND
 from media.opening import add_notice, open_media
 from media.reader import PacketLog, decode
 from utils.errors import InputError

@@ -14,9 +14,10 @@ from typing import Any
 import av
 import numpy as np
 
-from media import CONTAINERS, yuv
+from media import yuv
 from media.clock import Span, packets, picture_stream
 from media.codecs import Encoding, choose
+from media.formats import CONTAINERS
 from media.opening import add_notice, naming, open_media, silence_ffmpeg, with_tag
 from media.reader import Still, VideoReader
 from media.sound import sound_packets
