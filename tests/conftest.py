@@ -85,10 +85,10 @@ def preprocessed(tmp_path_factory) -> SimpleNamespace:
     return paths
 
 
-def save_network(path: Path, network_class) -> Path:
+def save_network(path: Path, network_class, seed: int = 0) -> Path:
     import torch
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     network = network_class(NARROW.width)
     content = {"state_dict": network.state_dict(), "optimizer": None, "global_step": 7, "global_epoch": 1}
     torch.save(content | {"hparams": NARROW.to_dict()}, path)
@@ -109,6 +109,14 @@ def expert(tmp_path_factory) -> Path:
     from models import SyncNet_color
 
     return save_network(tmp_path_factory.mktemp("expert") / "expert.pth", SyncNet_color)
+
+
+@pytest.fixture
+def expert_run(preprocessed, script):
+    """expert_run(folder, values, *flags): a run of the expert's training with these hparams."""
+    from runs import EXPERT, where
+
+    return lambda folder, values, *flags: script(EXPERT, *where(preprocessed, folder), "--hparams", values, *flags)
 
 
 def run_quietly(script: str, *arguments) -> int:

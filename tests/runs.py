@@ -1,13 +1,10 @@
-"""Training runs and weight files that several tests use."""
+"""Training runs, and GPUs, that several tests use."""
 
 import struct
 
-import safetensors.torch
+import pytest
 import torch
 from tensorboard.compat.proto.event_pb2 import Event
-
-from utils import weight_files
-from utils.files import sha256
 
 EXPERT = "color_syncnet_train"
 GENERATOR = "wav2lip_train"
@@ -37,24 +34,7 @@ def scalars(folder, name: str) -> dict[int, float]:
     return found
 
 
-def save_forms(network, folder):
-    """The network's weights in every accepted form: name -> path."""
-    state = network.state_dict()
-    forms = {
-        "published": {"state_dict": state, "optimizer": None, "global_step": 5, "global_epoch": 0},
-        "wrapped": {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
-        "bare": state,
-        "bare wrapped": {f"module.{name}": tensor for name, tensor in state.items()},
-    }
-    paths = {name: folder / f"{name}.pth" for name in forms}
-    for name, content in forms.items():
-        torch.save(content, paths[name])
-    paths["before zip"] = folder / "before zip.pth"
-    torch.save(forms["published"], paths["before zip"], _use_new_zipfile_serialization=False)
-    paths["safetensors"] = folder / "weights.safetensors"
-    safetensors.torch.save_file(state, paths["safetensors"])
-    paths["torchscript"] = folder / "traced.pt"
-    example = (torch.zeros(1, 1, 80, 16), torch.zeros(1, 6, 96, 96))
-    torch.jit.trace(network, example).save(str(paths["torchscript"]))
-    weight_files.TORCHSCRIPT.add(sha256(paths["torchscript"]))
-    return paths
+def needs_gpus(count: int = 1) -> list[pytest.MarkDecorator]:
+    """Marks of a test that needs so many."""
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [pytest.mark.cuda, pytest.mark.skipif(found < count, reason=f"needs {count} GPU(s), {found} found")]

@@ -7,20 +7,25 @@ import pytest
 import torch
 
 from conftest import NARROW, NARROW_TEXT
-from gpus import CPU, ON_CPU_AND_GPU, exact_products, needs_gpus
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
 from models.torch_backend import array_networks
-from runs import EXPERT, GENERATOR, where
+from runs import EXPERT, GENERATOR, needs_gpus, where
 from training.network import TrainableNetwork
 from utils import weight_files
 from utils.devices import Precision
 
+CPU = torch.device("cpu")
+ON_CPU_AND_GPU = pytest.mark.parametrize(
+    "device", [CPU, pytest.param(torch.device("cuda"), marks=needs_gpus())], ids=["cpu", "cuda"]
+)
+
 
 @pytest.fixture(autouse=True)
-def without_tf32():
-    with exact_products():
-        yield
+def without_tf32(monkeypatch):
+    """On a GPU single precision is not rounded to TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
 
 
 def with_scaler(device: torch.device) -> Precision:
@@ -34,7 +39,7 @@ def with_scaler(device: torch.device) -> Precision:
 def test_a_published_optimizer_state_goes_on_as_it_would_have_where_it_was_made(device, tmp_path):
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(36, 2))
-    adam, pictures = torch.optim.Adam(network.parameters(), lr=0.01), torch.rand(4, 3, 5, 5)
+    adam, pictures = torch.optim.Adam(network.parameters(), lr=0.02), torch.rand(4, 3, 5, 5)
     for _ in range(3):
         network(pictures).square().sum().backward()
         adam.step()
@@ -52,6 +57,9 @@ def test_a_published_optimizer_state_goes_on_as_it_would_have_where_it_was_made(
     trained.restore(weight_files.read(path), path, weights_only=False)
     for values in trained.optimizer.state.values():
         assert {values[name].device.type for name in ("step", "exp_avg", "exp_avg_sq")} == {device.type}
+    (group,) = trained.optimizer.param_groups
+    assert (group["fused"], group["lr"]) == (True, 0.01)  # this run's own settings
+    adam.param_groups[0]["lr"] = 0.01
     network(pictures).square().sum().backward()
     adam.step()
     trained.backward(trained(pictures.to(device)).square().sum())

@@ -51,7 +51,9 @@ def test_a_check_of_good_footage_finds_nothing_and_draws_faces_and_mouths(genera
 
 
 @pytest.mark.slow
-def test_a_check_says_what_is_wrong_and_exits_with_2_where_no_dub_would_be_made(dub, couple, speech, tmp_path):
+def test_a_check_says_what_is_wrong_and_exits_with_2_where_no_dub_would_be_made(
+    dub, couple, speech, generator, tmp_path, script
+):
     audio.save_wav(np.clip(audio.load_wav(speech, RATE) * 20, -1, 1), tmp_path / "clipped.wav", RATE)
     short = ["--check", "--preview", 0.2, "--no_score", "--face", couple, "--audio"]
     said = dub(*short, tmp_path / "clipped.wav")
@@ -62,6 +64,10 @@ def test_a_check_says_what_is_wrong_and_exits_with_2_where_no_dub_would_be_made(
     assert said.code == 2
     assert "silent.wav: is silent" in said.out
     assert not (tmp_path / "out.mp4").exists()
+    without_speech = ["--check", "--face", couple, "--checkpoint_path", generator, "--outfile", tmp_path / "x.mp4"]
+    report = json.loads(script("inference", *without_speech, "--json", "--no_score").out)
+    assert report["estimate"] is None
+    assert "--audio SPEECH" in report["command"]
 
 
 @pytest.mark.parametrize("mode", ["--check", "--still"])
@@ -69,15 +75,6 @@ def test_checks_and_stills_obey_the_options_of_a_dub(dub, tmp_path, mode):
     lying = write_video(tmp_path / "lying.mp4", [np.rot90(portrait())] * 10)
     assert "--rotate" in (said := dub(mode, "--face", lying, "--no_score")).out + said.error
     assert said.code == 2
-
-
-def test_a_check_needs_no_speech_and_prints_json(couple, generator, tmp_path, script):
-    flags = ["--check", "--face", couple, "--checkpoint_path", generator, "--json", "--outfile", tmp_path / "x.mp4"]
-    said = script("inference", *flags, "--no_score")
-    assert said.code == 0
-    report = json.loads(said.out)
-    assert report["estimate"] is None
-    assert "--audio SPEECH" in report["command"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="another way of quoting")
@@ -108,19 +105,17 @@ def test_a_still_goes_to_a_png_and_replaces_no_other_picture(dub, tmp_path):
     assert refused.code == 2 and ".png" in refused.error
 
 
-def test_a_choice_that_misses_lists_the_faces_and_draws_them(dub, couple, tmp_path):
+def test_it_says_who_of_several_people_is_followed_and_a_choice_that_misses_lists_them(dub, couple, tmp_path):
     for flag, value in (("--face_at", "10,500"), ("--face_index", 2)):
         missed = dub("--face", couple, flag, value)
         assert missed.code == 2
         assert f"{flag} {value}" in missed.error and "0 at 22" in missed.error and "1 at 73" in missed.error
         assert cv2.imread(str(tmp_path / "out.mp4.faces.png")).shape == (512, 1024, 3)
     assert not (tmp_path / "out.mp4").exists()
-
-
-def test_it_says_who_of_several_people_is_followed(dub, couple):
-    said = dub("--face", couple, "--preview", 0.2, "--no_score").out
+    short = ["--face", couple, "--preview", 0.2, "--no_score"]
+    said = dub(*short).out
     assert "several people" in said and "--face_at" in said
-    assert "several people" not in dub("--face", couple, "--preview", 0.2, "--face_index", 1, "--no_score").out
+    assert "several people" not in dub(*short, "--face_index", 1).out
 
 
 def test_teeth_and_turned_heads_are_counted():

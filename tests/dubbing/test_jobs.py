@@ -1,14 +1,10 @@
 """Lists of dubs: what a row may set, where its paths are, which files may not be the same; networks that dubs share."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 
 from conftest import save_network
@@ -125,26 +121,3 @@ def test_networks_are_shared_until_options_or_files_ask_for_others(generator, ta
     torch.save({"state_dict": content["state_dict"], "hparams": content["hparams"]}, own)
     second = shared.dub(talking, speech, tmp_path / "out.mp4")
     assert second.generator["sha256"] == sha256(own) != first.generator["sha256"]
-
-
-@pytest.mark.slow
-@pytest.mark.long
-@pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")
-def test_processes_of_torchrun_do_each_job_once_and_count_the_failures(tmp_path, talking, speech, generator):
-    common = {"audio": str(speech), "box": BOX, "checkpoint_path": str(generator), "preview": "0.2", "no_score": "True"}
-    common["engine"] = "torch"  # no preparation, in which the processes would take turns
-    faces = [talking, tmp_path / "missing.mp4", talking, talking, talking]
-    rows = [common | {"face": str(face), "outfile": f"{n}.mp4"} for n, face in enumerate(faces)]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*launcher, "inference.py", "--jobs", write_list(tmp_path / "jobs.json", *rows), "--device", "cpu"],
-        cwd=Path(__file__).parent.parent.parent, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stdout
-    for number in range(1, 6):
-        assert done.stdout.count(f"job {number} of 5: ") == 1, done.stdout
-    assert done.stdout.count("error: ") == done.stdout.count("error: job 2: ") == 1, done.stdout
-    for number in (0, 2, 3, 4):
-        assert record_of(tmp_path / f"{number}.mp4")["frames"] == 5
-    assert not (tmp_path / "1.mp4").exists()

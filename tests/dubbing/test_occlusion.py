@@ -94,14 +94,12 @@ def test_things_are_found_though_they_are_in_a_quarter_of_the_references(talking
     assert max(np.abs(np.diff(found[43], axis=axis)).max() for axis in (0, 1)) < 0.5  # a soft edge
 
 
-def test_one_frame_is_not_enough_and_what_was_found_fades_over_three(talking_crops, detector, cup):
+def test_one_frame_is_not_enough_and_what_was_found_fades_but_for_a_cut_or_a_reset(talking_crops, detector, cup):
     crops, _ = covered(talking_crops, cup, range(30, 32))
     detector.reset()
     peaks = hidden(detector, crops)[30:35].max(axis=(1, 2))
     assert peaks == pytest.approx([0, 1, 2 / 3, 1 / 3, 0], abs=0.05)
 
-
-def test_a_cut_and_a_reset_forget_the_frames_before(talking_crops, detector, cup):
     crops, _ = covered(talking_crops, cup, range(30, 50))
     after = talking_crops[40]
     detector.reset()

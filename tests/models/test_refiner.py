@@ -44,19 +44,14 @@ def faces(count: int, size: int = 192) -> np.ndarray:
     return pictures
 
 
-def test_an_untrained_refiner_gives_the_enlarged_face():
-    generated, frames, references = inputs()
-    with torch.inference_mode():
-        assert torch.equal(Refiner(192, 0.3)(generated, frames, references), enlarge(generated, 192))
-
-
-def test_what_reaches_the_result():
+def test_what_reaches_the_result_is_nothing_before_training_and_then_the_lower_half_but_not_the_true_mouth():
     generated, frames, references = inputs()
     other_mouth, other_eyes = frames.clone(), frames.clone()
     lower_half(other_mouth).zero_()
     other_eyes[:, :, :96] = 0
     network = untrained()
     with torch.inference_mode():
+        assert torch.equal(Refiner(192, 0.3)(generated, frames, references), enlarge(generated, 192))
         refined = network(generated, frames, references)
         change = refined - enlarge(generated, 192)
         assert change[:, :, :96].abs().max() == 0  # only the lower half is refined

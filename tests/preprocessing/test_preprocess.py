@@ -296,20 +296,6 @@ def test_a_worker_that_dies_gives_one_error_and_the_same_command_makes_the_rest(
     assert sorted(path.name for path in (tmp_path / "clips" / "raw").iterdir()) == whole_clips(tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_a_stop_leaves_whole_clips_only(raw, tmp_path):
-    with start(raw, tmp_path) as process:
-        wait_for_b(process, tmp_path)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to the worker, too
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == "interrupted"
-    assert "Traceback" not in err
-    assert [path.name for path in (tmp_path / "clips" / "raw").iterdir()] == ["a"]  # b was given up
-    assert whole_clips(tmp_path) == ["a"]
-
-
 def test_a_worker_that_finds_faces_with_retinaface_does_without_pytorch():
     program = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'librosa', 'scipy'])); "

@@ -2,7 +2,6 @@
 
 import shutil
 
-import pytest
 import torch
 
 from conftest import NARROW, NARROW_TEXT, save_network
@@ -15,21 +14,10 @@ from training.generator import GeneratorTraining
 from utils import weight_files
 
 
-@pytest.fixture
-def expert_run(preprocessed, script):
-    """expert_run(folder, *flags): a run of the expert's training, narrow unless --hparams is given."""
-
-    def call(folder, *flags):
-        values = [] if "--hparams" in flags else ["--hparams", NARROW_TEXT]
-        return script(EXPERT, *where(preprocessed, folder), *values, *flags)
-
-    return call
-
-
 def test_a_run_resumes_from_its_newest_checkpoint_and_keeps_the_newest_few(expert_run, preprocessed, tmp_path, script):
     run, other = tmp_path / "run", tmp_path / "other"
-    values = ["--hparams", f"{NARROW_TEXT},syncnet_checkpoint_interval=2,syncnet_eval_interval=3"]
-    assert expert_run(run, *values, "--max_steps", 6, "--keep", 2).code == 0
+    values = f"{NARROW_TEXT},syncnet_checkpoint_interval=2,syncnet_eval_interval=3"
+    assert expert_run(run, values, "--max_steps", 6, "--keep", 2).code == 0
     (run / NUMBERED.format(1)).touch()  # of someone else
     resume = [EXPERT, *where(preprocessed, run), "--keep", 2]
     assert script(*resume, "--max_steps", 9).code == 0
@@ -81,16 +69,16 @@ def test_a_finetune_takes_the_weights_the_network_and_the_mel_and_nothing_else(e
     made_with = NARROW.override("num_workers=0,syncnet_lr=0.5,warmup_steps=77,syncnet_eval_interval=3")
     content = {"state_dict": SyncNet_color(NARROW.width).state_dict(), "hparams": made_with.to_dict()}
     torch.save(content | {"optimizer": None, "global_step": 7, "global_epoch": 0}, tmp_path / "start.pth")
-    values = ["--hparams", "num_workers=0,syncnet_batch_size=4,eval_windows=4"]
+    values = "num_workers=0,syncnet_batch_size=4,eval_windows=4"
     start = ["--checkpoint_path", tmp_path / "start.pth", "--max_steps"]
-    assert expert_run(tmp_path / "fresh", *values, *start, 1, "--reset_optimizer").code == 0
+    assert expert_run(tmp_path / "fresh", values, *start, 1, "--reset_optimizer").code == 0
     saved = weight_files.read(tmp_path / "fresh" / NUMBERED.format(1))["hparams"]
     names = ("width", "syncnet_lr", "warmup_steps", "syncnet_eval_interval")
     assert [saved[name] for name in names] == [getattr(HParams(width=NARROW.width), name) for name in names]
-    resumed = expert_run(tmp_path / "resumed", *values, *start, 9)
+    resumed = expert_run(tmp_path / "resumed", values, *start, 9)
     assert "no optimizer state" in resumed.out
     assert steps(tmp_path / "resumed")[-1] == 9
-    assert "at step 7" in expert_run(tmp_path / "done", *start, 7).error
+    assert "at step 7" in expert_run(tmp_path / "done", NARROW_TEXT, *start, 7).error
 
 
 def test_the_discriminator_is_the_given_one_or_the_one_saved_beside(preprocessed, expert, tmp_path):
@@ -102,10 +90,7 @@ def test_the_discriminator_is_the_given_one_or_the_one_saved_beside(preprocessed
         return GeneratorTraining(options).discriminator.network.state_dict()
 
     def save(path, seed: int) -> dict[str, torch.Tensor]:
-        torch.manual_seed(seed)
-        state = Wav2Lip_disc_qual(NARROW.width).state_dict()
-        torch.save({"state_dict": state, "optimizer": None, "global_step": 7, "global_epoch": 0}, path)
-        return state
+        return weight_files.read(save_network(path, Wav2Lip_disc_qual, seed))["state_dict"]
 
     def same(ours, theirs) -> bool:
         return all(torch.equal(ours[name], theirs[name]) for name in theirs)

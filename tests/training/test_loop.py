@@ -5,9 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +15,7 @@ from conftest import NARROW_TEXT
 from hparams import hparams
 from media.reader import VideoReader
 from metrics import generators
-from runs import EXPERT, GENERATOR, scalars, steps, where
+from runs import GENERATOR, scalars, steps, where
 from training import PRESETS, TrainingOptions, as_hparams, loop
 from training import expert as expert_training
 from training import generator as generator_training
@@ -33,12 +30,6 @@ ROOT = Path(__file__).parent.parent.parent
 TINY = "width=0.125,num_workers=0,eval_windows=4,batch_size=1,single_frames=2"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 pytestmark = pytest.mark.usefixtures("short_evaluations")
-
-
-@pytest.fixture
-def expert_run(preprocessed, script):
-    """expert_run(folder, values, *flags): a run of the expert's training with these hparams."""
-    return lambda folder, values, *flags: script(EXPERT, *where(preprocessed, folder), "--hparams", values, *flags)
 
 
 @pytest.fixture
@@ -223,33 +214,3 @@ def test_a_learning_rate_that_ruins_the_weights_is_one_line_with_the_last_good_c
     good = tmp_path / "best.pth"
     assert all(part in result.error for part in ("NaN or infinite", "syncnet_lr=1e+30", f"start from {good}"))
     assert all(weight.isfinite().all() for weight in weight_files.read(good)["state_dict"].values())
-
-
-@pytest.mark.slow
-@pytest.mark.long
-@pytest.mark.skipif(sys.platform != "linux", reason="gloo rendezvous on this machine")
-def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint(preprocessed, tmp_path):
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    values = f"{NARROW_TEXT},num_workers=1,syncnet_eval_interval=1000000"
-    arguments = [*launcher, f"{EXPERT}.py", *where(preprocessed, tmp_path), "--hparams", values, "--device", "cpu"]
-    process = subprocess.Popen(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, start_new_session=True, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 120
-        while steps(tmp_path) != [1]:
-            assert time.monotonic() < deadline
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.1)
-        time.sleep(1.0)
-        os.killpg(process.pid, signal.SIGTERM)
-        output = process.communicate(timeout=30)[0]  # when torchrun kills its processes
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    first, last = steps(tmp_path)
-    assert (first, weight_files.read(tmp_path / NUMBERED.format(last))["global_step"]) == (1, last)
-    assert "stopping after this step" in output
-    assert f"stopped at step {last}" in output
-    assert output.count("Traceback") <= 1  # of torchrun itself

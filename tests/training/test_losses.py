@@ -186,29 +186,6 @@ def test_a_step_in_parts_gives_the_gradient_of_the_whole(tmp_path):
     assert not torch.equal(whole.network.weight, whole.best_weights.weight)  # the average lags behind
 
 
-def test_a_published_optimizer_state_is_loaded_with_this_runs_own_settings(tmp_path):
-    network = torch.nn.Linear(3, 2)
-    adam = torch.optim.Adam(network.parameters(), lr=0.5)
-    network(torch.ones(1, 3)).sum().backward()
-    adam.step()
-    state = adam.state_dict()
-    old = {name: state["param_groups"][0][name] for name in ("lr", "betas", "eps", "weight_decay", "amsgrad", "params")}
-    for values in state["state"].values():
-        values["step"] = 258_000  # a number, as old releases stored it, not a tensor
-    content = {
-        "state_dict": network.state_dict(),
-        "optimizer": {**state, "param_groups": [old]},
-        "global_step": 258_000,
-    }
-    trained = TrainableNetwork(torch.nn.Linear(3, 2), hparams, FP32, 2e-4)
-    trained.restore(content, tmp_path / "a.pth", weights_only=False)
-    trained.backward(trained(torch.ones(1, 3)).sum())
-    trained.update(258_001, 0.86)
-    (group,) = trained.optimizer.param_groups
-    assert (group["fused"], group["lr"]) == (True, 2e-4)
-    assert trained.optimizer.state_dict()["state"][0]["step"] == 258_001
-
-
 START = {"mouth_l1": 0.05, "sync_distance": 0.6, "contrast": 0.9}
 REFINER = {"mouth_l1": 0.05, "gradient_distance": 0.4, "sync_distance": 0.6}
 KNOWN = {"sync_offset": 0.0, "sync_evidence": 20.0}

@@ -11,15 +11,38 @@ import torch
 from conftest import NARROW
 from models import SyncNet_color, Wav2Lip, Wav2Lip_disc_qual
 from models.torch_backend import load_network
-from runs import save_forms
 from utils import weight_files
 from utils.errors import InputError
+from utils.files import sha256
 
 
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(1)
     return Wav2Lip(NARROW.width).eval()
+
+
+def save_forms(network, folder):
+    """The network's weights in every accepted form: name -> path."""
+    state = network.state_dict()
+    forms = {
+        "published": {"state_dict": state, "optimizer": None, "global_step": 5, "global_epoch": 0},
+        "wrapped": {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
+        "bare": state,
+        "bare wrapped": {f"module.{name}": tensor for name, tensor in state.items()},
+    }
+    paths = {name: folder / f"{name}.pth" for name in forms}
+    for name, content in forms.items():
+        torch.save(content, paths[name])
+    paths["before zip"] = folder / "before zip.pth"
+    torch.save(forms["published"], paths["before zip"], _use_new_zipfile_serialization=False)
+    paths["safetensors"] = folder / "weights.safetensors"
+    safetensors.torch.save_file(state, paths["safetensors"])
+    paths["torchscript"] = folder / "traced.pt"
+    example = (torch.zeros(1, 1, 80, 16), torch.zeros(1, 6, 96, 96))
+    torch.jit.trace(network, example).save(str(paths["torchscript"]))
+    weight_files.TORCHSCRIPT.add(sha256(paths["torchscript"]))
+    return paths
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -44,10 +44,16 @@ def long_speech(tmp_path_factory):
     return path
 
 
-def test_a_click_on_the_second_face_dubs_that_one_and_the_result_is_found_again(visit, server, speech, pair):
+def test_footage_is_checked_and_a_click_on_the_second_face_dubs_that_one(visit, server, speech, pair):
     page = visit()
     give(page, pair, speech)
     page.locator("#face_note", has_text="Click the face").wait_for()
+    page.locator("#check").click()
+    results = page.locator("#dub_results", has_text="several people")
+    results.wait_for(timeout=LONG)
+    assert "a dub of 25 frames takes about" in results.inner_text()
+    assert results.locator("img").count() == 2
+
     picture = page.locator("#faces img")
     picture.wait_for()
     before, box = picture.get_attribute("src"), picture.bounding_box()
@@ -63,16 +69,6 @@ def test_a_click_on_the_second_face_dubs_that_one_and_the_result_is_found_again(
     page.reload()
     found = page.locator("#earlier a").first.get_attribute("href")
     assert found.rpartition("/")[0] == record.rpartition("/")[0]
-
-
-def test_what_is_wrong_with_the_footage_is_said_before_a_dub(visit, speech, pair):
-    page = visit()
-    give(page, pair, speech)
-    page.locator("#check").click()
-    results = page.locator("#dub_results", has_text="several people")
-    results.wait_for(timeout=LONG)
-    assert "a dub of 25 frames takes about" in results.inner_text()
-    assert results.locator("img").count() == 2
 
 
 def test_visitors_wait_in_one_line_and_a_cancelled_dub_leaves_no_video(visit, server, talking, speech, long_speech):
@@ -92,7 +88,7 @@ def test_visitors_wait_in_one_line_and_a_cancelled_dub_leaves_no_video(visit, se
     assert second.locator("#earlier a").count() == 1
 
 
-def test_what_is_wrong_with_a_file_is_one_line_and_its_name_stays_text(visit, tmp_path, speech):
+def test_what_is_wrong_with_a_file_is_one_line_and_a_training_shows_its_log(visit, server, tmp_path, speech):
     wrong, large = tmp_path / "<img src=x onerror=document.title='hit'>.mp4", tmp_path / "large.mp4"
     wrong.write_text("no video")
     large.write_bytes(bytes(3_000_000))
@@ -101,14 +97,11 @@ def test_what_is_wrong_with_a_file_is_one_line_and_its_name_stays_text(visit, tm
     page.locator("#face_note", has_text=".mp4: ").wait_for()
     page.locator("#dub").click()
     page.get_by_text(re.compile(r"^face\.mp4: ")).first.wait_for()
-    assert page.title() != "hit"
+    assert page.title() != "hit"  # the name stays text
+
     page = visit()
     page.set_input_files("#face input[type=file]", large)
     page.get_by_text(re.compile("size", re.IGNORECASE)).first.wait_for()
-
-
-def test_a_training_is_started_and_shows_its_log(visit, server):
-    page = visit()
     (server.videos / "later").mkdir(exist_ok=True)  # after the server started
     (server.videos / "later" / "a.mp4").touch()
     page.get_by_role("tab", name="Train").click()
