@@ -79,39 +79,27 @@ def click_track(seconds: float, at: float, rate: int = 44100) -> np.ndarray:
     return wav
 
 
-def mux_tracks(path, tracks, late=0.0, codec="aac", marks=()):
-    """A second of pictures, and tracks of sound at 48 kHz, mono or 5.1, that start at `late` seconds."""
-    with av.open(str(path), "w") as out:
-        video = out.add_stream("mpeg4", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
-        layouts = ["mono" if samples.ndim == 1 else "5.1" for samples in tracks]
-        streams = [out.add_stream(codec, rate=48_000, layout=layout) for layout in layouts]
-        for stream, mark in zip(streams, marks, strict=False):
-            stream.disposition = mark
-        for n in range(25):
-            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
-            frame.pts, frame.time_base = n, Fraction(1, 25)
-            out.mux(video.encode(frame))
-        for stream, samples in zip(streams, tracks, strict=True):
-            out.mux(encode_sound(stream, samples, late))
-        out.mux(video.encode(None))
-    return path
-
-
-def recording(path, codec: str, rate: int, wav: np.ndarray, lost=lambda number: False, delay: float = 0.0, late=0.0):
-    """Sound of which some packets are lost, their time stamps kept; it starts at `delay`, ten pictures at `late`."""
+def recording(
+    path, *tracks, codec="aac", rate=48_000, sound_at=0.0, pictures_at=0.0, lost=lambda number: False, marks=()
+):
+    """A second of numbered pictures, and tracks of sound, float [samples] or [6, samples], from these times on. Some
+    packets are lost, the time stamps of the others kept; marks: dispositions of the tracks."""
     with av.open(str(path), "w") as out:
         video = out.add_stream("mpeg4", rate=25)
         video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
-        sound = out.add_stream(codec, rate=rate, layout="mono")
-        for n in range(10):
+        layouts = ["mono" if samples.ndim == 1 else "5.1" for samples in tracks]
+        streams = [out.add_stream(codec, rate=rate, layout=layout) for layout in layouts]
+        for stream, mark in zip(streams, marks, strict=False):
+            stream.disposition = mark
+        for n in range(25):
             frame = av.VideoFrame.from_ndarray(numbered(n), format="bgr24")
-            frame.pts, frame.time_base = n + round(late * 25), Fraction(1, 25)
+            frame.pts, frame.time_base = n + round(pictures_at * 25), Fraction(1, 25)
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
-        for number, packet in enumerate(encode_sound(sound, wav, delay), 1):
-            if not lost(number):
-                out.mux(packet)
+        for stream, samples in zip(streams, tracks, strict=True):
+            for number, packet in enumerate(encode_sound(stream, samples, sound_at), 1):
+                if not lost(number):
+                    out.mux(packet)
     return path
 
 

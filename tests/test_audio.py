@@ -55,12 +55,6 @@ def test_dubbed_frames_use_the_mel_start_of_training():
     assert audio.dub_mel_start(100.0, 200) == 200 - 16
 
 
-def test_quiet_noise_is_no_speech_however_it_varies():
-    powers = 10 ** (np.tile([-58.0, -64.0, -90.0], 20) / 10)
-    assert not audio.speech_frames(powers).any()
-    assert audio.speech_frames(powers * 1000).sum() == 40  # 30 dB louder: all but the softest
-
-
 def gain(wav: np.ndarray) -> float:
     return audio.speech_gain(wav.astype(np.float32))
 
@@ -82,7 +76,10 @@ def test_quiet_speech_is_raised_to_one_level_and_other_speech_is_not_touched():
     assert np.abs(columns[0] - columns[1])[loud].max() < 1  # of 8: what is left is the level that loud speech keeps
 
 
-def test_noise_clicks_and_hum_are_not_raised():
+def test_noise_clicks_and_hum_are_no_speech_and_are_not_raised():
+    powers = 10 ** (np.tile([-58.0, -64.0, -90.0], 20) / 10)
+    assert not audio.speech_frames(powers).any()
+    assert audio.speech_frames(powers * 1000).sum() == 40  # 30 dB louder: all but the softest
     rng = np.random.default_rng(0)
     gusts = np.repeat(rng.uniform(0.03, 1, 80), RATE // 10)
     spectrum = np.fft.rfft(rng.standard_normal(8 * RATE))

@@ -28,14 +28,11 @@ def test_every_clip_is_in_one_list_and_keeps_it_however_many_come_at_once():
     assert len({*whole.evaluation} ^ {*grown.evaluation}) <= 1  # the one held out while there were few
 
 
-def test_a_clip_left_out_leaves_its_list_and_comes_back():
+def test_a_clip_left_out_comes_back_and_a_single_one_is_in_both_lists_until_others_come():
     without = split(CLIPS[2:], split(CLIPS, NONE), left_out=CLIPS[:2])
     assert sorted(without.train + without.evaluation) == sorted(CLIPS[2:])
     back = split(CLIPS, without)
     assert sorted(back.train + back.evaluation) == sorted(CLIPS)
-
-
-def test_a_single_clip_is_in_both_lists_until_others_come():
     alone = split(CLIPS[:1], NONE)
     assert alone.train == alone.evaluation == CLIPS[:1]
     for lists, clips in ((split(CLIPS[:2], alone), 2), (split(CLIPS, alone), 40)):

@@ -62,15 +62,9 @@ def centres(pixels: np.ndarray) -> np.ndarray:
     return np.stack([np.argwhere(frame)[:, ::-1].mean(axis=0) for frame in pixels])
 
 
-@pytest.fixture
-def face_in_box(monkeypatch) -> None:
-    """The detector finds the face in BOX, to a pixel."""
+def test_pads_are_added_to_what_the_network_is_given(changed, tmp_path, monkeypatch):
+    given, pads, real = [], (5, 40, 15, 25), Wav2Lip.forward
     monkeypatch.setattr(RetinaFace, "detect", lambda _, frames: [np.array([[*BOX, 0.9]], np.float32) for _ in frames])
-
-
-def test_pads_are_added_to_what_the_network_is_given(changed, face_in_box, tmp_path, monkeypatch):
-    given, pads = [], (5, 40, 15, 25)
-    real = Wav2Lip.forward
     monkeypatch.setattr(Wav2Lip, "forward", lambda self, mel, faces: given.append(faces) or real(self, mel, faces))
     source = video(tmp_path / "a.mkv", [PORTRAIT] * FRAMES)
     changed(source, no_cache=True, pads=pads)

@@ -10,7 +10,7 @@ import soundfile
 import audio
 from dubbing.options import Options
 from dubbing.speech import SHORTEST_REST, fade_silence, load_speech, speech_gate
-from footage import BOX, mux_tracks, recording
+from footage import BOX, recording
 from hparams import hparams
 from media.reader import VideoReader
 from media.sound import read_audio
@@ -60,7 +60,7 @@ def test_quiet_speech_is_heard_as_if_it_were_not_quiet_unless_its_level_is_kept(
 def test_speech_that_starts_late_in_its_file_is_silent_till_then(tmp_path):
     wav = audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE]
     soundfile.write(tmp_path / "a.wav", wav, RATE)
-    recording(tmp_path / "late.mkv", "flac", RATE, wav, delay=0.5)
+    recording(tmp_path / "late.mkv", wav, codec="flac", rate=RATE, sound_at=0.5)
     late = load_speech(tmp_path / "late.mkv", MODEL, hparams)
     assert late.seconds == pytest.approx(1.5, abs=0.01)
     assert (late.mel[:, : round(0.47 * 80)] == -hparams.max_abs_value).all()
@@ -98,7 +98,7 @@ def test_a_late_sound_in_5_1_stays_late_and_another_stream_can_be_chosen(dub, sp
     wav = silence.copy()
     wav[2] = np.repeat(read_audio(speech, RATE), 3)[:48_000] * 0.2
     wav[2, 24000:24100] = 0.95  # a click at half a second
-    source = mux_tracks(tmp_path / "late.mkv", [silence, wav], late=0.3)
+    source = recording(tmp_path / "late.mkv", silence, wav, sound_at=0.3)
     assert "has no sound track 5" in dub(*BOX, "--audio", source, "--audio_stream", 5).error
     out = tmp_path / "out.mp4"
     assert dub(*BOX, "--audio", source, "--audio_stream", 1, "--no_score").code == 0

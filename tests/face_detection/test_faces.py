@@ -70,16 +70,13 @@ def drifting(step: float, count: int = 23):
     return frames, boxes
 
 
-def test_a_steady_face_is_detected_in_key_frames_only_and_interpolated_between():
+def test_a_steady_face_is_detected_in_key_frames_only_and_another_in_every_frame():
     frames, boxes = drifting(2.0)
     detector = CountingDetector(boxes)
     found = list(detect_sparsely(iter(frames), detector, 2))
     assert len(found) == len(frames)
     assert len(detector.seen) == len(set(detector.seen)) <= len(frames) // KEY_STEP + 2
     assert all(np.abs(ours - theirs).max() < 1e-3 for ours, theirs in zip(found, boxes, strict=True))
-
-
-def test_where_the_face_is_not_steady_every_frame_is_detected():
     frames, boxes = drifting(9.0, count=12)
     detector = CountingDetector(boxes)
     list(detect_sparsely(iter(frames), detector, 2))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from footage import mux_tracks
+from footage import recording
 from media.sound import read_audio, sound_clock
 from media.writer import VideoWriter
 from portrait import SPEECH
@@ -47,14 +47,14 @@ def test_sound_that_the_container_does_not_take_as_it_is_is_encoded(tmp_path, wa
     elif source.endswith(".wav"):
         soundfile.write(tmp_path / source, np.stack([wav] * 9, 1), RATE)
     else:
-        mux_tracks(tmp_path / source, [tone(2.0, 440)], codec="eac3")
+        recording(tmp_path / source, tone(2.0, 440), codec="eac3")
     sound = dubbed_with(tmp_path / source, tmp_path / f"out{suffix}")
     assert len(sound) / RATE == pytest.approx(2.0, abs=0.15)
     assert np.square(sound).mean() > 1e-4
 
 
 def test_damaged_packets_are_counted_and_not_copied(tmp_path):
-    path = mux_tracks(tmp_path / "a.mp4", [tone(4.0, 440)])
+    path = recording(tmp_path / "a.mp4", tone(4.0, 440))
     with av.open(str(path)) as whole:
         places = [packet.pos for packet in whole.demux(audio=0) if packet.size]
     content = bytearray(path.read_bytes())
@@ -110,7 +110,7 @@ def test_the_first_track_is_heard_unless_another_is_marked_or_asked_for(tmp_path
     low, high = tone(2.0, 300), tone(2.0, 1000)
     marked = (0, av.stream.Disposition.default)
     for name, marks, wanted in (("a.ts", (), 300), ("b.mkv", marked, 1000)):
-        path, findings = mux_tracks(tmp_path / name, [low, high], marks=marks), list[str]()
+        path, findings = recording(tmp_path / name, low, high, marks=marks), list[str]()
         assert pitch_of(read_audio(path, RATE, None, None, findings)) == pytest.approx(wanted, abs=5)
         assert "--audio_stream" in findings[0]
         assert pitch_of(read_audio(path, RATE, None, 0)) == pytest.approx(300, abs=5)
@@ -118,7 +118,7 @@ def test_the_first_track_is_heard_unless_another_is_marked_or_asked_for(tmp_path
 
 def test_sound_stamped_long_after_the_picture_has_ended_starts_with_it(tmp_path):
     late = 365 * 86_400
-    path = mux_tracks(tmp_path / "late.mkv", [tone(2.0, 440)], late)
+    path = recording(tmp_path / "late.mkv", tone(2.0, 440), sound_at=late)
     clock = sound_clock(path)
     assert clock.misplaced == pytest.approx(late, abs=0.1)
     assert any("stamped" in finding for finding in clock.findings)

@@ -52,7 +52,8 @@ def heard(pair: Pair) -> float:
 
 @pytest.mark.parametrize(("name", "delay", "late"), [("a.mp4", 0.48, 0.0), ("a.webm", 0.0, 0.6)])
 def test_the_speech_of_a_dub_is_heard_at_the_same_time_from_its_own_file(tmp_path, name, delay, late):
-    speech = recording(tmp_path / "speech.mkv", "aac", 48000, click_track(2.0, 1.0, 48000), delay=delay, late=late)
+    click = click_track(2.0, 1.0, 48_000)
+    speech = recording(tmp_path / "speech.mkv", click, sound_at=delay, pictures_at=late)
     dub = tmp_path / name
     with VideoWriter(dub, Fraction(25), speech) as writer:
         for n in range(50):

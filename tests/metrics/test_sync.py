@@ -41,20 +41,17 @@ def test_outside_the_sound_the_scorers_own_missing_value_counts():
     assert zeros[0, MAX_SHIFT] == zeros[1, MAX_SHIFT] == 2.0
 
 
-def test_the_z_score_counts_standard_errors_of_windows_that_do_not_overlap():
+def test_the_z_score_counts_standard_errors_of_windows_that_do_not_overlap_and_few_are_not_significant():
     rng = np.random.default_rng(0)
     distances = np.ones((500, 31), np.float32)
     distances[:, 20] -= (0.2 + rng.normal(0, 0.1, 500)).astype(np.float32)
     score = score_distances(distances)
     assert score.offset == 20 - MAX_SHIFT
     assert score.evidence == pytest.approx(0.2 / (0.1 / (500 / 5) ** 0.5), rel=0.1)
-
-
-def test_few_windows_are_not_significant_however_alike_they_are():
-    distances = np.ones((sync.MIN_SIGNIFICANT_WINDOWS, 31), np.float32)
-    distances[:, 15] = 0.2
-    assert score_distances(distances).measurable
-    assert not score_distances(distances[1:]).measurable
+    alike = np.ones((sync.MIN_SIGNIFICANT_WINDOWS, 31), np.float32)
+    alike[:, 15] = 0.2
+    assert score_distances(alike).measurable
+    assert not score_distances(alike[1:]).measurable
 
 
 def test_windows_are_the_same_in_blocks_of_any_size_and_span_neither_gap_nor_cut(expert, monkeypatch):

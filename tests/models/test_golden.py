@@ -89,12 +89,9 @@ def test_a_narrow_network_has_the_published_keys(network):
     assert parameters[0] < parameters[1] / 12
 
 
-def test_mel_spectrogram():
-    assert_close(audio.melspectrogram(OUTPUTS["wav"]), "mel", 1e-3)
-
-
-def test_mel_spectrogram_of_a_long_recording_does_not_depend_on_the_block_size(monkeypatch):
+def test_mel_spectrogram_whatever_the_block_size(monkeypatch):
     whole = audio.melspectrogram(OUTPUTS["wav"])
+    assert_close(whole, "mel", 1e-3)
     monkeypatch.setattr(audio, "MEL_BLOCK", 50)
     assert np.array_equal(audio.melspectrogram(OUTPUTS["wav"]), whole)
 

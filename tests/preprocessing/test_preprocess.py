@@ -26,7 +26,7 @@ from preprocessing.clip_maker import ClipMaker, Job
 from preprocessing.run import worker_devices
 
 
-def test_a_clip_has_a_face_for_every_frame_and_sound_as_long_as_the_frames(preprocessed):
+def test_a_clip_has_a_face_for_every_frame_and_sound_as_long_and_is_listed_and_reported(preprocessed):
     for n in range(3):
         clip = preprocessed.root / "Zoë's talk" / f"clip {n}"
         record = json.loads((clip / "clip.json").read_text(encoding="utf-8"))
@@ -38,11 +38,7 @@ def test_a_clip_has_a_face_for_every_frame_and_sound_as_long_as_the_frames(prepr
         face = cv2.imdecode(np.fromfile(clip / "10.jpg", np.uint8), cv2.IMREAD_COLOR)
         assert abs(face.shape[0] - record["face_height"]) < 15
         assert 100 < face.shape[0] < 150
-
-
-def test_report_and_lists_are_written(preprocessed):
-    report = json.loads((preprocessed.root / "report.json").read_text(encoding="utf-8"))
-    total = report["total"]
+    total = json.loads((preprocessed.root / "report.json").read_text(encoding="utf-8"))["total"]
     assert (total["videos"], total["usable"], total["minutes"], total["faces_found"]) == (3, 3, 0.1, 1.0)
     assert 0.3 < total["speech_share"] < 1
     listed = "".join((preprocessed.lists / name).read_text(encoding="utf-8") for name in ("train.txt", "eval.txt"))

@@ -74,12 +74,18 @@ def test_the_sync_loss_may_compare_with_the_true_faces_besides():
     assert losses.sync_loss(Mean(), mel, grey, grey, 1.0).item() == pytest.approx(0, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", sorted(TRAINERS))
-def test_no_gradient_of_the_generators_loss_reaches_the_discriminator(kind):
-    trainer = TRAINERS[kind](NARROW, FP32)
+@pytest.fixture
+def drawn() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pictures that a last layer has drawn, what they should be, and the last layer."""
     last_layer = torch.rand(3, 3, requires_grad=True)
-    target = torch.rand(2, 3, 96, 96)
     generated = torch.einsum("ij,bjhw->bihw", last_layer, torch.rand(2, 3, 96, 96)) / 3
+    return generated, torch.rand(2, 3, 96, 96), last_layer
+
+
+@pytest.mark.parametrize("kind", sorted(TRAINERS))
+def test_no_gradient_of_the_generators_loss_reaches_the_discriminator(kind, drawn):
+    trainer = TRAINERS[kind](NARROW, FP32)
+    generated, target, last_layer = drawn
     trainer.generator_loss(generated, target, (generated - target).abs().mean(), last_layer, step=1000).backward()
     assert last_layer.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in trainer.network.parameters())
@@ -87,12 +93,10 @@ def test_no_gradient_of_the_generators_loss_reaches_the_discriminator(kind):
     assert all(parameter.grad is not None for parameter in trainer.network.parameters())
 
 
-def test_the_patch_discriminators_gradient_is_held_at_its_share_and_comes_in_after_it_was_alone(monkeypatch):
+def test_the_patch_discriminators_gradient_is_held_at_its_share_and_comes_in_after_it_was_alone(drawn, monkeypatch):
     hp = NARROW.override("disc=patch,disc_share=0.3,disc_alone=5")
     trainer = PatchTrainer(hp, FP32)
-    last_layer = torch.rand(3, 3, requires_grad=True)
-    target = torch.rand(2, 3, 96, 96)
-    generated = torch.einsum("ij,bjhw->bihw", last_layer, torch.rand(2, 3, 96, 96)) / 3
+    generated, target, last_layer = drawn
     picture = (generated - target).abs().mean()
     assert trainer.generator_loss(generated, target, picture, last_layer, step=5) == 0
     term = trainer.generator_loss(generated, target, picture, last_layer, step=6)

@@ -150,7 +150,9 @@ def test_jobs_submitted_at_once_all_finish_and_none_is_lost(client, server, file
     assert [job.result(timeout=120)[1]["frames"] for job in jobs] == [25] * 3
 
 
-def test_no_address_leads_to_weights_or_out_of_the_results(server):
+def test_no_address_or_path_leads_to_weights_or_out_of_the_results(client, server, files):
+    from gradio_client.exceptions import AppError
+
     folder = server.folder.resolve()
     run = folder / "runs" / "anna"
     run.mkdir(exist_ok=True)
@@ -167,12 +169,7 @@ def test_no_address_leads_to_weights_or_out_of_the_results(server):
         answer = server.get(path)
         assert answer.status in (403, 404, 405), (path, answer.status, answer.text[:200])
         assert "root:" not in answer.text
-
-
-def test_a_path_of_the_server_sent_as_a_file_is_refused(client, server, files):
-    from gradio_client.exceptions import AppError
-
-    for path in ("/etc/passwd", str(server.folder.resolve() / "server.log")):
+    for path in ("/etc/passwd", str(folder / "server.log")):
         sent = {"path": path, "meta": {"_type": "gradio.FileData"}}
         with pytest.raises((AppError, ValueError)):
             client.predict(face=sent, audio=files["audio"], api_name="/preview")

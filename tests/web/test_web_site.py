@@ -39,6 +39,8 @@ def test_jobs_run_one_by_one_and_their_errors_hide_the_servers_paths(site):
     for thread in threads:
         thread.join()
     assert most == [1] * 5 and not site.runs_in(site.folder)
+    with pytest.raises(InputError, match="load it again"):
+        site.session("")  # a page without a key
     with pytest.raises(InputError, match=r"^face\.mp4: no face$"), site.job(site.session("anna")) as job:
         raise InputError(f"{job.folder / 'face.mp4'}: no face")
     full = os.strerror(errno.ENOSPC)
@@ -90,11 +92,6 @@ def test_old_files_are_deleted_but_those_of_running_jobs(site):
             os.utime(path, (time.time() - 3600 * 25,) * 2)
         site.delete_old()
         assert [path.exists() for path in (old, fresh, upload, job.folder)] == [False, True, False, True]
-
-
-def test_a_page_without_a_key_gets_no_folder(site):
-    with pytest.raises(InputError, match="load it again"):
-        site.session("")
 
 
 def test_what_a_training_has_made_can_be_chosen_for_a_dub_without_a_new_start(site):
