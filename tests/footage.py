@@ -79,11 +79,9 @@ def click_track(seconds: float, at: float, rate: int = 44100) -> np.ndarray:
     return wav
 
 
-def recording(
-    path, *tracks, codec="aac", rate=48_000, sound_at=0.0, pictures_at=0.0, lost=lambda number: False, marks=()
-):
-    """A second of numbered pictures, and tracks of sound, float [samples] or [6, samples], from these times on. Some
-    packets are lost, the time stamps of the others kept; marks: dispositions of the tracks."""
+def recording(path, *tracks, codec="aac", rate=48_000, sound_at=0.0, pictures_at=0.0, lost=(), marks=()):
+    """A second of numbered pictures, and tracks of sound, float [samples] or [6, samples], from these times on.
+    lost: numbers of packets, from 1 on, that are left out; marks: dispositions of the tracks."""
     with av.open(str(path), "w") as out:
         video = out.add_stream("mpeg4", rate=25)
         video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
@@ -98,7 +96,7 @@ def recording(
         out.mux(video.encode(None))
         for stream, samples in zip(streams, tracks, strict=True):
             for number, packet in enumerate(encode_sound(stream, samples, sound_at), 1):
-                if not lost(number):
+                if number not in lost:
                     out.mux(packet)
     return path
 

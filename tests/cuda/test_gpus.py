@@ -22,10 +22,15 @@ ON_CPU_AND_GPU = pytest.mark.parametrize(
 
 
 @pytest.fixture(autouse=True)
-def without_tf32(monkeypatch):
+def without_tf32():
     """On a GPU single precision is not rounded to TF32."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    kinds = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [kind.allow_tf32 for kind in kinds]
+    for kind in kinds:
+        kind.allow_tf32 = False
+    yield
+    for kind, was in zip(kinds, before, strict=True):
+        kind.allow_tf32 = was
 
 
 def with_scaler(device: torch.device) -> Precision:

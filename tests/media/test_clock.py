@@ -91,7 +91,7 @@ def clicks(seconds: float, rate: int, at: tuple[float, ...]) -> np.ndarray:
 @pytest.mark.parametrize(("name", "codec", "rate"), [("a.mkv", "libopus", 48000), ("a.ts", "aac", 44100)])
 def test_speech_with_lost_packets_keeps_its_length_and_its_times(tmp_path, name, codec, rate):
     wav = clicks(6.0, rate, (0.5, 5.5))
-    source = recording(tmp_path / name, wav, codec=codec, rate=rate, lost=lambda number: number % 9 == 4)
+    source = recording(tmp_path / name, wav, codec=codec, rate=rate, lost=range(4, 999, 9))
     findings: list[str] = []
     heard = read_audio(source, RATE, sound_clock(source).zero, None, findings)
     assert len(heard) / RATE == pytest.approx(6.0, abs=0.1)
