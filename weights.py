@@ -20,7 +20,7 @@ from models.published import all_files, fetch, import_file, published, state, ve
 from utils import cli
 from utils.errors import InputError, format_error
 
-FORMATS = ("safetensors", "onnx", "openvino")  # of export: models/export.py
+FORMATS = ("safetensors", "onnx", "openvino")  # of export: models/conversion.py
 
 
 def list_files() -> None:
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     elif args.command == "verify":
         print(f"{verify()} of {len(all_files())} files exist, all as published")
     else:
-        from models.export import export  # needs PyTorch
+        from models.conversion import export  # needs PyTorch
 
         network = export(args.source, args.target, args.format)
         print(f"{args.target}: {network}, {args.target.stat().st_size / 1e6:.1f} MB")

@@ -58,7 +58,7 @@ def pick(engine: str, precision: str, device: str) -> Backend:
     """What --engine, --precision and --device come to here. Raises InputError where that cannot be.
 
     --engine auto is OpenVINO where that is installed, the device is a CPU for certain and --precision is not fp16; else
-    PyTorch. --precision auto is decided where the network is loaded (utils/devices.py, models/openvino_conversion.py).
+    PyTorch. --precision auto is decided where the network is loaded (utils/devices.py, models/conversion.py).
     """
     if engine == "auto":
         suits_openvino = is_cpu(device) and precision != "fp16" and is_installed("openvino")

@@ -1,6 +1,6 @@
 """The networks run by OpenVINO on the CPU.
 
-Models are converted once, which needs PyTorch (models/openvino_conversion.py). They are kept in the user's cache folder
+Models are converted once, which needs PyTorch (models/conversion.py). They are kept in the user's cache folder
 and found again by what they were made of, so that later runs do not import PyTorch.
 """
 
@@ -93,7 +93,7 @@ def load(kind: str, path: Path, backend: Backend, overrides: str, batch_size: in
 
 
 def _converted(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any], dict]:
-    """The models of a weight file and what is known of them (openvino_conversion.convert), from the cache folder or
+    """The models of a weight file and what is known of them (conversion.convert), from the cache folder or
     converted now."""
     processor = core().get_property("CPU", "FULL_DEVICE_NAME")
     made_of = FORMAT, openvino().get_version(), processor, kind, sha256(existing_file(path)), overrides, dtype
@@ -101,7 +101,7 @@ def _converted(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[
     with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):  # none, or a damaged one
         return _read(kept)
     print(f"{path}: converting for OpenVINO, once (about 10 s, int8 30 s) ...", file=sys.stderr, flush=True)
-    models, about = import_module("models.openvino_conversion").convert(kind, path, overrides, dtype)
+    models, about = import_module("models.conversion").convert(kind, path, overrides, dtype)
     try:
         _write(kept, models, about)
     except (OSError, RuntimeError) as error:  # RuntimeError is OpenVINO's for a full disk

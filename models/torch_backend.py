@@ -1,7 +1,7 @@
 """Networks from their weight files, run by PyTorch on any device: each is wrapped so that arrays as they lie in memory
 go in and come out.
 
-OpenVINO models and exported ones are made of the same wrappers (models/openvino_conversion.py, models/export.py).
+OpenVINO models and exported ones are made of the same wrappers (models/conversion.py).
 """
 
 import json

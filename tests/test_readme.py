@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.export import export
+from models.conversion import export
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
 
 ROOT = Path(__file__).resolve().parent.parent

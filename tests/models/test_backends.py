@@ -15,7 +15,7 @@ import torch
 from conftest import NARROW
 from media.reader import VideoReader
 from metrics.sync import load_expert, score_distances
-from models import Wav2Lip, backend, export, face_refiner
+from models import Wav2Lip, backend, conversion, face_refiner
 from models.backend import Backend, load, pick
 from models.face_refiner import ReferenceBank
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
@@ -37,8 +37,6 @@ def need(*packages):
 def converted_here(monkeypatch):
     """What is converted is noted in the list that is returned."""
     need("openvino")
-    from models import openvino_conversion as conversion
-
     calls, convert = [], conversion.convert
     monkeypatch.setattr(conversion, "convert", lambda kind, *rest: calls.append(kind) or convert(kind, *rest))
     return calls
@@ -214,28 +212,22 @@ def test_a_cache_folder_that_cannot_be_written_is_only_a_warning(
 def few(monkeypatch):
     """Calibrated on fewer faces, which is faster; returns them."""
     need("openvino", "nncf")
-    from models import openvino_conversion
-
-    faces, mels = (array[:8] for array in openvino_conversion.calibration_set())
-    monkeypatch.setattr(openvino_conversion, "calibration_set", lambda: (faces, mels))
+    faces, mels = (array[:8] for array in conversion.calibration_set())
+    monkeypatch.setattr(conversion, "calibration_set", lambda: (faces, mels))
     return faces, mels
 
 
 @pytest.mark.slow
 def test_int8_is_within_40_db_of_fp32_on_the_bundled_weights(few, converted_here, tmp_path, monkeypatch):
-    from models.openvino_conversion import LEAST_PSNR
-
     monkeypatch.setenv(CACHE_FOLDER, str(tmp_path))
     loaded = load_generator(BUNDLED_GENERATOR, "openvino", "int8", 8)
     assert loaded.backend.dtype == "int8"
     wanted = load_generator(BUNDLED_GENERATOR, "torch", "fp32", 8).networks[0](*few)
-    assert min(map(cv2.PSNR, wanted, loaded.networks[0](*few))) >= LEAST_PSNR
+    assert min(map(cv2.PSNR, wanted, loaded.networks[0](*few))) >= conversion.LEAST_PSNR
 
 
 def test_int8_is_taken_where_it_is_accurate_and_faster(generator, converted_copy, converted_here, monkeypatch, capsys):
     need("nncf")
-    from models import openvino_conversion as conversion
-
     monkeypatch.setattr(conversion, "prefers_bf16", lambda device: False)
     monkeypatch.setattr(conversion, "is_faster", lambda *_: False)
     monkeypatch.setattr(conversion, "quantized", lambda model, *_: (model, 50.0))
@@ -250,9 +242,7 @@ def test_int8_is_taken_where_it_is_accurate_and_faster(generator, converted_copy
 
 
 def test_scores_and_offsets_are_those_of_pytorch(converted_copy):
-    from models.openvino_conversion import calibration_set
-
-    faces, mels = calibration_set()
+    faces, mels = conversion.calibration_set()
     clip, starts = faces[np.arange(60) % len(faces)], np.arange(56)
     mel = np.ascontiguousarray(np.concatenate(mels[:, 0], axis=1)[:, :192])
     distances = [
@@ -326,7 +316,7 @@ def largest_difference(generator, generated):
 def exported(generator, tmp_path_factory):
     need("openvino")
     path = tmp_path_factory.mktemp("exported") / "a generator.xml"
-    assert export.export(generator, path, "openvino") == "a generator (Wav2Lip)"
+    assert conversion.export(generator, path, "openvino") == "a generator (Wav2Lip)"
     return path
 
 
@@ -347,25 +337,25 @@ def test_an_onnx_model_draws_frames_as_pytorch_does(generator, tmp_path):
     import onnxruntime
 
     path, (faces, mels) = tmp_path / "generator.onnx", inputs(3)
-    export.export(generator, path, "onnx")
+    conversion.export(generator, path, "onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["hparams"])["width"] == NARROW.width
-    assert metadata.keys() == export.RULES.keys() | {"hparams"}
+    assert metadata.keys() == conversion.RULES.keys() | {"hparams"}
     assert largest_difference(generator, session.run(["generated"], {"faces": faces, "mels": mels})[0]) <= 1
 
 
 def test_what_cannot_be_exported_is_one_line(generator, tmp_path, script, monkeypatch):
     for form, name in (("safetensors", "out.pth"), ("openvino", "out.onnx"), ("onnx", "out.xml")):
         result = script("weights", "export", generator, tmp_path / name, "--format", form)
-        assert (result.code, f"ends in {export.SUFFIXES[form]}" in result.error) == (2, True)
+        assert (result.code, f"ends in {conversion.SUFFIXES[form]}" in result.error) == (2, True)
     path = tmp_path / "a.safetensors"
     assert script("weights", "export", generator, path).code == 0
     before = path.read_bytes()
     assert len(before) < 0.6 * generator.stat().st_size  # in half precision
     assert script("weights", "export", path, path).code == 2  # onto itself
     assert path.read_bytes() == before
-    monkeypatch.setattr(export, "is_installed", lambda name: False)
+    monkeypatch.setattr(conversion, "is_installed", lambda name: False)
     result = script("weights", "export", generator, tmp_path / "o.onnx", "--format", "onnx")
     assert (result.code, "python -m pip install" in result.error) == (2, True)
     assert list(tmp_path.iterdir()) == [path]
