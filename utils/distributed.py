@@ -9,15 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from utils.errors import InputError
 from utils.files import devnull
 
-if TYPE_CHECKING:
-    import torch
-
 Result = TypeVar("Result")
+Tensor = TypeVar("Tensor", bound=Any)  # of PyTorch, which a single process may do without
 
 TIMEOUT = timedelta(days=7)  # others may be busy for long: evaluation, or videos of several hours
 POLL = 0.1  # seconds
@@ -142,7 +140,7 @@ def all_reduce_mean(values: dict[str, float]) -> dict[str, float]:
     return dict(zip(values, means.tolist(), strict=True))
 
 
-def mean_of(values: "torch.Tensor") -> "torch.Tensor":
+def mean_of(values: Tensor) -> Tensor:
     """The mean over the processes, which stays on its device."""
     if group := _group():
         group.all_reduce(values)

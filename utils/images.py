@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 
 from utils.files import write_bytes
 
-if TYPE_CHECKING:
-    import torch
-
-Faces = TypeVar("Faces", np.ndarray, "torch.Tensor")
+Faces = TypeVar("Faces", bound=Any)  # np.ndarray or torch.Tensor; PyTorch is not imported here
 
 SIDE = 192  # pixels that a picture measures at least
 LABEL_WIDTH = 120  # pixels
