@@ -25,7 +25,7 @@ from preprocessing import PreprocessingOptions
 from training import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils import cli
 from utils.errors import InputError
-from utils.files import only_user, read_json, sha256, write_json
+from utils.files import exclusive_lock, read_json, sha256, write_json
 from utils.settings import CommonOptions, from_args, option, stream_option
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class FinetuneOptions(CommonOptions):
 
 def main(args: argparse.Namespace) -> int:
     options = ensure_weights(from_args(FinetuneOptions, args), args.yes)
-    with only_user(options.outdir, "--outdir"):
+    with exclusive_lock(options.outdir, "--outdir"):
         return finetune_and_compare(options)
 
 

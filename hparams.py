@@ -14,7 +14,7 @@ import sys
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from utils.errors import InputError, nearest
+from utils.errors import InputError, did_you_mean
 from utils.settings import parse_scalar
 
 REFINER_SIZES = (192, 256, 384, 512)
@@ -143,7 +143,8 @@ class HParams:
         for item in filter(None, (part.strip() for part in (text or "").split(","))):
             name, equals, value = (part.strip() for part in item.partition("="))
             if name not in types:
-                raise InputError(f"--hparams {item}: no such value, {nearest(name, types, 'hparams.py lists all')}")
+                advice = did_you_mean(name, types, "hparams.py lists all")
+                raise InputError(f"--hparams {item}: no such value, {advice}")
             if not equals:
                 raise InputError(f"--hparams {item}: write {name}=VALUE")
             changes[name] = parse_scalar(types[name], value, f"--hparams {name}=")

@@ -16,7 +16,7 @@ from metrics import EvaluationOptions
 from preprocessing import PreprocessingOptions
 from training import GeneratorOptions, RefinerOptions, TrainingOptions
 from utils.files import write_text
-from utils.settings import METAVARS, grouped, value_type, written
+from utils.settings import METAVARS, format_value, grouped, value_type
 from web.site import WebOptions
 
 PAGE = Path(__file__).with_name("cli.md")
@@ -34,7 +34,7 @@ SCRIPTS = {
 
 
 def cli_page() -> str:
-    """The text of docs/cli.md, its tables made anew."""
+    """The text of docs/cli.md, its tables written from the options."""
     parts = []
     for name, options in SCRIPTS.items():
         common, further = grouped(*options).values()
@@ -53,7 +53,7 @@ def _table(settings: Iterable[Field]) -> str:
 
 def _row(setting: Field) -> str:
     names = ", ".join(f"`{name}`" for name in (f"--{setting.name}", *setting.metadata["aliases"]))
-    default = "" if setting.default in (None, "") else f"`{written(setting.default)}`"
+    default = "" if setting.default in (None, "") else f"`{format_value(setting.default)}`"
     if setting.default is MISSING or setting.default is False:
         default = "required" if setting.default is MISSING else "off"
     cells = (names, _values(setting), default, setting.metadata["help"])

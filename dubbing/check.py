@@ -36,7 +36,7 @@ from models.published import BUNDLED_GENERATOR
 from utils.cli import quoted
 from utils.errors import InputError
 from utils.images import labelled_rows, sharpness, write_png
-from utils.settings import written
+from utils.settings import format_value
 
 try:
     import resource
@@ -178,7 +178,7 @@ def command(face: Path, audio: Path | None, outfile: Path, options: Options) -> 
         if value == setting.default:
             continue
         parts = value if isinstance(value, tuple) else (value,)
-        values = [f"{part:g}" if isinstance(part, float) else written(part) for part in parts]
+        values = [f"{part:g}" if isinstance(part, float) else format_value(part) for part in parts]
         one_word = isinstance(setting.metadata["metavar"], str) and "," in setting.metadata["metavar"]  # X,Y
         words += [f"--{setting.name}", *([] if value is True else [",".join(values)] if one_word else values)]
     return quoted(words)

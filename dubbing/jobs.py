@@ -13,7 +13,7 @@ from media import codecs
 from media.opening import is_dub
 from utils.errors import InputError
 from utils.files import creatable, read_table, writable_folder
-from utils.settings import changed
+from utils.settings import with_overrides
 
 PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine", "final_audio"}
 OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif")
@@ -66,7 +66,7 @@ def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> D
         written = str(given[name])
         given[name] = written if written in NO_PATHS else beside / written
     face, audio, to = given.pop("face"), given.pop("audio"), given.pop("outfile", folder)
-    job_options = changed(options, given)
+    job_options = with_overrides(options, given)
     for file in (face, audio):
         file.resolve()  # raises for what no system takes as a name
     return DubJob(face, audio, output_path(face, audio, to, job_options), job_options)

@@ -13,14 +13,14 @@ from models.backend import Backend, load
 from models.published import BUNDLED_OCCLUSION
 
 OCCLUDED = 0.05  # hidden share of the mouth from which on a frame counts as occluded
-# Probabilities of the network: an area counts if it is sure somewhere, reaches as far as it is likely, and hides all
-# where it is firm
-SURE, LIKELY, FIRM = 0.975, 0.5, 0.8
+# Probabilities of the network: the least maximum of an area that counts, its least value, and the value from which on
+# it hides all
+AREA_PEAK, AREA_EDGE, OPAQUE = 0.975, 0.5, 0.8
 GAINS = (0.6, 1.6)  # the brightness of eyes and nose is matched within these factors
 LEAST_SHARE = 0.03  # of the mouth; what covers less of it is taken for an error of the network
-MOVE = 4  # pixels of SIZE; an occluder moves at most so far from frame to frame
+MAX_MOTION = 4  # pixels of SIZE; an occluder moves at most so far from frame to frame
 FADE_FRAMES = 3  # frames over which it goes away
-CUT = 25.0  # levels of 255 by which eyes and nose change on average where a new shot begins
+CUT_CHANGE = 25.0  # levels of 255 by which eyes and nose change on average where a new shot begins
 SOFTNESS = 1.0 / 96  # of the result's edge, standard deviation in parts of the crop
 
 
@@ -31,7 +31,7 @@ def hidden_share(visible: np.ndarray) -> float:
 
 
 class OcclusionDetector:
-    """Follows what covers the mouth of one person through one video, whose frames it is shown in their order.
+    """Follows what covers the mouth of one person through one video; frames come in order.
 
     references: uint8 BGR [N, S, S, 3], upright crops of that person, evenly over the video; less than half of them may
     be covered. backend: name of the one that runs the network, on the CPU.
@@ -56,11 +56,11 @@ class OcclusionDetector:
         1 where the face is seen, 0 where something covers it, with soft edges."""
         size, face = shown.shape[0], _reduced(shown)
         upper = cv2.cvtColor(face[: SIZE // 2], cv2.COLOR_BGR2GRAY).astype(np.float32)
-        if self._last is not None and np.abs(upper - self._last).mean() > CUT:
+        if self._last is not None and np.abs(upper - self._last).mean() > CUT_CHANGE:
             self.reset()
         self._last = upper
         found = self._covered(face)
-        near_last = cv2.dilate(self._found, np.ones((2 * MOVE + 1, 2 * MOVE + 1), np.uint8))
+        near_last = cv2.dilate(self._found, np.ones((2 * MAX_MOTION + 1, 2 * MAX_MOTION + 1), np.uint8))
         self._found = found
         faded = np.maximum(self._hidden - np.float32(1 / FADE_FRAMES), 0)
         self._hidden = np.maximum(np.minimum(found, near_last), faded)
@@ -74,8 +74,8 @@ class OcclusionDetector:
         gain = np.clip(median[eyes].mean() / max(face[eyes].mean(), 1), *GAINS)
         lit = np.clip(face * gain, 0, 255).astype(np.float32)
         seen = self._network(lit[None], median[None])[0]
-        _, areas = cv2.connectedComponents((seen >= LIKELY).astype(np.uint8))
-        found = np.where(np.isin(areas, areas[seen >= SURE]), np.minimum(seen / FIRM, 1), np.float32(0))
+        _, areas = cv2.connectedComponents((seen >= AREA_EDGE).astype(np.uint8))
+        found = np.where(np.isin(areas, areas[seen >= AREA_PEAK]), np.minimum(seen / OPAQUE, 1), np.float32(0))
         return found if hidden_share(1 - found) >= LEAST_SHARE else np.zeros_like(found)
 
 

@@ -161,7 +161,7 @@ class Options(CommonOptions):
                 raise InputError(f"--fps {self.fps}: give {FPS_RANGE[0]} to {FPS_RANGE[1]}, or {SOURCE_FPS}")
 
     def as_json(self) -> dict[str, Any]:
-        """The settings that differ from their defaults; utils.settings.changed() reads them."""
+        """The settings that differ from their defaults; utils.settings.with_overrides() reads them."""
         names = [setting.name for setting in fields(self) if getattr(self, setting.name) != setting.default]
         values = {name: getattr(self, name) for name in names}
         return {name: value.as_posix() if isinstance(value, Path) else value for name, value in values.items()}

@@ -34,7 +34,7 @@ MARGIN = 0.05  # what a face of the sheet shows around it, in parts of its rect'
 DIFFERENCE_GAIN = 4
 BOX_STEP = 0.2  # seconds between the face boxes that the page has
 COPY_SIDE, COPY_CRF, COPY_PRESET = 960, 26, "veryfast"  # of copies for browsers: the longest side, and how encoded
-PLAIN = Options(fps="source", codec="h264", crf=COPY_CRF, preset=COPY_PRESET)  # a video as it is, encoded anew
+PLAIN = Options(fps="source", codec="h264", crf=COPY_CRF, preset=COPY_PRESET)  # a video as it is, encoded again
 
 
 class DubReport:

@@ -228,7 +228,7 @@ class Source:
         return found
 
     def _kept(self, number: int, time: float, picture: av.VideoFrame) -> TimedFrame:
-        """A frame that stays when the decoder goes on."""
+        """A copy of the frame, which stays valid when the decoder continues."""
         return TimedFrame(number, time, yuv.clone(self._transformed(picture)))
 
     def _decode(self) -> Iterator[TimedFrame]:

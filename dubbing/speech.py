@@ -14,8 +14,8 @@ from media.sound import read_audio, sound_clock
 from utils.errors import InputError, flag_named, warn
 
 SHORTEST_REST = 0.3  # seconds; shorter pauses are part of speaking
-MARGIN = 0.08  # seconds around speech in which the mouth is on its way
-FADE = 0.08  # seconds from speech to rest
+SPEECH_MARGIN = 0.08  # seconds around speech in which the mouth is on its way
+FADE_SECONDS = 0.08  # seconds from speech to rest
 AT_FULL_SCALE = 0.999  # of the largest value
 
 
@@ -76,11 +76,11 @@ def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:
     rest = _row(round(SHORTEST_REST / frame))
     grown = cv2.dilate(np.pad(speaking, ((0, 0), (10, 10)), mode="edge"), rest)
     spoken = cv2.erode(grown, rest, anchor=((rest.size - 1) // 2, 0))[:, 10:-10]  # the mirrored row: nothing moves
-    spoken = cv2.dilate(spoken, _row(2 * round(MARGIN / frame) + 1))[0]
+    spoken = cv2.dilate(spoken, _row(2 * round(SPEECH_MARGIN / frame) + 1))[0]
     times = np.arange(columns) / hp.mel_columns_per_second
     gate = spoken[np.minimum((times / frame).astype(int), len(spoken) - 1)].astype(np.float32)[None]
     for _ in range(2):
-        gate = cv2.blur(gate, (round(FADE * hp.mel_columns_per_second), 1), borderType=cv2.BORDER_REPLICATE)
+        gate = cv2.blur(gate, (round(FADE_SECONDS * hp.mel_columns_per_second), 1), borderType=cv2.BORDER_REPLICATE)
     return gate[0]
 
 

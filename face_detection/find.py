@@ -39,7 +39,7 @@ CUT_TIMES = 3.0  # ... and so many times the largest change around it
 CUT_NEIGHBOURS = 5  # frames
 AVERAGED = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 SECOND_HEIGHT = 0.5  # of the largest face's, from which on another one counts
-WIDE = 0.9  # width of a box in heights; upright heads have 0.6 to 0.8
+SIDEWAYS_WIDTH = 0.9  # width of a box in heights; upright heads have 0.6 to 0.8
 
 
 def find_faces(frames: Iterable[np.ndarray], detector: Detector, batch_size: int) -> Iterator[np.ndarray]:
@@ -74,7 +74,7 @@ def lying_faces(detections: list[np.ndarray]) -> float:
 
 def is_wide(face: np.ndarray) -> bool:
     """Whether a detection's box is wider than that of an upright head."""
-    return bool(face[2] - face[0] > WIDE * (face[3] - face[1]))
+    return bool(face[2] - face[0] > SIDEWAYS_WIDTH * (face[3] - face[1]))
 
 
 def several_people(detections: list[np.ndarray]) -> float:

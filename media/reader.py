@@ -77,7 +77,7 @@ class VideoReader:
             self.frame_estimate = stream.frames or (round(self.duration * self.rate) if self.duration else None)
             self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)  # of the upright picture
             self.margins = filters.hidden_margins(container, stream)
-            self._look_at(next(map(yuv.tag_defaults, decode(container, stream)), None))
+            self._read_first(next(map(yuv.tag_defaults, decode(container, stream)), None))
         with open_media(self.path) as container:
             clock = read_clock(container, sound_track(container, video_stream), video_stream)
         start = max(0.0, self.start - clock.zero)  # pictures of a cut stream cannot be decoded before its first key
@@ -86,7 +86,7 @@ class VideoReader:
         if clock.recordings > 1:  # FFmpeg counts only the last one
             self.duration, self.frame_estimate = end, round((end - start) * self.rate)
 
-    def _look_at(self, first: Any) -> None:
+    def _read_first(self, first: Any) -> None:
         """What the first picture, if there is one, tells about all."""
         if first is None:
             raise InputError(f"{self.path}: none of its pictures can be decoded; it is damaged or truncated")

@@ -24,7 +24,7 @@ from preprocessing.survey import amount, clip_names_below, find_expert, judge_al
 from utils import distributed
 from utils.devices import pick_device
 from utils.errors import InputError
-from utils.files import folders_below, only_user, read_json, writable_folder
+from utils.files import exclusive_lock, folders_below, read_json, writable_folder
 from utils.process import stop_signals_held
 from utils.progress import Progress
 
@@ -41,7 +41,7 @@ def preprocess(options: PreprocessingOptions) -> int:
     with ExitStack() as held:
         with distributed.main_first():
             if distributed.is_main():
-                held.enter_context(only_user(root, "--preprocessed_root"))
+                held.enter_context(exclusive_lock(root, "--preprocessed_root"))
         expert = find_expert(options.syncnet_checkpoint_path, str(device))
         failed = {} if options.report_only else make_clips(jobs, options)
         bar = Progress(clips, "survey", unit="clip", disable=not distributed.is_main())

@@ -28,7 +28,7 @@ def settings_of_all_tests(tmp_path_factory) -> None:
     and trainings do not make a test process keep the memory that it frees."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(files.CACHE_FOLDER, str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(process, "keep_freed_memory", lambda: None)
+        patch.setattr(process, "disable_malloc_trim", lambda: None)
         patch.setattr("models.backend.is_cpu", lambda device: False)
         yield
 

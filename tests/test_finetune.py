@@ -10,7 +10,7 @@ from dubbing import Dubber
 from finetune import run_stage
 from training.loop import Loop
 from utils.errors import InputError
-from utils.files import only_user
+from utils.files import exclusive_lock
 
 VALUES = (
     f"{NARROW_TEXT},refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2,"
@@ -59,7 +59,7 @@ def test_what_cannot_be_dubbed_at_the_end_is_noticed_at_the_start(finetune, prep
     assert "none.mp4: no such file" in finetune("--face", "none.mp4", "--audio", "none.wav").error
     assert "--videos nowhere: no such folder" in finetune("--videos", "nowhere").error
     assert "lies in --videos" in finetune("--outdir", preprocessed.raw / "out").error
-    with only_user(tmp_path / "my person", "--outdir"):
+    with exclusive_lock(tmp_path / "my person", "--outdir"):
         assert "in use by" in finetune().error
     assert not (tmp_path / "my person" / "generator").exists()
 

@@ -49,7 +49,7 @@ class Training(ABC):
         torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
         torch.backends.cudnn.benchmark = True
         if self.device.type == "cpu":
-            process.keep_freed_memory()
+            process.disable_malloc_trim()
         self.precision = Precision(options.precision, self.device)
         self.windows, self.eval_windows = open_windows(
             self.training_windows_class(), self.windows_class, options.data_root, options.filelists_dir, self.hp

@@ -13,7 +13,7 @@ from pathlib import Path
 from training import TrainingOptions
 from utils import weight_files
 from utils.errors import InputError
-from utils.files import only_user, read_json, write_json
+from utils.files import exclusive_lock, read_json, write_json
 
 NUMBERED = "checkpoint_step{:09d}.pth"
 PATTERN = "checkpoint_step" + "[0-9]" * 9 + ".pth"
@@ -42,7 +42,7 @@ def check_folder(folder: Path, record: dict[str, str]) -> None:
 
 def locked(folder: Path, flag: str) -> AbstractContextManager:
     """A block in which no other training can write into the folder; the main process takes the lock."""
-    return only_user(folder, flag) if os.environ.get("RANK", "0") == "0" else nullcontext()
+    return exclusive_lock(folder, flag) if os.environ.get("RANK", "0") == "0" else nullcontext()
 
 
 def read_record(folder: Path) -> dict[str, str]:

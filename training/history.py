@@ -19,7 +19,7 @@ from utils.files import write_json
 
 Scores = dict[str, float]
 
-MARGIN = 0.02  # part of a score; a smaller change is noise
+NOISE = 0.02  # part of a score; a smaller change is noise
 NAMES = {"mouth_l1": "mouth L1", "gradient_distance": "gradient distance", "sync_distance": "sync distance"}
 JSON, PAGE = "summary.json", "summary.html"
 
@@ -68,7 +68,7 @@ class History:
         if best is not start:
             return compare_scores(start["scores"], best["scores"], footage)
         changes = _changes(start["scores"], last["scores"], footage)
-        worse = changes.get(_picture_score(start["scores"]), 0.0) > MARGIN
+        worse = changes.get(_picture_score(start["scores"]), 0.0) > NOISE
         advice = "lower the learning rate (--hparams), or add footage" if worse else "train longer, or add footage"
         contrasts = [f"{entry['scores']['contrast']:.2g}" for entry in (start, last) if "contrast" in entry["scores"]]
         listed = _listed(changes) + (f", contrast {' → '.join(contrasts)}" if contrasts else "")
@@ -78,7 +78,7 @@ class History:
         """A line where the last evaluation is worse than the start."""
         start, last = self.entries[0], self.entries[-1]
         changes = _changes(start["scores"], last["scores"], footage) if start["step"] == 0 else {}
-        if max(changes.values(), default=0.0) <= MARGIN:
+        if max(changes.values(), default=0.0) <= NOISE:
             return []
         return [f"step {last['step']}: worse than the start: {_listed(changes)}"]
 
@@ -96,11 +96,11 @@ class History:
 def compare_scores(start: Scores, best: Scores, footage: Scores) -> tuple[bool, str]:
     """Whether the best scores beat those of the start, and a sentence.
 
-    Better means that the picture score or the sync distance has fallen by more than MARGIN, and neither has risen by as
+    Better means that the picture score or the sync distance has fallen by more than NOISE, and neither has risen by as
     much. The sync distance does not count where the expert does not find the real footage in sync.
     """
     changes = _changes(start, best, footage)
-    improved, worse = min(changes.values(), default=0.0) < -MARGIN, max(changes.values(), default=0.0) > MARGIN
+    improved, worse = min(changes.values(), default=0.0) < -NOISE, max(changes.values(), default=0.0) > NOISE
     better = improved and not worse
     sentence = f"{'better' if better else 'not better'} than the start: {_listed(changes)}"
     if not improved:

@@ -31,7 +31,7 @@ def flag_named(flag: str) -> Iterator[None]:
         raise (error if str(error).startswith("--") else InputError(f"{flag} {error}")) from error
 
 
-def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     """Advice on a name that is unknown: the known one that it is most like, or else where all are listed."""
     near = difflib.get_close_matches(name, list(known), 1)
     return f"is it {near[0]}?" if near else otherwise

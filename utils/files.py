@@ -238,7 +238,7 @@ def writable_folder(folder: Path, flag: str) -> Path:
 
 
 @contextmanager
-def only_user(folder: Path, flag: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, flag: str) -> Iterator[None]:
     """Lock the folder within the block: another process that tries gets an InputError that names this one. The system
     releases the lock when the process ends, however it ends. flag: the flag that gave the folder."""
     from filelock import FileLock, Timeout

@@ -16,7 +16,7 @@ LABEL_WIDTH = 120  # pixels
 HEAD_HEIGHT = 32  # pixels, of the columns' labels
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.6
 BACKGROUND, INK = 32, (235, 235, 235)
-MARGIN = 10  # pixels around a text
+TEXT_MARGIN = 10  # pixels around a text
 SMALLEST_SIDE = 2  # pixels, of a rectangle with something to cut out
 
 
@@ -99,5 +99,5 @@ def _enlarged(picture: np.ndarray) -> np.ndarray:
 def _label(text: str, beside: np.ndarray) -> np.ndarray:
     """uint8 BGR [height of the picture as shown, LABEL_WIDTH, 3]."""
     label = np.full((len(_enlarged(beside)), LABEL_WIDTH, 3), BACKGROUND, np.uint8)
-    cv2.putText(label, text, (MARGIN, len(label) // 2), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    cv2.putText(label, text, (TEXT_MARGIN, len(label) // 2), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
     return label

@@ -144,7 +144,7 @@ class HalvingBatches:
         return results
 
 
-def keep_freed_memory() -> None:
+def disable_malloc_trim() -> None:
     """Let memory that this process frees stay with it, so that every step of a training on a CPU finds the pages of the
     one before: new ones cost up to a quarter of a step. It takes up to a third more memory. With C libraries other than
     glibc nothing changes."""

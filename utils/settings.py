@@ -6,7 +6,7 @@
 
     Resize(width=320)                                                           # in Python
     add_flags(parser, fields(Resize)); from_args(Resize, parser.parse_args())   # as the flag --width
-    changed(Resize(), {"width": "320"})                                         # from a row of a table
+    with_overrides(Resize(), {"width": "320"})                                  # from a row of a table
 
 Types: bool, int, float, str, Path, tuples of them, and any of these `| None`.
 """
@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
-from utils.errors import InputError, nearest
+from utils.errors import InputError, did_you_mean
 
 OptionsType = TypeVar("OptionsType", bound="Options")
 
@@ -114,7 +114,7 @@ def parsed(setting: Field, text: str) -> Any:
     return tuple(parse_scalar(kinds[0], part, prefix) for part in parts)
 
 
-def changed(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
+def with_overrides(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
     """A copy with other values, which a table may hold as text, written as on a command line.
 
     Names may be written as flags. Raises InputError for an unknown name or a wrong value.
@@ -124,12 +124,12 @@ def changed(options: OptionsType, values: Mapping[str, Any]) -> OptionsType:
         name = name.strip().lstrip("-")
         if name not in known:
             raise _unknown(name, known)
-        changes[name] = parsed(known[name], written(value).strip())
+        changes[name] = parsed(known[name], format_value(value).strip())
     return replace(options, **changes)
 
 
 def _unknown(name: str, known: Iterable[str]) -> InputError:
-    advice = nearest(name, known, "--help lists all").replace("is it ", "is it --")
+    advice = did_you_mean(name, known, "--help lists all").replace("is it ", "is it --")
     return InputError(f"--{name}: no such flag, {advice}")
 
 
@@ -196,11 +196,11 @@ def help_text(setting: Field) -> str:
     """What the setting is, its unit and its default, in one sentence."""
     notes = [setting.metadata["unit"]] if setting.metadata["unit"] else []
     if setting.default not in (MISSING, None, False, ""):
-        notes.append(f"default: {written(setting.default)}")
+        notes.append(f"default: {format_value(setting.default)}")
     return setting.metadata["help"] + (f" ({'; '.join(notes)})" if notes else "")
 
 
-def written(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as it is typed on a command line."""
     if isinstance(value, Path):
         return value.as_posix()

@@ -25,7 +25,7 @@ from models.published import BUNDLED, PUBLISHED, ROOT
 from utils.devices import pick_device
 from utils.errors import InputError
 from utils.files import read_json, write_json
-from utils.settings import changed, help_text, value_type, written
+from utils.settings import format_value, help_text, value_type, with_overrides
 from web.parts import JOBS, QUIET, cancels, counted, earlier_html, errors_shown, page_html, take
 from web.site import Site
 
@@ -83,7 +83,7 @@ def setting_field(site: Site, setting: Field) -> gr.components.Component:
     if default is not None and kind in (int, float):
         digits = 0 if kind is int else None
         return gr.Number(default, precision=digits, minimum=about["minimum"], maximum=about["maximum"], **plain)
-    return gr.Textbox("" if default is None else written(default), placeholder="automatic", **plain)
+    return gr.Textbox("" if default is None else format_value(default), placeholder="automatic", **plain)
 
 
 def without_flags(line: str) -> str:
@@ -104,7 +104,7 @@ def dub_options(site: Site, values: Mapping[str, Any], **fixed: Any) -> Options:
             if value not in offered:
                 raise InputError(f"{name} {value}: choose from {', '.join(offered)}")
             given[name] = offered[value]
-    return changed(Options(**fixed), {name: value for name, value in given.items() if value != ""})
+    return with_overrides(Options(**fixed), {name: value for name, value in given.items() if value != ""})
 
 
 def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:

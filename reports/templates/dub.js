@@ -19,7 +19,7 @@ function at(time) {
   }
   const one = boxes[low], next = boxes[low + 1];
   const part = next ? Math.min(1, Math.max(0, (time - one[0]) / (next[0] - one[0]))) : 0;
-  const jumps = next && Math.abs(next[1] - one[1] - (next[0] - one[0])) > 0.1;  // the source begins anew
+  const jumps = next && Math.abs(next[1] - one[1] - (next[0] - one[0])) > 0.1;  // the source starts over
   const mixed = one.map((value, i) => next && !jumps ? value + part * (next[i] - value) : value);
   if (jumps || !next) mixed[1] = one[1] + (time - one[0]);
   return mixed;

@@ -12,7 +12,7 @@ import pytest
 
 from utils import files
 from utils.errors import InputError
-from utils.files import atomic_write, atomic_writes, only_user, read_json, read_table, write_json, write_text
+from utils.files import atomic_write, atomic_writes, exclusive_lock, read_json, read_table, write_json, write_text
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -63,9 +63,9 @@ def test_a_target_that_is_open_elsewhere_leaves_the_finished_file_under_a_second
 def test_a_folder_is_claimed_by_one_at_a_time_and_the_second_is_told_by_whom(tmp_path):
     for _ in range(2):
         with (
-            only_user(tmp_path, "--root"),
+            exclusive_lock(tmp_path, "--root"),
             pytest.raises(InputError, match=rf"--root .*: in use by .*process {os.getpid()} on "),
-            only_user(tmp_path, "--root"),
+            exclusive_lock(tmp_path, "--root"),
         ):
             pass
 

@@ -8,7 +8,7 @@ import pytest
 from hparams import HParams, hparams
 from utils.cli import parser_for
 from utils.errors import InputError
-from utils.settings import Options, changed, from_args, option
+from utils.settings import Options, from_args, option, with_overrides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ def test_flags_rows_and_python_give_the_same_settings():
     row = {"pads": "-1 2", "--at": "3,4.5", "files": "x", "flag": "true", "preview": " 2", "count": "7"}
     values = {"pads": [-1, 2], "at": [3, 4.5], "files": ["x"], "flag": True, "preview": 2, "count": 7}
     wanted = Example(folder="a b", **values)
-    assert parsed(*flags) == changed(EXAMPLE, row) == changed(EXAMPLE, values) == wanted
+    assert parsed(*flags) == with_overrides(EXAMPLE, row) == with_overrides(EXAMPLE, values) == wanted
     assert (wanted.pads, wanted.files, parsed("--preview").preview) == ((-1, 2), (Path("x"),), 5.0)
 
 
@@ -52,7 +52,7 @@ def test_flags_rows_and_python_give_the_same_settings():
 )
 def test_wrong_values_are_named_with_what_to_give(name, value, said):
     with pytest.raises(InputError, match=said):
-        changed(EXAMPLE, {name: value})
+        with_overrides(EXAMPLE, {name: value})
     if name not in ("pads", "pad"):
         with pytest.raises(InputError, match=said):
             parsed(f"--{name}", value)
