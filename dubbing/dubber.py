@@ -7,7 +7,7 @@ main thread    composite: put the face into the picture; encode
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from math import inf
@@ -23,6 +23,7 @@ from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
+from dubbing.own_pixels import OwnPixels, collect, draw
 from dubbing.paste import FaceRegion, blend, upright_crop
 from dubbing.record import ProgressBar, Record, StageTimer, page_path, record_path, state_record
 from dubbing.report import DubReport
@@ -35,6 +36,7 @@ from media import yuv
 from media.clock import END_HELD, Span
 from media.sound import sound_clock
 from media.writer import VideoWriter
+from metrics.experts import Expert
 from utils.errors import InputError, flag_named, warn
 from utils.files import atomic_writes, sha256, write_json
 from utils.progress import Progress
@@ -66,6 +68,20 @@ class DubPlan:
         with timer("references"):
             by_video = self.options.occlusion or (refiner and not refiner.bank)
             self.use(faces, faces.crops(self._sampled(faces)) if by_video else [])
+        if self.options.own_pixels != "off" and self.networks.expert and not self.refine:
+            with timer("own_pixels"):
+                self._use_own_pixels(progress, self.networks.expert)
+
+    def _use_own_pixels(self, progress: ProgressBar, expert: Expert) -> None:
+        """Decode the video once more for the person's own mouths, and take the new mouths from these."""
+        total = self.source.frames_once(self.seconds)
+        frames = progress(self.source.iter_once(self.seconds), desc="own mouths", unit="frame", total=total)
+        bank = collect(self.source, self.faces, frames, expert)
+        if bank is None:
+            return
+        drawn = draw(bank, self.source, self.networks.generator, expert)
+        self.own_pixels = OwnPixels(replace(bank, drawn=drawn), expert.embed_mel(self.speech.mel), expert)
+        self.stages = {"generate": self.stages.pop("generate"), "own_pixels": self.own_pixels} | self.stages
 
     def _sampled(self, faces: FaceRegions) -> Iterator[TimedFrame]:
         """Frames from all over the video, evenly spaced, at most SAMPLES."""
@@ -84,6 +100,7 @@ class DubPlan:
         options, networks, hp = self.options, self.networks, self.networks.hp
         self.faces, self.refine = faces, stages.refine_stage(networks.refiner, crops)
         self.occlusion = self._occlusion(crops) if options.occlusion else None
+        self.own_pixels: OwnPixels | None = None
         self.masks = Masks(options.paste, hp.img_size, self.occlusion)
         self._last_known: np.ndarray | None = None  # upper half of the last face
         self.stages: dict[str, stages.Stage] = {
@@ -149,6 +166,7 @@ class DubPlan:
             "audio": str(speech.path),
             "generator": {"file": str(self.networks.path), "sha256": self.networks.sha256},
             "refiner": self.refine.record() if self.refine else None,
+            "own_pixels": self.own_pixels.record() if self.own_pixels else None,
             "engine": backend.name,
             "precision": backend.dtype,
             "device": backend.device,
@@ -229,7 +247,7 @@ def dub_frames(
         print(f"--wav2lip_batch_size {wanted}: {batch_size}, since frames this large must not fill the memory")
     queued = batch_size // 2 + 1  # before the stages, and behind them
     with timer("score"):
-        monitor = SyncMonitor(expert, plan.speech.mel) if expert else None
+        monitor = SyncMonitor(expert, plan.speech.mel) if expert and not options.no_score else None
 
     def generated() -> Generator[FrameTask, None, None]:
         with closing(prefetch(plan.tasks(), queued, partial(timer, "read"))) as tasks:

@@ -18,6 +18,7 @@ BUNDLED = "bundled: for trying out, not for delivery; better ones: docs/weights.
 RUN = "run.json"  # in the folder of a training run
 SETTINGS = (
     "checkpoint_path", "hparams", "device", "engine", "precision", "wav2lip_batch_size", "no_score", "refine",
+    "own_pixels",
 )  # fmt: skip
 
 
@@ -28,7 +29,7 @@ class Networks:
     path: Path
     sha256: str
     backend: Backend  # of the generator, without "auto"
-    expert: Expert | None  # scores the sync, where there is one
+    expert: Expert | None  # scores the sync and finds own pixels, where there is one
     refiner: FaceRefiner | None  # sharpens the mouths, if asked for
     options: Options  # what the networks were loaded with
     files: dict[Path, tuple]  # state of all files that they may be in
@@ -56,7 +57,8 @@ def load_networks(options: Options) -> Networks:
         used = loaded.backend
         others = replace(used, dtype="auto") if used.dtype == "int8" else used  # other networks are not made int8
         refiner = load_refiner(options.refine, path, loaded.fingerprint, others)
-        expert = None if options.no_score else best_expert(replace(used, dtype="auto"))
+        scored = not options.no_score or options.own_pixels != "off"
+        expert = best_expert(replace(used, dtype="auto")) if scored else None
     return Networks(loaded.networks[0], loaded.hp, path, sha256(path), used, expert, refiner, options, files)
 
 

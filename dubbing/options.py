@@ -105,6 +105,10 @@ class Options(CommonOptions):
         "sharpen mouths with a file of refiner_train.py; auto: with person.safetensors beside the weights or in a "
         "sibling folder of their run", "auto", metavar="auto|off|FILE", common=True,
     )  # fmt: skip
+    own_pixels: str = option(
+        "take the mouth from other moments of the video, where it shows the person for at least four seconds and there "
+        "is no refiner; off: show what the network generates", "auto", choices=("auto", "off"), common=True,
+    )  # fmt: skip
     occlusion: bool = option(
         "keep hands and other things in front of the dubbed mouth; leave profile views unchanged", False, common=True
     )

@@ -104,7 +104,7 @@ class Refine:
         generated = np.stack([face.generated for face in faces])
         for face, refined in zip(faces, self.refiner(generated, sharp, self.bank), strict=True):
             face.refined = refined_share(face.region.rect.height, len(face.source_face))
-            face.generated = _mixed(face.generated, refined, face.refined)
+            face.generated = mixed(face.generated, refined, face.refined)
 
     def compare_with_person(self, faces: np.ndarray) -> None:
         """Compare faces, uint8 BGR [B, S, S, 3], with the person's, and warn once where they seem to be another's."""
@@ -151,7 +151,8 @@ def bank_of_video(crops: Sequence[np.ndarray], size: int, count: int) -> Referen
     return ReferenceBank(pictures[choose_spread(describe(pictures, pictures), sharpnesses, count)])
 
 
-def _mixed(generated: np.ndarray, refined: np.ndarray, share: float) -> np.ndarray:
+def mixed(generated: np.ndarray, refined: np.ndarray, share: float) -> np.ndarray:
+    """A generated face and a sharper one, uint8 BGR, at the size of the latter: `share` of it, 0..1."""
     if share == 1:
         return refined
     enlarged = resized(generated, len(refined), len(refined)).astype(np.float32)
