@@ -39,15 +39,15 @@ LARGEST = 320  # pixels of both sides of a kept crop
 TOP = 0.375  # of a crop; above it nothing is pasted, so nothing is kept
 MASK = ((0.38, 0.25), 0.62)  # of mouth_mask: mouth and chin
 # The path: weights of standard deviations of the expert's distances, of poses and of successive mouths
-BY_SOUND, BY_POSE, BY_MOUTH = 2.0, 1.0, 0.6
-JUMP = 0.4  # cost of not taking the next frame, besides that of a mouth unlike it
+BY_SOUND, BY_POSE, BY_MOUTH = 2.0, 0.5, 1.0
+JUMP = 1.5  # cost of not taking the next frame, besides that of a mouth unlike it
 CANDIDATES = 20  # nearest frames that are considered for each frame
 TOO_NEAR = 0.5  # seconds around a frame, whose mouths say what the source says
 # The warp, in pixels of the network's crop
 STRAY = 1.5  # from which on a point does not belong to the affine map
 MOST_MORE, SMOOTH = 3.0, 9.0  # how far the smooth rest may move, and its standard deviation
-SOFT = 4.5  # standard deviation of what is added from the drawings
-FITS, MISFITS = 9.0, 18.0  # levels by which the surroundings differ: all of the mouth is taken, and none of it
+SOFT = 2.5  # standard deviation of what is added from the drawings
+FITS, MISFITS = 20.0, 30.0  # levels by which the surroundings differ: all of the mouth is taken, and none of it
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def collect(source: Source, regions: FaceRegions, frames: Iterable[TimedFrame], 
         return None
     fps, network_size, half = expert.hp.fps, expert.hp.img_size, expert.hp.img_size // 2
     size, step = int(np.clip(np.median(heights), network_size, LARGEST)), ceil(len(heights) / MOST_FACES)
+    most_apart = ceil(fps / float(source.rate))  # ticks from frame to frame
     numbers, times, faces, pictures = list[int](), list[float](), list[np.ndarray](), list[np.ndarray]()
     ticks, starts = list[int](), list[int]()  # 25ths of a second; rows at which a run of frames in one shot starts
     for frame in frames:
@@ -77,7 +78,7 @@ def collect(source: Source, regions: FaceRegions, frames: Iterable[TimedFrame], 
             continue
         crop = upright_crop(frame.picture, region)
         face = to_network_size(crop, network_size)
-        if not faces or tick != ticks[-1] + 1 or not resembles(face[:half], faces[-1][:half]):
+        if not faces or tick > ticks[-1] + most_apart or not resembles(face[:half], faces[-1][:half]):
             starts.append(len(faces))
         numbers.append(frame.number)
         times.append(frame.time)
@@ -106,9 +107,8 @@ def draw(bank: MouthBank, source: Source, generator: ArrayNetwork, expert: Exper
     mel = audio.melspectrogram(audio.raise_quiet_speech(wav, hp)[0], hp)
     times = np.rint(bank.times * hp.fps).astype(int) - hp.window_frames // 2
     score = score_distances(window_distances(bank.windows, times, expert.embed_mel(mel)))
-    if score is None or not score.measurable or abs(score.offset) > IN_SYNC:
-        return None
-    starts = [audio.dub_mel_start(time, mel.shape[1], hp) for time in bank.times]
+    late = score.offset / hp.fps if score and score.measurable else 0.0
+    starts = [audio.dub_mel_start(time + late, mel.shape[1], hp) for time in bank.times]
     drawn, batch = list[np.ndarray](), generator.batch_size
     for row in range(0, len(starts), batch):
         mels = [mel[None, :, start : start + hp.mel_window] for start in starts[row : row + batch]]
