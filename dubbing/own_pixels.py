@@ -40,12 +40,14 @@ TOP = 0.375  # of a crop; above it nothing is pasted, so nothing is kept
 MASK = ((0.38, 0.25), 0.62)  # of mouth_mask: mouth and chin
 # The path: weights of standard deviations of the expert's distances, of poses and of successive mouths
 BY_SOUND, BY_POSE, BY_MOUTH = 2.0, 0.5, 1.0
+FADED = 1  # frames over which one mouth is faded into another after a jump
 JUMP = 1.5  # cost of not taking the next frame, besides that of a mouth unlike it
 CANDIDATES = 20  # nearest frames that are considered for each frame
 TOO_NEAR = 0.5  # seconds around a frame, whose mouths say what the source says
 # The warp, in pixels of the network's crop
 STRAY = 1.5  # from which on a point does not belong to the affine map
 MOST_MORE, SMOOTH = 3.0, 9.0  # how far the smooth rest may move, and its standard deviation
+SHARE = 1.0
 SOFT = 2.5  # standard deviation of what is added from the drawings
 FITS, MISFITS = 20.0, 30.0  # levels by which the surroundings differ: all of the mouth is taken, and none of it
 
@@ -132,15 +134,19 @@ class OwnPixels:
         self.sound_unit = float((speech[:: ceil(len(speech) / 200)] @ bank.windows.T).std()) + 1e-6
         self._row: int | None = None  # of the last frame
         self._time = 0.0
+        self._old, self._weight = 0, 0.0  # row that is faded out, and how much of it is left
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __call__(self, faces: list[FaceTask]) -> None:
         for face, row in zip(faces, self._path(faces), strict=True):
             picture, fit = self._warped(face, row)
-            before = None if self._row is None else min(self._row + 1, len(self.poses) - 1)
-            if before is not None and row not in (self._row, before):  # a jump: half of what would have come
-                other, _ = self._warped(face, before)
-                picture = cv2.addWeighted(picture, 0.5, other, 0.5, 0)
+            if self._row is not None and row not in (self._row, self._row + 1):  # a jump
+                self._old, self._weight = self._row, 1.0
+            self._old = min(self._old + 1, len(self.poses) - 1)
+            self._weight = max(0.0, self._weight - 1 / (FADED + 1))
+            if self._weight:
+                other, _ = self._warped(face, self._old)
+                picture = cv2.addWeighted(picture, 1 - self._weight, other, self._weight, 0)
             self._row, self._time = row, face.frame.time
             if fit > 0:
                 self.used += 1
@@ -194,7 +200,7 @@ class OwnPixels:
         )
         if self.bank.drawn is not None and len(face.generated) == len(grey):
             drawn = _remapped(self.bank.drawn[row], flow)
-            change = (face.generated.astype(np.float32) - drawn).mean(axis=2)
+            change = (face.generated.astype(np.float32) - drawn).mean(axis=2) * SHARE
             change = cv2.resize(cv2.GaussianBlur(change, (0, 0), SOFT), (size, size))
             warped = np.clip(np.rint(warped + change[..., None]), 0, 255).astype(np.uint8)
         return warped, fit
