@@ -36,7 +36,7 @@ from media import yuv
 from media.clock import END_HELD, Span
 from media.sound import sound_clock
 from media.writer import VideoWriter
-from metrics.experts import Expert
+from metrics.sync import Expert
 from utils.errors import InputError, flag_named, warn
 from utils.files import atomic_writes, sha256, write_json
 from utils.progress import Progress
@@ -44,6 +44,7 @@ from utils.progress import Progress
 SAMPLES = 100  # crops from all over the video, at most
 OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
 INVISIBLE = 0.5 / 255  # a mask that is nowhere above this changes no level
+BANK_SECONDS = 30.0  # of the video in which own mouths are looked for, at least, however short the dub
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
 
 
@@ -64,18 +65,27 @@ class DubPlan:
         """Find the face, and use() it. Where crops of it are needed, the video is decoded once more."""
         refiner = self.networks.refiner
         with timer("faces"):
-            faces = self.finder(faces_file).find(progress)
+            finder, own = self.finder(faces_file), self._own_pixels_wanted()
+            wider = replace(finder, seconds=max(self.seconds, min(BANK_SECONDS, self.source.play_seconds)))
+            faces = (wider if own else finder).find(progress)
+            if own and not any(faces.regions[: self.source.frames_once(self.seconds)]):  # it appears later
+                faces, own = finder.find(progress), False
         with timer("references"):
             by_video = self.options.occlusion or (refiner and not refiner.bank)
             self.use(faces, faces.crops(self._sampled(faces)) if by_video else [])
-        if self.options.own_pixels != "off" and self.networks.expert and not self.refine:
+        if own and self.networks.expert:
             with timer("own_pixels"):
-                self._use_own_pixels(progress, self.networks.expert)
+                self._use_own_pixels(progress, self.networks.expert, wider.seconds)
 
-    def _use_own_pixels(self, progress: ProgressBar, expert: Expert) -> None:
+    def _own_pixels_wanted(self) -> bool:
+        networks, options = self.networks, self.options
+        found = networks.expert and not networks.refiner and not self.source.still and not options.box
+        return options.own_pixels != "off" and bool(found)
+
+    def _use_own_pixels(self, progress: ProgressBar, expert: Expert, seconds: float) -> None:
         """Decode the video once more for the person's own mouths, and take the new mouths from these."""
-        total = self.source.frames_once(self.seconds)
-        frames = progress(self.source.iter_once(self.seconds), desc="own mouths", unit="frame", total=total)
+        total = self.source.frames_once(seconds)
+        frames = progress(self.source.iter_once(seconds), desc="own mouths", unit="frame", total=total)
         bank = collect(self.source, self.faces, frames, expert)
         if bank is None:
             return
@@ -85,7 +95,8 @@ class DubPlan:
 
     def _sampled(self, faces: FaceRegions) -> Iterator[TimedFrame]:
         """Frames from all over the video, evenly spaced, at most SAMPLES."""
-        count, step = len(faces.regions) if faces.detector else self.source.frames_once(self.seconds), 1
+        count, step = self.source.frames_once(self.seconds), 1
+        count = min(count, len(faces.regions)) if faces.detector else count
         while count > SAMPLES * step:
             step *= 2
         return (frame for frame in self.source.iter_once(self.seconds) if frame.number % step == 0)

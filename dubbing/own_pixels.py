@@ -27,8 +27,7 @@ from dubbing.stages import FaceTask, mixed
 from face_detection.crop import mouth_mask, resized, to_network_size
 from face_detection.find import resembles
 from media.sound import read_audio
-from metrics.experts import Expert
-from metrics.sync import IN_SYNC, score_distances, window_distances
+from metrics.sync import Expert, score_distances, window_distances
 from models.backend import ArrayNetwork
 from utils.errors import InputError
 

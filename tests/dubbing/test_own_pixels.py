@@ -1,0 +1,105 @@
+"""Mouths from other moments of the dubbed video: which are taken, and how they are put onto the frame."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+import portrait
+from dubbing import Dubber, Options, own_pixels
+from dubbing.own_pixels import MouthBank, OwnPixels
+from dubbing.paste import FaceRegion, soft_mask
+from dubbing.source import TimedFrame
+from dubbing.stages import FaceTask
+from hparams import hparams
+from media.reader import VideoReader
+from metrics.similarity import mouth_sharpness
+from utils.images import Rect
+
+DEMO = Path(__file__).parents[2] / "demo"
+SIZE = 192
+EXPERT = SimpleNamespace(hp=hparams)  # of an expert only its hparams are used here
+WORDS = 20  # embeddings that are told apart
+
+
+def head(shift: float = 0.0, turn: float = 0.0) -> np.ndarray:
+    """A crop of the portrait at SIZE pixels, moved to the right and turned."""
+    y1, y2, x1, x2 = 57, 177, 178, 273
+    crop = cv2.resize(portrait.portrait()[y1 - 20 : y2 + 20, x1 - 20 : x2 + 20], (SIZE, SIZE))
+    matrix = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), turn, 1.0)
+    matrix[0, 2] += shift
+    return cv2.warpAffine(crop, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
+
+
+def bank_of(heads: list[np.ndarray], words: np.ndarray) -> MouthBank:
+    small = np.stack([cv2.resize(each, (96, 96)) for each in heads])
+    lower = np.stack([each[int(own_pixels.TOP * SIZE) :] for each in heads])
+    numbers = np.arange(len(heads))
+    return MouthBank(numbers, numbers / 25, small, lower, np.eye(WORDS, dtype=np.float32)[words])
+
+
+def task(number: int, picture: np.ndarray) -> FaceTask:
+    small = cv2.resize(picture, (96, 96))
+    grey = np.full_like(small, 128)
+    return FaceTask(
+        TimedFrame(number, number / 25, None), FaceRegion(Rect(0, 0, SIZE, SIZE)), small, soft_mask(96), None, 0, grey
+    )
+
+
+def rows_chosen(own: OwnPixels, tasks: list[FaceTask]) -> list[int]:
+    chosen, warp = [], own._warped
+    own._warped = lambda face, row: chosen.append(row) or warp(face, row)
+    own(tasks)
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def words() -> np.ndarray:
+    """What a video of 160 frames says: runs of ten frames, each of one word, in no order."""
+    return np.repeat(np.random.default_rng(0).permutation(np.arange(16) % WORDS), 10)
+
+
+def test_mouths_fit_the_speech_in_runs_of_frames_and_never_come_from_the_frame_itself(words):
+    bank = bank_of([head()] * 160, words)
+    said = np.concatenate([words[100:110], words[30:40]])  # at the frames 96 to 115, where the video says other things
+    speech = np.zeros((120, WORDS), np.float32)
+    speech[94:114] = np.eye(WORDS)[said]
+    tasks = [task(number, head()) for number in range(96, 116)]
+    chosen = rows_chosen(OwnPixels(bank, speech, EXPERT), tasks)[:40]
+    path = [row for row in chosen if abs(row - 105) > 0.5 * 25 or row < 90]
+    assert sum(words[row] == word for row, word in zip(path[-8:], said[-8:], strict=True)) >= 7
+    assert all(not 96 - 12 < row < 96 + 12 for row in chosen[:3])
+
+
+def test_a_mouth_is_put_where_the_head_is(words):
+    turned = head(shift=7, turn=4)
+    faces = [task(80, turned)]
+    own = OwnPixels(bank_of([head()] * 160, words), np.eye(WORDS, dtype=np.float32), EXPERT)
+    own(faces)
+    assert own.used == 1
+    area = np.s_[int(0.62 * SIZE) : int(0.85 * SIZE), SIZE // 4 : -SIZE // 4]  # mouth and chin
+    error, unmoved = (np.abs(each.astype(int) - turned)[area].mean() for each in (faces[0].generated, head()))
+    assert error < 0.4 * unmoved
+
+
+def test_a_frame_that_no_other_fits_keeps_the_generated_mouth(words):
+    noise = np.random.default_rng(1).integers(0, 255, (SIZE, SIZE, 3)).astype(np.uint8)
+    faces = [task(80, cv2.GaussianBlur(noise, (0, 0), 4) * 3)]
+    own = OwnPixels(bank_of([head()] * 160, words), np.eye(WORDS, dtype=np.float32), EXPERT)
+    own(faces)
+    assert own.used == 0 and (faces[0].generated == 128).all()
+
+
+def test_a_dub_shows_the_persons_own_mouth(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_pixels, "FEWEST_FACES", 40)
+    sharp = {}
+    for wanted in ("auto", "off"):
+        options = Options(own_pixels=wanted, preview=1.0, codec="ffv1", no_score=True)
+        record = Dubber(options).dub(DEMO / "woman.mp4", DEMO / "man_speech.ogg", tmp_path / f"{wanted}.mkv")
+        assert (record.own_pixels is not None) == (wanted == "auto") and record.sync is None
+        pictures = np.stack([image for _, image in VideoReader(tmp_path / f"{wanted}.mkv").frames()])
+        sharp[wanted] = mouth_sharpness(pictures[:, 60:260, 80:280])
+    assert record.frames == 25
+    assert sharp["auto"] > 1.2 * sharp["off"]
