@@ -65,7 +65,8 @@ class DubPlan:
         """Find the face, and use() it. Where crops of it are needed, the video is decoded once more."""
         refiner = self.networks.refiner
         with timer("faces"):
-            finder, own = self.finder(faces_file), self._own_pixels_wanted()
+            finder, expert = self.finder(faces_file), self.networks.expert
+            own = self.networks.own_pixels and expert and not self.source.still and not self.options.box
             wider = replace(finder, seconds=max(self.seconds, min(BANK_SECONDS, self.source.play_seconds)))
             faces = (wider if own else finder).find(progress)
             if own and not any(faces.regions[: self.source.frames_once(self.seconds)]):  # it appears later
@@ -73,14 +74,9 @@ class DubPlan:
         with timer("references"):
             by_video = self.options.occlusion or (refiner and not refiner.bank)
             self.use(faces, faces.crops(self._sampled(faces)) if by_video else [])
-        if own and self.networks.expert:
+        if own and expert:
             with timer("own_pixels"):
-                self._use_own_pixels(progress, self.networks.expert, wider.seconds)
-
-    def _own_pixels_wanted(self) -> bool:
-        networks, options = self.networks, self.options
-        found = networks.expert and not networks.refiner and not self.source.still and not options.box
-        return options.own_pixels != "off" and bool(found)
+                self._use_own_pixels(progress, expert, wider.seconds)
 
     def _use_own_pixels(self, progress: ProgressBar, expert: Expert, seconds: float) -> None:
         """Decode the video once more for the person's own mouths, and take the new mouths from these."""
@@ -88,6 +84,8 @@ class DubPlan:
         frames = progress(self.source.iter_once(seconds), desc="own mouths", unit="frame", total=total)
         bank = collect(self.source, self.faces, frames, expert)
         if bank is None:
+            if self.options.own_pixels == "on":
+                warn(f"--own_pixels on: {self.source.path} shows the face too briefly, or has too few frames a second")
             return
         drawn = draw(bank, self.source, self.networks.generator, expert)
         self.own_pixels = OwnPixels(replace(bank, drawn=drawn), expert.embed_mel(self.speech.mel), expert)

@@ -31,6 +31,7 @@ class Networks:
     backend: Backend  # of the generator, without "auto"
     expert: Expert | None  # scores the sync and finds own pixels, where there is one
     refiner: FaceRefiner | None  # sharpens the mouths, if asked for
+    own_pixels: bool  # whether dubs take mouths from other moments of the video
     options: Options  # what the networks were loaded with
     files: dict[Path, tuple]  # state of all files that they may be in
 
@@ -56,10 +57,11 @@ def load_networks(options: Options) -> Networks:
         loaded = load("generator", path, backend, options.hparams, options.wav2lip_batch_size)
         used = loaded.backend
         others = replace(used, dtype="auto") if used.dtype == "int8" else used  # other networks are not made int8
-        refiner = load_refiner(options.refine, path, loaded.fingerprint, others)
-        scored = not options.no_score or options.own_pixels != "off"
-        expert = best_expert(replace(used, dtype="auto")) if scored else None
-    return Networks(loaded.networks[0], loaded.hp, path, sha256(path), used, expert, refiner, options, files)
+        refine = "off" if options.own_pixels == "on" else options.refine
+        refiner = load_refiner(refine, path, loaded.fingerprint, others)
+        own = options.own_pixels == "on" or (options.own_pixels == "auto" and path == BUNDLED_GENERATOR and not refiner)
+        expert = best_expert(replace(used, dtype="auto")) if own or not options.no_score else None
+    return Networks(loaded.networks[0], loaded.hp, path, sha256(path), used, expert, refiner, own, options, files)
 
 
 def _files(options: Options) -> dict[Path, tuple]:

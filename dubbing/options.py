@@ -106,8 +106,8 @@ class Options(CommonOptions):
         "sibling folder of their run", "auto", metavar="auto|off|FILE", common=True,
     )  # fmt: skip
     own_pixels: str = option(
-        "take the mouth from other moments of the video, where it shows the person for at least four seconds and there "
-        "is no refiner; off: show what the network generates", "auto", choices=("auto", "off"), common=True,
+        "take mouths from other moments of the video, which has to show the face for 4 seconds; auto: with the bundled "
+        "weights and without a refiner", "auto", choices=("auto", "on", "off"), common=True,
     )  # fmt: skip
     occlusion: bool = option(
         "keep hands and other things in front of the dubbed mouth; leave profile views unchanged", False, common=True
@@ -153,6 +153,8 @@ class Options(CommonOptions):
         super().__post_init__()
         if not all(0 <= value <= 255 for value in self.background):
             raise InputError(f"--background {','.join(map(str, self.background))}: give numbers from 0 to 255")
+        if self.own_pixels == "on" and self.refine not in ("auto", "off"):
+            raise InputError("--own_pixels on and --refine: give one of them")
         if self.end is not None and self.end <= self.start:
             raise InputError(f"--end {self.end:g}: give more than --start, {self.start:g}")
         if self.box == DETECT:

@@ -31,7 +31,7 @@ from metrics.sync import Expert, score_distances, window_distances
 from models.backend import ArrayNetwork
 from utils.errors import InputError
 
-FEWEST_FACES, MOST_FACES = 100, 1500  # frames to choose from: four seconds are too few, a minute is plenty
+FEWEST_FACES, MOST_FACES = 100, 1500  # frames to choose from: three seconds are too few, a minute is plenty
 BLOCK = 50  # frames in a row that are kept or left out where the video has more
 SLOWEST = 20.0  # frames a second; of slower videos five frames are not what the expert knows
 LARGEST = 320  # pixels of both sides of a kept crop
@@ -39,15 +39,15 @@ TOP = 0.375  # of a crop; above it nothing is pasted, so nothing is kept
 MASK = ((0.38, 0.25), 0.62)  # of mouth_mask: mouth and chin
 # The path: weights of standard deviations of the expert's distances, of poses and of successive mouths
 BY_SOUND, BY_POSE, BY_MOUTH = 2.0, 0.5, 1.0
-FADED = 1  # frames over which one mouth is faded into another after a jump
+FADED = 2  # frames over which one mouth is faded into another after a jump
 JUMP = 1.5  # cost of not taking the next frame, besides that of a mouth unlike it
 CANDIDATES = 20  # nearest frames that are considered for each frame
 TOO_NEAR = 0.5  # seconds around a frame, whose mouths say what the source says
 # The warp, in pixels of the network's crop
 STRAY = 1.5  # from which on a point does not belong to the affine map
 MOST_MORE, SMOOTH = 3.0, 9.0  # how far the smooth rest may move, and its standard deviation
-SHARE = 1.0
-SOFT = 2.5  # standard deviation of what is added from the drawings
+LIPS = ((0.3, 0.2), 0.5)  # of mouth_mask: where the generator's drawings are compared
+SOFT, CORRECTED = 2.5, 0.5  # standard deviation of what is added from the drawings, and how much of it
 FITS, MISFITS = 20.0, 30.0  # levels by which the surroundings differ: all of the mouth is taken, and none of it
 
 
@@ -199,7 +199,8 @@ class OwnPixels:
         )
         if self.bank.drawn is not None and len(face.generated) == len(grey):
             drawn = _remapped(self.bank.drawn[row], flow)
-            change = (face.generated.astype(np.float32) - drawn).mean(axis=2) * SHARE
+            change = (face.generated.astype(np.float32) - drawn).mean(axis=2)
+            change *= CORRECTED * mouth_mask(len(grey), *LIPS)
             change = cv2.resize(cv2.GaussianBlur(change, (0, 0), SOFT), (size, size))
             warped = np.clip(np.rint(warped + change[..., None]), 0, 255).astype(np.uint8)
         return warped, fit
