@@ -46,7 +46,6 @@ TOO_NEAR = 0.5  # seconds around a frame, whose mouths say what the source says
 # The warp, in pixels of the network's crop
 STRAY = 1.5  # from which on a point does not belong to the affine map
 MOST_MORE, SMOOTH = 3.0, 9.0  # how far the smooth rest may move, and its standard deviation
-LIPS = ((0.3, 0.2), 0.5)  # of mouth_mask: where the generator's drawings are compared
 SOFT, CORRECTED = 2.5, 0.5  # standard deviation of what is added from the drawings, and how much of it
 FITS, MISFITS = 20.0, 30.0  # levels by which the surroundings differ: all of the mouth is taken, and none of it
 
@@ -199,8 +198,7 @@ class OwnPixels:
         )
         if self.bank.drawn is not None and len(face.generated) == len(grey):
             drawn = _remapped(self.bank.drawn[row], flow)
-            change = (face.generated.astype(np.float32) - drawn).mean(axis=2)
-            change *= CORRECTED * mouth_mask(len(grey), *LIPS)
+            change = CORRECTED * (face.generated.astype(np.float32) - drawn).mean(axis=2)
             change = cv2.resize(cv2.GaussianBlur(change, (0, 0), SOFT), (size, size))
             warped = np.clip(np.rint(warped + change[..., None]), 0, 255).astype(np.uint8)
         return warped, fit
