@@ -78,19 +78,6 @@ class DubPlan:
             with timer("own_pixels"):
                 self._use_own_pixels(progress, expert, wider.seconds)
 
-    def _use_own_pixels(self, progress: ProgressBar, expert: Expert, seconds: float) -> None:
-        """Decode the video once more for the person's own mouths, and take the new mouths from these."""
-        total = self.source.frames_once(seconds)
-        frames = progress(self.source.iter_once(seconds), desc="own mouths", unit="frame", total=total)
-        bank = collect(self.source, self.faces, frames, expert)
-        if bank is None:
-            if self.options.own_pixels == "on":
-                warn(f"--own_pixels on: {self.source.path} shows the face too briefly, or has too few frames a second")
-            return
-        drawn = draw(bank, self.source, self.networks.generator, expert)
-        self.own_pixels = OwnPixels(replace(bank, drawn=drawn), expert.embed_mel(self.speech.mel), expert)
-        self.stages = {"generate": self.stages.pop("generate"), "own_pixels": self.own_pixels} | self.stages
-
     def _sampled(self, faces: FaceRegions) -> Iterator[TimedFrame]:
         """Frames from all over the video, evenly spaced, at most SAMPLES."""
         count, step = self.source.frames_once(self.seconds), 1
@@ -117,6 +104,20 @@ class DubPlan:
         }
         self.stages |= {"refine": self.refine} if self.refine else {}
         self.stages |= {"match": stages.match} if options.paste == "soft" else {}
+
+    def _use_own_pixels(self, progress: ProgressBar, expert: Expert, seconds: float) -> None:
+        """Decode the video once more for the person's own mouths, and take the new mouths from these."""
+        total = self.source.frames_once(seconds)
+        frames = progress(self.source.iter_once(seconds), desc="own mouths", unit="frame", total=total)
+        bank = collect(self.source, self.faces, frames, expert)
+        if bank is None:
+            if self.options.own_pixels == "on":
+                warn(f"--own_pixels on: {self.source.path} shows the face too briefly, or has too few frames a second")
+            return
+        drawn = draw(bank, self.source, self.networks.generator, expert)
+        self.own_pixels = OwnPixels(replace(bank, drawn=drawn), expert.embed_mel(self.speech.mel), expert)
+        first: dict[str, stages.Stage] = {"generate": self.stages.pop("generate"), "own_pixels": self.own_pixels}
+        self.stages = first | self.stages
 
     def _occlusion(self, crops: Sequence[np.ndarray]) -> OcclusionDetector | None:
         """A warning says what it cannot tell here."""

@@ -90,8 +90,10 @@ def collect(source: Source, regions: FaceRegions, frames: Iterable[TimedFrame], 
     length, runs = expert.hp.window_frames, zip(starts, [*starts[1:], len(faces)], strict=True)
     first = np.concatenate([np.arange(start, max(start, end - length + 1)) for start, end in runs])
     windows, middle = expert.embed_faces(np.stack(faces), first), first + length // 2
-    arrays = (np.array(numbers), np.array(times), np.stack(faces), np.stack(pictures))
-    return MouthBank(*(array[middle] for array in arrays), windows) if len(middle) >= FEWEST_FACES else None
+    if len(middle) < FEWEST_FACES:
+        return None
+    kept = np.stack(faces)[middle], np.stack([pictures[row] for row in middle])
+    return MouthBank(np.array(numbers)[middle], np.array(times)[middle], *kept, windows)
 
 
 def draw(bank: MouthBank, source: Source, generator: ArrayNetwork, expert: Expert) -> np.ndarray | None:
@@ -130,22 +132,26 @@ class OwnPixels:
         self.pose_unit = float(_distances(self.poses[some], self.poses).std()) + 1e-6
         self.mouth_unit = float(_distances(self.mouths[some], self.mouths).std()) + 1e-6
         self.sound_unit = float((speech[:: ceil(len(speech) / 200)] @ bank.windows.T).std()) + 1e-6
+        seconds = max(1e-6, float(bank.times[-1] - bank.times[0]))
+        self.too_near = TOO_NEAR * float(bank.numbers[-1] - bank.numbers[0]) / seconds  # frames
         self._row: int | None = None  # of the last frame
-        self._time = 0.0
+        self._tick = 0  # of the last frame, in 25ths of a second
         self._old, self._weight = 0, 0.0  # row that is faded out, and how much of it is left
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __call__(self, faces: list[FaceTask]) -> None:
         for face, row in zip(faces, self._path(faces), strict=True):
             picture, fit = self._warped(face, row)
-            if self._row is not None and row not in (self._row, self._row + 1):  # a jump
+            tick = round(face.frame.time * self.fps)
+            step = int(tick > self._tick)  # 0 where two frames are shown in a 25th of a second
+            if self._row is not None and row != min(self._row + step, len(self.poses) - 1):  # a jump
                 self._old, self._weight = self._row, 1.0
-            self._old = min(self._old + 1, len(self.poses) - 1)
+            self._old = min(self._old + step, len(self.poses) - 1)
             self._weight = max(0.0, self._weight - 1 / (FADED + 1))
             if self._weight:
                 other, _ = self._warped(face, self._old)
                 picture = cv2.addWeighted(picture, 1 - self._weight, other, self._weight, 0)
-            self._row, self._time = row, face.frame.time
+            self._row, self._tick = row, tick
             if fit > 0:
                 self.used += 1
                 face.mask = face.mask * mouth_mask(len(face.mask), *MASK)
@@ -154,25 +160,21 @@ class OwnPixels:
     def _path(self, faces: list[FaceTask]) -> list[int]:
         """The rows of the bank for successive faces, at the least cost (Viterbi's algorithm)."""
         bank, last = self.bank, len(self.poses) - 1
-        times = np.array([face.frame.time for face in faces])
-        windows = np.clip(np.rint(times * self.fps).astype(int) - self.lead, 0, len(self.speech) - 1)
+        ticks = np.rint([face.frame.time * self.fps for face in faces]).astype(int)
+        windows = np.clip(ticks - self.lead, 0, len(self.speech) - 1)
         poses = np.stack([_small(face.source_face, slice(0, 48), slice(0, 96)) for face in faces])
         costs = BY_POSE / self.pose_unit * _distances(poses, self.poses)
         costs -= BY_SOUND / self.sound_unit * self.speech[windows] @ bank.windows.T
         numbers = np.array([face.frame.number for face in faces])
-        apart = TOO_NEAR * len(bank.numbers) / max(1e-6, bank.times[-1] - bank.times[0])
-        costs[np.abs(numbers[:, None] - bank.numbers) <= apart * np.median(np.diff(bank.numbers))] = np.inf
+        costs[np.abs(numbers[:, None] - bank.numbers) <= self.too_near] = np.inf
         kept: list[np.ndarray] = []  # rows that are considered, for each face
         back: list[np.ndarray] = []
         total, rows = np.zeros(1), np.array([-1 if self._row is None else self._row])
-        for time, cost in zip(times, costs, strict=True):
-            following = np.clip(rows + 1, 0, last)
-            some = np.unique(np.concatenate([np.argsort(cost)[:CANDIDATES], following, rows[rows >= 0]]))
+        for step, cost in zip(np.diff(ticks, prepend=self._tick) > 0, costs, strict=True):
+            following = np.clip(rows + step, 0, last)
+            some = np.unique(np.concatenate([np.argsort(cost)[:CANDIDATES], following]))
             jumps = JUMP + BY_MOUTH / self.mouth_unit * _distances(self.mouths[following], self.mouths[some])
-            steps = round((time - self._time) * self.fps)
-            goes_on = (some == following[:, None]) | ((some == rows[:, None]) & (steps == 0))
-            jumps = np.where(goes_on | (rows[:, None] < 0), 0, jumps)
-            sums = total[:, None] + jumps
+            sums = total[:, None] + np.where((some == following[:, None]) | (rows[:, None] < 0), 0, jumps)
             back.append(sums.argmin(axis=0))
             total, rows = sums.min(axis=0) + np.minimum(cost[some], 1e6), some
             kept.append(some)
@@ -207,13 +209,11 @@ class OwnPixels:
         """Where each pixel of a face, uint8 [96, 96], lies in another one: displacements float32 [96, 96, 2], by what
         both show around the mouth; and by how many levels they differ there after the warp."""
         size, around = len(grey), _surroundings(len(grey))
-        flow = self._flow.calc(grey, other, None)
+        flow = self._flow.calc(grey, other, np.zeros((size, size, 2), np.float32))
         places = np.argwhere(around[::3, ::3] > 0)[:, ::-1] * 3  # x, y
         moved = (places + flow[places[:, 1], places[:, 0]]).astype(np.float32)
-        matrix, _ = cv2.estimateAffine2D(
-            places.astype(np.float32), moved, method=cv2.RANSAC, ransacReprojThreshold=STRAY
-        )
-        if matrix is None:
+        found: Any = cv2.estimateAffine2D(places.astype(np.float32), moved, ransacReprojThreshold=STRAY)
+        if (matrix := found[0]) is None:  # of a flat picture
             return flow, np.inf
         x, y = np.meshgrid(np.arange(size), np.arange(size))
         affine = (np.stack([x, y, np.ones_like(x)], axis=2) @ matrix.T - np.stack([x, y], axis=2)).astype(np.float32)
