@@ -43,11 +43,12 @@ def encode_sound(stream, samples: np.ndarray, start: float = 0.0) -> list[av.Pac
     return [*stream.encode(block), *stream.encode(None)]
 
 
-def encode(path, codec, frames=20, fps=25, pix_fmt="yuv420p", size=(160, 120), sound=None, times=None):
+def encode(path, codec, frames=20, fps=25, pix_fmt="yuv420p", size=(160, 120), sound=None, times=None, **metadata):
     """A file of numbered pictures by PyAV directly, not by the writer under test. times: when each is shown, in
     seconds, in place of `frames` and `fps`."""
     unit = Fraction(1, fps) if times is None else Fraction(1, 1000)
     with av.open(str(path), "w") as container:
+        container.metadata.update(metadata)
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.bit_rate = 2_000_000

@@ -46,11 +46,10 @@ class Server:
         self.kill()
         raise AssertionError(self.log.read_text())
 
-    def get(self, path: str, headers: dict[str, str] | None = None) -> SimpleNamespace:
+    def get(self, path: str) -> SimpleNamespace:
         """status and text of an answer."""
-        request = urllib.request.Request(self.address + path, headers=headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(self.address + path, timeout=30) as answer:
                 return SimpleNamespace(status=answer.status, text=answer.read().decode(errors="replace"))
         except urllib.error.HTTPError as error:
             return SimpleNamespace(status=error.code, text=error.read().decode(errors="replace"))

@@ -1,6 +1,5 @@
 """Colours, alpha and levels of light between a source and the file that is written of it, whatever is dubbed."""
 
-import json
 from pathlib import Path
 
 import cv2
@@ -105,12 +104,6 @@ def test_alpha_of_video_is_kept_or_composited(tmp_path, name, encoder, pix_fmt, 
     assert np.abs(image[60, 40] - BEHIND[::-1]).max() <= 6
     assert np.abs(image[60, 120] - (40, 160, 220)).max() <= 8
     assert np.abs(next(VideoReader(tmp_path / name).frames()).image[60, 40].astype(int)).max() <= 2  # black for crops
-
-
-def test_a_dub_says_that_alpha_was_composited(dub, tmp_path):
-    Image.fromarray(cut_out()).save(tmp_path / "a.png")
-    given = ["--face", tmp_path / "a.png", "--box", 20, 100, 70, 150, "--preview", 0.2, "--no_score", "--json"]
-    assert json.loads(dub(*given).out)["findings"] == ["alpha composited"]
 
 
 @pytest.mark.parametrize(("out", "codec"), [("out.mp4", "auto"), ("out.mov", "hevc"), ("out.webm", "av1")])

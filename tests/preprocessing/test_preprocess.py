@@ -234,30 +234,6 @@ def arguments(raw: Path, folder: Path) -> list:
             "--workers", 1]  # fmt: skip
 
 
-def start(raw: Path, folder: Path) -> subprocess.Popen:
-    """preprocess.py with one worker, in a process group of its own, as a terminal starts it."""
-    command = [sys.executable, "preprocess.py", *(str(argument) for argument in arguments(raw, folder))]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-    )
-
-
-def wait_for_b(process: subprocess.Popen, folder: Path) -> None:
-    """Wait until clip b is being made, the one after a."""
-    clips = folder / "clips" / "raw"
-    while not ((clips / "a").exists() and any(clips.glob(".*.part"))):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
-
-
-def workers_of(process: subprocess.Popen) -> list[int]:
-    """Process ids of its workers; multiprocessing starts a resource tracker besides."""
-    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
-    children = [int(child) for task in tasks for child in task.read_text().split()]
-    return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
 def whole_clips(folder: Path) -> list[str]:
     """Names of the clips under their final names, each of which must be complete."""
     names = {"a": 25, "b": 125, "c": 25}
@@ -271,12 +247,18 @@ def whole_clips(folder: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(not CHILDREN.exists(), reason="child processes are not listed in /proc")
 def test_a_worker_that_dies_gives_one_error_and_the_same_command_makes_the_rest(raw, tmp_path, script, no_workers):
-    with start(raw, tmp_path) as process:
-        wait_for_b(process, tmp_path)
+    command = [sys.executable, "preprocess.py", *map(str, arguments(raw, tmp_path))]
+    clips, pipe = tmp_path / "clips" / "raw", subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True) as process:
+        while not ((clips / "a").exists() and any(clips.glob(".*.part"))):  # until b is being made
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
         second = script("preprocess", *arguments(raw, tmp_path))
         assert (second.code, "in use by" in second.error) == (2, True), second.error
-        (worker,) = workers_of(process)
-        os.kill(worker, signal.SIGKILL)
+        tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+        children = [child for task in tasks for child in task.read_text().split()]  # multiprocessing's tracker, too
+        (worker,) = [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        os.kill(int(worker), signal.SIGKILL)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     (error,) = [line for line in err.splitlines() if line.startswith("error: ")]

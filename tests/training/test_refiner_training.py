@@ -55,7 +55,7 @@ def test_the_generator_sees_the_face_that_is_to_be_restored_jittered_only_in_tra
     assert np.array_equal(item["frame"], to_network_size(clips[0].picture(int(evaluation.rows[0][5])), 96))
 
 
-def test_no_reference_is_a_neighbour_of_the_frame_it_is_for(clips):
+def test_no_reference_is_a_neighbour_of_its_frame_and_a_clip_without_others_is_left_out(clips):
     bank = ClipBank(clips[:1], HP.override("refiner_bank=20"))
     row = int(bank.rows[7])
     near = np.flatnonzero(bank.excluded(clips[0], [row])[0])
@@ -63,6 +63,13 @@ def test_no_reference_is_a_neighbour_of_the_frame_it_is_for(clips):
     assert all(abs(int(bank.rows[n]) - row) <= NEIGHBOURS for n in near)
     pictures = bank.pictures().pictures
     assert not any(np.array_equal(found, pictures[n]) for found in bank.references(clips[0], row) for n in near)
+    short, shorter = copy.copy(clips[0]), copy.copy(clips[0])
+    short.frames, shorter.frames = clips[0].frames[:14], clips[0].frames[:12]
+    bank = ClipBank([short], HP.override("refiner_references=4,refiner_bank=20"))
+    assert bank.serves(short)
+    farthest = sharp_face(short, 13, 192)
+    assert all(np.array_equal(picture, farthest) for picture in bank.references(short, 6))
+    assert not ClipBank([shorter], HP.override("refiner_bank=20")).serves(shorter)
 
 
 @pytest.mark.slow
@@ -131,19 +138,3 @@ def test_a_resumed_refiner_is_the_same_to_the_bit_and_refuses_another_generator_
     of_another_kind = script(REFINER, *flags(preprocessed, tmp_path / "new", expert, expert))
     assert (of_another_kind.code, "is a lip-sync expert (SyncNet_color)" in of_another_kind.error) == (2, True)
     assert "another bank (person, here clip)" in script(REFINER, *without, "--bank", "clip").error
-
-
-def bank_of(clips, **values) -> ClipBank:
-    return ClipBank(clips, HP.override(",".join(f"{name}={value}" for name, value in values.items())))
-
-
-def test_where_few_references_are_left_no_neighbour_comes_in_and_where_none_is_the_clip_is_left_out(clips):
-    short = copy.copy(clips[0])
-    short.frames = clips[0].frames[:14]
-    bank = bank_of([short], refiner_references=4, refiner_bank=20)
-    assert bank.serves(short)
-    farthest = sharp_face(short, 13, 192)
-    assert all(np.array_equal(picture, farthest) for picture in bank.references(short, 6))
-    shorter = copy.copy(short)
-    shorter.frames = clips[0].frames[:12]
-    assert not bank_of([shorter], refiner_bank=20).serves(shorter)
