@@ -200,9 +200,6 @@ def test_weights_of_a_track_follow_the_head_and_one_bad_frame_changes_little():
     assert np.all(opacities_of(found) == 1)
 
 
-RATE = 16_000
-
-
 @pytest.mark.parametrize(("turns", "pix_fmt"), [(1, "yuv422p"), (3, "yuv420p10le")])
 def test_pictures_are_turned_and_cut_without_changing_a_sample(turns, pix_fmt):
     picture = yuv.from_bgr(cv2.GaussianBlur(portrait(), (0, 0), 3)[:200, :240], pix_fmt)

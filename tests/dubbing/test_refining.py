@@ -5,21 +5,16 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-import torch
 
 import audio
+from conftest import NARROW, save_person
 from dubbing.networks import load_refiner
 from dubbing.stages import ANOTHER_PERSON, COMPARED_EVERY, Refine
 from footage import BOX, planes_of, record_of, write_video
-from hparams import hparams
-from models import torch_backend
 from models.backend import Backend
 from models.face_refiner import FaceRefiner, ReferenceBank
-from models.refiner_network import Refiner
 from portrait import SPEECH, portrait
 from utils import weight_files
-
-HP = hparams.override("refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=4")
 
 
 @pytest.fixture
@@ -35,15 +30,9 @@ def fingerprint_of(generator) -> str:
 
 
 def save_refiner(path, generator, with_bank: bool = True, belongs: bool = True):
-    torch.manual_seed(0)
-    network = Refiner(HP.refiner_size, HP.refiner_width)
-    torch.nn.init.normal_(network.output.weight, std=0.05)
     pictures = np.random.default_rng(0).integers(0, 255, (3, 192, 192, 3), np.uint8)
     bank = ReferenceBank(pictures) if with_bank else None
-    torch_backend.save_refiner(
-        path, network.state_dict(), HP, bank, fingerprint_of(generator) if belongs else "of another"
-    )
-    return path
+    return save_person(path, bank, fingerprint_of(generator) if belongs else "of another")
 
 
 def test_a_persons_refiner_beside_the_weights_is_taken_and_changes_the_mouth_alone(dub, weights, tmp_path):
@@ -133,7 +122,7 @@ def test_a_refiner_of_another_person_is_warned_about_once(capsys):
         some = [cv2.resize(base + rng.normal(0, 12, base.shape), (192, 192)) for _ in range(count)]
         return np.clip(some, 0, 255).astype(np.uint8)
 
-    refiner = FaceRefiner(None, HP, ReferenceBank(person(1, 9)))
+    refiner = FaceRefiner(None, NARROW, ReferenceBank(person(1, 9)))
     same, other = Refine(refiner, refiner.bank), Refine(refiner, refiner.bank)
     for _ in range(20):
         same.compare_with_person(person(1, COMPARED_EVERY))

@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import NARROW
+from conftest import NARROW, save_person
 from media.reader import VideoReader
 from metrics.sync import load_expert, score_distances
 from models import Wav2Lip, backend, conversion, face_refiner
 from models.backend import Backend, load, pick
 from models.face_refiner import ReferenceBank
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
-from models.refiner_network import Refiner
-from models.torch_backend import PictureGenerator, TorchNetwork, load_network, save_refiner
+from models.torch_backend import PictureGenerator, TorchNetwork, load_network
 from utils.devices import Precision
 from utils.errors import InputError
 from utils.files import CACHE_FOLDER, cache_folder
@@ -252,16 +251,6 @@ def test_scores_and_offsets_are_those_of_pytorch(converted_copy):
     np.testing.assert_allclose(*distances, atol=5e-3)  # one may take bf16
     ours, theirs = map(score_distances, distances)
     assert ours.offset == theirs.offset
-
-
-def save_person(path, bank):
-    """A narrow refiner that changes something, with this bank."""
-    hp = NARROW.override("refiner_size=192,refiner_width=0.125,refiner_references=2")
-    torch.manual_seed(0)
-    network = Refiner(hp.refiner_size, hp.refiner_width)
-    torch.nn.init.normal_(network.output.weight, std=0.05)
-    save_refiner(path, network.state_dict(), hp, bank, "of a generator")
-    return path
 
 
 def test_faces_are_refined_as_by_pytorch(converted_copy, tmp_path):

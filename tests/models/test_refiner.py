@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hparams import hparams
+from conftest import NARROW
 from models import face_refiner
 from models.backend import Backend
 from models.face_refiner import FaceRefiner, ReferenceBank, choose_spread, describe, nearest
@@ -19,7 +19,6 @@ from utils.errors import InputError
 from utils.images import lower_half, sharpness
 
 FP32 = Backend("torch", "fp32", "cpu")
-HP = hparams.override("refiner_size=192,refiner_width=0.125,refiner_references=2")
 
 
 def untrained(size: int = 192) -> Refiner:
@@ -90,16 +89,16 @@ def test_the_bank_keeps_different_mouths_and_leaves_blurred_ones_out():
 
 def test_a_persons_file_gives_the_refiner_and_the_bank_back(tmp_path, generator):
     path, network, pictures = tmp_path / "person.safetensors", untrained(), faces(3)
-    save_refiner(path, network.state_dict(), HP, ReferenceBank(pictures), "abc")
+    save_refiner(path, network.state_dict(), NARROW, ReferenceBank(pictures), "abc")
     read = face_refiner.load(path, FP32)
     assert (read.size, read.generator, len(read.bank)) == (192, "abc", 3)
     assert np.abs(read.bank.pictures.astype(int) - pictures).mean() < 2
     small = np.stack([cv2.resize(picture, (96, 96)) for picture in pictures])
     plain = TorchNetwork(PictureRefiner(network), Precision("fp32", torch.device("cpu")), 2)
-    ours = FaceRefiner(plain, HP)(small, pictures, read.bank)
+    ours = FaceRefiner(plain, NARROW)(small, pictures, read.bank)
     assert np.abs(read(small, pictures, read.bank).astype(int) - ours).max() <= 1
     assert ours.shape == (3, 192, 192, 3)
-    save_refiner(path, network.state_dict(), HP, None, "")
+    save_refiner(path, network.state_dict(), NARROW, None, "")
     assert face_refiner.load(path, FP32).bank is None
     with pytest.raises(InputError, match="is a generator"):
         face_refiner.load(generator, FP32)
@@ -117,6 +116,6 @@ def webp(size: int) -> torch.Tensor:
 def test_a_damaged_bank_is_an_error_that_names_the_file(tmp_path, monkeypatch, tensor, said):
     path, state = tmp_path / "person.safetensors", untrained().half().state_dict()
     state |= {"bank.0000": webp(192), "bank.0001": tensor}
-    weight_files.write_safetensors(path, state, {"hparams": json.dumps(HP.to_dict())})
+    weight_files.write_safetensors(path, state, {"hparams": json.dumps(NARROW.to_dict())})
     with pytest.raises(InputError, match=f"person.safetensors: .*bank.0001 .*{said}"):
         face_refiner.load(path, FP32)

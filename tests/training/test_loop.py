@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conftest import NARROW_TEXT
+from conftest import NARROW_REFINER, NARROW_TEXT
 from dubbing import Dubber
 from finetune import run_stage
 from hparams import hparams
@@ -220,10 +220,7 @@ def test_a_learning_rate_that_ruins_the_weights_is_one_line_with_the_last_good_c
     assert all(weight.isfinite().all() for weight in weight_files.read(good)["state_dict"].values())
 
 
-VALUES = (
-    f"{NARROW_TEXT},refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2,"
-    "max_steps=1,frames_first=1,batch_size=1,single_frames=2,eval_windows=8"
-)
+VALUES = f"{NARROW_TEXT},{NARROW_REFINER},max_steps=1,frames_first=1,batch_size=1,single_frames=2,eval_windows=8"
 
 
 @pytest.fixture

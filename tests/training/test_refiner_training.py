@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import NARROW
+from conftest import NARROW, NARROW_REFINER
 from data.clip import Clip
 from data.loading import open_clips
 from data.sampling import Key
@@ -19,19 +19,16 @@ from runs import where
 from training.checkpoint import NUMBERED
 from training.history import History
 from utils import weight_files
-from utils.devices import Precision
 
 REFINER = "refiner_train"
-VALUES = "refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2,num_workers=0"
-HP = NARROW.override(VALUES)
-FP32 = Precision("fp32", torch.device("cpu"))
+VALUES = f"{NARROW_REFINER},num_workers=0"
 BY_PYTORCH = Backend("torch", "fp32", "cpu")
 pytestmark = pytest.mark.usefixtures("short_evaluations")
 
 
 @pytest.fixture
 def clips(preprocessed) -> list[Clip]:
-    return open_clips(preprocessed.root, "train", preprocessed.lists, HP)
+    return open_clips(preprocessed.root, "train", preprocessed.lists, NARROW)
 
 
 def flags(preprocessed, folder, generator, expert) -> list:
@@ -42,7 +39,7 @@ def flags(preprocessed, folder, generator, expert) -> list:
 
 
 def test_the_generator_sees_the_face_that_is_to_be_restored_jittered_only_in_training(clips):
-    training, evaluation = (SharpFaces(clips, HP, training=flag) for flag in (True, False))
+    training, evaluation = (SharpFaces(clips, NARROW, training=flag) for flag in (True, False))
     first, again, other = (training[Key(place, 5, 1)] for place in (0, 0, 1))
     for item in (first, other):
         assert item["target"].shape == (192, 192, 3)
@@ -56,7 +53,7 @@ def test_the_generator_sees_the_face_that_is_to_be_restored_jittered_only_in_tra
 
 
 def test_no_reference_is_a_neighbour_of_its_frame_and_a_clip_without_others_is_left_out(clips):
-    bank = ClipBank(clips[:1], HP.override("refiner_bank=20"))
+    bank = ClipBank(clips[:1], NARROW.override("refiner_bank=20"))
     row = int(bank.rows[7])
     near = np.flatnonzero(bank.excluded(clips[0], [row])[0])
     assert 7 in near
@@ -65,11 +62,11 @@ def test_no_reference_is_a_neighbour_of_its_frame_and_a_clip_without_others_is_l
     assert not any(np.array_equal(found, pictures[n]) for found in bank.references(clips[0], row) for n in near)
     short, shorter = copy.copy(clips[0]), copy.copy(clips[0])
     short.frames, shorter.frames = clips[0].frames[:14], clips[0].frames[:12]
-    bank = ClipBank([short], HP.override("refiner_references=4,refiner_bank=20"))
+    bank = ClipBank([short], NARROW.override("refiner_references=4,refiner_bank=20"))
     assert bank.serves(short)
     farthest = sharp_face(short, 13, 192)
     assert all(np.array_equal(picture, farthest) for picture in bank.references(short, 6))
-    assert not ClipBank([shorter], HP.override("refiner_bank=20")).serves(shorter)
+    assert not ClipBank([shorter], NARROW.override("refiner_bank=20")).serves(shorter)
 
 
 @pytest.mark.slow
