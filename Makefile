@@ -15,7 +15,7 @@ web: $(INSTALLED)
 
 # Tests in as many processes as there are cores, each with one thread; then those in a browser, one after another. On a
 # busy virtual machine a browser can stand still: it gets a second try.
-BROWSER := -m pytest -q -m browser --timeout 300
+BROWSER := -m pytest -q -m browser --timeout 300 tests/web tests/dubbing
 test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED)
 	$(RUN) -m pytest -q -n auto --dist worksteal -m "not long and not browser"
