@@ -23,7 +23,7 @@ from metrics.generators import evenly_spaced
 from training import TrainingOptions, checkpoint
 from training.base import Batch, Training
 from training.checkpoint import BEST, NUMBERED
-from training.log import LossMeter, open_log
+from training.history import LossMeter, open_log
 from utils import distributed, weight_files
 from utils.errors import InputError
 from utils.process import STOP_SIGNALS
