@@ -1,1 +1,1 @@
-"""The page: what the scripts do, in a browser. Nothing else in the project knows of it."""
+"""A page in the browser for what the scripts do: dub, check, score, train, weights."""
