@@ -1,1 +1,1 @@
-"""What every other package builds on: errors, options and flags, devices, processes, files, small HTML pages."""
+"""What every other package builds on: errors, settings and flags, devices, processes, files, progress, pictures."""
