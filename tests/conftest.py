@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,6 +45,44 @@ def undrawn_plots(monkeypatch) -> None:
 def short_evaluations(monkeypatch) -> None:
     """Trainings score less than a second of each clip."""
     monkeypatch.setattr("metrics.generators.FRAMES", 20)
+
+
+EXPERT, GENERATOR = "color_syncnet_train", "wav2lip_train"
+
+
+def where(preprocessed, folder: Path) -> list:
+    """The flags of a training on these clips into this folder."""
+    return ["--data_root", preprocessed.root, "--filelists_dir", preprocessed.lists, "--checkpoint_dir", folder]
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps of a run's numbered checkpoints."""
+    return sorted(int(path.stem.removeprefix("checkpoint_step")) for path in folder.glob("checkpoint_step*.pth"))
+
+
+def scalars(folder: Path, name: str) -> dict[int, float]:
+    """A scalar of a run's TensorBoard log by step. TensorBoard's own reader adds up checksums of pictures in Python."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    found = {}
+    for path in sorted((folder / "logs").glob("events.*")):
+        data, at = path.read_bytes(), 0
+        while at < len(data):  # records of a length, its checksum, an event, and its checksum
+            (length,) = struct.unpack_from("<Q", data, at)
+            event = Event.FromString(data[at + 12 : at + 12 + length])
+            for value in event.summary.value:
+                if value.tag == name:
+                    found[event.step] = value.simple_value
+            at += length + 16
+    return found
+
+
+def needs_gpus(count: int = 1) -> list[pytest.MarkDecorator]:
+    """Marks of a test that needs so many."""
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [pytest.mark.cuda, pytest.mark.skipif(found < count, reason=f"needs {count} GPU(s), {found} found")]
 
 
 def make_clips_here(jobs: list, devices: list[str], detector: str) -> list:
@@ -129,8 +168,6 @@ def expert(tmp_path_factory) -> Path:
 @pytest.fixture
 def expert_run(preprocessed, script):
     """expert_run(folder, values, *flags): a run of the expert's training with these hparams."""
-    from runs import EXPERT, where
-
     return lambda folder, values, *flags: script(EXPERT, *where(preprocessed, folder), "--hparams", values, *flags)
 
 

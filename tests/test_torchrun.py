@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import NARROW_TEXT, run_quietly
+from conftest import EXPERT, GENERATOR, NARROW_TEXT, needs_gpus, run_quietly, scalars, steps, where
 from footage import record_of
-from runs import EXPERT, GENERATOR, needs_gpus, scalars, steps, where
 from training.checkpoint import NUMBERED
 from utils import weight_files
 

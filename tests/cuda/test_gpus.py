@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import NARROW, NARROW_TEXT
+from conftest import EXPERT, GENERATOR, NARROW, NARROW_TEXT, needs_gpus, where
 from hparams import hparams
 from models import SyncNet_color, Wav2Lip
 from models.torch_backend import array_networks
-from runs import EXPERT, GENERATOR, needs_gpus, where
 from training.network import TrainableNetwork
 from utils import weight_files
 from utils.devices import Precision

@@ -4,10 +4,9 @@ import shutil
 
 import torch
 
-from conftest import NARROW, NARROW_TEXT, save_network
+from conftest import EXPERT, GENERATOR, NARROW, NARROW_TEXT, save_network, steps, where
 from hparams import HParams
 from models import SyncNet_color, Wav2Lip, Wav2Lip_disc_qual
-from runs import EXPERT, GENERATOR, steps, where
 from training import GeneratorOptions
 from training.checkpoint import NUMBERED
 from training.generator import GeneratorTraining

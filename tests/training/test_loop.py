@@ -11,13 +11,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conftest import NARROW_REFINER, NARROW_TEXT
+from conftest import GENERATOR, NARROW_REFINER, NARROW_TEXT, scalars, steps, where
 from dubbing import Dubber
 from finetune import run_stage
 from hparams import hparams
 from media.reader import VideoReader
 from metrics import generators
-from runs import GENERATOR, scalars, steps, where
 from training import PRESETS, TrainingOptions, as_hparams, loop
 from training import expert as expert_training
 from training import generator as generator_training

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import NARROW, NARROW_REFINER
+from conftest import NARROW, NARROW_REFINER, where
 from data.clip import Clip
 from data.loading import open_clips
 from data.sampling import Key
@@ -15,7 +15,6 @@ from data.sharp_faces import NEIGHBOURS, ClipBank, SharpFaces, sharp_face
 from face_detection.crop import to_network_size
 from models import Wav2Lip, face_refiner
 from models.backend import Backend
-from runs import where
 from training.checkpoint import NUMBERED
 from training.history import History
 from utils import weight_files

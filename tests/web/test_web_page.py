@@ -145,11 +145,6 @@ def test_a_wrong_option_is_one_line(client, files, wrong, line):
         client.predict(**files, settings=wrong, api_name="/dub")
 
 
-def test_jobs_submitted_at_once_all_finish_and_none_is_lost(client, server, files):
-    jobs = [client.submit(**files, settings={"fps": "25", "no_score": True}, api_name="/preview") for _ in range(3)]
-    assert [job.result(timeout=120)[1]["frames"] for job in jobs] == [25] * 3
-
-
 def test_no_address_or_path_leads_to_weights_or_out_of_the_results(client, server, files):
     from gradio_client.exceptions import AppError
 
