@@ -1,4 +1,4 @@
-"""Sound in, level and speech checks, and where a dubbed frame's mel starts."""
+"""The mel spectrogram, and what is speech and how loud it is."""
 
 import librosa
 import numpy as np
@@ -10,17 +10,6 @@ from hparams import hparams
 from portrait import SPEECH
 
 RATE = 16_000
-
-
-def test_saved_sound_is_read_back_at_the_same_level(tmp_path):
-    wav = (0.3 * np.sin(np.arange(RATE) * 0.05)).astype(np.float32)
-    audio.save_wav(wav, tmp_path / "a b.wav", RATE)
-    assert np.abs(audio.load_wav(tmp_path / "a b.wav", RATE) - wav).max() < 1e-4
-
-
-def test_speech_too_short_for_one_window_is_refused():
-    with pytest.raises(ValueError, match="shorter than one FFT window"):
-        audio.melspectrogram(np.zeros(100, np.float32))
 
 
 @pytest.mark.parametrize("changes", ["", "num_mels=40,fmin=0,fmax=4000,n_fft=1024", "sample_rate=22050,fmax=11000"])
@@ -37,6 +26,8 @@ def test_the_mel_spectrogram_is_that_of_librosa_and_pytorch(changes):
 
 
 def test_silence_and_sound_of_one_level_are_told_from_speech():
+    with pytest.raises(ValueError, match="shorter than one FFT window"):
+        audio.melspectrogram(np.zeros(100, np.float32))
     rng = np.random.default_rng(0)
     for wav in (np.zeros(RATE), 1e-4 * rng.standard_normal(RATE)):
         assert audio.is_silent(audio.frame_powers(wav))
@@ -46,13 +37,6 @@ def test_silence_and_sound_of_one_level_are_told_from_speech():
     powers = audio.frame_powers(audio.load_wav(SPEECH, RATE))
     assert not audio.is_silent(powers)
     assert audio.speech_doubt(powers) is None
-
-
-def test_dubbed_frames_use_the_mel_start_of_training():
-    for frame in range(1, 60):
-        assert audio.dub_mel_start(frame / 25, 1000) == audio.window_mel_start(frame - 1)
-    assert audio.dub_mel_start(0.0, 1000) == 0
-    assert audio.dub_mel_start(100.0, 200) == 200 - 16
 
 
 def gain(wav: np.ndarray) -> float:

@@ -56,14 +56,14 @@ def test_a_line_moved_or_removed_by_hand_stays_so(tmp_path):
     assert {*itertools.chain(*listed(tmp_path))} == {*CLIPS[:12]}
 
 
-def test_lists_written_by_hand_are_only_commented(tmp_path):
-    (tmp_path / "train.txt").write_text("talk/clip 0\ntalk/clip 1\n", encoding="utf-8")
-    (said,) = update_lists(tmp_path, tmp_path / "root", CLIPS[1:3], left_out=CLIPS[:1])
+def test_lists_written_by_hand_are_only_commented_and_those_of_another_root_renamed(tmp_path):
+    by_hand = tmp_path / "by hand"
+    by_hand.mkdir()
+    (by_hand / "train.txt").write_text("talk/clip 0\ntalk/clip 1\n", encoding="utf-8")
+    (said,) = update_lists(by_hand, tmp_path / "root", CLIPS[1:3], left_out=CLIPS[:1])
     assert "they lack: 1; clips in them that cannot be used: 1" in said
-    assert (tmp_path / "train.txt").read_text(encoding="utf-8").splitlines() == CLIPS[:2]
+    assert (by_hand / "train.txt").read_text(encoding="utf-8").splitlines() == CLIPS[:2]
 
-
-def test_lists_of_another_root_are_renamed_not_lost(tmp_path):
     update_lists(tmp_path, tmp_path / "root", CLIPS[:5])
     old, _ = listed(tmp_path)
     said = update_lists(tmp_path, tmp_path / "other", CLIPS[5:10])

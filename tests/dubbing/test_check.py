@@ -86,7 +86,7 @@ def test_the_command_of_a_check_gives_the_same_options():
     assert (args.face, args.audio, args.outfile) == (Path("it's.mp4"), Path("ü.wav"), Path("o.mp4"))
 
 
-def test_a_still_is_one_frame_beside_its_source_and_no_dub(dub, tmp_path):
+def test_a_still_is_one_frame_beside_its_source_in_a_png_and_replaces_no_other_picture(dub, tmp_path):
     told = json.loads(dub("--preview", 0, "--json").out)
     assert is_dub(Path(told["outfile"]))
     assert told["outfile"] == str(tmp_path / "out.mp4.still.png") and 0 <= told["time"] < 1
@@ -95,14 +95,10 @@ def test_a_still_is_one_frame_beside_its_source_and_no_dub(dub, tmp_path):
     difference = np.abs(source.astype(int) - result).mean(axis=2)
     assert difference[300:450, 150:330].mean() > 8  # an untrained network paints grey
     assert difference[40:200].mean() < 2
-
-
-def test_a_still_goes_to_a_png_and_replaces_no_other_picture(dub, tmp_path):
     cv2.imencode(".png", portrait())[1].tofile(tmp_path / "photo.png")
-    refused = dub("--still", "--outfile", tmp_path / "photo.png")
-    assert refused.code == 2 and "--overwrite" in refused.error
-    refused = dub("--still", "--outfile", tmp_path / "photo.jpg")
-    assert refused.code == 2 and ".png" in refused.error
+    for name, said in (("photo.png", "--overwrite"), ("photo.jpg", ".png")):
+        refused = dub("--still", "--outfile", tmp_path / name)
+        assert refused.code == 2 and said in refused.error
 
 
 def test_it_says_who_of_several_people_is_followed_and_a_choice_that_misses_lists_them(dub, couple, tmp_path):

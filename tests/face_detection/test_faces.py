@@ -93,14 +93,12 @@ def test_a_short_gap_is_bridged_and_a_long_one_splits_the_track():
     assert not track.found[6:-6].any() and track.segment[0] != track.segment[-1]
 
 
-def test_the_face_that_fills_most_of_the_video_is_followed_when_two_are_there():
+def test_the_largest_or_a_person_is_followed_by_place_and_after_a_cut_where_last_seen_and_nobody_else_instead():
     large, small = face(100, size=120), face(400, size=60, score=0.99)
     track = follow_face(frames_of(*[[small]] * 3, *[[small, large], [large, small]] * 10))
     assert (track.boxes[3:, 0] == 100).all()
     assert not track.found[:3].any()  # before the large one came: somebody else
 
-
-def test_a_person_is_followed_by_place_and_nobody_else_instead():
     left, right = face(100, size=100), face(300, size=250)
     frames = frames_of(*[[left, right]] * 8, *[[left]] * 20, *[[left, right]] * 8)
     largest, at, index = (follow_face(frames, False, (), *chosen) for chosen in ((), ((150, 100),), (None, 0)))
@@ -111,11 +109,8 @@ def test_a_person_is_followed_by_place_and_nobody_else_instead():
         follow_face(frames, at=(10, 10))
     with pytest.raises(InputError, match="at most 2 faces"):
         follow_face(frames, index=2)
-
-
-def test_after_a_cut_the_chosen_person_is_looked_for_where_last_seen():
-    left, right, moved = face(100, size=100), face(300, size=120), face(110, size=100)
-    frames = frames_of(*[[left, right]] * 6, *[[right]] * 6, *[[moved, right]] * 6)
+    other, moved = face(300, size=120), face(110, size=100)
+    frames = frames_of(*[[left, other]] * 6, *[[other]] * 6, *[[moved, other]] * 6)
     track = follow_face(frames, False, cuts=[6, 12], at=(150, 100))
     assert track.boxes[track.found, 0].tolist() == [100] * 6 + [110] * 6
     assert not track.found[6:12].any()

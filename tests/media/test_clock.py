@@ -168,12 +168,9 @@ def test_a_slow_video_shows_25_pictures_a_second_and_one_of_a_variable_rate_wher
     assert [number for number, _ in frames] == [0, 1, *[2] * 8, 3, 4, 5]
     assert [time for _, time in frames] == pytest.approx([n / 25 for n in range(13)], abs=0.001)
     assert VideoReader(path).clock.filled(25.0).findings == ["below 24 fps in 1 place"]
-
-
-def test_only_sound_that_is_much_longer_extends_the_picture(tmp_path):
     source = Source(video(tmp_path / "a.mkv", [n / 25 for n in range(25)]), Options())
     extensions = [source.extension(seconds) for seconds in (0.5, 1.06, 1.45, 1.6)]
-    assert extensions == ["loop", "hold", "hold", "loop"]
+    assert extensions == ["loop", "hold", "hold", "loop"]  # much longer sound alone plays the pictures again
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.ts", "libx264"), ("a.vob", "mpeg2video")])

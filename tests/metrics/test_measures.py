@@ -74,14 +74,12 @@ def test_windows_are_the_same_in_blocks_of_any_size_and_span_neither_gap_nor_cut
     np.testing.assert_allclose(np.concatenate(stream.embeddings), scorer.embed_faces(faces, starts), atol=0.02)
 
 
-def test_each_second_says_whether_it_can_be_measured_by_those_around_it():
+def test_an_offset_is_given_where_it_can_be_measured_by_the_second_and_nowhere_else():
     seconds = result_of(*[True] * 5, *[False] * 5).seconds
     assert [second.second for second in seconds] == list(range(10))
     assert [(second.measurable, second.offset) for second in seconds[:4]] == [(True, 0)] * 4
     assert [second.measurable for second in seconds[6:]] == [False] * 4
 
-
-def test_an_offset_is_given_where_it_can_be_measured_and_nowhere_else():
     late = result_of(*[True] * 10, late=5)
     table, line, text = everything_said(late)
     assert late.kind == "bad"

@@ -48,13 +48,6 @@ def thing(tmp_path, monkeypatch, mirror):
     return thing
 
 
-def test_a_file_is_fetched_from_the_first_mirror_that_has_it(thing, script):
-    assert script("weights", "fetch", "thing").code == 0
-    assert thing.path.read_bytes() == CONTENT
-    assert "1 of 1 files exist, all as published" in script("weights", "verify").out
-    assert "exists already" in script("weights", "fetch", "thing").out
-
-
 @pytest.mark.parametrize("served", [b"x" * len(CONTENT), CONTENT[:1000], None], ids=["another", "cut off", "nothing"])
 def test_what_cannot_be_fetched_is_one_line_and_the_next_is_fetched(thing, tmp_path, monkeypatch, script, served):
     path = tmp_path / "gone.pth"
@@ -68,7 +61,12 @@ def test_what_cannot_be_fetched_is_one_line_and_the_next_is_fetched(thing, tmp_p
     assert thing.path.read_bytes() == CONTENT
 
 
-def test_a_file_is_imported_whatever_its_name(thing, tmp_path, script):
+def test_a_file_is_fetched_from_the_first_mirror_that_has_it_or_imported_whatever_its_name(thing, tmp_path, script):
+    assert script("weights", "fetch", "thing").code == 0
+    assert thing.path.read_bytes() == CONTENT
+    assert "1 of 1 files exist, all as published" in script("weights", "verify").out
+    assert "exists already" in script("weights", "fetch", "thing").out
+    thing.path.unlink()
     path = tmp_path / "download (1).bin"
     path.write_bytes(CONTENT)
     assert script("weights", "import", path).code == 0

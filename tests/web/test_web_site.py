@@ -77,9 +77,10 @@ def test_a_cancelled_job_or_a_stopped_server_leaves_no_script_running(site, tmp_
             pass
 
 
-def test_the_error_line_of_a_script_is_the_jobs(site):
-    with pytest.raises(InputError, match=r"no\.mp4"), site.job(site.session("anna"), "job") as job:
-        job.run_script("evaluate.py", "--video", "no.mp4")
+def test_the_error_line_of_a_script_is_the_jobs(site, tmp_path):
+    (tmp_path / "fails.py").write_text("import sys; print('error: ' + sys.argv[1] + ': no such file'); sys.exit(2)")
+    with pytest.raises(InputError, match=r"^no\.mp4: no such file$"), site.job(site.session("anna"), "job") as job:
+        job.run_script(str(tmp_path / "fails.py"), "no.mp4")
     assert any("no.mp4" in line for line in log_lines(site.session("anna") / "job"))
 
 
