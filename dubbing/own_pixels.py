@@ -46,6 +46,7 @@ TOO_NEAR = 0.5  # seconds around a frame, whose mouths say what the source says
 # The warp, in pixels of the network's crop
 STRAY = 1.5  # from which on a point does not belong to the affine map
 MOST_MORE, SMOOTH = 3.0, 9.0  # how far the smooth rest may move, and its standard deviation
+EDGE = 6.0  # over which a crop fades out towards its edge
 SOFT, CORRECTED = 2.5, 0.5  # standard deviation of what is added from the drawings, and how much of it
 FITS, MISFITS = 20.0, 30.0  # levels by which the surroundings differ: all of the mouth is taken, and none of it
 
@@ -141,7 +142,7 @@ class OwnPixels:
 
     def __call__(self, faces: list[FaceTask]) -> None:
         for face, row in zip(faces, self._path(faces), strict=True):
-            picture, fit = self._warped(face, row)
+            picture, inside, fit = self._warped(face, row)
             tick = round(face.frame.time * self.fps)
             step = int(tick > self._tick)  # 0 where two frames are shown in a 25th of a second
             if self._row is not None and row != min(self._row + step, len(self.poses) - 1):  # a jump
@@ -149,12 +150,13 @@ class OwnPixels:
             self._old = min(self._old + step, len(self.poses) - 1)
             self._weight = max(0.0, self._weight - 1 / (FADED + 1))
             if self._weight:
-                other, _ = self._warped(face, self._old)
+                other, other_inside, _ = self._warped(face, self._old)
+                inside = np.minimum(inside, other_inside)
                 picture = cv2.addWeighted(picture, 1 - self._weight, other, self._weight, 0)
             self._row, self._tick = row, tick
             if fit > 0:
                 self.used += 1
-                face.mask = face.mask * mouth_mask(len(face.mask), *MASK)
+                face.mask = face.mask * mouth_mask(len(face.mask), *MASK) * inside
                 face.generated, face.refined = mixed(face.generated, picture, fit), fit
 
     def _path(self, faces: list[FaceTask]) -> list[int]:
@@ -184,9 +186,9 @@ class OwnPixels:
             place = int(came[place])
         return path[::-1]
 
-    def _warped(self, face: FaceTask, row: int) -> tuple[np.ndarray, float]:
-        """The bank's picture of a row on the face, uint8 BGR [S, S, 3] (its upper rows mean nothing), and how much of
-        it to show, 0..1."""
+    def _warped(self, face: FaceTask, row: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """The bank's picture of a row on the face, uint8 BGR [S, S, 3] (its upper rows mean nothing); where it does not
+        reach beyond the bank's crop, float32 [96, 96], 0..1; and how much of it to show, 0..1."""
         grey = cv2.cvtColor(face.source_face, cv2.COLOR_BGR2GRAY)
         flow, misfit = self._map(grey, self.greys[row])
         fit = float(np.clip((MISFITS - misfit) / (MISFITS - FITS), 0, 1))
@@ -203,7 +205,7 @@ class OwnPixels:
             change = CORRECTED * (face.generated.astype(np.float32) - drawn).mean(axis=2)
             change = cv2.resize(cv2.GaussianBlur(change, (0, 0), SOFT), (size, size))
             warped = np.clip(np.rint(warped + change[..., None]), 0, 255).astype(np.uint8)
-        return warped, fit
+        return warped, _inside(flow), fit
 
     def _map(self, grey: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float]:
         """Where each pixel of a face, uint8 [96, 96], lies in another one: displacements float32 [96, 96, 2], by what
@@ -249,6 +251,15 @@ def _surroundings(size: int) -> np.ndarray:
     cheeks = around[int(0.62 * size) : int(0.8 * size)]
     cheeks[:, int(0.06 * size) : int(0.2 * size)] = cheeks[:, int(0.8 * size) : int(0.94 * size)] = 1
     return around
+
+
+def _inside(flow: np.ndarray) -> np.ndarray:
+    """Where a warp by displacements [S, S, 2] stays inside the picture: float32 [S, S], 0..1, with soft edges."""
+    y, x = np.mgrid[: len(flow), : len(flow)]
+    edge = np.minimum.reduce(
+        [x + flow[..., 0], y + flow[..., 1], *(len(flow) - 1 - np.stack([x, y]) - np.moveaxis(flow, 2, 0))]
+    )
+    return np.clip(edge / EDGE, 0, 1).astype(np.float32)
 
 
 def _remapped(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
