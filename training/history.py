@@ -29,6 +29,7 @@ from utils.progress import Progress
 Scores = dict[str, float]
 
 NOISE = 0.02  # part of a score; a smaller change is noise
+FADED = 0.05  # by which contrast or motion may move away from the footage's, as those of a blurred mouth do
 NAMES = {"mouth_l1": "mouth L1", "gradient_distance": "gradient distance", "sync_distance": "sync distance"}
 JSON, PAGE = "summary.json", "summary.html"
 ENDLESS = 100_000_000  # steps; the bar of a longer run shows no remaining time
@@ -197,13 +198,14 @@ class History:
 def compare_scores(start: Scores, best: Scores, footage: Scores) -> tuple[bool, str]:
     """Whether the best scores beat those of the start, and a sentence.
 
-    Better means that the picture score or the sync distance has fallen by more than NOISE, and neither has risen by as
-    much. The sync distance does not count where the expert does not find the real footage in sync.
+    Better means that the picture score or the sync distance has fallen by more than NOISE, that neither has risen by as
+    much, and that the mouth has not faded: the mean of all mouths is near to each in L1, but pale, and hardly moves.
+    The sync distance does not count where the expert does not find the real footage in sync.
     """
-    changes = _changes(start, best, footage)
+    changes, faded = _changes(start, best, footage), _faded(start, best)
     improved, worse = min(changes.values(), default=0.0) < -NOISE, max(changes.values(), default=0.0) > NOISE
-    better = improved and not worse
-    sentence = f"{'better' if better else 'not better'} than the start: {_listed(changes)}"
+    better = improved and not worse and not faded
+    sentence = f"{'better' if better else 'not better'} than the start: {_listed(changes)}{faded}"
     if not improved:
         sentence += "; use the weights you started from" if worse else "; that is noise: train longer"
     if expert_is_reliable(footage):
@@ -235,6 +237,13 @@ def _changes(start: Scores, scores: Scores, footage: Scores) -> Scores:
     """By which part of the start's value each score that counts has changed; above zero is worse."""
     counted = [_picture_score(start), *(["sync_distance"] if expert_is_reliable(footage) else [])]
     return {name: scores[name] / start[name] - 1 for name in counted if name in scores and name in start}
+
+
+def _faded(start: Scores, scores: Scores) -> str:
+    """Which of contrast and motion, 1 in the footage, have moved away from it by more than FADED; "" for none."""
+    both = [name for name in ("contrast", "motion") if name in start and name in scores]
+    names = [name for name in both if abs(1 - scores[name]) - abs(1 - start[name]) > FADED]
+    return "".join(f", {name} {start[name]:.2g} → {scores[name]:.2g}" for name in names)
 
 
 def _picture_score(scores: Scores) -> str:

@@ -190,7 +190,7 @@ def test_a_step_in_parts_gives_the_gradient_of_the_whole(tmp_path):
     assert not torch.equal(whole.network.weight, whole.best_weights.weight)  # the average lags behind
 
 
-START = {"mouth_l1": 0.05, "sync_distance": 0.6, "contrast": 0.9}
+START = {"mouth_l1": 0.05, "sync_distance": 0.6, "contrast": 0.9, "motion": 0.83}
 REFINER = {"mouth_l1": 0.05, "gradient_distance": 0.4, "sync_distance": 0.6}
 KNOWN = {"sync_offset": 0.0, "sync_evidence": 20.0}
 SHIFTED, UNSURE = KNOWN | {"sync_offset": 3.0}, KNOWN | {"sync_evidence": 1.0}
@@ -202,6 +202,8 @@ SHIFTED, UNSURE = KNOWN | {"sync_offset": 3.0}, KNOWN | {"sync_evidence": 1.0}
         (START, {"mouth_l1": 0.02}, KNOWN, True),
         (START, {"mouth_l1": 0.02, "sync_distance": 0.8}, KNOWN, False),
         (START, {"mouth_l1": 0.0499}, KNOWN, False),
+        (START, {"mouth_l1": 0.02, "motion": 0.68}, KNOWN, False),  # the mean of all mouths hardly moves
+        (START, {"mouth_l1": 0.02, "contrast": 1.3}, KNOWN, False),
         (REFINER, {"mouth_l1": 0.06, "gradient_distance": 0.3}, KNOWN, True),
         (REFINER, {"mouth_l1": 0.04}, KNOWN, False),
         (REFINER, {"gradient_distance": 0.3, "sync_distance": 0.7}, KNOWN, False),
