@@ -114,7 +114,7 @@ class DubPlan:
             if self.options.own_pixels == "on":
                 warn(f"--own_pixels on: {self.source.path} shows the face too briefly, or has too few frames a second")
             return
-        drawn = draw(bank, self.source, self.networks.generator, expert)
+        drawn = draw(bank, self.source, self.networks, expert)
         self.own_pixels = OwnPixels(replace(bank, drawn=drawn), expert.embed_mel(self.speech.mel), expert)
         first: dict[str, stages.Stage] = {"generate": self.stages.pop("generate"), "own_pixels": self.own_pixels}
         self.stages = first | self.stages

@@ -47,6 +47,17 @@ class Detections(NamedTuple):
     changes: np.ndarray  # float64 [T - 1], in which face_detection.find.cuts_at finds cuts
     times: np.ndarray  # float64 [T], of the frames, in seconds
 
+    @classmethod
+    def cached(cls, path: Path) -> "Detections | None":
+        """What write() kept."""
+        if (kept := read_cache(path)) is None:
+            return None
+        return cls(np.split(kept["faces"], np.cumsum(kept["counts"])[:-1]), kept["changes"], kept["times"])
+
+    def write(self, path: Path) -> None:
+        counts = np.array([len(found) for found in self.faces])
+        write_cache(path, faces=np.concatenate(self.faces), counts=counts, changes=self.changes, times=self.times)
+
 
 @dataclass(frozen=True)
 class FaceRegions:
@@ -99,13 +110,13 @@ class FaceFinder:
         if self.options.box:
             return self.given_box()
         path = None if self.options.no_cache else self._cache_path()
-        known = read_cache(path) if path else None
+        known = Detections.cached(path) if path else None
         print(f"faces by {self.detector}" + (", as found before" if known else ""), flush=True)
         detections = known or self.search(progress)
         if not detections.faces:
             raise InputError(f"--face {self.source.path}: no frame can be decoded; give a whole video")
         if path and not known:
-            write_cache(path, detections)
+            detections.write(path)
         return replace(self.choose(detections), cached=known is not None)
 
     def search(self, progress: ProgressBar) -> Detections:
@@ -225,8 +236,8 @@ def evenly(seconds: float, count: int) -> list[float]:
     return ((np.arange(count) + 0.5) * seconds / max(count, 1)).tolist()
 
 
-def read_cache(path: Path) -> Detections | None:
-    """What was kept; None where the file is missing or damaged."""
+def read_cache(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays that were kept; None where the file is missing or damaged."""
     if not path.exists():
         return None
     content = path.read_bytes()
@@ -234,19 +245,18 @@ def read_cache(path: Path) -> Detections | None:
     if hashlib.sha256(arrays).digest() != digest:
         return None
     with np.load(io.BytesIO(arrays), allow_pickle=False) as kept:
-        return Detections(np.split(kept["faces"], np.cumsum(kept["counts"])[:-1]), kept["changes"], kept["times"])
+        return dict(kept)
 
 
-def write_cache(path: Path, detections: Detections) -> None:
-    """Keep them for the next dub; the arrays come after their SHA-256, so that damage is noticed."""
-    file, counts = io.BytesIO(), [len(found) for found in detections.faces]
-    arrays = {"faces": np.concatenate(detections.faces), "changes": detections.changes, "times": detections.times}
-    np.savez_compressed(file, allow_pickle=False, counts=counts, **arrays)
+def write_cache(path: Path, **arrays: np.ndarray) -> None:
+    """Keep arrays for the next dub; they come after their SHA-256, so that damage is noticed."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, hashlib.sha256(file.getvalue()).digest() + file.getvalue())
     except OSError as error:
-        print(f"the faces cannot be cached for the next dub: {error}", file=sys.stderr)
+        print(f"what was found cannot be cached for the next dub: {error}", file=sys.stderr)
 
 
 def numbered_faces(picture: np.ndarray, boxes: np.ndarray, followed: int | None = None) -> np.ndarray:

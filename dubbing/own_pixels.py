@@ -11,7 +11,8 @@ Frames whose surroundings do not fit after the warp keep the generated mouth. To
 is an old idea (Bregler, Covell and Slaney, Video Rewrite, SIGGRAPH 1997).
 """
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -20,7 +21,8 @@ import cv2
 import numpy as np
 
 import audio
-from dubbing.faces import FaceRegions
+from dubbing.faces import FaceRegions, read_cache, write_cache
+from dubbing.networks import Networks
 from dubbing.paste import upright_crop
 from dubbing.source import Source, TimedFrame
 from dubbing.stages import FaceTask, mixed
@@ -28,10 +30,11 @@ from face_detection.crop import mouth_mask, resized, to_network_size
 from face_detection.find import resembles
 from media.sound import read_audio
 from metrics.sync import Expert, score_distances, window_distances
-from models.backend import ArrayNetwork
 from utils.errors import InputError
+from utils.files import cache_folder
 
 FEWEST_FACES, MOST_FACES = 100, 1500  # frames to choose from: three seconds are too few, a minute is plenty
+CACHE_FORMAT = "mouths 1"  # of what is kept for later dubs; a change forgets what there is
 BLOCK = 50  # frames in a row that are kept or left out where the video has more
 SLOWEST = 20.0  # frames a second; of slower videos five frames are not what the expert knows
 LARGEST = 320  # pixels of both sides of a kept crop
@@ -90,14 +93,15 @@ def collect(source: Source, regions: FaceRegions, frames: Iterable[TimedFrame], 
         return None
     length, runs = expert.hp.window_frames, zip(starts, [*starts[1:], len(faces)], strict=True)
     first = np.concatenate([np.arange(start, max(start, end - length + 1)) for start, end in runs])
-    windows, middle = expert.embed_faces(np.stack(faces), first), first + length // 2
+    small, middle = np.stack(faces), first + length // 2
+    windows = _kept(source, (expert.fingerprint, small, first), lambda: expert.embed_faces(small, first))
     if len(middle) < FEWEST_FACES:
         return None
-    kept = np.stack(faces)[middle], np.stack([pictures[row] for row in middle])
+    kept = small[middle], np.stack([pictures[row] for row in middle])
     return MouthBank(np.array(numbers)[middle], np.array(times)[middle], *kept, windows)
 
 
-def draw(bank: MouthBank, source: Source, generator: ArrayNetwork, expert: Expert) -> np.ndarray | None:
+def draw(bank: MouthBank, source: Source, networks: Networks, expert: Expert) -> np.ndarray | None:
     """The bank's faces as the generator draws them with their own sound: uint8 BGR [B, 96, 96, 3]. None where the
     video has no sound, or the expert does not find it in time with the lips."""
     if not (source.reader and source.reader.has_sound):
@@ -112,11 +116,29 @@ def draw(bank: MouthBank, source: Source, generator: ArrayNetwork, expert: Exper
     score = score_distances(window_distances(bank.windows, times, expert.embed_mel(mel)))
     late = score.offset / hp.fps if score and score.measurable else 0.0
     starts = [audio.dub_mel_start(time + late, mel.shape[1], hp) for time in bank.times]
-    drawn, batch = list[np.ndarray](), generator.batch_size
-    for row in range(0, len(starts), batch):
-        mels = [mel[None, :, start : start + hp.mel_window] for start in starts[row : row + batch]]
-        drawn.append(generator(bank.faces[row : row + batch], np.stack(mels)))
-    return np.concatenate(drawn)
+
+    def generated() -> np.ndarray:
+        drawn, batch = list[np.ndarray](), networks.generator.batch_size
+        for row in range(0, len(starts), batch):
+            mels = [mel[None, :, start : start + hp.mel_window] for start in starts[row : row + batch]]
+            drawn.append(networks.generator(bank.faces[row : row + batch], np.stack(mels)))
+        return np.concatenate(drawn)
+
+    return _kept(source, (networks.sha256, bank.faces, mel, starts), generated)
+
+
+def _kept(source: Source, made_from: tuple, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """What is made from these arrays and texts, or was in an earlier dub."""
+    if source.options.no_cache:
+        return make()
+    digest = hashlib.sha256()
+    for part in (CACHE_FORMAT, *made_from):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    path = cache_folder("mouths") / f"{digest.hexdigest()}.npz"
+    if (known := read_cache(path)) is None:
+        known = {"made": make()}
+        write_cache(path, **known)
+    return known["made"]
 
 
 class OwnPixels:

@@ -203,10 +203,11 @@ class Expert:
     missing = np.nan
     good_confidence = 0.5
 
-    def __init__(self, encoders: Sequence[ArrayNetwork], hp: HParams, name: str) -> None:
-        """encoders: of faces and of mels, as backend.load has them; hp: the values that it was trained with."""
+    def __init__(self, encoders: Sequence[ArrayNetwork], hp: HParams, name: str, fingerprint: str = "") -> None:
+        """encoders: of faces and of mels, as backend.load has them; hp: the values that it was trained with;
+        fingerprint: of its weights."""
         self.face_encoder, self.mel_encoder = encoders
-        self.hp, self.name = hp, name
+        self.hp, self.name, self.fingerprint = hp, name, fingerprint
 
     def crop_face(self, image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
         """uint8 BGR [96, 96, 3], cropped as in training; None where the box is outside the frame."""
@@ -248,7 +249,7 @@ class Expert:
 def load_expert(path: Path, backend: Backend) -> Expert:
     """The expert in a file, run by the backend. Raises InputError if the file does not hold one."""
     loaded = load("expert", path, backend)
-    return Expert(loaded.networks, loaded.hp, f"SyncNet_color {path.name}")
+    return Expert(loaded.networks, loaded.hp, f"SyncNet_color {path.name}", loaded.fingerprint)
 
 
 def embed_in_batches(embed: Callable[[Any], np.ndarray], starts: Sequence[int] | np.ndarray) -> np.ndarray:
