@@ -4,8 +4,8 @@ A small generator knows what a mouth does, but not this person's lips, teeth and
 frames the lip-sync expert tells which fit the speech: its embedding of five frames of lips is close to that of the
 sound. Of these one is taken whose head is turned alike, as a rule the frame after the last one, since the mouth then
 moves as it was filmed. Its crop is warped onto the frame by what both show around the mouth: an affine map, and what is
-smooth in the rest of the optical flow. Where the video's own sound fits its lips, the generator draws the bank's frames
-as well, and the difference between the two drawings, without detail, opens or closes the mouth a little more.
+smooth in the rest of the optical flow. The generator draws the bank's frames as well, with their own sound: half of the
+difference between the two drawings, without detail, opens or closes the mouth a little more.
 
 Frames whose surroundings do not fit after the warp keep the generated mouth. To choose a person's frames by the speech
 is an old idea (Bregler, Covell and Slaney, Video Rewrite, SIGGRAPH 1997).
@@ -102,8 +102,8 @@ def collect(source: Source, regions: FaceRegions, frames: Iterable[TimedFrame], 
 
 
 def draw(bank: MouthBank, source: Source, networks: Networks, expert: Expert) -> np.ndarray | None:
-    """The bank's faces as the generator draws them with their own sound: uint8 BGR [B, 96, 96, 3]. None where the
-    video has no sound, or the expert does not find it in time with the lips."""
+    """The bank's faces as the generator draws them with their own sound: uint8 BGR [B, 96, 96, 3]; None without sound.
+    Where the expert is sure that the sound is early or late, that is made up for."""
     if not (source.reader and source.reader.has_sound):
         return None
     hp = expert.hp
