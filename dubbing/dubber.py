@@ -66,7 +66,8 @@ class DubPlan:
         refiner = self.networks.refiner
         with timer("faces"):
             finder, expert = self.finder(faces_file), self.networks.expert
-            own = self.networks.own_pixels and expert and not self.source.still and not self.options.box
+            own = self.networks.own_pixels and expert and not self.source.still
+            own = own and self.options.paste == "soft" and not self.options.box
             wider = replace(finder, seconds=max(self.seconds, min(BANK_SECONDS, self.source.play_seconds)))
             faces = (wider if own else finder).find(progress)
             if own and not any(faces.regions[: self.source.frames_once(self.seconds)]):  # it appears later
@@ -77,6 +78,8 @@ class DubPlan:
         if own and expert:
             with timer("own_pixels"):
                 self._use_own_pixels(progress, expert, wider.seconds)
+        if self.options.own_pixels == "on" and not self.own_pixels:
+            warn(f"--own_pixels on: {self.source.path} is no video that shows the face for four seconds")
 
     def _sampled(self, faces: FaceRegions) -> Iterator[TimedFrame]:
         """Frames from all over the video, evenly spaced, at most SAMPLES."""
@@ -111,8 +114,6 @@ class DubPlan:
         frames = progress(self.source.iter_once(seconds), desc="own mouths", unit="frame", total=total)
         bank = collect(self.source, self.faces, frames, expert)
         if bank is None:
-            if self.options.own_pixels == "on":
-                warn(f"--own_pixels on: {self.source.path} shows the face too briefly, or has too few frames a second")
             return
         drawn = draw(bank, self.source, self.networks, expert)
         self.own_pixels = OwnPixels(replace(bank, drawn=drawn), expert.embed_mel(self.speech.mel), expert)

@@ -153,8 +153,10 @@ class Options(CommonOptions):
         super().__post_init__()
         if not all(0 <= value <= 255 for value in self.background):
             raise InputError(f"--background {','.join(map(str, self.background))}: give numbers from 0 to 255")
-        if self.own_pixels == "on" and self.refine not in ("auto", "off"):
-            raise InputError("--own_pixels on and --refine: give one of them")
+        if self.own_pixels == "on" and (self.refine not in ("auto", "off") or self.paste == "box"):
+            raise InputError(
+                f"--own_pixels on and --{'paste box' if self.paste == 'box' else 'refine'}: give one of them"
+            )
         if self.end is not None and self.end <= self.start:
             raise InputError(f"--end {self.end:g}: give more than --start, {self.start:g}")
         if self.box == DETECT:

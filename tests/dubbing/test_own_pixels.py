@@ -16,6 +16,7 @@ from dubbing.stages import FaceTask
 from hparams import hparams
 from media.reader import VideoReader
 from metrics.similarity import mouth_sharpness
+from utils.errors import InputError
 from utils.images import Rect
 
 DEMO = Path(__file__).parents[2] / "demo"
@@ -90,6 +91,12 @@ def test_a_frame_that_no_other_fits_keeps_the_generated_mouth(words):
     own = OwnPixels(bank_of([head()] * 160, words), np.eye(WORDS, dtype=np.float32), EXPERT)
     own(faces)
     assert own.used == 0 and (faces[0].generated == 128).all()
+
+
+@pytest.mark.parametrize("other", [{"paste": "box"}, {"refine": "person.safetensors"}])
+def test_what_shows_another_mouth_is_refused_beside_it(other):
+    with pytest.raises(InputError):
+        Options(own_pixels="on", **other)
 
 
 def test_a_dub_shows_the_persons_own_mouth(tmp_path, monkeypatch):
