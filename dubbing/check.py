@@ -22,6 +22,7 @@ from dubbing.landmarks import FRONTAL, LANDMARKS, limits, yaw
 from dubbing.networks import load_networks
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
+from dubbing.own_pixels import FEWEST_FACES
 from dubbing.record import StageTimer
 from dubbing.samples import Samples, dub_samples, loudest_times, sample_faces
 from dubbing.source import Source, TimedFrame
@@ -155,8 +156,10 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
             report.mouths = f"{outfile}.check.png"
             rows = {"source": [mouth.source for mouth in mouths], "result": [mouth.result for mouth in mouths]}
             write_png(Path(report.mouths), labelled_rows(rows))
-        frames = source.frames_in(min(speech.seconds, options.preview or inf))
-        report.estimate = _estimate(plan, faces, outfile.suffix, frames, starting, searching) if audio else None
+        if audio:
+            report.estimate = _estimate(
+                plan, DubPlan(networks, source, speech), faces, outfile.suffix, starting, searching
+            )
     report.findings = list(dict.fromkeys([*source.findings, *(speech.findings if speech and audio else [])]))
     number, people = frame_with_most_faces(samples.detections.faces)
     if len(people):
@@ -243,11 +246,12 @@ def _covered(faces: Sequence[np.ndarray]) -> float:
 
 
 def _estimate(
-    plan: DubPlan, faces: FaceRegions, suffix: str, frames: int, starting: float, searching: float
+    plan: DubPlan, whole: DubPlan, faces: FaceRegions, suffix: str, starting: float, searching: float
 ) -> Estimate:
     """From a dub of the plan's frames, all with a face of usual size.
 
-    frames: of the whole dub; starting: seconds for reading weights and speech; searching: for finding the face.
+    whole: the plan of the whole dub; starting: seconds for reading weights and speech; searching: for finding the face
+    in the seconds that are dubbed.
     """
     by_size = sorted((region for region in faces.regions if region), key=lambda region: region.rect.height)
     plan.faces = FaceRegions([by_size[len(by_size) // 2]], faces.detector)
@@ -255,9 +259,14 @@ def _estimate(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"timed{suffix}"
         done = dub_frames(plan, file, file, timer, lambda tasks, **_: tasks)
-    dubbing = timer.rounded()["dub"] / max(1, done["frames"]) * frames
+    busy, dubbed = timer.rounded(), max(1, done["frames"])
+    dubbing = busy["dub"] / dubbed * whole.frames
+    own = whole.source.frames_once(whole.searched_seconds) if whole.wants_own_pixels else 0
+    if own >= FEWEST_FACES:  # decoded, drawn and compared with the speech, once
+        searching *= whole.searched_seconds / whole.seconds
+        dubbing += sum(busy.get(stage, 0.0) for stage in ("read", "generate", "score")) / dubbed * own
     megabytes = None
     if resource:
         unit = 1 if sys.platform == "darwin" else 1024  # bytes in what is counted
         megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // MIB
-    return Estimate(frames, starting + searching + dubbing, searching, megabytes)
+    return Estimate(whole.frames, starting + searching + dubbing, searching, megabytes)

@@ -65,21 +65,31 @@ class DubPlan:
         """Find the face, and use() it. Where crops of it are needed, the video is decoded once more."""
         refiner = self.networks.refiner
         with timer("faces"):
-            finder, expert = self.finder(faces_file), self.networks.expert
-            own = self.networks.own_pixels and expert and not self.source.still
-            own = own and self.options.paste == "soft" and not self.options.box
-            wider = replace(finder, seconds=max(self.seconds, min(BANK_SECONDS, self.source.play_seconds)))
-            faces = (wider if own else finder).find(progress)
+            finder, own = self.finder(faces_file), self.wants_own_pixels
+            faces = replace(finder, seconds=self.searched_seconds).find(progress)
             if own and not any(faces.regions[: self.source.frames_once(self.seconds)]):  # it appears later
                 faces, own = finder.find(progress), False
         with timer("references"):
             by_video = self.options.occlusion or (refiner and not refiner.bank)
             self.use(faces, faces.crops(self._sampled(faces)) if by_video else [])
-        if own and expert:
+        if own and self.networks.expert:
             with timer("own_pixels"):
-                self._use_own_pixels(progress, expert, wider.seconds)
+                self._use_own_pixels(progress, self.networks.expert)
         if self.options.own_pixels == "on" and not self.own_pixels:
             warn(f"--own_pixels on: {self.source.path} is no video that shows the face for four seconds")
+
+    @property
+    def wants_own_pixels(self) -> bool:
+        """Whether mouths are to be taken from other moments of the video, if it shows enough of them."""
+        options, networks = self.options, self.networks
+        usable = not self.source.still and options.paste == "soft" and not options.box
+        return networks.own_pixels and networks.expert is not None and usable
+
+    @property
+    def searched_seconds(self) -> float:
+        """In which the face is looked for: of a short dub more than is dubbed, where own mouths are wanted."""
+        more = min(BANK_SECONDS, self.source.play_seconds) if self.wants_own_pixels else 0.0
+        return max(self.seconds, more)
 
     def _sampled(self, faces: FaceRegions) -> Iterator[TimedFrame]:
         """Frames from all over the video, evenly spaced, at most SAMPLES."""
@@ -108,8 +118,9 @@ class DubPlan:
         self.stages |= {"refine": self.refine} if self.refine else {}
         self.stages |= {"match": stages.match} if options.paste == "soft" else {}
 
-    def _use_own_pixels(self, progress: ProgressBar, expert: Expert, seconds: float) -> None:
+    def _use_own_pixels(self, progress: ProgressBar, expert: Expert) -> None:
         """Decode the video once more for the person's own mouths, and take the new mouths from these."""
+        seconds = self.searched_seconds
         total = self.source.frames_once(seconds)
         frames = progress(self.source.iter_once(seconds), desc="own mouths", unit="frame", total=total)
         bank = collect(self.source, self.faces, frames, expert)
