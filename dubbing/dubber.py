@@ -23,7 +23,7 @@ from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
-from dubbing.own_pixels import OwnPixels, collect, draw
+from dubbing.own_pixels import MOST_FACES, MouthBank, OwnPixels, collect, draw, join
 from dubbing.paste import FaceRegion, blend, upright_crop
 from dubbing.record import ProgressBar, Record, StageTimer, page_path, record_path, state_record
 from dubbing.report import DubReport
@@ -38,12 +38,13 @@ from media.sound import sound_clock
 from media.writer import VideoWriter
 from metrics.sync import Expert
 from utils.errors import InputError, flag_named, warn
-from utils.files import atomic_writes, sha256, write_json
+from utils.files import atomic_writes, existing_file, sha256, write_json
 from utils.progress import Progress
 
 SAMPLES = 100  # crops from all over the video, at most
 OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
 INVISIBLE = 0.5 / 255  # a mask that is nowhere above this changes no level
+OF_FACES = ("pads", "align", "nosmooth", "face_detector", "no_cache")  # options that hold for --mouths_from, too
 BANK_SECONDS = 30.0  # of the video in which own mouths are looked for, at least, however short the dub
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
 
@@ -75,15 +76,16 @@ class DubPlan:
         if own and self.networks.expert:
             with timer("own_pixels"):
                 self._use_own_pixels(progress, self.networks.expert)
-        if self.options.own_pixels == "on" and not self.own_pixels:
-            warn(f"--own_pixels on: {self.source.path} is no video that shows the face for four seconds")
+        if (self.options.own_pixels == "on" or self.options.mouths_from) and not self.own_pixels:
+            shown = self.options.mouths_from or self.source.path
+            warn(f"no own mouths: {shown} is no video that shows the face for four seconds")
 
     @property
     def wants_own_pixels(self) -> bool:
         """Whether mouths are to be taken from other moments of the video, if it shows enough of them."""
         options, networks = self.options, self.networks
-        usable = not self.source.still and options.paste == "soft" and not options.box
-        return networks.own_pixels and networks.expert is not None and usable
+        usable = (options.mouths_from or not self.source.still) and options.paste == "soft" and not options.box
+        return networks.own_pixels and networks.expert is not None and bool(usable)
 
     @property
     def searched_seconds(self) -> float:
@@ -119,15 +121,22 @@ class DubPlan:
         self.stages |= {"match": stages.match} if options.paste == "soft" else {}
 
     def _use_own_pixels(self, progress: ProgressBar, expert: Expert) -> None:
-        """Decode the video once more for the person's own mouths, and take the new mouths from these."""
-        seconds = self.searched_seconds
-        total = self.source.frames_once(seconds)
-        frames = progress(self.source.iter_once(seconds), desc="own mouths", unit="frame", total=total)
-        bank = collect(self.source, self.faces, frames, expert)
-        if bank is None:
+        """Decode the video and --mouths_from once more, and take mouths from these."""
+        videos, path = [(self.source, self.faces, self.searched_seconds)], self.options.mouths_from
+        if path:
+            options = Options(**{name: getattr(self.options, name) for name in OF_FACES})
+            other = Source(existing_file(path, "--mouths_from"), options)
+            seconds = min(MOST_FACES / expert.hp.fps, other.play_seconds)
+            found = FaceFinder(other, seconds, self.networks.backend.device).find(progress)
+            videos.append((other, found, seconds))
+        banks = list[MouthBank]()
+        for source, faces, seconds in videos:
+            if bank := collect(source, faces, seconds, expert, progress):
+                banks.append(replace(bank, drawn=draw(bank, source, self.networks, expert)))
+        if not banks:
             return
-        drawn = draw(bank, self.source, self.networks, expert)
-        self.own_pixels = OwnPixels(replace(bank, drawn=drawn), expert.embed_mel(self.speech.mel), expert)
+        speech, rate = expert.embed_mel(self.speech.mel), float(self.source.rate)
+        self.own_pixels = OwnPixels(join(banks), speech, expert, rate)
         first: dict[str, stages.Stage] = {"generate": self.stages.pop("generate"), "own_pixels": self.own_pixels}
         self.stages = first | self.stages
 

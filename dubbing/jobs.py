@@ -15,7 +15,7 @@ from utils.errors import InputError
 from utils.files import creatable, read_table, writable_folder
 from utils.settings import with_overrides
 
-PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine", "final_audio"}
+PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine", "final_audio", "mouths_from"}
 OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif")
 NO_PATHS = ("auto", "off")  # values of --refine
 

@@ -18,7 +18,7 @@ BUNDLED = "bundled: for trying out, not for delivery; better ones: docs/weights.
 RUN = "run.json"  # in the folder of a training run
 SETTINGS = (
     "checkpoint_path", "hparams", "device", "engine", "precision", "wav2lip_batch_size", "no_score", "refine",
-    "own_pixels",
+    "own_pixels", "mouths_from",
 )  # fmt: skip
 
 
@@ -57,9 +57,10 @@ def load_networks(options: Options) -> Networks:
         loaded = load("generator", path, backend, options.hparams, options.wav2lip_batch_size)
         used = loaded.backend
         others = replace(used, dtype="auto") if used.dtype == "int8" else used  # other networks are not made int8
-        refine = "off" if options.own_pixels == "on" else options.refine
+        insisted = options.own_pixels == "on" or options.mouths_from is not None
+        refine = "off" if insisted else options.refine
         refiner = load_refiner(refine, path, loaded.fingerprint, others)
-        own = options.own_pixels == "on" or (options.own_pixels == "auto" and path == BUNDLED_GENERATOR and not refiner)
+        own = insisted or (options.own_pixels == "auto" and path == BUNDLED_GENERATOR and not refiner)
         expert = best_expert(replace(used, dtype="auto")) if own or not options.no_score else None
     return Networks(loaded.networks[0], loaded.hp, path, sha256(path), used, expert, refiner, own, options, files)
 

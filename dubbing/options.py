@@ -109,6 +109,7 @@ class Options(CommonOptions):
         "take mouths from other moments of the video, which has to show the face for 4 seconds; auto: with the bundled "
         "weights and without a refiner", "auto", choices=("auto", "on", "off"), common=True,
     )  # fmt: skip
+    mouths_from: Path | None = option("another video of the person, to take mouths from as well", None)
     occlusion: bool = option(
         "keep hands and other things in front of the dubbed mouth; leave profile views unchanged", False, common=True
     )
@@ -153,14 +154,16 @@ class Options(CommonOptions):
         super().__post_init__()
         if not all(0 <= value <= 255 for value in self.background):
             raise InputError(f"--background {','.join(map(str, self.background))}: give numbers from 0 to 255")
-        if self.own_pixels == "on" and (self.refine not in ("auto", "off") or self.paste == "box"):
-            raise InputError(
-                f"--own_pixels on and --{'paste box' if self.paste == 'box' else 'refine'}: give one of them"
-            )
         if self.end is not None and self.end <= self.start:
             raise InputError(f"--end {self.end:g}: give more than --start, {self.start:g}")
         if self.box == DETECT:
             object.__setattr__(self, "box", None)
+        flag = "--mouths_from" if self.mouths_from else "--own_pixels on"
+        if self.mouths_from or self.own_pixels == "on":
+            against = {"--own_pixels off": self.own_pixels == "off", "--paste box": self.paste == "box"}
+            against |= {"--box": self.box is not None, "--refine": self.refine not in ("auto", "off")}
+            for other in (name for name, given in against.items() if given):
+                raise InputError(f"{flag} and {other}: give one of them")
         if self.preview is not None and 0 < self.preview < SHORTEST_PREVIEW:
             raise InputError(f"--preview {self.preview:g}: give at least {SHORTEST_PREVIEW}, or 0 for one picture")
         if self.fps != SOURCE_FPS:

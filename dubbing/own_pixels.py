@@ -12,7 +12,7 @@ is an old idea (Bregler, Covell and Slaney, Video Rewrite, SIGGRAPH 1997).
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -24,7 +24,8 @@ import audio
 from dubbing.faces import FaceRegions, read_cache, write_cache
 from dubbing.networks import Networks
 from dubbing.paste import upright_crop
-from dubbing.source import Source, TimedFrame
+from dubbing.record import ProgressBar
+from dubbing.source import Source
 from dubbing.stages import FaceTask, mixed
 from face_detection.crop import mouth_mask, resized, to_network_size
 from face_detection.find import resembles
@@ -45,6 +46,7 @@ BY_SOUND, BY_POSE, BY_MOUTH = 2.0, 0.5, 1.0
 FADED = 2  # frames over which one mouth is faded into another after a jump
 JUMP = 1.5  # cost of not taking the next frame, besides that of a mouth unlike it
 CANDIDATES = 20  # nearest frames that are considered for each frame
+FAR = 10**9  # frames
 TOO_NEAR = 0.5  # seconds around a frame, whose mouths say what the source says
 # The warp, in pixels of the network's crop
 STRAY = 1.5  # from which on a point does not belong to the affine map
@@ -66,8 +68,10 @@ class MouthBank:
     drawn: np.ndarray | None = None  # uint8 BGR [B, 96, 96, 3], as drawn with their own sound, where that fits
 
 
-def collect(source: Source, regions: FaceRegions, frames: Iterable[TimedFrame], expert: Expert) -> MouthBank | None:
-    """The bank of one play of a video, or a part of it; None where that shows too few faces."""
+def collect(
+    source: Source, regions: FaceRegions, seconds: float, expert: Expert, progress: ProgressBar
+) -> MouthBank | None:
+    """The bank of the first seconds of a video; None where they show too few faces."""
     heights = [region.rect.height for region in regions.regions if region]
     if source.still or float(source.rate) < SLOWEST or len(heights) < FEWEST_FACES:
         return None
@@ -76,7 +80,8 @@ def collect(source: Source, regions: FaceRegions, frames: Iterable[TimedFrame], 
     most_apart = ceil(fps / float(source.rate))  # ticks from frame to frame
     numbers, times, faces, pictures = list[int](), list[float](), list[np.ndarray](), list[np.ndarray]()
     ticks, starts = list[int](), list[int]()  # 25ths of a second; rows at which a run of frames in one shot starts
-    for frame in frames:
+    frames, total = source.iter_once(seconds), source.frames_once(seconds)
+    for frame in progress(frames, desc="own mouths", unit="frame", total=total):
         region, tick = regions.at(frame.number), round(frame.time * fps)
         if region is None or region.interpolated or frame.number // BLOCK % step or tick in ticks[-1:]:
             continue
@@ -99,6 +104,21 @@ def collect(source: Source, regions: FaceRegions, frames: Iterable[TimedFrame], 
         return None
     kept = small[middle], np.stack([pictures[row] for row in middle])
     return MouthBank(np.array(numbers)[middle], np.array(times)[middle], *kept, windows)
+
+
+def join(banks: list[MouthBank]) -> MouthBank:
+    """One bank; the second and later ones are of other videos, no frame of which is near one that is dubbed."""
+    (bank, *others), drawn = banks, [each.drawn for each in banks if each.drawn is not None]
+    height, size = bank.pictures.shape[1:3]
+    pictures = [np.stack([resized(picture, size, height) for picture in other.pictures]) for other in others]
+    return MouthBank(
+        np.concatenate([bank.numbers, *(-FAR - other.numbers for other in others)]),
+        np.concatenate([each.times for each in banks]),
+        np.concatenate([each.faces for each in banks]),
+        np.concatenate([bank.pictures, *pictures]),
+        np.concatenate([each.windows for each in banks]),
+        np.concatenate(drawn) if len(drawn) == len(banks) else None,
+    )
 
 
 def draw(bank: MouthBank, source: Source, networks: Networks, expert: Expert) -> np.ndarray | None:
@@ -145,7 +165,8 @@ class OwnPixels:
     """The stage after "generate". speech: float32 [F, D], the expert's embeddings of windows of the speech that start
     at frames 0 to F-1; used: how many faces it has changed."""
 
-    def __init__(self, bank: MouthBank, speech: np.ndarray, expert: Expert) -> None:
+    def __init__(self, bank: MouthBank, speech: np.ndarray, expert: Expert, rate: float = 25.0) -> None:
+        """rate: frames a second of the dubbed video."""
         self.bank, self.speech, self.fps, self.used = bank, speech, expert.hp.fps, 0
         self.lead = expert.hp.window_frames // 2
         self.poses = np.stack([_small(face, slice(0, 48), slice(0, 96)) for face in bank.faces])
@@ -155,8 +176,7 @@ class OwnPixels:
         self.pose_unit = float(_distances(self.poses[some], self.poses).std()) + 1e-6
         self.mouth_unit = float(_distances(self.mouths[some], self.mouths).std()) + 1e-6
         self.sound_unit = float((speech[:: ceil(len(speech) / 200)] @ bank.windows.T).std()) + 1e-6
-        seconds = max(1e-6, float(bank.times[-1] - bank.times[0]))
-        self.too_near = TOO_NEAR * float(bank.numbers[-1] - bank.numbers[0]) / seconds  # frames
+        self.too_near = TOO_NEAR * rate  # frames
         self._row: int | None = None  # of the last frame
         self._tick = 0  # of the last frame, in 25ths of a second
         self._old, self._weight = 0, 0.0  # row that is faded out, and how much of it is left

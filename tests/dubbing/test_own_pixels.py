@@ -1,5 +1,6 @@
 """Mouths from other moments of the dubbed video: which are taken, and how they are put onto the frame."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,7 +94,10 @@ def test_a_frame_that_no_other_fits_keeps_the_generated_mouth(words):
     assert own.used == 0 and (faces[0].generated == 128).all()
 
 
-@pytest.mark.parametrize("other", [{"paste": "box"}, {"refine": "person.safetensors"}])
+@pytest.mark.parametrize(
+    "other",
+    [{"paste": "box"}, {"refine": "person.safetensors"}, {"mouths_from": DEMO / "woman.mp4", "box": (1, 2, 1, 2)}],
+)
 def test_what_shows_another_mouth_is_refused_beside_it(other):
     with pytest.raises(InputError):
         Options(own_pixels="on", **other)
@@ -109,4 +113,7 @@ def test_a_dub_shows_the_persons_own_mouth(tmp_path, monkeypatch):
         pictures = np.stack([image for _, image in VideoReader(tmp_path / f"{wanted}.mkv").frames()])
         sharp[wanted] = mouth_sharpness(pictures[:, 60:260, 80:280])
     assert record.frames == 25
+    shown = replace(options, own_pixels="auto", static=True, mouths_from=DEMO / "woman.mp4")
+    record = Dubber(shown).dub(DEMO / "woman.mp4", DEMO / "man_speech.ogg", tmp_path / "still.mkv")
+    assert record.own_pixels["used"] == 25
     assert sharp["auto"] > 1.2 * sharp["off"]
