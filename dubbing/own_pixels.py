@@ -240,7 +240,7 @@ class OwnPixels:
         large = cv2.resize(flow, (size, size), interpolation=cv2.INTER_LINEAR) * scale
         x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
         warped = cv2.remap(
-            picture, x + large[..., 0], y + large[..., 1] - top, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+            picture, x + large[..., 0], y + large[..., 1] - top, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
         )
         if self.bank.drawn is not None and len(face.generated) == len(grey):
             drawn = _remapped(self.bank.drawn[row], flow)
