@@ -5,9 +5,10 @@ python weights.py fetch s3fd wav2lip_gan        # download; the SHA-256 is check
 python weights.py import ~/Downloads/file.pth   # copy a file you have to its place, whatever its name
 python weights.py verify                        # check the SHA-256 of every file that exists
 python weights.py export best.pth mine.safetensors   # weights alone in half precision, to keep or to share
+python weights.py average a.pth b.pth mean.safetensors --share 0.25   # of two trainings of one network
 python weights.py export best.pth mine.xml --format openvino   # a generator that runs without PyTorch; or onnx
 
-Only export needs PyTorch.
+Only export and average need PyTorch.
 """
 
 import argparse
@@ -50,6 +51,10 @@ def main(args: argparse.Namespace) -> int:
         return each(import_file, args.files)
     elif args.command == "verify":
         print(f"{verify()} of {len(all_files())} files exist, all as published")
+    elif args.command == "average":
+        from models.conversion import average
+
+        print(f"{args.target}: {average(args.first, args.second, args.target, args.share)}, averaged")
     else:
         from models.conversion import export  # needs PyTorch
 
@@ -65,6 +70,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     commands.add_parser("verify")
     commands.add_parser("fetch").add_argument("names", nargs="+", metavar="NAME")
     commands.add_parser("import").add_argument("files", nargs="+", type=Path, metavar="FILE")
+    average_flags = commands.add_parser("average")
+    for name in ("first", "second", "target"):
+        average_flags.add_argument(name, type=Path, metavar="OUT" if name == "target" else "CHECKPOINT")
+    average_flags.add_argument(
+        "--share", type=float, default=0.5, help="of the second, 0 to 1; default: %(default)s"
+    )
     export_flags = commands.add_parser("export")
     export_flags.add_argument("source", type=Path, metavar="CHECKPOINT")
     export_flags.add_argument("target", type=Path, metavar="OUT")

@@ -190,6 +190,26 @@ def _safetensors(source: Path, target: Path) -> str:
     return weight_files.identify(state)
 
 
+def average(first: Path, second: Path, target: Path, share: float) -> str:
+    """Write the weights of two trainings of one network, averaged, `share` of them the second's (0..1), statistics of
+    batch norms included; returns the name of the network."""
+    if target.suffix != ".safetensors":
+        raise InputError(f"{target}: give a name that ends in .safetensors")
+    if not 0 <= share <= 1:
+        raise InputError(f"--share {share:g}: give 0 to 1")
+    writable_folder(target.parent, "OUT")
+    content, other = weight_files.read(first), weight_files.read(second)["state_dict"]
+    state = content["state_dict"]
+    if {name: tensor.shape for name, tensor in state.items()} != {name: tensor.shape for name, tensor in other.items()}:
+        raise InputError(f"{second}: is not of the same network as {first}")
+    mean = {
+        name: torch.lerp(tensor.float(), other[name].float(), share) if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
+    weight_files.write_safetensors(target, mean, {"hparams": json.dumps(hparams_of(content).network_values())})
+    return weight_files.identify(state)
+
+
 def _onnx(generator: Wrapper, hp: HParams, target: Path, metadata: dict[str, str]) -> None:
     import onnx
 

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import NARROW, save_person
+from conftest import NARROW, save_network, save_person
 from media.reader import VideoReader
 from metrics.sync import load_expert, score_distances
-from models import Wav2Lip, backend, conversion, face_refiner
+from models import SyncNet_color, Wav2Lip, backend, conversion, face_refiner
 from models.backend import Backend, load, pick
 from models.face_refiner import ReferenceBank
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
 from models.torch_backend import PictureGenerator, TorchNetwork, load_network
+from utils import weight_files
 from utils.devices import Precision
 from utils.errors import InputError
 from utils.files import CACHE_FOLDER, cache_folder
@@ -332,6 +333,20 @@ def test_an_onnx_model_draws_frames_as_pytorch_does(generator, tmp_path):
     assert json.loads(metadata["hparams"])["width"] == NARROW.width
     assert metadata.keys() == conversion.RULES.keys() | {"hparams"}
     assert largest_difference(generator, session.run(["generated"], {"faces": faces, "mels": mels})[0]) <= 1
+
+
+def test_two_trainings_of_a_network_are_averaged_and_no_others(generator, tmp_path):
+    other, expert = save_network(tmp_path / "b.pth", Wav2Lip, seed=1), save_network(tmp_path / "e.pth", SyncNet_color)
+    assert conversion.average(generator, other, tmp_path / "mean.safetensors", 0.25) == "a generator (Wav2Lip)"
+    first, second, mean = (
+        weight_files.read(path)["state_dict"] for path in (generator, other, tmp_path / "mean.safetensors")
+    )
+    name = "output_block.1.weight"
+    assert torch.allclose(mean[name], 0.75 * first[name] + 0.25 * second[name], atol=1e-6)
+    load_generator(tmp_path / "mean.safetensors", "torch", "fp32")
+    with pytest.raises(InputError, match="same network"):
+        conversion.average(generator, expert, tmp_path / "none.safetensors", 0.5)
+    assert not (tmp_path / "none.safetensors").exists()
 
 
 def test_what_cannot_be_exported_is_one_line(generator, tmp_path, script, monkeypatch):
