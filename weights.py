@@ -73,9 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     average_flags = commands.add_parser("average")
     for name in ("first", "second", "target"):
         average_flags.add_argument(name, type=Path, metavar="OUT" if name == "target" else "CHECKPOINT")
-    average_flags.add_argument(
-        "--share", type=float, default=0.5, help="of the second, 0 to 1; default: %(default)s"
-    )
+    average_flags.add_argument("--share", type=float, default=0.5, help="of the second, 0 to 1; default: %(default)s")
     export_flags = commands.add_parser("export")
     export_flags.add_argument("source", type=Path, metavar="CHECKPOINT")
     export_flags.add_argument("target", type=Path, metavar="OUT")

@@ -203,7 +203,9 @@ def average(first: Path, second: Path, target: Path, share: float) -> str:
     if {name: tensor.shape for name, tensor in state.items()} != {name: tensor.shape for name, tensor in other.items()}:
         raise InputError(f"{second}: is not of the same network as {first}")
     mean = {
-        name: torch.lerp(tensor.float(), other[name].float(), share) if tensor.is_floating_point() else tensor
+        name: (
+            torch.lerp(tensor.float(), other[name].float(), share) if tensor.is_floating_point() else tensor
+        ).contiguous()
         for name, tensor in state.items()
     }
     weight_files.write_safetensors(target, mean, {"hparams": json.dumps(hparams_of(content).network_values())})
