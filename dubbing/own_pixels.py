@@ -170,11 +170,12 @@ class OwnPixels:
         self.bank, self.speech, self.fps, self.used = bank, speech, expert.hp.fps, 0
         self.lead = expert.hp.window_frames // 2
         self.poses = np.stack([_small(face, slice(0, 48), slice(0, 96)) for face in bank.faces])
-        self.mouths = np.stack([_small(face, slice(48, 92), slice(16, 80)) for face in bank.faces])
+        mouths = np.stack([_small(face, slice(48, 92), slice(16, 80)) for face in bank.faces])
         self.greys = [cv2.cvtColor(face, cv2.COLOR_BGR2GRAY) for face in bank.faces]
         some = slice(None, None, ceil(len(bank.faces) / 200))
         self.pose_unit = float(_distances(self.poses[some], self.poses).std()) + 1e-6
-        self.mouth_unit = float(_distances(self.mouths[some], self.mouths).std()) + 1e-6
+        self.apart = _distances(mouths, mouths)  # float32 [B, B]
+        self.apart *= BY_MOUTH / (float(self.apart[some].std()) + 1e-6)
         self.sound_unit = float((speech[:: ceil(len(speech) / 200)] @ bank.windows.T).std()) + 1e-6
         self.too_near = TOO_NEAR * rate  # frames
         self._row: int | None = None  # of the last frame
@@ -217,7 +218,7 @@ class OwnPixels:
         for step, cost in zip(np.diff(ticks, prepend=self._tick) > 0, costs, strict=True):
             following = np.clip(rows + step, 0, last)
             some = np.unique(np.concatenate([np.argsort(cost)[:CANDIDATES], following]))
-            jumps = JUMP + BY_MOUTH / self.mouth_unit * _distances(self.mouths[following], self.mouths[some])
+            jumps = JUMP + self.apart[following[:, None], some]
             sums = total[:, None] + np.where((some == following[:, None]) | (rows[:, None] < 0), 0, jumps)
             back.append(sums.argmin(axis=0))
             total, rows = sums.min(axis=0) + np.minimum(cost[some], 1e6), some
@@ -238,10 +239,9 @@ class OwnPixels:
         size = picture.shape[1]
         top, scale = size - len(picture), size / len(grey)
         large = cv2.resize(flow, (size, size), interpolation=cv2.INTER_LINEAR) * scale
-        x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
-        warped = cv2.remap(
-            picture, x + large[..., 0], y + large[..., 1] - top, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
-        )
+        y, x = np.mgrid[top:size, :size].astype(np.float32) + np.moveaxis(large[top:, :, ::-1], 2, 0)
+        warped = np.zeros((size, size, 3), np.uint8)
+        warped[top:] = cv2.remap(picture, x, y - top, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
         if self.bank.drawn is not None and len(face.generated) == len(grey):
             drawn = _remapped(self.bank.drawn[row], flow)
             change = CORRECTED * (face.generated.astype(np.float32) - drawn).mean(axis=2)
