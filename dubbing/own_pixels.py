@@ -133,7 +133,8 @@ def draw(bank: MouthBank, source: Source, networks: Networks, expert: Expert) ->
         return None
     mel = audio.melspectrogram(audio.raise_quiet_speech(wav, hp)[0], hp)
     times = np.rint(bank.times * hp.fps).astype(int) - hp.window_frames // 2
-    score = score_distances(window_distances(bank.windows, times, expert.embed_mel(mel)))
+    sound = _kept(source, (expert.fingerprint, mel), lambda: expert.embed_mel(mel))
+    score = score_distances(window_distances(bank.windows, times, sound))
     late = score.offset / hp.fps if score and score.measurable else 0.0
     starts = [audio.dub_mel_start(time + late, mel.shape[1], hp) for time in bank.times]
 
