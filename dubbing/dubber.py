@@ -8,7 +8,7 @@ main thread    composite: put the face into the picture; encode
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -80,6 +80,12 @@ class DubPlan:
             shown = self.options.mouths_from or self.source.path
             warn(f"no own mouths: {shown} is no video that shows the face for four seconds")
 
+    @cached_property
+    def heard(self) -> np.ndarray:
+        """The expert's embeddings of the speech, float32 [F, D], of windows that start at frames 0 to F-1."""
+        assert self.networks.expert
+        return self.networks.expert.embed_mel(self.speech.mel)
+
     @property
     def wants_own_pixels(self) -> bool:
         """Whether mouths are to be taken from other moments of the video, if it shows enough of them."""
@@ -135,8 +141,7 @@ class DubPlan:
                 banks.append(replace(bank, drawn=draw(bank, source, self.networks, expert)))
         if not banks:
             return
-        speech, rate = expert.embed_mel(self.speech.mel), float(self.source.rate)
-        self.own_pixels = OwnPixels(join(banks), speech, expert, rate)
+        self.own_pixels = OwnPixels(join(banks), self.heard, expert, float(self.source.rate))
         first: dict[str, stages.Stage] = {"generate": self.stages.pop("generate"), "own_pixels": self.own_pixels}
         self.stages = first | self.stages
 
@@ -278,7 +283,7 @@ def dub_frames(
         print(f"--wav2lip_batch_size {wanted}: {batch_size}, since frames this large must not fill the memory")
     queued = batch_size // 2 + 1  # before the stages, and behind them
     with timer("score"):
-        monitor = SyncMonitor(expert, plan.speech.mel) if expert and not options.no_score else None
+        monitor = SyncMonitor(expert, plan.heard) if expert and not options.no_score else None
 
     def generated() -> Generator[FrameTask, None, None]:
         with closing(prefetch(plan.tasks(), queued, partial(timer, "read"))) as tasks:

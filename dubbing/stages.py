@@ -173,11 +173,11 @@ def composite(face: FaceTask, style: str) -> None:
 class SyncMonitor:
     """Takes the faces of a dub at their own times and hands the nearest ones, 25 a second, to an expert.
 
-    mel: float32 [num_mels, columns], of the speech.
+    speech: float32 [F, D], its embeddings of the speech.
     """
 
-    def __init__(self, expert: Expert, mel: np.ndarray) -> None:
-        self._windows, self._speech = WindowStream(expert), expert.embed_mel(mel)
+    def __init__(self, expert: Expert, speech: np.ndarray) -> None:
+        self._windows, self._speech = WindowStream(expert), speech
         self._added = 0  # frames handed on
         self._face: np.ndarray | None = None
         self._time, self._number = 0.0, -1

@@ -22,10 +22,7 @@ from utils.files import sha256
 
 
 def expert_with(embed_faces):
-    return SimpleNamespace(
-        embed_mel=lambda mel: np.zeros((80, 2), np.float32), embed_faces=embed_faces, missing=0.0, name="",
-        good_confidence=0.5,
-    )  # fmt: skip
+    return SimpleNamespace(embed_faces=embed_faces, missing=0.0, name="", good_confidence=0.5)
 
 
 def scored_windows(numbers, fps: float = 25):
@@ -36,7 +33,7 @@ def scored_windows(numbers, fps: float = 25):
         windows.extend(faces[start : start + 5, 0].tolist() for start in starts)
         return np.zeros((len(starts), 2), np.float32)
 
-    monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 200)))
+    monitor = SyncMonitor(expert_with(embed_faces), np.zeros((80, 2), np.float32))
     for n, number in enumerate(numbers):
         monitor.add(TimedFrame(number, n / fps, None), np.array([number]))
     monitor.result()
