@@ -23,7 +23,7 @@ from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
-from dubbing.own_pixels import MOST_FACES, MouthBank, OwnPixels, collect, draw, join
+from dubbing.own_pixels import FAR, MOST_FACES, MouthBank, OwnPixels, collect, draw, join
 from dubbing.paste import FaceRegion, blend, upright_crop
 from dubbing.record import ProgressBar, Record, StageTimer, page_path, record_path, state_record
 from dubbing.report import DubReport
@@ -138,7 +138,8 @@ class DubPlan:
         banks = list[MouthBank]()
         for source, faces, seconds in videos:
             if bank := collect(source, faces, seconds, expert, progress):
-                banks.append(replace(bank, drawn=draw(bank, source, self.networks, expert)))
+                numbers = bank.numbers if source is self.source else bank.numbers + FAR
+                banks.append(replace(bank, numbers=numbers, drawn=draw(bank, source, self.networks, expert)))
         if not banks:
             return
         self.own_pixels = OwnPixels(join(banks), self.heard, expert, float(self.source.rate))

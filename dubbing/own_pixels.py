@@ -14,6 +14,7 @@ is an old idea (Bregler, Covell and Slaney, Video Rewrite, SIGGRAPH 1997).
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 from typing import Any
 
@@ -46,7 +47,7 @@ BY_SOUND, BY_POSE, BY_MOUTH = 2.0, 0.5, 1.0
 FADED = 2  # frames over which one mouth is faded into another after a jump
 JUMP = 1.5  # cost of not taking the next frame, besides that of a mouth unlike it
 CANDIDATES = 20  # nearest frames that are considered for each frame
-FAR = 10**9  # frames
+FAR = 10**9  # added to the frame numbers of another video, none of which is near one that is dubbed
 TOO_NEAR = 0.5  # seconds around a frame, whose mouths say what the source says
 # The warp, in pixels of the network's crop
 STRAY = 1.5  # from which on a point does not belong to the affine map
@@ -73,11 +74,11 @@ def collect(
 ) -> MouthBank | None:
     """The bank of the first seconds of a video; None where they show too few faces."""
     heights = [region.rect.height for region in regions.regions if region]
-    if source.still or float(source.rate) < SLOWEST or len(heights) < FEWEST_FACES:
+    if source.still or float(source.opened.rate) < SLOWEST or len(heights) < FEWEST_FACES:
         return None
     fps, network_size, half = expert.hp.fps, expert.hp.img_size, expert.hp.img_size // 2
     size, step = int(np.clip(np.median(heights), network_size, LARGEST)), ceil(len(heights) / MOST_FACES)
-    most_apart = ceil(fps / float(source.rate))  # ticks from frame to frame
+    most_apart = ceil(fps / float(source.opened.rate))  # ticks from frame to frame
     numbers, times, faces, pictures = list[int](), list[float](), list[np.ndarray](), list[np.ndarray]()
     ticks, starts = list[int](), list[int]()  # 25ths of a second; rows at which a run of frames in one shot starts
     frames, total = source.iter_once(seconds), source.frames_once(seconds)
@@ -107,12 +108,14 @@ def collect(
 
 
 def join(banks: list[MouthBank]) -> MouthBank:
-    """One bank; the second and later ones are of other videos, no frame of which is near one that is dubbed."""
+    """One bank of several, at the first one's size."""
     (bank, *others), drawn = banks, [each.drawn for each in banks if each.drawn is not None]
+    if not others:
+        return bank
     height, size = bank.pictures.shape[1:3]
     pictures = [np.stack([resized(picture, size, height) for picture in other.pictures]) for other in others]
     return MouthBank(
-        np.concatenate([bank.numbers, *(-FAR - other.numbers for other in others)]),
+        np.concatenate([each.numbers for each in banks]),
         np.concatenate([each.times for each in banks]),
         np.concatenate([each.faces for each in banks]),
         np.concatenate([bank.pictures, *pictures]),
@@ -137,15 +140,8 @@ def draw(bank: MouthBank, source: Source, networks: Networks, expert: Expert) ->
     score = score_distances(window_distances(bank.windows, times, sound))
     late = score.offset / hp.fps if score and score.measurable else 0.0
     starts = [audio.dub_mel_start(time + late, mel.shape[1], hp) for time in bank.times]
-
-    def generated() -> np.ndarray:
-        drawn, batch = list[np.ndarray](), networks.generator.batch_size
-        for row in range(0, len(starts), batch):
-            mels = [mel[None, :, start : start + hp.mel_window] for start in starts[row : row + batch]]
-            drawn.append(networks.generator(bank.faces[row : row + batch], np.stack(mels)))
-        return np.concatenate(drawn)
-
-    return _kept(source, (networks.sha256, bank.faces, mel, starts), generated)
+    mels = np.stack([mel[None, :, start : start + hp.mel_window] for start in starts])
+    return _kept(source, (networks.sha256, bank.faces, mel, starts), lambda: networks.generator(bank.faces, mels))
 
 
 def _kept(source: Source, made_from: tuple, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -287,6 +283,7 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(squares, 0) / a.shape[1])
 
 
+@lru_cache
 def _surroundings(size: int) -> np.ndarray:
     """What is compared of two crops: eyes, nose and cheeks, not the mouth. float32 [size, size], 0 or 1."""
     around = np.zeros((size, size), np.float32)
