@@ -160,9 +160,7 @@ def export(source: Path, target: Path, form: str = "safetensors") -> str:
     """Write a checkpoint's network in a form of SUFFIXES; returns the name of the network."""
     if target.suffix != SUFFIXES[form]:
         raise InputError(f"{target}: give a name that ends in {SUFFIXES[form]}, or another --format")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise InputError(f"{target}: is the file to export; give another name")
-    writable_folder(target.parent, "OUT")
+    _check_place(target, source)
     if form == "safetensors":
         return _safetensors(source, target)
     if not is_installed(form):
@@ -183,6 +181,18 @@ def _safetensors(source: Path, target: Path) -> str:
     }
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise InputError(f"{source}: has values that half precision cannot hold; share the file itself")
+    return _write_weights(target, state, content)
+
+
+def _check_place(target: Path, *sources: Path) -> None:
+    """Raises InputError where the file cannot be written, or is one of the sources."""
+    if target.exists() and any(source.exists() and target.samefile(source) for source in sources):
+        raise InputError(f"{target}: is a file to read; give another name")
+    writable_folder(target.parent, "OUT")
+
+
+def _write_weights(target: Path, state: dict[str, torch.Tensor], content: dict) -> str:
+    """content: of the checkpoint that the weights come from; returns the name of the network."""
     metadata = {"hparams": json.dumps(hparams_of(content).network_values())}
     if isinstance(content.get("generator"), str):  # a refiner belongs to one
         metadata["generator"] = content["generator"]
@@ -197,7 +207,7 @@ def average(first: Path, second: Path, target: Path, share: float) -> str:
         raise InputError(f"{target}: give a name that ends in .safetensors")
     if not 0 <= share <= 1:
         raise InputError(f"--share {share:g}: give 0 to 1")
-    writable_folder(target.parent, "OUT")
+    _check_place(target, first, second)
     content, other = weight_files.read(first), weight_files.read(second)["state_dict"]
     state = content["state_dict"]
     if {name: tensor.shape for name, tensor in state.items()} != {name: tensor.shape for name, tensor in other.items()}:
@@ -208,8 +218,7 @@ def average(first: Path, second: Path, target: Path, share: float) -> str:
         ).contiguous()
         for name, tensor in state.items()
     }
-    weight_files.write_safetensors(target, mean, {"hparams": json.dumps(hparams_of(content).network_values())})
-    return weight_files.identify(state)
+    return _write_weights(target, mean, content)
 
 
 def _onnx(generator: Wrapper, hp: HParams, target: Path, metadata: dict[str, str]) -> None:

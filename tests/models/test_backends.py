@@ -354,6 +354,8 @@ def test_two_trainings_of_a_network_are_averaged_and_no_others(generator, tmp_pa
     with pytest.raises(InputError, match="same network"):
         conversion.average(generator, expert, tmp_path / "none.safetensors", 0.5)
     assert not (tmp_path / "none.safetensors").exists()
+    with pytest.raises(InputError):
+        conversion.average(tmp_path / "mean.safetensors", generator, tmp_path / "mean.safetensors", 0.5)
 
 
 def test_what_cannot_be_exported_is_one_line(generator, tmp_path, script, monkeypatch):
