@@ -16,12 +16,12 @@ from utils import cli
 from utils.settings import from_args
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> None:
     options = ensure_weights(from_args(TrainingOptions, args), args.yes)
     from training.expert import ExpertTraining
     from training.loop import train
 
-    return train(ExpertTraining, options)
+    train(ExpertTraining, options)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

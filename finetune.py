@@ -1,13 +1,13 @@
-"""Train a generator and a refiner of one person from a folder of videos, and make dubs to compare.
+"""Train a generator of one person from a folder of videos, and make dubs to compare.
 
     python finetune.py --videos my_videos
     python finetune.py --videos my_videos --face talk.mp4 --audio speech.wav    # dub these at the end
-    python finetune.py --videos my_videos --minutes 60 --refiner_minutes 80     # the same command resumes
+    python finetune.py --videos my_videos --minutes 60                          # the same command resumes
 
-Preprocessing, finetune, refiner and dub are those of the other scripts; each has a folder in --outdir, and finished
-stages are skipped. If no evaluation of the finetune is better than its start, the start's weights are kept. At the end
-open index.html in --outdir: source, dub before and dub after side by side, scores, and the command to dub with. Exit
-code 1: some videos could not be used, or nothing was better than the weights it started from.
+Preprocessing, finetune and dub are those of the other scripts; each has a folder in --outdir, and finished stages are
+skipped. If no evaluation of the finetune is better than its start, the start's weights are kept. At the end open
+index.html in --outdir: source, dub before and dub after side by side, scores, and the command to dub with. Exit code 1:
+some videos could not be used, or no evaluation was better than the start.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from dubbing import Options as DubbingOptions
 from models.published import ensure_weights
 from preprocessing import PreprocessingOptions
-from training import GeneratorOptions, RefinerOptions, TrainingOptions
+from training import GeneratorOptions
 from utils import cli
 from utils.errors import InputError
 from utils.files import exclusive_lock, read_json, sha256, write_json
@@ -30,7 +30,6 @@ from utils.settings import CommonOptions, from_args, option, stream_option
 
 if TYPE_CHECKING:
     from demo.comparison import Stage
-    from training.base import Training
 
 NOTE = "stage.json"  # in the folder of a stage: what it is made from, how long it took, what came of it
 
@@ -45,8 +44,7 @@ class FinetuneOptions(CommonOptions):
     audio: Path | None = option("speech to dub it with (default: that of another video)", None, common=True)
     audio_stream: int | None = stream_option("audio track of the videos")
     video_stream: int | None = stream_option("video track of the files")
-    minutes: float = option("training time of the generator", 30.0, unit="minutes", minimum=0.01, common=True)
-    refiner_minutes: float = option("training time of the refiner", 40.0, unit="minutes", minimum=0.01, common=True)
+    minutes: float = option("training time", 30.0, unit="minutes", minimum=0.01, common=True)
     seconds: float = option("length of the comparison", 10.0, unit="seconds", minimum=0.1)
     checkpoint_path: Path | None = option("generator to start from (default: the best installed)", None, weights=True)
     syncnet_checkpoint_path: Path | None = option("lip-sync expert (default: the best installed)", None, weights=True)
@@ -73,13 +71,10 @@ def main(args: argparse.Namespace) -> int:
 def finetune_and_compare(options: FinetuneOptions) -> int:
     """All stages, one after the other; returns the exit code."""
     from demo import comparison
-    from models.face_refiner import PERSON
     from models.published import default_expert, default_generator
     from preprocessing.run import preprocess, summarize_footage
     from training.checkpoint import BEST
-    from training.generator import GeneratorTraining
     from training.loop import EVALUATION_SHARE
-    from training.refiner import RefinerTraining
 
     outdir = options.outdir
     start = options.checkpoint_path or default_generator()
@@ -93,10 +88,9 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     )  # fmt: skip
     given |= {"data_root": clips.preprocessed_root, "checkpoint_dir": outdir, "syncnet_checkpoint_path": expert}
 
-    learning = options.minutes + options.refiner_minutes
     print(
-        f"training: {options.minutes:g} minutes for the generator, {options.refiner_minutes:g} for the refiner, with "
-        f"evaluations at most {learning / (1 - EVALUATION_SHARE):.0f} in all; preprocessing and the dubs come besides"
+        f"training: {options.minutes:g} minutes, with evaluations at most "
+        f"{options.minutes / (1 - EVALUATION_SHARE):.0f}; preprocessing and the dubs come besides"
     )
     print("== preprocessing", flush=True)
     skipped = preprocess(clips)
@@ -108,30 +102,22 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
     finetune = GeneratorOptions(
         preset="finetune", max_minutes=options.minutes, checkpoint_path=start, reset_optimizer=True, **given
     )
-    train_generator = partial(learn, GeneratorTraining, finetune)
-    generator = run_stage(outdir / "generator", made_from, options.minutes, train_generator)
+    generator = run_stage(outdir / "generator", made_from, options.minutes, partial(learn, finetune))
     print(f"generator: {generator.result['verdict']}", flush=True)
     weights = generator.folder / BEST if generator.result["better"] else start
 
-    made_from |= {"generator": sha256(weights)}
-    refine = RefinerOptions(generator_path=weights, max_minutes=options.refiner_minutes, **given)
-    train_refiner = partial(learn, RefinerTraining, refine)
-    refiner = run_stage(outdir / "refiner", made_from, options.refiner_minutes, train_refiner)
-    print(f"refiner: {refiner.result['verdict']}", flush=True)
-    person = refiner.folder / PERSON if (refiner.folder / PERSON).exists() else None
-
     face, speech = options.face or found.face, options.audio or found.speech
     before = DubbingOptions(
-        checkpoint_path=start, refine="off", preview=options.seconds, device=options.device,
+        checkpoint_path=start, preview=options.seconds, device=options.device,
         audio_stream=None if options.audio else options.audio_stream,  # of one of the videos
         video_stream=None if options.face else options.video_stream,
     )  # fmt: skip
-    after = replace(before, checkpoint_path=weights, refine=str(person or "off"))
-    made_from |= {"refiner": person and sha256(person), "seconds": options.seconds, "files": [str(face), str(speech)]}
+    after = replace(before, checkpoint_path=weights)
+    made_from |= {"generator": sha256(weights), "seconds": options.seconds, "files": [str(face), str(speech)]}
     dubs = {"before": before, "after": after} | ({"whole": replace(after, preview=None)} if options.face else {})
     compared = run_stage(outdir / "dubs", made_from, 0, partial(dub, face, speech, options.device, dubs))
 
-    result = comparison.Result(found, weights, person, generator, refiner, compared)
+    result = comparison.Result(found, weights, generator, compared)
     page = comparison.write_page(outdir, result)
     print("\n".join(["", *result.summary(), f"open {page} in a browser; to dub with it:", result.command()]))
     return 1 if skipped or not result.better else 0
@@ -168,13 +154,14 @@ def run_stage(first: Path, inputs: dict[str, Any], minutes: float, work: Callabl
     return Stage(folder, note["seconds"], note["result"])
 
 
-def learn(training_class: "type[Training]", options: TrainingOptions, folder: Path) -> dict:
+def learn(options: GeneratorOptions, folder: Path) -> dict:
     """Train in the folder, from where a run there has come to; returns what its summary says."""
     from training import checkpoint, history
+    from training.generator import GeneratorTraining
     from training.loop import Loop
 
     with checkpoint.locked(folder, "--outdir"):
-        loop = Loop(training_class(replace(options, checkpoint_dir=folder)))
+        loop = Loop(GeneratorTraining(replace(options, checkpoint_dir=folder)))
         if not loop.finished:
             loop.run()
     return read_json(folder / history.JSON)

@@ -17,8 +17,6 @@ from typing import Any
 from utils.errors import InputError, did_you_mean
 from utils.settings import parse_scalar
 
-REFINER_SIZES = (192, 256, 384, 512)
-
 
 def may_be_zero(default: Any) -> Any:
     """A value that 0 is allowed for; all other numbers must lie above it."""
@@ -119,19 +117,6 @@ class HParams:
     syncnet_softmax_wt: float = may_be_zero(0.2)  # clip: of the cross-entropy over a face's sounds, against the BCE
     syncnet_eval_interval: int = 10000  # steps
     syncnet_checkpoint_interval: int = 10000  # steps
-
-    # Refiner training
-    refiner_size: int = network_value(256, choices=REFINER_SIZES)  # pixels, both sides of a refined face
-    refiner_width: float = network_value(1.0, most=8)  # factor on its channel counts
-    refiner_references: int = network_value(4, most=64)  # sharp crops that a frame is refined with
-    refiner_bank: int = 384  # sharp crops that are kept of a person, or with --bank clip of each clip
-    refiner_batch_size: int = 8  # frames in one step, over all processes
-    refiner_lr: float = 1.5e-3
-    refiner_ema: float = may_be_zero(0.99)  # see ema
-    refiner_gradient_wt: float = may_be_zero(1.0)  # of the pictures' gradients, against L1
-    refiner_texture_wt: float = may_be_zero(0.5)  # of the amount of texture, against L1
-    refiner_eval_interval: int = 250  # steps
-    refiner_checkpoint_interval: int = 250  # steps
 
     @property
     def mel_columns_per_second(self) -> float:

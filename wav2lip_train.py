@@ -22,12 +22,12 @@ from utils import cli
 from utils.settings import from_args
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> None:
     options = ensure_weights(from_args(GeneratorOptions, args), args.yes)
     from training.generator import GeneratorTraining
     from training.loop import train
 
-    return train(GeneratorTraining, options)
+    train(GeneratorTraining, options)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

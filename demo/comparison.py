@@ -24,9 +24,7 @@ BACKGROUND, INK = 32, (235, 235, 235)
 HEAD, MOUTH = ((0.5, 0.4), 1.6, 1.0), ((0.5, 0.79), 0.7, 0.62)  # views: what they show of a frame
 EDGE = 3  # pixels along the frame's edges that are not shown: the GRID corpus has dark lines there
 BESIDE = "side_by_side.mp4"
-SCORES = (
-    "mouth_l1", "mouth_ssim", "follows", "motion", "contrast", "gradient_distance", "sharpness_ratio", "sync_distance",
-)  # fmt: skip
+SCORES = ("mouth_l1", "mouth_ssim", "follows", "motion", "contrast", "sync_distance")
 NOTE = (
     "Left the recording as it is; beside it the same frames dubbed with other speech, by the weights that the finetune "
     "started from and by those that came of it; below, the mouths enlarged."
@@ -92,40 +90,33 @@ class Result(NamedTuple):
 
     footage: Footage
     weights: Path  # the generator to dub with
-    person: Path | None  # its refiner, if that is worth it
     generator: Stage
-    refiner: Stage
     dubs: Stage
 
     @property
     def better(self) -> bool:
-        """Whether anything is better than the weights that it started from."""
-        return bool(self.generator.result["better"]) or self.person is not None
+        """Whether the weights are better than those that it started from."""
+        return bool(self.generator.result["better"])
 
     def summary(self) -> dict[str, str]:
-        """Lines on footage, generator and refiner, and of each its kind (reports/page.py)."""
-        kept = "" if self.generator.result["better"] else "; the weights it started from are kept"
-        none = "" if self.person else "; dubs are made without one"
+        """Lines on footage and generator, and of each its kind (reports/page.py)."""
+        kept = "" if self.better else "; the weights it started from are kept"
         lines = {
             self.footage.amount: self.footage.enough,
-            f"generator: {self.generator.result['verdict']}{kept}": self.generator.result["better"],
-            f"refiner: {self.refiner.result['verdict']}{none}": self.refiner.result["better"],
+            f"generator: {self.generator.result['verdict']}{kept}": self.better,
         }
         return {line: "good" if good else "remark" for line, good in lines.items()}
 
     def command(self) -> str:
         return cli.command(
-            "inference.py", checkpoint_path=self.weights, refine=self.person or "off", face="talk.mp4",
-            audio="speech.wav", outfile="out.mp4",
-        )  # fmt: skip
+            "inference.py", checkpoint_path=self.weights, face="talk.mp4", audio="speech.wav", outfile="out.mp4"
+        )
 
     def scores(self) -> list[tuple[str, ...]]:
-        """A table of generator and refiner at their start, and at their best or, if that is the start, their last."""
-        columns: dict[str, dict[str, float]] = {}
-        for name, stage in {"generator": self.generator, "refiner": self.refiner}.items():
-            start, best = stage.result["start"], stage.result["best"]
-            what, other = ("last", stage.result["evaluations"][-1]) if best["step"] == 0 else ("best", best)
-            columns |= {f"{name}, start": start["scores"], f"{name}, {what}": other["scores"]}
+        """A table of the generator at its start, and at its best or, if that is the start, its last."""
+        result = self.generator.result
+        what, other = ("best", result["best"]) if result["best"]["step"] else ("last", result["evaluations"][-1])
+        columns: dict[str, dict[str, float]] = {"start": result["start"]["scores"], what: other["scores"]}
         rows = [(name, *(f"{of[name]:.3g}" if name in of else "" for of in columns.values())) for name in SCORES]
         return [("", *columns), *rows]
 
@@ -139,11 +130,10 @@ def compare(face: Path, folder: Path, detector: Detector) -> None:
 def write_page(outdir: Path, result: Result) -> Path:
     """Write the page, which is returned."""
     folder = result.dubs.folder
-    stages = {"finetune": result.generator, "refiner": result.refiner, "dubs": result.dubs}
+    stages = {"finetune": result.generator, "dubs": result.dubs}
     links = {
         "the whole dub": folder / "whole.mp4",
         "finetune, step by step": result.generator.folder / "summary.html",
-        "refiner, step by step": result.refiner.folder / "summary.html",
         "the footage": outdir / "preprocessed" / "report.html",
     }  # fmt: skip
     parts = [
@@ -153,7 +143,6 @@ def write_page(outdir: Path, result: Result) -> Path:
         html.video((folder / BESIDE).relative_to(outdir), "source, before and after beside each other"),
         html.heading("To dub with it"), html.command(result.command()),
         html.heading("Scores on held-out clips"),
-        html.text("The refiner starts as the enlarged face of the generator that is used."),
         html.table(result.scores(), GLOSSARY),
         html.heading("Time"),
         html.table([("stage", "minutes"), *((name, f"{stage.seconds / 60:.1f}") for name, stage in stages.items())]),

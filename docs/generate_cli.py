@@ -14,7 +14,7 @@ from dubbing.options import Request
 from finetune import FinetuneOptions
 from metrics import EvaluationOptions
 from preprocessing import PreprocessingOptions
-from training import GeneratorOptions, RefinerOptions, TrainingOptions
+from training import GeneratorOptions, TrainingOptions
 from utils.files import write_text
 from utils.settings import METAVARS, format_value, grouped, value_type
 from web.site import WebOptions
@@ -27,7 +27,6 @@ SCRIPTS = {
     "preprocess": (PreprocessingOptions,),
     "color_syncnet_train": (TrainingOptions,),
     "wav2lip_train": (GeneratorOptions,),
-    "refiner_train": (RefinerOptions,),
     "evaluate": (EvaluationOptions,),
     "web": (WebOptions,),
 }

@@ -1,7 +1,7 @@
 """One dub, from a video and speech to a video; everything that happens to a frame happens in this order:
 
 a thread       read: decode, crop the face, its mask (DubPlan.tasks)
-another one    generate, refine, match in batches (dubbing/stages.py); score lips against the speech
+another one    generate, own_pixels, match in batches (dubbing/stages.py); score lips against the speech
 main thread    composite: put the face into the picture; encode
 """
 
@@ -30,7 +30,7 @@ from dubbing.report import DubReport
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speech
 from dubbing.stages import FaceTask, FrameTask, SyncMonitor, prefetch
-from face_detection.crop import resized, to_network_size
+from face_detection.crop import to_network_size
 from face_detection.find import resembles
 from media import yuv
 from media.clock import END_HELD, Span
@@ -64,15 +64,13 @@ class DubPlan:
 
     def look(self, progress: ProgressBar, timer: StageTimer, faces_file: Path) -> None:
         """Find the face, and use() it. Where crops of it are needed, the video is decoded once more."""
-        refiner = self.networks.refiner
         with timer("faces"):
             finder, own = self.finder(faces_file), self.wants_own_pixels
             faces = replace(finder, seconds=self.searched_seconds).find(progress)
             if own and not any(faces.regions[: self.source.frames_once(self.seconds)]):  # it appears later
                 faces, own = finder.find(progress), False
         with timer("references"):
-            by_video = self.options.occlusion or (refiner and not refiner.bank)
-            self.use(faces, faces.crops(self._sampled(faces)) if by_video else [])
+            self.use(faces, faces.crops(self._sampled(faces)) if self.options.occlusion else [])
         if own and self.networks.expert:
             with timer("own_pixels"):
                 self._use_own_pixels(progress, self.networks.expert)
@@ -112,10 +110,10 @@ class DubPlan:
         return FaceFinder(self.source, self.seconds, device, faces_file)
 
     def use(self, faces: FaceRegions, crops: Sequence[np.ndarray]) -> None:
-        """Build the stages for these faces. crops: of the face from all over the video, uint8 BGR
-        [h, w, 3] of any sizes, for the refiner and for occlusion."""
+        """Build the stages for these faces. crops: of the face from all over the video, uint8 BGR [h, w, 3] of any
+        sizes, for --occlusion."""
         options, networks, hp = self.options, self.networks, self.networks.hp
-        self.faces, self.refine = faces, stages.refine_stage(networks.refiner, crops)
+        self.faces = faces
         self.occlusion = self._occlusion(crops) if options.occlusion else None
         self.own_pixels: OwnPixels | None = None
         self.masks = Masks(options.paste, hp.img_size, self.occlusion)
@@ -123,7 +121,6 @@ class DubPlan:
         self.stages: dict[str, stages.Stage] = {
             "generate": stages.Generate(networks.generator, self.speech.mel, hp.mel_window)
         }
-        self.stages |= {"refine": self.refine} if self.refine else {}
         self.stages |= {"match": stages.match} if options.paste == "soft" else {}
 
     def _use_own_pixels(self, progress: ProgressBar, expert: Expert) -> None:
@@ -180,10 +177,7 @@ class DubPlan:
         if mask.max() <= INVISIBLE:
             return None
         start = dub_mel_start(frame.time, self.speech.mel.shape[1], hp, self.options.published_timing)
-        sharp = None
-        if self.refine and stages.refined_share(len(crop), hp.img_size):
-            sharp = resized(crop, self.refine.refiner.size, self.refine.refiner.size)
-        return FaceTask(frame, region, source_face, mask, sharp, start, source_face)
+        return FaceTask(frame, region, source_face, mask, start, source_face)
 
     def findings(self) -> list[str]:
         """What was found and changed in the files so far, in short phrases."""
@@ -202,7 +196,6 @@ class DubPlan:
             "face": str(source.path),
             "audio": str(speech.path),
             "generator": {"file": str(self.networks.path), "sha256": self.networks.sha256},
-            "refiner": self.refine.record() if self.refine else None,
             "own_pixels": self.own_pixels.record() if self.own_pixels else None,
             "engine": backend.name,
             "precision": backend.dtype,

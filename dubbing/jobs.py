@@ -15,9 +15,8 @@ from utils.errors import InputError
 from utils.files import creatable, read_table, writable_folder
 from utils.settings import with_overrides
 
-PATHS = {"face", "audio", "outfile", "checkpoint_path", "refine", "final_audio", "mouths_from"}
+PATHS = {"face", "audio", "outfile", "checkpoint_path", "final_audio", "mouths_from"}
 OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif")
-NO_PATHS = ("auto", "off")  # values of --refine
 
 
 class DubJob(NamedTuple):
@@ -63,8 +62,7 @@ def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> D
     if not given.get("face") or not given.get("audio"):
         raise InputError("lacks face or audio")
     for name in PATHS & given.keys():
-        written = str(given[name])
-        given[name] = written if written in NO_PATHS else beside / written
+        given[name] = beside / str(given[name])
     face, audio, to = given.pop("face"), given.pop("audio"), given.pop("outfile", folder)
     job_options = with_overrides(options, given)
     for file in (face, audio):

@@ -101,13 +101,9 @@ class Options(CommonOptions):
     )
     keep_length: bool = option("play a video longer than the speech to its end", False)
     paste: str = option("blend the mouth in without a seam, or paste the whole box", "soft", choices=STYLES)
-    refine: str = option(
-        "sharpen mouths with a file of refiner_train.py; auto: with person.safetensors beside the weights or in a "
-        "sibling folder of their run", "auto", metavar="auto|off|FILE", common=True,
-    )  # fmt: skip
     own_pixels: str = option(
         "take mouths from other moments of the video, which has to show the face for 4 seconds; auto: with the bundled "
-        "weights and without a refiner", "auto", choices=("auto", "on", "off"), common=True,
+        "weights", "auto", choices=("auto", "on", "off"), common=True,
     )  # fmt: skip
     mouths_from: Path | None = option("another video of the person, to take mouths from as well", None)
     occlusion: bool = option(
@@ -160,8 +156,10 @@ class Options(CommonOptions):
             object.__setattr__(self, "box", None)
         flag = "--mouths_from" if self.mouths_from else "--own_pixels on"
         if self.mouths_from or self.own_pixels == "on":
-            against = {"--own_pixels off": self.own_pixels == "off", "--paste box": self.paste == "box"}
-            against |= {"--box": self.box is not None, "--refine": self.refine not in ("auto", "off")}
+            against = {
+                "--own_pixels off": self.own_pixels == "off", "--paste box": self.paste == "box",
+                "--box": self.box is not None,
+            }  # fmt: skip
             for other in (name for name, given in against.items() if given):
                 raise InputError(f"{flag} and {other}: give one of them")
         if self.preview is not None and 0 < self.preview < SHORTEST_PREVIEW:

@@ -197,7 +197,7 @@ class OwnPixels:
             if fit > 0:
                 self.used += 1
                 face.mask = face.mask * mouth_mask(len(face.mask), *MASK) * inside
-                face.generated, face.refined = mixed(face.generated, picture, fit), fit
+                face.generated, face.own = mixed(face.generated, picture, fit), fit
 
     def _path(self, faces: list[FaceTask]) -> list[int]:
         """The rows of the bank for successive faces, at the least cost (Viterbi's algorithm)."""

@@ -1,8 +1,8 @@
 """The crop that the network takes, and the new mouth back into the picture.
 
 The crop is the face's box, turned upright where the head is tilted. "box" pastes all of it, as published. "soft" pastes
-mouth and chin through a mask that fades out inside the crop, its colours matched to the skin around. A refined mouth
-gets the grain of the picture, since the network draws none.
+mouth and chin through a mask that fades out inside the crop, its colours matched to the skin around. A mouth
+from another moment of the video gets the grain of the picture, which warping takes away.
 """
 
 from functools import lru_cache
@@ -91,28 +91,28 @@ def paste_face(
     face: np.ndarray,
     mask: np.ndarray,
     style: str,
-    refined: float = 0.0,
+    own: float = 0.0,
     number: int = 0,
 ) -> None:
     """Put a face, uint8 BGR [S, S, 3], into the picture, which changes only where the mask, float32 of any size, is
     above 0, and in brightness alone where it is black and white.
 
-    refined: how much of the face comes from the refiner, 0..1; it is given so much of the grain that it lacks, which
-    follows from the frame's number. What the generator made alone is resized as the published code does in "box", and
-    bicubic in "soft", also where that shrinks it: a face of 96 pixels has little to alias.
+    own: how much of the face comes from other moments of the video, 0..1; it is given so much of the grain that it
+    lacks, which follows from the frame's number. What the generator made alone is resized as the published code does
+    in "box", and bicubic in "soft", also where that shrinks it: a face of 96 pixels has little to alias.
     """
     picture.make_writable()
     rect, outer = region.rect, _outer_rect(region, picture)
     size = rect.width, rect.height
-    if refined:
+    if own:
         image = resized(face, *size)
     else:
         image = cv2.resize(face, size, interpolation=cv2.INTER_CUBIC if style == "soft" else cv2.INTER_LINEAR)
     image = _turned(image, region, outer, cv2.BORDER_REPLICATE)
     weight = _turned(cv2.resize(mask, size), region, outer, cv2.BORDER_CONSTANT)
-    if refined:
+    if own:
         around = _turned(cv2.resize(mask_slope(len(mask)), size), region, outer, cv2.BORDER_CONSTANT) > SLOPE
-        image = match_grain(image, yuv.luma(picture, outer), around, refined, number)
+        image = match_grain(image, yuv.luma(picture, outer), around, own, number)
     top = rect.height // 2 - 1 if style == "soft" and not region.tilt else 0  # above there is no mask
     colour = yuv.colourfulness(picture, outer)
     yuv.blend_bgr(picture, outer._replace(y1=outer.y1 + top), image[top:], weight[top:], colour)

@@ -26,7 +26,6 @@ class Record:
     audio: str
     outfile: str
     generator: dict[str, str]  # file, sha256
-    refiner: dict[str, Any] | None  # file, size of its faces, origin of its references, number of refined frames
     own_pixels: dict[str, Any] | None  # frames to choose from, faces that were changed; None where there are too few
     engine: str
     precision: str

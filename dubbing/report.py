@@ -146,18 +146,16 @@ def _from(folder: Path, file: Path) -> str:
 
 def _parts(record: Record) -> list:
     """What was done: lines of text and a table of scores."""
-    refined = f"{record.refiner.get('frames', 0)} frames" if record.refiner else "no"
     own = f"{record.own_pixels['used']} frames" if record.own_pixels else "no"
     facts = {
         "frames": record.frames, "dubbed": record.dubbed, "interpolated": record.interpolated,
-        "unchanged": record.unchanged, "own mouth": own, "refined": refined,
-        "generator": Path(record.generator["file"]).name, "encoder": record.encoder,
+        "unchanged": record.unchanged, "own mouth": own, "generator": Path(record.generator["file"]).name,
+        "encoder": record.encoder,
     }  # fmt: skip
     notes = {
         "interpolated": "The face was not found there; its place is taken from the frames before and after.",
         "unchanged": "No face, or nothing of it to be dubbed: these frames are as in the source.",
         "own mouth": "Frames whose mouth comes from other moments of the video (--own_pixels).",
-        "refined": "Frames whose mouth was sharpened with a refiner (--refine).",
     }
     parts = [html.heading("What was done"), html.facts(facts, notes)]
     if sync := record.sync:

@@ -1,7 +1,7 @@
 """What happens to the faces of a dub, stage by stage; every stage takes a batch of faces and changes it.
 
 generate   a new face at the network's size, from the source face and the speech
-refine     the same at the footage's resolution, from crops of the person from all over the video
+own_pixels the person's own mouth from other moments of the video, where these fit (dubbing/own_pixels.py)
 match      in the colours of the skin around
 composite  through its mask into the picture
 
@@ -13,7 +13,7 @@ ahead, so memory is bounded.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -28,17 +28,8 @@ from face_detection.crop import resized
 from hparams import hparams
 from metrics.sync import Expert, SyncResult, WindowStream
 from models.backend import ArrayNetwork
-from models.face_refiner import FaceRefiner, ReferenceBank, choose_spread, describe
-from utils.errors import warn
-from utils.images import lower_half, sharpness
 
 SCORED_STEP = 1 / hparams.fps  # seconds
-# Faces of the network's size gain nothing; those this many times as large are refined fully
-FADED_IN = 4 / 3
-COMPARED_EVERY = 4  # every so many faces one is compared with the bank of a person
-FACES_BEFORE_WARNING = 12  # faces, after which it is said whether this is another person
-# Of ReferenceBank.distances, as the median over faces: from here on they are taken for another person's
-ANOTHER_PERSON = 1.5
 Item = TypeVar("Item")
 END: Any = object()
 
@@ -51,10 +42,9 @@ class FaceTask:
     region: FaceRegion
     source_face: np.ndarray  # the crop that the generator takes, uint8 BGR [96, 96, 3]
     mask: np.ndarray  # float32 [96, 96], 0..1
-    sharp: np.ndarray | None  # the crop at the refiner's size, where it is to be refined
     mel_start: int  # column at which its mel window begins
     generated: np.ndarray  # the new face, uint8 [S, S, 3]; the source face until there is one
-    refined: float = 0.0  # how much of it comes from the refiner, 0..1
+    own: float = 0.0  # how much of it comes from other moments of the video, 0..1
 
 
 class FrameTask(NamedTuple):
@@ -85,78 +75,12 @@ class Generate:
             face.generated = new
 
 
-class Refine:
-    """refiner: of a person or of anyone; bank: its references; frames: how many it has refined; distances: of some of
-    them from the bank of a person."""
-
-    def __init__(self, refiner: FaceRefiner, bank: ReferenceBank) -> None:
-        self.refiner, self.bank, self.frames = refiner, bank, 0
-        self.distances: list[float] = []
-
-    def __call__(self, faces: list[FaceTask]) -> None:
-        faces = [face for face in faces if face.sharp is not None]
-        if not faces:
-            return
-        sharp = np.stack([face.sharp for face in faces])  # type: ignore[misc]
-        if self.refiner.bank:
-            self.compare_with_person(sharp[-self.frames % COMPARED_EVERY :: COMPARED_EVERY])
-        self.frames += len(faces)
-        generated = np.stack([face.generated for face in faces])
-        for face, refined in zip(faces, self.refiner(generated, sharp, self.bank), strict=True):
-            face.refined = refined_share(face.region.rect.height, len(face.source_face))
-            face.generated = mixed(face.generated, refined, face.refined)
-
-    def compare_with_person(self, faces: np.ndarray) -> None:
-        """Compare faces, uint8 BGR [B, S, S, 3], with the person's, and warn once where they seem to be another's."""
-        before = len(self.distances)
-        self.distances += self.bank.distances(faces).tolist() if len(faces) else []
-        if before < FACES_BEFORE_WARNING <= len(self.distances) and np.median(self.distances) > ANOTHER_PERSON:
-            warn(
-                f"{self.refiner.path}: is a refiner of another person, or of the same in quite another light or view: "
-                "this face is unlike all pictures it has; add --refine off, or train one of this person"
-            )
-
-    def record(self) -> dict[str, Any]:
-        """What the dub's record says of it."""
-        references = "person" if self.refiner.bank else "video"
-        size = self.refiner.size
-        distance = round(float(np.median(self.distances)), 3) if self.distances else None
-        return {
-            "file": str(self.refiner.path), "size": size, "references": references, "frames": self.frames,
-            "distance": distance,
-        }  # fmt: skip
-
-
-def refine_stage(refiner: FaceRefiner | None, crops: Sequence[np.ndarray]) -> Refine | None:
-    """The stage of this refiner, None without one. crops: of the video, as for bank_of_video, for a refiner that comes
-    without pictures of the person."""
-    if refiner is None:
-        return None
-    if refiner.bank is None and not crops:
-        warn("not refined: no picture of the face was found to take detail from")
-        return None
-    return Refine(refiner, refiner.bank or bank_of_video(crops, refiner.size, refiner.hp.refiner_bank))
-
-
-def refined_share(height: int, network_size: int) -> float:
-    """How much of a face of this height comes from the refiner: fading in with its size, so that faces whose boxes
-    come and go over a limit do not flicker."""
-    return float(np.clip((height / network_size - 1) / (FADED_IN - 1), 0, 1))
-
-
-def bank_of_video(crops: Sequence[np.ndarray], size: int, count: int) -> ReferenceBank:
-    """References from the dubbed video; crops: uint8 BGR [h, w, 3] of any sizes, at least one."""
-    pictures = np.stack([resized(crop, size, size) for crop in crops])
-    sharpnesses = np.array([sharpness(lower_half(picture, height_axis=-3)) for picture in pictures])
-    return ReferenceBank(pictures[choose_spread(describe(pictures, pictures), sharpnesses, count)])
-
-
-def mixed(generated: np.ndarray, refined: np.ndarray, share: float) -> np.ndarray:
+def mixed(generated: np.ndarray, sharp: np.ndarray, share: float) -> np.ndarray:
     """A generated face and a sharper one, uint8 BGR, at the size of the latter: `share` of it, 0..1."""
     if share == 1:
-        return refined
-    enlarged = resized(generated, len(refined), len(refined)).astype(np.float32)
-    return np.rint(enlarged + share * (refined - enlarged)).astype(np.uint8)
+        return sharp
+    enlarged = resized(generated, len(sharp), len(sharp)).astype(np.float32)
+    return np.rint(enlarged + share * (sharp - enlarged)).astype(np.uint8)
 
 
 def match(faces: list[FaceTask]) -> None:
@@ -167,7 +91,7 @@ def match(faces: list[FaceTask]) -> None:
 def composite(face: FaceTask, style: str) -> None:
     """Change the picture of the face's frame."""
     frame = face.frame
-    paste_face(frame.picture, face.region, face.generated, face.mask, style, face.refined, frame.number)
+    paste_face(frame.picture, face.region, face.generated, face.mask, style, face.own, frame.number)
 
 
 class SyncMonitor:

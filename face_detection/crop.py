@@ -84,7 +84,7 @@ def to_network_size(face: np.ndarray, size: int) -> np.ndarray:
 
 
 def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """uint8 [h, w, 3] at another size: the one way of the refiner's pictures, into training, evaluation and dub.
+    """uint8 [h, w, 3] at another size: how pictures sharper than the network's are resized.
 
     Shrinking averages areas, so that nothing aliases. Enlarging is its inverse: a bicubic picture is corrected by what
     shrinking it would lose (back-projection), so that a face comes out of a larger one as sharp as it went in.

@@ -40,15 +40,10 @@ GLOSSARY = {
     "motion": "How much the mouth moves, over the true motion: 1 is right, less is too still, more flickers.",
     "contrast": "How much lips, teeth and skin differ, over the true contrast: 1 is right, less is pale or blurred.",
     "sync_distance": "LSE-D of dubs with another clip's speech; less is better. Compare with real footage.",
-    "sync_generated": "sync_distance of the same dubs before they are refined.",
     "sync_confidence": "LSE-C of dubs with another clip's speech; more is better. Compare with real footage.",
     "sync_offset": "Frames by which the sound of these dubs is late. Good: -1 to +1.",
     "l1": "Mean difference of generated windows to the true ones, of 0 to 1; less is better.",
     "sync": "Sync loss: -log of the expert's similarity of lips and speech; less is better.",
-    "mouth_psnr": "Likeness of the mouth to the true one in dB; more is better.",
-    "gradient_distance": "How far the mouth's edges are from the true ones': 0 is equal, more is worse.",
-    "sharpness_ratio": "Fine detail at the mouth, over the true one's. 1 is as sharp, below 0.7 looks blurred.",
-    "flicker_ratio": "How much the mouth flickers, over the true one: 1 is as steady, more flickers.",
     NOT_MEASURABLE: WHY_NOT_MEASURABLE,
 }
 

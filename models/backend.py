@@ -51,7 +51,6 @@ class Loaded:
     hp: HParams  # the values they were trained with
     backend: Backend  # what really runs them, without "auto"
     fingerprint: str  # utils.weight_files.fingerprint of the weights
-    generator: str = ""  # of a refiner: fingerprint of the generator that it was trained with
 
 
 def pick(engine: str, precision: str, device: str) -> Backend:
@@ -84,8 +83,6 @@ def load(kind: str, path: Path, backend: Backend, overrides: str = "", batch_siz
         generator: one, faces [N, 96, 96, 3] (each its own reference) and mels float32 [N, 1, 80, 16]
             -> faces [N, 96, 96, 3]
         expert: two, lower halves of windows [N, 5, 48, 96, 3] -> float32 [N, D], and mels [N, 1, 80, 16] -> [N, D]
-        refiner: one, generated faces [N, 96, 96, 3], the frames' own [N, S, S, 3] and references [N, K, S, S, 3]
-            -> faces [N, S, S, 3]
         occlusion: one, faces float32 [N, 48, 48, 3] and the person's median face uint8 [N, 48, 48, 3], in 0..255
             -> float32 [N, 48, 48], probabilities of being covered
     overrides: --hparams; batch_size: rows at once, None for what suits the device.

@@ -56,9 +56,9 @@ RULES = {
 
 
 def convert(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any], dict]:
-    """The models of a weight file's networks, as backend.load lists them, and what is known of them: `hparams`,
-    `fingerprint` and `generator` as in Loaded; `dtype`; `float_dtype`, of what is not int8; where int8 was tried, the
-    worst face's `psnr`.
+    """The models of a weight file's networks, as backend.load lists them, and what is known of them: `hparams` and
+    `fingerprint` as in Loaded; `dtype`; `float_dtype`, of what is not int8; where int8 was tried, the worst face's
+    `psnr`.
 
     dtype: fp32, bf16, float (the faster of these), int8 (if accurate enough, else float), auto (if faster, too).
     """
@@ -69,8 +69,8 @@ def convert(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any
     else:
         float_dtype = "bf16" if supports("bf16") and prefers_bf16(torch.device("cpu")) else "fp32"
     about: dict[str, Any] = {
-        "hparams": loaded.hp.to_dict(), "fingerprint": loaded.fingerprint, "generator": loaded.generator,
-        "dtype": float_dtype, "float_dtype": float_dtype,
+        "hparams": loaded.hp.to_dict(), "fingerprint": loaded.fingerprint, "dtype": float_dtype,
+        "float_dtype": float_dtype,
     }  # fmt: skip
     if dtype in ("int8", "auto"):
         int8, about["psnr"] = quantized(models[0], float_dtype)
@@ -192,12 +192,14 @@ def _check_place(target: Path, *sources: Path) -> None:
 
 
 def _write_weights(target: Path, state: dict[str, torch.Tensor], content: dict) -> str:
-    """content: of the checkpoint that the weights come from; returns the name of the network."""
+    """content: of the checkpoint that the weights come from; returns the name of the network. Raises InputError for
+    weights of none that is known."""
+    network = weight_files.identify(state)
+    if network == weight_files.UNKNOWN:
+        raise InputError(f"{content['source']}: is {network}")
     metadata = {"hparams": json.dumps(hparams_of(content).network_values())}
-    if isinstance(content.get("generator"), str):  # a refiner belongs to one
-        metadata["generator"] = content["generator"]
     weight_files.write_safetensors(target, state, metadata)
-    return weight_files.identify(state)
+    return network
 
 
 def average(first: Path, second: Path, target: Path, share: float) -> str:

@@ -22,7 +22,7 @@ from models.backend import Backend, Loaded, is_installed
 from utils.errors import InputError, warn
 from utils.files import atomic_write, cache_folder, existing_file, sha256
 
-BATCH_SIZES = {"generator": 8, "expert": 16, "refiner": 4, "occlusion": 1}
+BATCH_SIZES = {"generator": 8, "expert": 16, "occlusion": 1}
 HINTS = {"fp32": "f32", "bf16": "bf16"}  # what OpenVINO calls the dtypes
 CAPABILITIES = {"bf16": "BF16", "int8": "INT8"}
 FORMAT = 5  # of what the cache folder holds; a change makes all models be converted again
@@ -89,7 +89,7 @@ def load(kind: str, path: Path, backend: Backend, overrides: str, batch_size: in
         warn(f"{path}: int8 differs too much from fp32 ({psnr}); {about['dtype']} is used")
     networks = tuple(OpenVINONetwork(model, about["float_dtype"], batch_size or BATCH_SIZES[kind]) for model in models)
     hp, used = HParams.from_dict(about["hparams"]), Backend("openvino", about["dtype"], "cpu")
-    return Loaded(networks, hp, used, about["fingerprint"], about["generator"])
+    return Loaded(networks, hp, used, about["fingerprint"])
 
 
 def _converted(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any], dict]:

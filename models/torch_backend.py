@@ -4,7 +4,6 @@ go in and come out.
 OpenVINO models and exported ones are made of the same wrappers (models/conversion.py).
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -18,19 +17,16 @@ from hparams import HParams, hparams
 from models import SyncNet_color, Wav2Lip
 from models.backend import OCCLUSION_SIZE, Backend, Loaded
 from models.discriminators import OcclusionNet
-from models.face_refiner import ReferenceBank, without_bank
-from models.refiner_network import Refiner
 from models.wav2lip import generator_faces, to_floats
 from utils import weight_files
 from utils.devices import Precision, channels_last, pick_device
 from utils.errors import InputError
 from utils.process import HalvingBatches
 
-BATCH_SIZES = {"generator": (16, 128), "expert": (64, 64), "refiner": (8, 32), "occlusion": (1, 1)}  # on a CPU, a GPU
+BATCH_SIZES = {"generator": (16, 128), "expert": (64, 64), "occlusion": (1, 1)}  # on a CPU, a GPU
 NETWORKS: dict[str, Callable[[HParams], nn.Module]] = {
     "generator": lambda hp: Wav2Lip(hp.width),
     "expert": lambda hp: SyncNet_color(hp.width),
-    "refiner": lambda hp: Refiner(hp.refiner_size, hp.refiner_width),
     "occlusion": lambda _: OcclusionNet(),
 }
 FIXED = ("num_mels", "mel_window", "img_size")  # values that the layers of the networks are made for
@@ -71,12 +67,6 @@ class MelEncoder(Wrapper):  # of SyncNet_color
         return self.network.embed_audio(mels).float()
 
 
-class PictureRefiner(Wrapper):  # of Refiner
-    def forward(self, generated: torch.Tensor, shown: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
-        """uint8 BGR [B, 96, 96, 3], [B, S, S, 3] and [B, K, S, S, 3] -> uint8 BGR [B, S, S, 3]."""
-        return to_pictures(self.network(to_floats(generated), to_floats(shown), to_floats(references)))
-
-
 class OcclusionFinder(Wrapper):  # of OcclusionNet
     def forward(self, faces: torch.Tensor, medians: torch.Tensor) -> torch.Tensor:
         """BGR in 0..255, float32 and uint8 [B, 48, 48, 3] -> float32 [B, 48, 48], probabilities of being covered."""
@@ -89,23 +79,19 @@ def ports(module: Wrapper, hp: HParams) -> tuple[dict[str, torch.Tensor], str]:
     def pictures(*shape: int) -> torch.Tensor:
         return torch.zeros(2, *shape, 3, dtype=torch.uint8)
 
-    small, large, mels = hp.img_size, hp.refiner_size, torch.zeros(2, 1, hp.num_mels, hp.mel_window)
+    size, mels = hp.img_size, torch.zeros(2, 1, hp.num_mels, hp.mel_window)
     if isinstance(module, PictureGenerator):
-        return {"faces": pictures(small, small), "mels": mels}, "generated"
+        return {"faces": pictures(size, size), "mels": mels}, "generated"
     if isinstance(module, FaceEncoder):
-        return {"windows": pictures(hp.window_frames, small // 2, small)}, "embeddings"
+        return {"windows": pictures(hp.window_frames, size // 2, size)}, "embeddings"
     if isinstance(module, MelEncoder):
         return {"mels": mels}, "embeddings"
-    if isinstance(module, PictureRefiner):
-        inputs = {"generated": pictures(small, small), "shown": pictures(large, large)}
-        return inputs | {"references": pictures(hp.refiner_references, large, large)}, "refined"
     faces = pictures(OCCLUSION_SIZE, OCCLUSION_SIZE)
     return {"faces": faces.float(), "medians": faces}, "covered"
 
 
 WRAPPERS = {
-    "generator": (PictureGenerator,), "expert": (FaceEncoder, MelEncoder), "refiner": (PictureRefiner,),
-    "occlusion": (OcclusionFinder,),
+    "generator": (PictureGenerator,), "expert": (FaceEncoder, MelEncoder), "occlusion": (OcclusionFinder,),
 }  # fmt: skip
 
 
@@ -155,19 +141,8 @@ def build_network(kind: str, content: dict, overrides: str = "") -> tuple[nn.Mod
     hp = hparams_of(content, overrides)
     with torch.device("meta"):
         network = NETWORKS[kind](hp)
-    weight_files.load_into(network, without_bank(content["state_dict"]), content["source"])
+    weight_files.load_into(network, content["state_dict"], content["source"])
     return network.eval(), hp
-
-
-def save_refiner(
-    path: Path, state_dict: dict[str, torch.Tensor], hp: HParams, bank: ReferenceBank | None, generator: str
-) -> None:
-    """Write the file that models/face_refiner.py loads: a refiner in half precision with its bank, if any, and the
-    fingerprint of its generator."""
-    state = {name: tensor.half().contiguous() for name, tensor in state_dict.items()}
-    pictures = {name: torch.from_numpy(file) for name, file in (bank.encoded() if bank else {}).items()}
-    metadata = {"hparams": json.dumps(hp.to_dict()), "generator": generator}
-    weight_files.write_safetensors(path, state | pictures, metadata)
 
 
 def wrap(kind: str, network: nn.Module, precision: Precision) -> tuple[Wrapper, ...]:
@@ -205,10 +180,10 @@ def load(kind: str, path: Path, backend: Backend, overrides: str = "", batch_siz
     precision = Precision(backend.dtype, pick_device(backend.device))
     content = weight_files.read(path)
     network, hp = build_network(kind, content, overrides)
-    fingerprint = weight_files.fingerprint(without_bank(content["state_dict"]))
+    fingerprint = weight_files.fingerprint(content["state_dict"])
     networks = array_networks(kind, network.requires_grad_(False), precision, batch_size)
     used = Backend("torch", precision.name, str(precision.device))
-    return Loaded(networks, hp, used, fingerprint, content.get("generator", ""))
+    return Loaded(networks, hp, used, fingerprint)
 
 
 def load_wrapped(kind: str, path: Path, overrides: str = "") -> tuple[list[Wrapper], Loaded]:

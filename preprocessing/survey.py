@@ -25,7 +25,7 @@ MAX_WINDOWS = 300  # of a clip, evenly spaced, that the expert sees
 SHARPNESS_PICTURES = 8  # of a clip, whose sharpness is measured
 SILENT_END = 0.5  # seconds of picture without sound that are worth a remark
 MIN_OFFSET = 2  # frames; smaller offsets are within what a single clip resolves, and are not corrected
-GOOD_MINUTES, MIN_MINUTES = 3.0, 1.0  # usable minutes of one person for a finetune with its refiner
+GOOD_MINUTES, MIN_MINUTES = 3.0, 1.0  # usable minutes of one person for a finetune
 ADVICE = {
     "face_share": "the other frames are left out; show the face more",
     "on_side": "turn the video upright",

@@ -17,8 +17,7 @@ from utils import cli, files, process
 pytest_plugins = ["serving"]
 
 NARROW_TEXT = "width=0.125,num_workers=0,batch_size=4,syncnet_batch_size=8,eval_windows=16"
-NARROW_REFINER = "refiner_size=192,refiner_width=0.125,refiner_references=2,refiner_bank=6,refiner_batch_size=2"
-NARROW = hparams.override(f"{NARROW_TEXT},{NARROW_REFINER}")
+NARROW = hparams.override(NARROW_TEXT)
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so does a shell start what runs in its background
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -132,20 +131,6 @@ def save_network(path: Path, network_class, seed: int = 0) -> Path:
     network = network_class(NARROW.width)
     content = {"state_dict": network.state_dict(), "optimizer": None, "global_step": 7, "global_epoch": 1}
     torch.save(content | {"hparams": NARROW.to_dict()}, path)
-    return path
-
-
-def save_person(path: Path, bank=None, generator: str = "of a generator") -> Path:
-    """A narrow, untrained refiner that changes something, with this bank, for the generator of this fingerprint."""
-    import torch
-
-    from models.refiner_network import Refiner
-    from models.torch_backend import save_refiner
-
-    torch.manual_seed(0)
-    network = Refiner(NARROW.refiner_size, NARROW.refiner_width)
-    torch.nn.init.normal_(network.output.weight, std=0.05)
-    save_refiner(path, network.state_dict(), NARROW, bank, generator)
     return path
 
 

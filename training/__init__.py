@@ -1,5 +1,5 @@
 """The trainings: the loop, networks under training, run folders, logs, losses. Here: the settings of
-color_syncnet_train.py, wav2lip_train.py and refiner_train.py, and the hparams of each --preset."""
+color_syncnet_train.py and wav2lip_train.py, and the hparams of each --preset."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,19 +93,3 @@ class GeneratorOptions(TrainingOptions):
         super().__post_init__()
         if self.disc_checkpoint_path and not self.gan:
             raise InputError("--disc_checkpoint_path: add --gan")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefinerOptions(TrainingOptions):
-    """Further settings of the refiner's training."""
-
-    generator_path: Path | None = option(
-        "generator whose faces are refined (default: as in inference.py)", None, weights=True
-    )
-    syncnet_checkpoint_path: Path | None = option(
-        "lip-sync expert for evaluations (default: the best installed)", None, weights=True
-    )
-    bank: str = option(
-        "references: one bank of all clips of the person, or one per clip, for a refiner of any person", "person",
-        choices=("person", "clip"),
-    )  # fmt: skip

@@ -11,7 +11,6 @@ from torch.utils.tensorboard import SummaryWriter
 from data.clip import Clip
 from data.dataset import Windows
 from data.loading import open_windows
-from hparams import HParams
 from metrics import generators
 from metrics.sync import Expert
 from models.torch_backend import hparams_of
@@ -32,19 +31,20 @@ class Training(ABC):
     windows_class: type[Windows]  # what is evaluated on
     expert: Expert | None = None  # that scores dubs of held-out clips (scored_clips)
 
-    def __init__(self, options: TrainingOptions, **identity: str) -> None:
-        """Open data, device and the checkpoint to start from. Raises InputError where one of them cannot be used.
-        identity: what a resumed run must agree with besides the network, by name of its flag."""
+    def __init__(self, options: TrainingOptions) -> None:
+        """Open data, device and the checkpoint to start from. Raises InputError where one of them cannot be used."""
         self.options, self.folder = options, options.checkpoint_dir
         self.device = pick_device(distributed.init_processes(options.device))
-        self.record = {"network": self.network_name, **identity}
-        checkpoint.check_folder(self.folder, self.record)
-        self.record |= {"data_root": str(options.data_root), "filelists_dir": str(options.filelists_dir)}
+        checkpoint.check_folder(self.folder, self.network_name)
+        self.record = {
+            "network": self.network_name, "data_root": str(options.data_root),
+            "filelists_dir": str(options.filelists_dir),
+        }  # fmt: skip
         self.start, self.weights_only = checkpoint.starting_point(options)
         self.content = checkpoint.read_checkpoint(self.start) if self.start else {}
         self.resumed = {} if self.weights_only else self.content  # what a resumed run takes over
         self.first_step = self.resumed.get("global_step", 0)
-        self.hp = self.make_hparams()
+        self.hp = hparams_of(self.content, options.hparams_overrides, of_network=self.weights_only)
         torch.manual_seed(self.hp.seed)
         torch.set_flush_denormal(True)  # near-zero activations would slow a CPU down to a quarter
         torch.backends.cudnn.benchmark = True
@@ -62,10 +62,6 @@ class Training(ABC):
             self.record[checkpoint.STARTED_FROM] = str(self.start.resolve())
         self.history = history.History(self.resumed, self, best_exists)
         self.started_from = self.resumed.get("started_from", "") if self.resumed else str(self.start or "")
-
-    def make_hparams(self) -> HParams:
-        """The values of this run: those of the checkpoint, changed by --hparams."""
-        return hparams_of(self.content, self.options.hparams_overrides, of_network=self.weights_only)
 
     def training_windows_class(self) -> type[Windows]:
         return self.windows_class
@@ -119,10 +115,6 @@ class Training(ABC):
         """Called in every process with the scores of an evaluation."""
         return None
 
-    def on_best(self, weights: dict) -> None:
-        """Called in the main process with the content of best.pth after that was written, except for random weights."""
-        return None
-
     def remarks(self, step: int, scores: dict[str, float]) -> list[str]:
         """Lines for the user about an evaluation."""
         return self.history.remarks(self.footage_scores) if self.expert else []
@@ -151,7 +143,3 @@ class Training(ABC):
             lines.append(f"{self.folder / history.PAGE}: {self.history.verdict(self.footage_scores)[1]}")
             lines.append(f"{(self.folder / checkpoint.SAMPLES).parent}: faces of held-out clips at each evaluation")
         return lines
-
-    def exit_code(self) -> int:
-        """Of a finished run: 1 where it did not make what it is for."""
-        return 0

@@ -20,24 +20,22 @@ PATTERN = "checkpoint_step" + "[0-9]" * 9 + ".pth"
 RECORD, STARTED_FROM = "run.json", "started_from"  # the latter in the former: the checkpoint that began the run
 BEST = "best.pth"
 SAMPLES = "samples/step{:09d}"  # .png, .mp4
-OUTPUTS = (BEST, "person.safetensors", "summary.json", "summary.html")  # besides numbered checkpoints
+OUTPUTS = (BEST, "summary.json", "summary.html")  # besides numbered checkpoints
 
 
-def check_folder(folder: Path, record: dict[str, str]) -> None:
-    """Raise InputError where a run with this record would overwrite files of another run, or of no run."""
+def check_folder(folder: Path, network: str) -> None:
+    """Raise InputError where a run of this network would overwrite files of another run, or of no run."""
     if not (folder / RECORD).exists():
         theirs = [name for name in OUTPUTS if (folder / name).exists()]
         if theirs and not any(folder.glob(PATTERN)):  # a numbered checkpoint is checked when it is read
             raise InputError(
                 f"--checkpoint_dir {folder}: holds {', '.join(theirs)}, which would be overwritten; give another folder"
             )
-    saved = read_record(folder)
-    for name, value in record.items():
-        if saved.get(name, value) != value:
-            raise InputError(
-                f"--checkpoint_dir {folder}: holds a run of another {name} ({saved[name]}, here {value}); give the "
-                f"same {name} to resume it, or another folder"
-            )
+    saved = read_record(folder).get("network", network)
+    if saved != network:
+        raise InputError(
+            f"--checkpoint_dir {folder}: holds a run of another network ({saved}, here {network}); give another folder"
+        )
 
 
 def locked(folder: Path, flag: str) -> AbstractContextManager:

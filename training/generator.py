@@ -163,17 +163,11 @@ class GeneratorTraining(Training):
         return super().remarks(step, scores)
 
     def conclusion(self) -> list[str]:
-        best, options = self.folder / checkpoint.BEST, self.options
-        return [
-            *super().conclusion(),
-            "to dub with the weights:",
-            command("inference.py", checkpoint_path=best, face="talk.mp4", audio="speech.wav", outfile="out.mp4"),
-            "for mouths as sharp as the footage:",
-            command(
-                "refiner_train.py", data_root=options.data_root, filelists_dir=options.filelists_dir,
-                generator_path=best, checkpoint_dir=self.folder / "refiner", max_minutes=40,
-            ),
-        ]  # fmt: skip
+        to_dub = command(
+            "inference.py", checkpoint_path=self.folder / checkpoint.BEST, face="talk.mp4", audio="speech.wav",
+            outfile="out.mp4",
+        )  # fmt: skip
+        return [*super().conclusion(), "to dub with the weights:", to_dub]
 
 
 def write_clip(path: Path, dub: generators.ClipDub, hp: HParams) -> None:

@@ -1,7 +1,7 @@
 """What a run shows and records of itself: progress bar, TensorBoard and lines on the terminal, means of its losses; its
 evaluations, which of them is the best, whether that beats the weights that the run started from, and the summary.
 
-Scores go by the names that metrics/generators.py and training/refiner.py give them. `footage`: the expert's scores of
+Scores go by the names that metrics/generators.py gives them. `footage`: the expert's scores of
 the real footage, `sync_offset` and `sync_evidence`; {} without an expert.
 """
 
@@ -30,7 +30,7 @@ Scores = dict[str, float]
 
 NOISE = 0.02  # part of a score; a smaller change is noise
 FADED = 0.05  # by which contrast or motion may move away from the footage's, as those of a blurred mouth do
-NAMES = {"mouth_l1": "mouth L1", "gradient_distance": "gradient distance", "sync_distance": "sync distance"}
+NAMES = {"mouth_l1": "mouth L1", "sync_distance": "sync distance"}
 JSON, PAGE = "summary.json", "summary.html"
 ENDLESS = 100_000_000  # steps; the bar of a longer run shows no remaining time
 
@@ -170,7 +170,7 @@ class History:
         if best is not start:
             return compare_scores(start["scores"], best["scores"], footage)
         changes = _changes(start["scores"], last["scores"], footage)
-        worse = changes.get(_picture_score(start["scores"]), 0.0) > NOISE
+        worse = changes.get("mouth_l1", 0.0) > NOISE
         advice = "lower the learning rate (--hparams), or add footage" if worse else "train longer, or add footage"
         contrasts = [f"{entry['scores']['contrast']:.2g}" for entry in (start, last) if "contrast" in entry["scores"]]
         listed = _listed(changes) + (f", contrast {' → '.join(contrasts)}" if contrasts else "")
@@ -198,7 +198,7 @@ class History:
 def compare_scores(start: Scores, best: Scores, footage: Scores) -> tuple[bool, str]:
     """Whether the best scores beat those of the start, and a sentence.
 
-    Better means that the picture score or the sync distance has fallen by more than NOISE, that neither has risen by as
+    Better means that the mouth's L1 or the sync distance has fallen by more than NOISE, that neither has risen by as
     much, and that the mouth has not faded: the mean of all mouths is near to each in L1, but pale, and hardly moves.
     The sync distance does not count where the expert does not find the real footage in sync.
     """
@@ -235,7 +235,7 @@ def expert_is_reliable(footage: Scores) -> bool:
 
 def _changes(start: Scores, scores: Scores, footage: Scores) -> Scores:
     """By which part of the start's value each score that counts has changed; above zero is worse."""
-    counted = [_picture_score(start), *(["sync_distance"] if expert_is_reliable(footage) else [])]
+    counted = ["mouth_l1", *(["sync_distance"] if expert_is_reliable(footage) else [])]
     return {name: scores[name] / start[name] - 1 for name in counted if name in scores and name in start}
 
 
@@ -244,11 +244,6 @@ def _faded(start: Scores, scores: Scores) -> str:
     both = [name for name in ("contrast", "motion") if name in start and name in scores]
     names = [name for name in both if abs(1 - scores[name]) - abs(1 - start[name]) > FADED]
     return "".join(f", {name} {start[name]:.2g} → {scores[name]:.2g}" for name in names)
-
-
-def _picture_score(scores: Scores) -> str:
-    """A refiner is for sharpness, which L1 alone would give up."""
-    return "gradient_distance" if "gradient_distance" in scores else "mouth_l1"
 
 
 def _listed(changes: Scores) -> str:

@@ -36,8 +36,8 @@ FEW_STEPS = 20  # too few to learn anything
 PACE_STEPS = 5  # after which the number of steps in the given minutes is estimated
 
 
-def train(training_class: type[Training], options: TrainingOptions) -> int:
-    """Run a training in all processes to its end and say what came of it; returns the exit code."""
+def train(training_class: type[Training], options: TrainingOptions) -> None:
+    """Run a training in all processes to its end and say what came of it."""
     with checkpoint.locked(options.checkpoint_dir, "--checkpoint_dir"):
         training = training_class(options)
         loop = Loop(training)
@@ -49,9 +49,7 @@ def train(training_class: type[Training], options: TrainingOptions) -> int:
         loop.run()
         if distributed.is_main():
             print("\n".join(training.conclusion()), flush=True)
-        code = distributed.broadcast(training.exit_code() if distributed.is_main() else 0)
     distributed.destroy_processes()
-    return code
 
 
 class Loop:
@@ -183,8 +181,6 @@ class Loop:
         if self.history.add(self.step, losses, scores) and distributed.is_main():
             weights = {**self._header(), "state_dict": self.networks[""].best_weights.state_dict()}
             weight_files.write(training.folder / BEST, {**weights, "optimizer": None})
-            if self.step or training.start:
-                training.on_best(weights)
         self.log.scores(scores, losses, self.step)
         for remark in training.remarks(self.step, scores):
             self.log.line(remark)
@@ -227,10 +223,7 @@ class Loop:
 
     def _header(self) -> dict:
         epoch = self.step * self.training.batch_size // len(self.training.windows)
-        header = {"global_step": self.step, "global_epoch": epoch, "hparams": self.hp.to_dict()}
-        if generator := self.training.record.get("generator"):  # the one that a refiner belongs to
-            header["generator"] = generator
-        return header
+        return {"global_step": self.step, "global_epoch": epoch, "hparams": self.hp.to_dict()}
 
     def _log_losses(self, losses: dict[str, float]) -> None:
         """Log the means over the last steps, the frames a second, and the share of time spent waiting for data."""

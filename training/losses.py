@@ -10,7 +10,6 @@ from utils.images import lower_half
 
 TEMPERATURE = 0.07  # of the expert's choice among sounds
 MOUTH, MOUTH_RADII = (0.766, 0.5), (0.19, 0.27)  # centre and radii of its ellipse, down and across, of the face
-TEXTURE_CELLS = 32  # across the face
 
 
 def cosine_bce(audio: Tensor, face: Tensor, in_sync: Tensor) -> Tensor:
@@ -77,13 +76,8 @@ def picture_loss(generated: Tensor, target: Tensor, weights: Tensor, gradient_we
     loss = (weights * difference.abs()).mean()
     if not gradient_weight:
         return loss
-    return loss + gradient_weight * gradient_l1(difference, weights)
-
-
-def gradient_l1(difference: Tensor, weights: Tensor) -> Tensor:
-    """L1 of the differences of neighbouring pixels, of pictures [..., H, W] under weights [H, W]."""
     across, down = difference.diff(dim=-1).abs(), difference.diff(dim=-2).abs()
-    return (weights[:, 1:] * across).mean() + (weights[1:] * down).mean()
+    return loss + gradient_weight * ((weights[:, 1:] * across).mean() + (weights[1:] * down).mean())
 
 
 def real_fake_bce(logits: Tensor, real: bool) -> Tensor:
@@ -99,25 +93,3 @@ def generator_loss(
     """s·sync + adversarial + (1-s-d)·picture, where the adversarial term, weighted already, takes d = picture_share of
     the picture loss's weight."""
     return sync_weight * sync + adversarial + (1.0 - sync_weight - picture_share) * picture
-
-
-def refined_losses(refined: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
-    """Of refined lower halves [B, 3, H, W] in 0..1 beside the true ones, under weight [H, W].
-
-    texture: the error of the Laplacian's local strength, wherever its lines lie: L1 alone blurs what cannot be
-    predicted.
-    """
-    difference = refined - target
-    return {
-        "l1": (weight * difference.abs()).mean(),
-        "gradient": gradient_l1(difference, weight),
-        "texture": (_texture(refined) - _texture(target)).abs().mean(),
-    }
-
-
-def _texture(pictures: Tensor) -> Tensor:
-    """Local averages of the Laplacian's absolute value, about a sixteenth of the width apart."""
-    luma = pictures.mean(dim=1, keepdim=True)
-    kernel = luma.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
-    cells = pictures.shape[-1] // TEXTURE_CELLS
-    return F.avg_pool2d(F.conv2d(luma, kernel, padding=1).abs(), 2 * cells, cells)

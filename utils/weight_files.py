@@ -21,13 +21,12 @@ import torch
 from utils.errors import InputError
 from utils.files import BLOCK, atomic_write, existing_file, failed_download, parse_json, sha256, write_bytes
 
-REFINER = "a refiner (Refiner)"
+UNKNOWN = "no network of this project"
 SIGNATURES = {  # a name that only this network has -> what to call the network
     "face_decoder_blocks.0.0.conv_block.0.weight": "a generator (Wav2Lip)",
     "face_encoder.0.conv_block.0.weight": "a lip-sync expert (SyncNet_color)",
     "binary_pred.0.weight": "a visual-quality discriminator (Wav2Lip_disc_qual)",
     "patch_logits.weight": "a discriminator of patches (PatchDiscriminator)",
-    "reference_stages.0.0.weight": REFINER,
     "occlusion_output.weight": "an occlusion detector (OcclusionNet)",
     "conv3_3_norm_mbox_conf.weight": "a face detector (S3FD)",
 }
@@ -67,7 +66,7 @@ def read(path: str | Path) -> dict:
 def identify(names: Iterable[str]) -> str:
     """Which network has weights of these names, for messages."""
     names = set(names)
-    return next((kind for name, kind in SIGNATURES.items() if name in names), "no network of this project")
+    return next((kind for name, kind in SIGNATURES.items() if name in names), UNKNOWN)
 
 
 def _checked(state: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -101,8 +100,7 @@ def load_into(network: torch.nn.Module, state_dict: dict, source: str | Path) ->
             raise InputError(f"{source}: {name} is {state_dict[name].dtype}, expected {tensor.dtype}; save it as that")
         if tensor.shape != state_dict[name].shape:
             shapes = f"{name} is {tuple(state_dict[name].shape)}, expected {tuple(tensor.shape)}"
-            flag = "refiner_size=...,refiner_width=..." if identify(wanted) == REFINER else "width=..."
-            raise InputError(f"{source}: made for another width ({shapes}); give it with --hparams {flag}")
+            raise InputError(f"{source}: made for another width ({shapes}); give it with --hparams width=...")
     if next(network.parameters()).is_meta:
         whole = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()}
         network.load_state_dict(whole, strict=True, assign=True)
@@ -192,7 +190,5 @@ def _load_safetensors(path: Path) -> dict:
     if wanted != found:
         raise ValueError("the checksum is another")
     metadata = parse_json(header).get("__metadata__", {})
-    content = {name: metadata[name] for name in ("hparams", "generator") if name in metadata}
-    if "hparams" in content:
-        content["hparams"] = parse_json(content["hparams"])
-    return {**content, "state_dict": state_dict}
+    saved = {"hparams": parse_json(metadata["hparams"])} if "hparams" in metadata else {}
+    return {**saved, "state_dict": state_dict}

@@ -20,7 +20,6 @@ from dubbing.record import page_path, record_path
 from dubbing.samples import sample_faces
 from dubbing.source import Source
 from media import yuv
-from models.face_refiner import PERSON
 from models.published import BUNDLED, PUBLISHED, ROOT
 from utils.devices import pick_device
 from utils.errors import InputError
@@ -30,6 +29,7 @@ from web.parts import JOBS, QUIET, cancels, counted, earlier_html, errors_shown,
 from web.site import Site
 
 SERVERS = {"device", "hparams", "report", "preview", "no_cache", "overwrite"}  # settings that are not the visitor's
+GENERATOR = "checkpoint_path"  # the one setting that names a file, of those that are offered
 CHECKPOINTS = ROOT / "checkpoints"
 FLAG = re.compile(r"--([a-z]\w*)")
 DUB = "dub.mp4"  # in a job's folder, as all results that are called after it
@@ -40,28 +40,17 @@ CHOOSE = "Click the face to dub; without a choice the largest one is followed."
 def generators(site: Site) -> dict[str, str]:
     """Generators to choose from: label -> path, "" for what a dub takes by itself."""
     known = [file for file in (*PUBLISHED, *BUNDLED) if file.note.startswith("generator") and file.path.exists()]
-    labelled = {f"{file.path.name} ({file.licence})": str(file.path) for file in known}
-    return {"the best available": ""} | labelled | _trained(site, "best.pth", "generator*")
-
-
-def refiners(site: Site) -> dict[str, str]:
-    """Refiners to choose from: label -> what --refine takes."""
-    return {"auto": "auto", "off": "off"} | _trained(site, PERSON, "refiner*")
-
-
-def _trained(site: Site, name: str, folder: str) -> dict[str, str]:
-    """Weights of this file name that trainings of the scripts and of the page have made, by a label."""
-    found = {path.relative_to(CHECKPOINTS).as_posix(): str(path) for path in sorted(CHECKPOINTS.glob(f"**/{name}"))}
+    found = {f"{file.path.name} ({file.licence})": str(file.path) for file in known}
+    found |= {path.relative_to(CHECKPOINTS).as_posix(): str(path) for path in sorted(CHECKPOINTS.glob("**/best.pth"))}
     for person, videos in site.video_folders().items():
-        paths = sorted(site.run_folder(videos).glob(f"{folder}/{name}"))
+        paths = sorted(site.run_folder(videos).glob("generator*/best.pth"))
         found |= {f"{person}: {path.parent.name}": str(path) for path in paths}
-    return found
+    return {"the best available": ""} | found
 
 
-FILES = {"checkpoint_path": generators, "refine": refiners}  # settings that name files: what may be chosen
 SETTINGS = {  # that visitors may change
     setting.name: setting for setting in fields(Options)
-    if setting.name not in SERVERS and (value_type(setting) is not Path or setting.name in FILES)
+    if setting.name not in SERVERS and (value_type(setting) is not Path or setting.name == GENERATOR)
 }  # fmt: skip
 
 
@@ -73,8 +62,8 @@ def setting_field(site: Site, setting: Field) -> gr.components.Component:
         "label": setting.name.replace("_", " "), "info": without_flags(help_text(setting)),
         "elem_id": f"setting_{setting.name}",
     }  # fmt: skip
-    if setting.name in FILES:
-        labels = list(FILES[setting.name](site))
+    if setting.name == GENERATOR:
+        labels = list(generators(site))
         return gr.Dropdown(labels, value=labels[0], **plain)
     if about["choices"]:
         return gr.Dropdown(list(about["choices"]), value=default, **plain)
@@ -99,8 +88,8 @@ def dub_options(site: Site, values: Mapping[str, Any], **fixed: Any) -> Options:
             raise InputError(f"{name}: no such setting")
         if isinstance(value, float) and value.is_integer():  # number fields give floats
             given[name] = int(value)
-        if name in FILES:
-            offered = FILES[name](site)
+        if name == GENERATOR:
+            offered = generators(site)
             if value not in offered:
                 raise InputError(f"{name} {value}: choose from {', '.join(offered)}")
             given[name] = offered[value]
@@ -168,10 +157,7 @@ def build(site: Site, key: gr.BrowserState, opened: list[Callable]) -> None:
 
         return started
 
-    def offered() -> list[dict]:
-        return [gr.update(choices=list(choices(site))) for choices in FILES.values()]
-
-    gr.on(opened, offered, None, [settings[name] for name in FILES], **QUIET)
+    gr.on(opened, lambda: gr.update(choices=list(generators(site))), None, settings[GENERATOR], **QUIET)
     face.change(look, face, [picture, note, shown, settings["face_at"]], api_visibility="private")
     picture.select(click, shown, [picture, settings["face_at"]], api_visibility="private", show_progress="hidden")
     given: set[Any] = {key, face, speech, voice, *settings.values()}

@@ -19,7 +19,6 @@ REFRESH = 2.0  # seconds between two looks at a training
 RUN_PAGES = {  # of a training, what it is: the file, of several the newest, since changed footage begins a new folder
     "the footage": "preprocessed/report.html",
     "finetune, step by step": "generator*/summary.html",
-    "refiner, step by step": "refiner*/summary.html",
     "before and after": "index.html",
 }
 WEIGHT_COLUMNS = {"name": 170, "state": 90, "size": 90, "licence": 330, "what": 300}  # widths in pixels
@@ -86,23 +85,21 @@ def build_train(site: Site, opened: list[Callable]) -> None:
     with gr.Row():
         with gr.Column():
             videos = gr.Dropdown(list(folders()), label="Videos of one person, some minutes in all", elem_id="videos")
-            minutes = gr.Number(30, label="Minutes of training, generator", minimum=0.1, elem_id="minutes")
-            refiner = gr.Number(40, label="Minutes of training, refiner", minimum=0.1, elem_id="refiner_minutes")
+            minutes = gr.Number(30, label="Minutes of training", minimum=0.1, elem_id="minutes")
             start = gr.Button("Start, or resume", variant="primary", elem_id="train")
             cancel = gr.Button("Cancel", variant="stop", elem_id="train_cancel")
         with gr.Column():
             outcome = gr.HTML(elem_id="train_outcome")
             state = gr.HTML(elem_id="train_state")
 
-    def train(name: str | None, minutes: float, refiner_minutes: float) -> str:
+    def train(name: str | None, minutes: float) -> str:
         with errors_shown():
             run = training_of(name)
             if site.runs_in(run):
                 raise InputError("this training is running; wait for it, or cancel it")
-            flags = ["--minutes", str(minutes), "--refiner_minutes", str(refiner_minutes)]
             with site.job(site.runs, run.name) as job:
-                own = ["--videos", str(folders()[str(name)]), "--outdir", str(run), "--device", job.device]
-                job.run_script("finetune.py", *own, *flags)
+                flags = ["--videos", str(folders()[str(name)]), "--outdir", str(run), "--device", job.device]
+                job.run_script("finetune.py", *flags, "--minutes", str(minutes))
         return "done"
 
     def training_of(name: str | None) -> Path:
@@ -114,7 +111,7 @@ def build_train(site: Site, opened: list[Callable]) -> None:
         return run_html(site, training_of(name)) if name else ""
 
     gr.on(opened, lambda: gr.update(choices=list(folders())), None, videos, **QUIET)
-    event = start.click(train, [videos, minutes, refiner], outcome, **JOBS)
+    event = start.click(train, [videos, minutes], outcome, **JOBS)
     cancels(cancel, [event], site, training_of, videos, outcome)
     gr.Timer(REFRESH).tick(shown, videos, state, **QUIET)
 

@@ -137,8 +137,7 @@ SMALL = {  # what is added to a script's commands, so that they take seconds
     "wav2lip_train": [
         "--max_steps", "2", "--num_workers", "0", "--hparams", "batch_size=2,eval_windows=2,eval_interval=2",
     ],
-    "refiner_train": ["--max_steps", "2", "--num_workers", "0", "--hparams", "refiner_batch_size=2"],
-    "finetune": ["--minutes", "0.01", "--refiner_minutes", "0.01", "--seconds", "0.4"],
+    "finetune": ["--minutes", "0.01", "--seconds", "0.4"],
 }  # fmt: skip
 
 

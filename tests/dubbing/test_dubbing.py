@@ -7,6 +7,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import safetensors.numpy
 import soundfile
 import torch
 
@@ -135,6 +136,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(dub, expert, talking, tmp_pa
 
     mute = encode(tmp_path / "mute.mp4", "libx264")
     noise = np.random.default_rng(0).uniform(-0.2, 0.2, 2 * RATE)
+    unknown = file("unknown.safetensors", safetensors.numpy.save({"of.no.network": np.zeros(2)}))
     cases = [
         (["--face", tmp_path / "missing.mp4"], "missing.mp4"),
         (["--face", file("text.mp4", b"a text\n" * 99)], "text.mp4"),
@@ -144,8 +146,8 @@ def test_bad_input_gets_one_line_and_leaves_nothing(dub, expert, talking, tmp_pa
         (["--audio", wav("silent.wav", noise * 0)], "silent.wav: is silent"),
         (["--checkpoint_path", file("html.pth", b"<html>")], "html.pth"),
         (["--checkpoint_path", expert], "expert.pth"),
+        (["--checkpoint_path", unknown], "is no network of this project; a generator (Wav2Lip) is needed here"),
         (["--hparams", "img_size=128"], "img_size=128"),
-        (["--refine", expert], "a refiner (Refiner) is needed"),
         (["--outfile", tmp_path / "text.mp4" / "out.mp4"], "cannot write there"),
         (["--outfile", tmp_path / "out.xyz"], ".xyz"),
         (["--outfile", talking], "--face"),

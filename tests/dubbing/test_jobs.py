@@ -29,12 +29,11 @@ def test_paths_in_a_list_are_relative_to_it(tmp_path):
     folder.mkdir()
     row = {"face": "f.mp4", "audio": "sub/a.wav", "checkpoint_path": "k.pth", "final_audio": "mix.wav"}
     (folder / "mix.wav").write_bytes(b"x")
-    rows = [row | {"outfile": f"out/{n}.mp4", "refine": value} for n, value in enumerate(("r.pth", "off", "auto"))]
-    jobs = read_jobs(write_list(folder / "jobs.json", *rows), Options(), tmp_path)
-    job = jobs[0]
-    assert (job.face, job.audio, job.outfile) == (folder / "f.mp4", folder / "sub/a.wav", folder / "out/0.mp4")
+    row |= {"outfile": "out/o.mp4", "mouths_from": "other.mp4"}
+    (job,) = read_jobs(write_list(folder / "jobs.json", row), Options(), tmp_path)
+    assert (job.face, job.audio, job.outfile) == (folder / "f.mp4", folder / "sub/a.wav", folder / "out/o.mp4")
     assert (job.options.checkpoint_path, job.options.final_audio) == (folder / "k.pth", folder / "mix.wav")
-    assert [job.options.refine for job in jobs] == [str(folder / "r.pth"), "off", "auto"]
+    assert job.options.mouths_from == folder / "other.mp4"
     (folder / "jobs.csv").write_text(f"face,audio,outfile,box\n{tmp_path / 'f.mp4'},a.wav,o.mp4,{BOX}\n")
     (job,) = read_jobs(folder / "jobs.csv", Options(), tmp_path)
     assert (job.face, job.outfile, job.options.box) == (tmp_path / "f.mp4", folder / "o.mp4", (57, 177, 178, 273))

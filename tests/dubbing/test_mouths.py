@@ -273,10 +273,10 @@ def at(face: np.ndarray, size: int) -> float:
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(110, 90, 512), (384, 300, 192), (384, 300, 512)])
-def test_a_perfect_refiner_leaves_the_picture_as_sharp_as_it_was(height, width, size):
+def test_a_face_of_any_size_leaves_the_picture_as_sharp_as_it_was(height, width, size):
     picture, region = framed(textured(height, width))
     true = upright_crop(picture, region)
-    paste_face(picture, region, resized(true, size, size), soft_mask(96), "soft", refined=1.0)
+    paste_face(picture, region, resized(true, size, size), soft_mask(96), "soft", own=1.0)
     pasted = upright_crop(picture, region)
     assert 0.95 < at(pasted, size) / at(true, size) < 1.05
 
@@ -291,5 +291,5 @@ def test_a_clean_mouth_is_given_the_grain_of_the_picture_at_any_size(height, wid
     mouth = np.hypot(rows - height / 2 - down * np.cos(turn), columns - width / 2 + down * np.sin(turn)) < height / 12
     before = noise(yuv.luma(picture, region.rect), mouth)
     tilted = region._replace(tilt=tilt)
-    paste_face(picture, tilted, resized(clean, 256, 256), soft_mask(96), "soft", refined=1.0, number=3)
+    paste_face(picture, tilted, resized(clean, 256, 256), soft_mask(96), "soft", own=1.0, number=3)
     assert noise(yuv.luma(picture, region.rect), mouth) == pytest.approx(before, rel=0.2)

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VALUES = f"{NARROW_TEXT},batch_size=2,syncnet_batch_size=4,eval_windows=4"
 CPU = ("--device", "cpu", "--precision", "fp32")
 TRAINED = ("--data_root", "clips", "--filelists_dir", "lists", "--hparams", VALUES, *CPU, "--max_steps", "2")
-DUBBED = (*CPU, "--checkpoint_path", "generator.pth", "--engine", "torch", "--refine", "off", "--no_score")
+DUBBED = (*CPU, "--checkpoint_path", "generator.pth", "--engine", "torch", "--no_score")
 COMMANDS = {  # all that they write is in made/
     "dub": ("inference", "--face", "face.mp4", "--audio", "speech.wav", *DUBBED, "--outfile", "made/dub/out.mp4"),
     "preprocess": ("preprocess", "--data_root", "raw", "--preprocessed_root", "made/preprocess", "--filelists_dir",

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import NARROW, save_network, save_person
+from conftest import NARROW, save_network
 from media.reader import VideoReader
 from metrics.sync import load_expert, score_distances
-from models import SyncNet_color, Wav2Lip, backend, conversion, face_refiner
+from models import SyncNet_color, Wav2Lip, backend, conversion
 from models.backend import Backend, load, pick
-from models.face_refiner import ReferenceBank
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
 from models.torch_backend import PictureGenerator, TorchNetwork, load_network
 from utils import weight_files
@@ -254,17 +253,6 @@ def test_scores_and_offsets_are_those_of_pytorch(converted_copy):
     assert ours.offset == theirs.offset
 
 
-def test_faces_are_refined_as_by_pytorch(converted_copy, tmp_path):
-    shown = np.random.default_rng(0).integers(0, 256, (5, 192, 192, 3), np.uint8)
-    path = save_person(tmp_path / "person.safetensors", ReferenceBank(shown[:3]))
-    plain, refiner = (face_refiner.load(path, Backend(name, "fp32", "cpu")) for name in ("torch", "openvino"))
-    assert (refiner.generator, len(refiner.bank), refiner.size) == ("of a generator", 3, 192)
-    given = shown[:, ::2, ::2], shown, refiner.bank
-    refined = refiner(*given)
-    assert np.abs(plain(*given).astype(int) - refined).max() <= 1
-    assert (refined[:, 120:] != shown[:, 120:]).any()
-
-
 SHOW = """
 import sys
 import inference
@@ -278,10 +266,9 @@ finally:
 
 @pytest.mark.slow
 def test_a_dub_of_converted_weights_imports_no_pytorch(dub, converted_copy, talking, generator, tmp_path):
-    person = save_person(tmp_path / "person.safetensors", None)
-    flags = ["--engine", "openvino", "--precision", "fp32", "--refine", person]
-    flags += ["--face_detector", "retinaface", "--no_cache", "--occlusion"]
-    assert dub("--audio", talking, *flags, "--preview", 0.2).code == 0  # converts expert and refiner
+    flags = ["--engine", "openvino", "--precision", "fp32", "--face_detector", "retinaface", "--no_cache"]
+    flags += ["--occlusion"]
+    assert dub("--audio", talking, *flags, "--preview", 0.2).code == 0  # converts generator and expert
     outfile, jobs = tmp_path / "again.mp4", tmp_path / "jobs.csv"
     jobs.write_text(f"face,audio,outfile\n{talking},{talking},{outfile}\n")
     command = ["--jobs", jobs, "--checkpoint_path", generator, *flags]
@@ -295,7 +282,6 @@ def test_a_dub_of_converted_weights_imports_no_pytorch(dub, converted_copy, talk
     record = json.loads(Path(f"{outfile}.json").read_text(encoding="utf-8"))
     assert (record["engine"], record["precision"], record["device"]) == ("openvino", "fp32", "cpu")
     assert record["sync"]["windows"] > 0
-    assert record["refiner"]["frames"] > 0
 
 
 def largest_difference(generator, generated):
@@ -368,6 +354,11 @@ def test_what_cannot_be_exported_is_one_line(generator, tmp_path, script, monkey
     assert len(before) < 0.6 * generator.stat().st_size  # in half precision
     assert script("weights", "export", path, path).code == 2  # onto itself
     assert path.read_bytes() == before
+    unknown = tmp_path / "unknown.safetensors"
+    weight_files.write_safetensors(unknown, {"of.no.network": torch.ones(1)}, {})
+    result = script("weights", "export", unknown, tmp_path / "out.safetensors")
+    assert (result.code, "unknown.safetensors: is no network of this project" in result.error) == (2, True)
+    unknown.unlink()
     monkeypatch.setattr(conversion, "is_installed", lambda name: False)
     result = script("weights", "export", generator, tmp_path / "o.onnx", "--format", "onnx")
     assert (result.code, "python -m pip install" in result.error) == (2, True)

@@ -125,23 +125,6 @@ def test_the_sync_loss_of_no_number_is_no_number_and_else_the_published_one():
     assert losses.cosine_bce(audio * torch.nan, face, in_sync).isnan()
 
 
-def test_refined_losses_tell_blur_from_texture_in_another_place_and_count_under_the_weight():
-    torch.manual_seed(0)
-    target, other = torch.rand(2, 1, 3, 96, 192)
-    blurred = torch.nn.functional.avg_pool2d(target, 5, 1, 2)
-    weight = torch.ones(96, 192)
-    blur, noise, same = (losses.refined_losses(picture, target, weight) for picture in (blurred, other, target))
-    assert blur["texture"] > 5 * noise["texture"]
-    assert noise["l1"] > blur["l1"]
-    assert all(float(value) == 0 for value in same.values())
-    weight[:], target[:] = 0, 0
-    weight[40:60, 80:100] = 1
-    inside, outside = target.clone(), target.clone()
-    inside[..., 50, 90] = outside[..., 5, 5] = 1
-    assert losses.refined_losses(outside, target, weight)["l1"] == 0
-    assert losses.refined_losses(inside, target, weight)["l1"] > 0
-
-
 def small(values: str = "", ema: float = 0.0) -> TrainableNetwork:
     torch.manual_seed(0)
     return TrainableNetwork(torch.nn.Linear(3, 2), hparams.override(values), FP32, 0.1, ema=ema)
@@ -191,7 +174,6 @@ def test_a_step_in_parts_gives_the_gradient_of_the_whole(tmp_path):
 
 
 START = {"mouth_l1": 0.05, "sync_distance": 0.6, "contrast": 0.9, "motion": 0.83}
-REFINER = {"mouth_l1": 0.05, "gradient_distance": 0.4, "sync_distance": 0.6}
 KNOWN = {"sync_offset": 0.0, "sync_evidence": 20.0}
 SHIFTED, UNSURE = KNOWN | {"sync_offset": 3.0}, KNOWN | {"sync_evidence": 1.0}
 
@@ -204,9 +186,6 @@ SHIFTED, UNSURE = KNOWN | {"sync_offset": 3.0}, KNOWN | {"sync_evidence": 1.0}
         (START, {"mouth_l1": 0.0499}, KNOWN, False),
         (START, {"mouth_l1": 0.02, "motion": 0.68}, KNOWN, False),  # the mean of all mouths hardly moves
         (START, {"mouth_l1": 0.02, "contrast": 1.3}, KNOWN, False),
-        (REFINER, {"mouth_l1": 0.06, "gradient_distance": 0.3}, KNOWN, True),
-        (REFINER, {"mouth_l1": 0.04}, KNOWN, False),
-        (REFINER, {"gradient_distance": 0.3, "sync_distance": 0.7}, KNOWN, False),
         (START, {"sync_distance": 0.4}, SHIFTED, False),  # an expert that fails on the real footage counts for nothing
         (START, {"mouth_l1": 0.03, "sync_distance": 0.9}, UNSURE, True),
     ],

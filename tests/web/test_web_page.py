@@ -135,7 +135,6 @@ def test_options_by_name_give_the_video_and_its_record(client, files):
 @pytest.mark.parametrize(("wrong", "line"), [
     ({"pads": "1 2"}, "--pads 1 2: give 4 values"),
     ({"checkpoint_path": "/etc/passwd"}, "checkpoint_path /etc/passwd: choose from"),
-    ({"refine": "../person.safetensors"}, "refine ../person.safetensors: choose from"),
     ({"paste": "glue"}, "--paste glue: choose from"),
 ])  # fmt: skip
 def test_a_wrong_option_is_one_line(client, files, wrong, line):

@@ -102,15 +102,12 @@ def test_what_a_training_has_made_can_be_chosen_for_a_dub_without_a_new_start(si
     with pytest.raises(InputError, match="anna: generator: choose from"):
         dub_tab.dub_options(site, {"checkpoint_path": "anna: generator"})
     run = site.run_folder(site.video_folders()["anna"])
-    for age, name in enumerate(
-        ("generator/best.pth", "refiner/person.safetensors", "generator/summary.html", "generator_2/summary.html")
-    ):
+    for age, name in enumerate(("generator/best.pth", "generator/summary.html", "generator_2/summary.html")):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).touch()
         os.utime(run / name, (1e9 + age, 1e9 + age))
-    options = dub_tab.dub_options(site, {"checkpoint_path": "anna: generator", "refine": "anna: refiner"})
+    options = dub_tab.dub_options(site, {"checkpoint_path": "anna: generator"})
     assert options.checkpoint_path == run / "generator" / "best.pth"
-    assert options.refine == str(run / "refiner" / "person.safetensors")
     assert "generator_2/summary.html" in tabs.run_html(site, run) and "generator/summary" not in tabs.run_html(
         site, run
     )
