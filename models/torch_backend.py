@@ -133,11 +133,7 @@ def _fitting(hp: HParams, given_by: str) -> HParams:
 
 def load_network(path: Path, kind: str, overrides: str = "") -> tuple[nn.Module, HParams]:
     """A network of NETWORKS in eval mode on the CPU, built to the values in its checkpoint, and those values."""
-    return build_network(kind, weight_files.read(path), overrides)
-
-
-def build_network(kind: str, content: dict, overrides: str = "") -> tuple[nn.Module, HParams]:
-    """As load_network, from what weight_files.read returned."""
+    content = weight_files.read(path)
     hp = hparams_of(content, overrides)
     with torch.device("meta"):
         network = NETWORKS[kind](hp)
@@ -178,9 +174,8 @@ def array_networks(
 def load(kind: str, path: Path, backend: Backend, overrides: str = "", batch_size: int | None = None) -> Loaded:
     """As backend.load."""
     precision = Precision(backend.dtype, pick_device(backend.device))
-    content = weight_files.read(path)
-    network, hp = build_network(kind, content, overrides)
-    fingerprint = weight_files.fingerprint(content["state_dict"])
+    network, hp = load_network(path, kind, overrides)
+    fingerprint = weight_files.fingerprint(network.state_dict())
     networks = array_networks(kind, network.requires_grad_(False), precision, batch_size)
     used = Backend("torch", precision.name, str(precision.device))
     return Loaded(networks, hp, used, fingerprint)

@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
@@ -16,7 +15,7 @@ from metrics.sync import Expert
 from models.torch_backend import hparams_of
 from training import TrainingOptions, checkpoint, history
 from training.network import TrainableNetwork
-from utils import distributed, images, process
+from utils import distributed, process
 from utils.devices import Precision, pick_device
 
 Batch = dict[str, torch.Tensor]
@@ -122,14 +121,6 @@ class Training(ABC):
     def state(self) -> dict:
         """What the run's checkpoints hold besides the networks."""
         return {}
-
-    def show_samples(self, step: int, rows: dict[str, np.ndarray], tensorboard: SummaryWriter) -> None:
-        """By label, pictures uint8 BGR [N, H, W, 3], row below row: a PNG in samples/, and for TensorBoard."""
-        sheet = images.labelled_rows({label: list(pictures) for label, pictures in rows.items()})
-        path = self.folder / f"{checkpoint.SAMPLES.format(step)}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        images.write_png(path, sheet)
-        tensorboard.add_image("samples", sheet[..., ::-1].copy(), step, dataformats="HWC")
 
     def conclusion(self) -> list[str]:
         """Lines for the user at the end of a run: the files that matter, and the commands that use them."""

@@ -24,7 +24,7 @@ from models.torch_backend import array_networks, load_network, to_pictures
 from training import GeneratorOptions, checkpoint, history, losses
 from training.base import Batch, Training
 from training.network import TrainableNetwork
-from utils import distributed
+from utils import distributed, images
 from utils.cli import command
 from utils.devices import Precision
 from utils.images import lower_half
@@ -139,11 +139,14 @@ class GeneratorTraining(Training):
             sync += float(sync_loss) * len(target)
             count += len(target)
         middles = [to_pictures(frames[hp.window_frames // 2 :: hp.window_frames][:SAMPLES]) for frames in shown]
-        rows = {label: row.cpu().numpy() for label, row in zip(SAMPLE_ROWS, middles, strict=True)}
-        self.show_samples(step, rows, tensorboard)
+        rows = {label: list(row.cpu().numpy()) for label, row in zip(SAMPLE_ROWS, middles, strict=True)}
+        sheet, samples = images.labelled_rows(rows), self.folder / checkpoint.SAMPLES.format(step)
+        samples.parent.mkdir(parents=True, exist_ok=True)
+        images.write_png(samples.with_suffix(".png"), sheet)
+        tensorboard.add_image("samples", sheet[..., ::-1].copy(), step, dataformats="HWC")
         dubber = generators.ClipDubber(network, hp, self.precision)
         clip_scores, dub = generators.generator_scores(dubber, self.expert, self.scored_clips)
-        write_clip(self.folder / f"{checkpoint.SAMPLES.format(step)}.mp4", dub, hp)
+        write_clip(samples.with_suffix(".mp4"), dub, hp)
         return {"l1": l1 / count, "sync": sync / count} | clip_scores
 
     def on_evaluation(self, scores: dict[str, float]) -> None:
