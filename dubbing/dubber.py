@@ -23,7 +23,7 @@ from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
-from dubbing.own_pixels import FAR, MOST_FACES, MouthBank, OwnPixels, collect, draw, join
+from dubbing.own_pixels import FAR, FEWEST_FACES, MOST_FACES, MouthBank, OwnPixels, collect, draw, join
 from dubbing.paste import FaceRegion, blend, upright_crop
 from dubbing.record import ProgressBar, Record, StageTimer, page_path, record_path, state_record
 from dubbing.report import DubReport
@@ -34,11 +34,12 @@ from face_detection.crop import to_network_size
 from face_detection.find import resembles
 from media import yuv
 from media.clock import END_HELD, Span
+from media.opening import videos_among
 from media.sound import sound_clock
 from media.writer import VideoWriter
 from metrics.sync import Expert
 from utils.errors import InputError, flag_named, warn
-from utils.files import atomic_writes, existing_file, sha256, write_json
+from utils.files import atomic_writes, existing_file, folders_below, sha256, write_json
 from utils.progress import Progress
 
 SAMPLES = 100  # crops from all over the video, at most
@@ -76,7 +77,7 @@ class DubPlan:
                 self._use_own_pixels(progress, self.networks.expert)
         if (self.options.own_pixels == "on" or self.options.mouths_from) and not self.own_pixels:
             shown = self.options.mouths_from or self.source.path
-            warn(f"no own mouths: {shown} is no video that shows the face for four seconds")
+            warn(f"no own mouths: {shown} shows no face for four seconds")
 
     @cached_property
     def heard(self) -> np.ndarray:
@@ -124,24 +125,43 @@ class DubPlan:
         self.stages |= {"match": stages.match} if options.paste == "soft" else {}
 
     def _use_own_pixels(self, progress: ProgressBar, expert: Expert) -> None:
-        """Decode the video and --mouths_from once more, and take mouths from these."""
-        videos, path = [(self.source, self.faces, self.searched_seconds)], self.options.mouths_from
-        if path:
-            options = Options(**{name: getattr(self.options, name) for name in OF_FACES})
-            other = Source(existing_file(path, "--mouths_from"), options)
-            seconds = min(MOST_FACES / expert.hp.fps, other.play_seconds)
-            found = FaceFinder(other, seconds, self.networks.backend.device).find(progress)
-            videos.append((other, found, seconds))
-        banks = list[MouthBank]()
-        for source, faces, seconds in videos:
-            if bank := collect(source, faces, seconds, expert, progress):
-                numbers = bank.numbers if source is self.source else bank.numbers + FAR
-                banks.append(replace(bank, numbers=numbers, drawn=draw(bank, source, self.networks, expert)))
+        """Take mouths from the video, decoded once more, and from --mouths_from."""
+
+        def mouths(source: Source, faces: FaceRegions, seconds: float) -> list[MouthBank]:
+            bank = collect(source, faces, seconds, expert, progress)
+            return [replace(bank, drawn=draw(bank, source, faces, self.networks, expert))] if bank else []
+
+        banks = mouths(self.source, self.faces, self.searched_seconds)
+        options = Options(**{name: getattr(self.options, name) for name in OF_FACES})
+        for path in self._other_videos():
+            missing = MOST_FACES - sum(len(bank.numbers) for bank in banks)
+            if missing < FEWEST_FACES:
+                break
+            print(f"mouths from {path}", flush=True)
+            other = Source(path, options)
+            seconds = min(missing / expert.hp.fps, other.play_seconds)
+            try:
+                faces = FaceFinder(other, seconds, self.networks.backend.device).find(progress)
+            except InputError as error:
+                warn(f"no mouths from {error}")
+                continue
+            banks += [replace(bank, numbers=bank.numbers + FAR) for bank in mouths(other, faces, seconds)]
         if not banks:
             return
         self.own_pixels = OwnPixels(join(banks), self.heard, expert, float(self.source.rate))
         first: dict[str, stages.Stage] = {"generate": self.stages.pop("generate"), "own_pixels": self.own_pixels}
         self.stages = first | self.stages
+
+    def _other_videos(self) -> list[Path]:
+        """What --mouths_from names: a video, or all in a folder but the dubbed one."""
+        path = self.options.mouths_from
+        if not path or not path.is_dir():
+            return [existing_file(path, "--mouths_from")] if path else []
+        found = (path for folder in folders_below(path) for path in folder.iterdir())
+        videos = [video for video in videos_among(found, tell=False) if not video.samefile(self.source.path)]
+        if not videos:
+            raise InputError(f"--mouths_from {path}: no other videos in this folder")
+        return videos
 
     def _occlusion(self, crops: Sequence[np.ndarray]) -> OcclusionDetector | None:
         """A warning says what it cannot tell here."""

@@ -67,6 +67,7 @@ class FaceRegions:
     detector: str | None  # its name; None for a box that was given
     followed: list[np.ndarray | None] = field(default_factory=list)  # the detection in every frame, None without one
     cached: bool = False  # whether nothing had to be detected
+    key: str = ""  # of the video's content and the settings, where what is found is kept
 
     @property
     def has_landmarks(self) -> bool:
@@ -117,7 +118,7 @@ class FaceFinder:
             raise InputError(f"--face {self.source.path}: no frame can be decoded; give a whole video")
         if path and not known:
             detections.write(path)
-        return replace(self.choose(detections), cached=known is not None)
+        return replace(self.choose(detections), cached=known is not None, key=path.stem if path else "")
 
     def search(self, progress: ProgressBar) -> Detections:
         """Detect faces, as find() does where none are cached."""

@@ -7,7 +7,7 @@ from dubbing.options import Options
 from hparams import HParams
 from metrics.sync import Expert, load_expert
 from models.backend import ArrayNetwork, Backend, load, pick
-from models.published import BUNDLED_GENERATOR, EXPERTS, default_generator, ensure_weights
+from models.published import BUNDLED_GENERATOR, EXPERTS, PUBLISHED, default_generator, ensure_weights
 from utils.errors import InputError, warn
 from utils.files import sha256
 from utils.progress import doing
@@ -52,9 +52,10 @@ def load_networks(options: Options) -> Networks:
         loaded = load("generator", path, backend, options.hparams, options.wav2lip_batch_size)
         used = loaded.backend
         insisted = options.own_pixels == "on" or options.mouths_from is not None
-        own = insisted or (options.own_pixels == "auto" and path == BUNDLED_GENERATOR)
+        digest, published = sha256(path), {file.sha256 for file in PUBLISHED}
+        own = insisted or (options.own_pixels == "auto" and digest not in published)
         expert = best_expert(replace(used, dtype="auto")) if own or not options.no_score else None
-    return Networks(loaded.networks[0], loaded.hp, path, sha256(path), used, expert, own, options, files)
+    return Networks(loaded.networks[0], loaded.hp, path, digest, used, expert, own, options, files)
 
 
 def _files(options: Options) -> dict[Path, tuple]:

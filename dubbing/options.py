@@ -102,10 +102,12 @@ class Options(CommonOptions):
     keep_length: bool = option("play a video longer than the speech to its end", False)
     paste: str = option("blend the mouth in without a seam, or paste the whole box", "soft", choices=STYLES)
     own_pixels: str = option(
-        "take mouths from other moments of the video, which has to show the face for 4 seconds; auto: with the bundled "
-        "weights", "auto", choices=("auto", "on", "off"), common=True,
+        "take mouths from other moments of the video, which has to show the face for 4 seconds; auto: with all "
+        "weights but the published ones, which draw as published", "auto", choices=("auto", "on", "off"), common=True,
     )  # fmt: skip
-    mouths_from: Path | None = option("another video of the person, to take mouths from as well", None)
+    mouths_from: Path | None = option(
+        "another video of the person, or a folder of them, to take mouths from as well", None
+    )
     occlusion: bool = option(
         "keep hands and other things in front of the dubbed mouth; leave profile views unchanged", False, common=True
     )

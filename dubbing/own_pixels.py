@@ -33,18 +33,24 @@ from face_detection.find import resembles
 from media.sound import read_audio
 from metrics.sync import Expert, score_distances, window_distances
 from utils.errors import InputError
-from utils.files import cache_folder
+from utils.files import cache_folder, keep_newest
 
 FEWEST_FACES, MOST_FACES = 100, 1500  # frames to choose from: three seconds are too few, a minute is plenty
-CACHE_FORMAT = "mouths 1"  # of what is kept for later dubs; a change forgets what there is
+CACHE_FORMAT = 2  # of what is kept for later dubs; a change forgets what there is
+MOST_KEPT = 2_000_000_000  # bytes of what is kept, in all; a minute takes up to 100 MB
 BLOCK = 50  # frames in a row that are kept or left out where the video has more
 SLOWEST = 20.0  # frames a second; of slower videos five frames are not what the expert knows
-LARGEST = 320  # pixels of both sides of a kept crop
+LARGEST = 512  # pixels of both sides of a kept crop
 TOP = 0.375  # of a crop; above it nothing is pasted, so nothing is kept
+JPEG = (
+    cv2.IMWRITE_JPEG_QUALITY, 97,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+)  # fmt: skip
 MASK = ((0.38, 0.25), 0.62)  # of mouth_mask: mouth and chin
 # The path: weights of standard deviations of the expert's distances, of poses and of successive mouths
 BY_SOUND, BY_POSE, BY_MOUTH = 2.0, 0.5, 1.0
 FADED = 2  # frames over which one mouth is faded into another after a jump
+NONE = -1  # instead of a row of the bank
 JUMP = 1.5  # cost of not taking the next frame, besides that of a mouth unlike it
 CANDIDATES = 20  # nearest frames that are considered for each frame
 FAR = 10**9  # added to the frame numbers of another video, none of which is near one that is dubbed
@@ -64,9 +70,9 @@ class MouthBank:
     numbers: np.ndarray  # int [B], of the frames
     times: np.ndarray  # float [B], seconds
     faces: np.ndarray  # uint8 BGR [B, 96, 96, 3], as the generator takes them
-    pictures: np.ndarray  # uint8 BGR [B, h, S, 3], the lower rows of crops of S pixels
+    pictures: list[np.ndarray]  # B JPEG files, uint8 [bytes]: the lower rows of larger crops, from TOP on
     windows: np.ndarray  # float32 [B, D], embeddings of the five frames around each
-    drawn: np.ndarray | None = None  # uint8 BGR [B, 96, 96, 3], as drawn with their own sound, where that fits
+    drawn: np.ndarray | None = None  # uint8 grey [B, 96, 96], as drawn with their own sound, where that fits
 
 
 def collect(
@@ -76,6 +82,19 @@ def collect(
     heights = [region.rect.height for region in regions.regions if region]
     if source.still or float(source.opened.rate) < SLOWEST or len(heights) < FEWEST_FACES:
         return None
+    parts = (regions.key, repr(regions.regions), expert.fingerprint)
+    kept = _kept(parts, lambda: _collect(source, regions, seconds, expert, progress))
+    if len(kept["numbers"]) < FEWEST_FACES:
+        return None
+    files, ends = kept.pop("files"), kept.pop("ends")
+    return MouthBank(pictures=np.split(files, ends[:-1]), **kept)
+
+
+def _collect(
+    source: Source, regions: FaceRegions, seconds: float, expert: Expert, progress: ProgressBar
+) -> dict[str, np.ndarray]:
+    """A bank's arrays; files: its pictures, one after the other, uint8; ends: where in it each ends."""
+    heights = [region.rect.height for region in regions.regions if region]
     fps, network_size, half = expert.hp.fps, expert.hp.img_size, expert.hp.img_size // 2
     size, step = int(np.clip(np.median(heights), network_size, LARGEST)), ceil(len(heights) / MOST_FACES)
     most_apart = ceil(fps / float(source.opened.rate))  # ticks from frame to frame
@@ -94,68 +113,74 @@ def collect(
         times.append(frame.time)
         ticks.append(tick)
         faces.append(face)
-        pictures.append(resized(crop, size, size)[int(TOP * size) :])
-    if len(faces) < FEWEST_FACES:
-        return None
+        pictures.append(cv2.imencode(".jpg", resized(crop, size, size)[int(TOP * size) :], JPEG)[1])
     length, runs = expert.hp.window_frames, zip(starts, [*starts[1:], len(faces)], strict=True)
-    first = np.concatenate([np.arange(start, max(start, end - length + 1)) for start, end in runs])
-    small, middle = np.stack(faces), first + length // 2
-    windows = _kept(source, (expert.fingerprint, small, first), lambda: expert.embed_faces(small, first))
+    first = np.concatenate([np.arange(start, max(start, end - length + 1)) for start, end in runs] or [np.arange(0)])
+    small, middle = np.array(faces), first + length // 2
     if len(middle) < FEWEST_FACES:
-        return None
-    kept = small[middle], np.stack([pictures[row] for row in middle])
-    return MouthBank(np.array(numbers)[middle], np.array(times)[middle], *kept, windows)
+        return {"numbers": np.arange(0)}
+    chosen = [pictures[row] for row in middle]
+    return {
+        "numbers": np.array(numbers)[middle], "times": np.array(times)[middle], "faces": small[middle],
+        "files": np.concatenate(chosen), "ends": np.cumsum([len(file) for file in chosen]),
+        "windows": expert.embed_faces(small, first),
+    }  # fmt: skip
 
 
 def join(banks: list[MouthBank]) -> MouthBank:
-    """One bank of several, at the first one's size."""
+    """One bank of several."""
     (bank, *others), drawn = banks, [each.drawn for each in banks if each.drawn is not None]
     if not others:
         return bank
-    height, size = bank.pictures.shape[1:3]
-    pictures = [np.stack([resized(picture, size, height) for picture in other.pictures]) for other in others]
     return MouthBank(
         np.concatenate([each.numbers for each in banks]),
         np.concatenate([each.times for each in banks]),
         np.concatenate([each.faces for each in banks]),
-        np.concatenate([bank.pictures, *pictures]),
+        [picture for each in banks for picture in each.pictures],
         np.concatenate([each.windows for each in banks]),
         np.concatenate(drawn) if len(drawn) == len(banks) else None,
     )
 
 
-def draw(bank: MouthBank, source: Source, networks: Networks, expert: Expert) -> np.ndarray | None:
-    """The bank's faces as the generator draws them with their own sound: uint8 BGR [B, 96, 96, 3]; None without sound.
-    Where the expert is sure that the sound is early or late, that is made up for."""
+def draw(
+    bank: MouthBank, source: Source, regions: FaceRegions, networks: Networks, expert: Expert
+) -> np.ndarray | None:
+    """The bank's faces as the generator draws them with their own sound: uint8 grey [B, 96, 96]; None without sound."""
     if not (source.reader and source.reader.has_sound):
         return None
+    parts = (regions.key, repr(regions.regions), expert.fingerprint, networks.sha256)
+    return _kept(parts, lambda: _draw(bank, source, networks, expert)).get("drawn")
+
+
+def _draw(bank: MouthBank, source: Source, networks: Networks, expert: Expert) -> dict[str, np.ndarray]:
+    """drawn, where the sound can be read. Where the expert is sure that it is early or late, that is made up for."""
     hp = expert.hp
     try:
         wav = read_audio(source.path, hp.sample_rate, source.clock.zero)
     except InputError:
-        return None
+        return {}
     mel = audio.melspectrogram(audio.raise_quiet_speech(wav, hp)[0], hp)
     times = np.rint(bank.times * hp.fps).astype(int) - hp.window_frames // 2
-    sound = _kept(source, (expert.fingerprint, mel), lambda: expert.embed_mel(mel))
-    score = score_distances(window_distances(bank.windows, times, sound))
+    score = score_distances(window_distances(bank.windows, times, expert.embed_mel(mel)))
     late = score.offset / hp.fps if score and score.measurable else 0.0
     starts = [audio.dub_mel_start(time + late, mel.shape[1], hp) for time in bank.times]
     mels = np.stack([mel[None, :, start : start + hp.mel_window] for start in starts])
-    return _kept(source, (networks.sha256, bank.faces, mel, starts), lambda: networks.generator(bank.faces, mels))
+    return {"drawn": np.rint(networks.generator(bank.faces, mels).mean(axis=3)).astype(np.uint8)}
 
 
-def _kept(source: Source, made_from: tuple, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """What is made from these arrays and texts, or was in an earlier dub."""
-    if source.options.no_cache:
+def _kept(made_from: tuple[str, ...], make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What is made from the video of this key and these settings, or was in an earlier dub; no key: it is not kept."""
+    if not made_from[0]:
         return make()
-    digest = hashlib.sha256()
-    for part in (CACHE_FORMAT, *made_from):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    path = cache_folder("mouths") / f"{digest.hexdigest()}.npz"
+    digest = hashlib.sha256(repr((CACHE_FORMAT, made_from)).encode()).hexdigest()
+    path = cache_folder("mouths") / f"{digest}.mouths"
     if (known := read_cache(path)) is None:
-        known = {"made": make()}
+        known = make()
         write_cache(path, **known)
-    return known["made"]
+        keep_newest(path.parent, MOST_KEPT)
+    else:
+        path.touch()
+    return known
 
 
 class OwnPixels:
@@ -166,6 +191,7 @@ class OwnPixels:
         """rate: frames a second of the dubbed video."""
         self.bank, self.speech, self.fps, self.used = bank, speech, expert.hp.fps, 0
         self.lead = expert.hp.window_frames // 2
+        self.size = cv2.imdecode(bank.pictures[0], cv2.IMREAD_COLOR).shape[1]  # pixels, both sides of a new face
         self.poses = np.stack([_small(face, slice(0, 48), slice(0, 96)) for face in bank.faces])
         mouths = np.stack([_small(face, slice(48, 92), slice(16, 80)) for face in bank.faces])
         self.greys = [cv2.cvtColor(face, cv2.COLOR_BGR2GRAY) for face in bank.faces]
@@ -175,34 +201,47 @@ class OwnPixels:
         self.apart *= BY_MOUTH / (float(self.apart[some].std()) + 1e-6)
         self.sound_unit = float((speech[:: ceil(len(speech) / 200)] @ bank.windows.T).std()) + 1e-6
         self.too_near = TOO_NEAR * rate  # frames
-        self._row: int | None = None  # of the last frame
+        self._row = NONE  # of the last frame
         self._tick = 0  # of the last frame, in 25ths of a second
+        self._flow = np.zeros(0)  # of the last frame
         self._old, self._weight = 0, 0.0  # row that is faded out, and how much of it is left
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._optical_flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __call__(self, faces: list[FaceTask]) -> None:
-        for face, row in zip(faces, self._path(faces), strict=True):
-            picture, inside, fit = self._warped(face, row)
-            tick = round(face.frame.time * self.fps)
-            step = int(tick > self._tick)  # 0 where two frames are shown in a 25th of a second
-            if self._row is not None and row != min(self._row + step, len(self.poses) - 1):  # a jump
+        rows, ticks = self._path(faces), self._ticks(faces)
+        steps = np.diff(ticks, prepend=self._tick) > 0  # not where two frames are shown in a 25th of a second
+        followed = [self._after(row, step) for row, step in zip([self._row, *rows[:-1]], steps, strict=True)]
+        jumps = [row != other for row, other in zip(rows, followed, strict=True)]
+        flows, fits = self._maps(faces, rows, jumps)
+        for face, row, step, jump, flow, fit in zip(faces, rows, steps, jumps, flows, fits, strict=True):
+            picture, inside = self._warped(face, row, flow)
+            if jump and self._row >= 0:
                 self._old, self._weight = self._row, 1.0
-            self._old = min(self._old + step, len(self.poses) - 1)
+            self._old = self._after(self._old, step)
             self._weight = max(0.0, self._weight - 1 / (FADED + 1))
             if self._weight:
-                other, other_inside, _ = self._warped(face, self._old)
+                other, other_inside = self._warped(face, self._old, self._map(face, self._old)[0])
                 inside = np.minimum(inside, other_inside)
                 picture = cv2.addWeighted(picture, 1 - self._weight, other, self._weight, 0)
-            self._row, self._tick = row, tick
+            self._row = row
             if fit > 0:
                 self.used += 1
                 face.mask = face.mask * mouth_mask(len(face.mask), *MASK) * inside
                 face.generated, face.own = mixed(face.generated, picture, fit), fit
+        self._tick, self._flow = ticks[-1], flows[-1]
+
+    def _ticks(self, faces: list[FaceTask]) -> np.ndarray:
+        """Their times in 25ths of a second: int [N]."""
+        return np.rint([face.frame.time * self.fps for face in faces]).astype(int)
+
+    def _after(self, row: int, step: bool) -> int:
+        """The row that comes next; NONE after NONE."""
+        return NONE if row == NONE else min(row + int(step), len(self.poses) - 1)
 
     def _path(self, faces: list[FaceTask]) -> list[int]:
         """The rows of the bank for successive faces, at the least cost (Viterbi's algorithm)."""
         bank, last = self.bank, len(self.poses) - 1
-        ticks = np.rint([face.frame.time * self.fps for face in faces]).astype(int)
+        ticks = self._ticks(faces)
         windows = np.clip(ticks - self.lead, 0, len(self.speech) - 1)
         poses = np.stack([_small(face.source_face, slice(0, 48), slice(0, 96)) for face in faces])
         costs = BY_POSE / self.pose_unit * _distances(poses, self.poses)
@@ -211,7 +250,7 @@ class OwnPixels:
         costs[np.abs(numbers[:, None] - bank.numbers) <= self.too_near] = np.inf
         kept: list[np.ndarray] = []  # rows that are considered, for each face
         back: list[np.ndarray] = []
-        total, rows = np.zeros(1), np.array([-1 if self._row is None else self._row])
+        total, rows = np.zeros(1), np.array([self._row])
         for step, cost in zip(np.diff(ticks, prepend=self._tick) > 0, costs, strict=True):
             following = np.clip(rows + step, 0, last)
             some = np.unique(np.concatenate([np.argsort(cost)[:CANDIDATES], following]))
@@ -226,38 +265,45 @@ class OwnPixels:
             place = int(came[place])
         return path[::-1]
 
-    def _warped(self, face: FaceTask, row: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """The bank's picture of a row on the face, uint8 BGR [S, S, 3] (its upper rows mean nothing); where it does not
-        reach beyond the bank's crop, float32 [96, 96], 0..1; and how much of it to show, 0..1."""
-        grey = cv2.cvtColor(face.source_face, cv2.COLOR_BGR2GRAY)
-        flow, misfit = self._map(grey, self.greys[row])
-        fit = float(np.clip((MISFITS - misfit) / (MISFITS - FITS), 0, 1))
-        picture = self.bank.pictures[row]
-        size = picture.shape[1]
-        top, scale = size - len(picture), size / len(grey)
-        large = cv2.resize(flow, (size, size), interpolation=cv2.INTER_LINEAR) * scale
-        y, x = np.mgrid[top:size, :size].astype(np.float32) + np.moveaxis(large[top:, :, ::-1], 2, 0)
-        warped = np.zeros((size, size, 3), np.uint8)
-        warped[top:] = cv2.remap(picture, x, y - top, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
-        if self.bank.drawn is not None and len(face.generated) == len(grey):
-            drawn = _remapped(self.bank.drawn[row], flow)
-            change = CORRECTED * (face.generated.astype(np.float32) - drawn).mean(axis=2)
-            change = cv2.resize(cv2.GaussianBlur(change, (0, 0), SOFT), (size, size))
-            warped = np.clip(np.rint(warped + change[..., None]), 0, 255).astype(np.uint8)
-        return warped, _inside(flow), fit
+    def _maps(self, faces: list[FaceTask], rows: list[int], jumps: list[bool]) -> tuple[list[np.ndarray], list[float]]:
+        """The maps of successive faces to the bank's, and how much of the bank's to show, 0..1. A map trembles from
+        frame to frame: within a run each is averaged with its neighbours."""
+        found = [self._map(face, row) for face, row in zip(faces, rows, strict=True)]
+        flows, smooth = [self._flow, *(flow for flow, _ in found)], list[np.ndarray]()
+        for n, (flow, _) in enumerate(found):
+            before = flow if jumps[n] else flows[n]
+            after = flow if [*jumps, True][n + 1] else flows[n + 2]
+            smooth.append((before + 2 * flow + after) / 4)
+        return smooth, [float(np.clip((MISFITS - misfit) / (MISFITS - FITS), 0, 1)) for _, misfit in found]
 
-    def _map(self, grey: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float]:
-        """Where each pixel of a face, uint8 [96, 96], lies in another one: displacements float32 [96, 96, 2], by what
-        both show around the mouth; and by how many levels they differ there after the warp."""
+    def _warped(self, face: FaceTask, row: int, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The bank's picture of a row on the face, uint8 BGR [S, S, 3] (its upper rows mean nothing), and where it does
+        not reach beyond the bank's crop, float32 [96, 96], 0..1. flow: float32 [96, 96, 2], as of _map."""
+        picture, size = cv2.imdecode(self.bank.pictures[row], cv2.IMREAD_COLOR), self.size
+        full, top = picture.shape[1], int(TOP * size)  # full: rows and columns of the bank's crop
+        places = _grid(size)[top:] + cv2.resize(flow, (size, size))[top:] * (size / len(flow))
+        places = (places + 0.5) * (full / size) - 0.5
+        x, y = places[..., 0], places[..., 1] - int(TOP * full)
+        warped = np.zeros((size, size, 3), np.uint8)
+        warped[top:] = cv2.remap(picture, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+        if self.bank.drawn is not None and len(face.generated) == len(flow):
+            change = CORRECTED * (face.generated.mean(axis=2, dtype=np.float32) - _remapped(self.bank.drawn[row], flow))
+            change = cv2.resize(cv2.GaussianBlur(change, (0, 0), SOFT), (size, size))
+            warped = cv2.add(warped, cv2.merge([change] * 3), dtype=cv2.CV_8U)
+        return warped, _inside(flow)
+
+    def _map(self, face: FaceTask, row: int) -> tuple[np.ndarray, float]:
+        """Where each pixel of a face lies in the bank's of a row: displacements float32 [96, 96, 2], by what both show
+        around the mouth; and by how many levels they differ there after the warp."""
+        grey, other = cv2.cvtColor(face.source_face, cv2.COLOR_BGR2GRAY), self.greys[row]
         size, around = len(grey), _surroundings(len(grey))
-        flow = self._flow.calc(grey, other, np.zeros((size, size, 2), np.float32))
+        flow = self._optical_flow.calc(grey, other, np.zeros((size, size, 2), np.float32))
         places = np.argwhere(around[::3, ::3] > 0)[:, ::-1] * 3  # x, y
         moved = (places + flow[places[:, 1], places[:, 0]]).astype(np.float32)
         found: Any = cv2.estimateAffine2D(places.astype(np.float32), moved, ransacReprojThreshold=STRAY)
         if (matrix := found[0]) is None:  # of a flat picture
             return flow, np.inf
-        x, y = np.meshgrid(np.arange(size), np.arange(size))
-        affine = (np.stack([x, y, np.ones_like(x)], axis=2) @ matrix.T - np.stack([x, y], axis=2)).astype(np.float32)
+        affine = (_grid(size) @ matrix[:, :2].T + matrix[:, 2] - _grid(size)).astype(np.float32)
         rest = flow - affine
         weight = around * np.exp(-np.square(np.linalg.norm(rest, axis=2) / MOST_MORE))
         rest = np.clip(rest, -MOST_MORE, MOST_MORE) * weight[..., None]
@@ -293,15 +339,20 @@ def _surroundings(size: int) -> np.ndarray:
     return around
 
 
+@lru_cache
+def _grid(size: int) -> np.ndarray:
+    """The places of pixels: float32 [size, size, 2], x and y."""
+    x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
+    return np.stack([x, y], axis=2)
+
+
 def _inside(flow: np.ndarray) -> np.ndarray:
     """Where a warp by displacements [S, S, 2] stays inside the picture: float32 [S, S], 0..1, with soft edges."""
-    y, x = np.mgrid[: len(flow), : len(flow)]
-    edge = np.minimum.reduce(
-        [x + flow[..., 0], y + flow[..., 1], *(len(flow) - 1 - np.stack([x, y]) - np.moveaxis(flow, 2, 0))]
-    )
-    return np.clip(edge / EDGE, 0, 1).astype(np.float32)
+    places = _grid(len(flow)) + flow
+    edge = np.minimum(places, len(flow) - 1 - places).min(axis=2)
+    return np.clip(edge / EDGE, 0, 1)
 
 
 def _remapped(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    x, y = np.meshgrid(np.arange(flow.shape[1], dtype=np.float32), np.arange(flow.shape[0], dtype=np.float32))
-    return cv2.remap(picture, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    places = _grid(len(flow)) + flow
+    return cv2.remap(picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

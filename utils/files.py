@@ -261,6 +261,16 @@ def exclusive_lock(folder: Path, flag: str) -> Iterator[None]:
         lock.release()
 
 
+def keep_newest(folder: Path, size: int) -> None:
+    """Delete the files of a folder that were used longest ago, until the others have at most `size` bytes."""
+    with suppress(OSError):  # another process may do the same
+        files = [(state.st_mtime, state.st_size, path) for path in folder.iterdir() if (state := path.stat())]
+        for _, used, path in sorted(files, reverse=True):
+            size -= used
+            if size < 0:
+                path.unlink()
+
+
 def folders_below(root: Path) -> Iterator[Path]:
     """root and every folder below it, once each. In every folder links to others are followed last, so that a folder is
     listed under its own path rather than a link's; a loop of links ends."""
