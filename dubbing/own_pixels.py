@@ -41,7 +41,8 @@ MOST_KEPT = 2_000_000_000  # bytes of what is kept, in all; a minute takes up to
 BLOCK = 50  # frames in a row that are kept or left out where the video has more
 SLOWEST = 20.0  # frames a second; of slower videos five frames are not what the expert knows
 LARGEST = 512  # pixels of both sides of a kept crop
-TOP = 0.375  # of a crop; above it nothing is pasted, so nothing is kept
+# Of a crop: above PASTED nothing is shown or compared; what is above KEPT lies too far from it
+PASTED, KEPT = 0.48, 0.375
 JPEG = (
     cv2.IMWRITE_JPEG_QUALITY, 97,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
@@ -70,7 +71,7 @@ class MouthBank:
     numbers: np.ndarray  # int [B], of the frames
     times: np.ndarray  # float [B], seconds
     faces: np.ndarray  # uint8 BGR [B, 96, 96, 3], as the generator takes them
-    pictures: list[np.ndarray]  # B JPEG files, uint8 [bytes]: the lower rows of larger crops, from TOP on
+    pictures: list[np.ndarray]  # B JPEG files, uint8 [bytes]: the lower rows of larger crops, from KEPT on
     windows: np.ndarray  # float32 [B, D], embeddings of the five frames around each
     drawn: np.ndarray | None = None  # uint8 grey [B, 96, 96], as drawn with their own sound, where that fits
 
@@ -113,7 +114,7 @@ def _collect(
         times.append(frame.time)
         ticks.append(tick)
         faces.append(face)
-        pictures.append(cv2.imencode(".jpg", resized(crop, size, size)[int(TOP * size) :], JPEG)[1])
+        pictures.append(cv2.imencode(".jpg", resized(crop, size, size)[int(KEPT * size) :], JPEG)[1])
     length, runs = expert.hp.window_frames, zip(starts, [*starts[1:], len(faces)], strict=True)
     first = np.concatenate([np.arange(start, max(start, end - length + 1)) for start, end in runs] or [np.arange(0)])
     small, middle = np.array(faces), first + length // 2
@@ -280,10 +281,10 @@ class OwnPixels:
         """The bank's picture of a row on the face, uint8 BGR [S, S, 3] (its upper rows mean nothing), and where it does
         not reach beyond the bank's crop, float32 [96, 96], 0..1. flow: float32 [96, 96, 2], as of _map."""
         picture, size = cv2.imdecode(self.bank.pictures[row], cv2.IMREAD_COLOR), self.size
-        full, top = picture.shape[1], int(TOP * size)  # full: rows and columns of the bank's crop
+        full, top = picture.shape[1], int(PASTED * size)  # full: rows and columns of the bank's crop
         places = _grid(size)[top:] + cv2.resize(flow, (size, size))[top:] * (size / len(flow))
         places = (places + 0.5) * (full / size) - 0.5
-        x, y = places[..., 0], places[..., 1] - int(TOP * full)
+        x, y = places[..., 0], places[..., 1] - int(KEPT * full)
         warped = np.zeros((size, size, 3), np.uint8)
         warped[top:] = cv2.remap(picture, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
         if self.bank.drawn is not None and len(face.generated) == len(flow):

@@ -165,6 +165,9 @@ def noise(luma: np.ndarray, around: np.ndarray) -> float:
 
     luma: uint8 or float32 [h, w]; around: bool [h, w].
     """
-    laplacian = np.sort(np.abs(cv2.Laplacian(luma, cv2.CV_32F)[around]))
-    middle = laplacian[len(laplacian) // 4 : -(len(laplacian) // 4) or None]
-    return float(middle.mean()) * TO_SIGMA if len(middle) else 0.0
+    laplacian = np.abs(cv2.Laplacian(luma, cv2.CV_32F)[around])
+    first = len(laplacian) // 4
+    if not len(laplacian):
+        return 0.0
+    middle = np.partition(laplacian, (first, len(laplacian) - 1 - first))[first : len(laplacian) - first]
+    return float(middle.mean()) * TO_SIGMA

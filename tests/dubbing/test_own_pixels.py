@@ -38,7 +38,7 @@ def head(shift: float = 0.0, turn: float = 0.0) -> np.ndarray:
 
 def bank_of(heads: list[np.ndarray], words: np.ndarray) -> MouthBank:
     small = np.stack([cv2.resize(each, (96, 96)) for each in heads])
-    lower = [cv2.imencode(".png", each[int(own_pixels.TOP * SIZE) :])[1] for each in heads]
+    lower = [cv2.imencode(".png", each[int(own_pixels.KEPT * SIZE) :])[1] for each in heads]
     numbers = np.arange(len(heads))
     return MouthBank(numbers, numbers / 25, small, lower, np.eye(WORDS, dtype=np.float32)[words])
 
