@@ -112,12 +112,12 @@ def finetune_and_compare(options: FinetuneOptions) -> int:
         audio_stream=None if options.audio else options.audio_stream,  # of one of the videos
         video_stream=None if options.face else options.video_stream,
     )  # fmt: skip
-    after = replace(before, checkpoint_path=weights)
+    after = replace(before, checkpoint_path=weights, mouths_from=options.videos)
     made_from |= {"generator": sha256(weights), "seconds": options.seconds, "files": [str(face), str(speech)]}
     dubs = {"before": before, "after": after} | ({"whole": replace(after, preview=None)} if options.face else {})
     compared = run_stage(outdir / "dubs", made_from, 0, partial(dub, face, speech, options.device, dubs))
 
-    result = comparison.Result(found, weights, generator, compared)
+    result = comparison.Result(found, options.videos, weights, generator, compared)
     page = comparison.write_page(outdir, result)
     print("\n".join(["", *result.summary(), f"open {page} in a browser; to dub with it:", result.command()]))
     return 1 if skipped or not result.better else 0

@@ -89,6 +89,7 @@ class Result(NamedTuple):
     """What finetune.py has made."""
 
     footage: Footage
+    videos: Path  # the folder of the person's videos
     weights: Path  # the generator to dub with
     generator: Stage
     dubs: Stage
@@ -109,7 +110,12 @@ class Result(NamedTuple):
 
     def command(self) -> str:
         return cli.command(
-            "inference.py", checkpoint_path=self.weights, face="talk.mp4", audio="speech.wav", outfile="out.mp4"
+            "inference.py",
+            checkpoint_path=self.weights,
+            mouths_from=self.videos,
+            face="talk.mp4",
+            audio="speech.wav",
+            outfile="out.mp4",
         )
 
     def scores(self) -> list[tuple[str, ...]]:

@@ -75,6 +75,10 @@ class MouthBank:
     windows: np.ndarray  # float32 [B, D], embeddings of the five frames around each
     drawn: np.ndarray | None = None  # uint8 grey [B, 96, 96], as drawn with their own sound, where that fits
 
+    def picture(self, row: int) -> np.ndarray:
+        """uint8 BGR [h, S, 3], of a crop of S pixels."""
+        return np.asarray(cv2.imdecode(self.pictures[row], cv2.IMREAD_COLOR))
+
 
 def collect(
     source: Source, regions: FaceRegions, seconds: float, expert: Expert, progress: ProgressBar
@@ -192,7 +196,6 @@ class OwnPixels:
         """rate: frames a second of the dubbed video."""
         self.bank, self.speech, self.fps, self.used = bank, speech, expert.hp.fps, 0
         self.lead = expert.hp.window_frames // 2
-        self.size = cv2.imdecode(bank.pictures[0], cv2.IMREAD_COLOR).shape[1]  # pixels, both sides of a new face
         self.poses = np.stack([_small(face, slice(0, 48), slice(0, 96)) for face in bank.faces])
         mouths = np.stack([_small(face, slice(48, 92), slice(16, 80)) for face in bank.faces])
         self.greys = [cv2.cvtColor(face, cv2.COLOR_BGR2GRAY) for face in bank.faces]
@@ -278,19 +281,19 @@ class OwnPixels:
         return smooth, [float(np.clip((MISFITS - misfit) / (MISFITS - FITS), 0, 1)) for _, misfit in found]
 
     def _warped(self, face: FaceTask, row: int, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The bank's picture of a row on the face, uint8 BGR [S, S, 3] (its upper rows mean nothing), and where it does
-        not reach beyond the bank's crop, float32 [96, 96], 0..1. flow: float32 [96, 96, 2], as of _map."""
-        picture, size = cv2.imdecode(self.bank.pictures[row], cv2.IMREAD_COLOR), self.size
-        full, top = picture.shape[1], int(PASTED * size)  # full: rows and columns of the bank's crop
-        places = _grid(size)[top:] + cv2.resize(flow, (size, size))[top:] * (size / len(flow))
-        places = (places + 0.5) * (full / size) - 0.5
-        x, y = places[..., 0], places[..., 1] - int(KEPT * full)
-        warped = np.zeros((size, size, 3), np.uint8)
+        """The bank's picture of a row on the face, in the frame's own pixels, uint8 BGR [h, w, 3] (its upper rows mean
+        nothing), and where it does not reach beyond the bank's crop, float32 [96, 96], 0..1. flow: as of _map."""
+        picture, rect = self.bank.picture(row), face.region.rect
+        size, top = picture.shape[1], int(PASTED * rect.height)  # size: rows and columns of the bank's crop
+        places = cv2.resize(_grid(len(flow)) + flow, (rect.width, rect.height))[top:]
+        places = (places + 0.5) * (size / len(flow)) - 0.5
+        x, y = places[..., 0], places[..., 1] - int(KEPT * size)
+        warped = np.zeros((rect.height, rect.width, 3), np.uint8)
         warped[top:] = cv2.remap(picture, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
         if self.bank.drawn is not None and len(face.generated) == len(flow):
             change = CORRECTED * (face.generated.mean(axis=2, dtype=np.float32) - _remapped(self.bank.drawn[row], flow))
-            change = cv2.resize(cv2.GaussianBlur(change, (0, 0), SOFT), (size, size))
-            warped = cv2.add(warped, cv2.merge([change] * 3), dtype=cv2.CV_8U)
+            change = cv2.resize(cv2.GaussianBlur(change, (0, 0), SOFT), (rect.width, rect.height))
+            warped[:] = cv2.add(warped, cv2.merge([change] * 3), dtype=cv2.CV_8U)
         return warped, _inside(flow)
 
     def _map(self, face: FaceTask, row: int) -> tuple[np.ndarray, float]:
@@ -356,4 +359,5 @@ def _inside(flow: np.ndarray) -> np.ndarray:
 
 def _remapped(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
     places = _grid(len(flow)) + flow
-    return cv2.remap(picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = np.moveaxis(places, 2, 0)
+    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
