@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -28,7 +29,7 @@ from dubbing.paste import upright_crop
 from dubbing.record import ProgressBar
 from dubbing.source import Source
 from dubbing.stages import FaceTask, mixed
-from face_detection.crop import mouth_mask, resized, to_network_size
+from face_detection.crop import mouth_mask, shrink, to_network_size
 from face_detection.find import resembles
 from media.sound import read_audio
 from metrics.sync import Expert, score_distances, window_distances
@@ -40,7 +41,7 @@ CACHE_FORMAT = 2  # of what is kept for later dubs; a change forgets what there 
 MOST_KEPT = 2_000_000_000  # bytes of what is kept, in all; a minute takes up to 100 MB
 BLOCK = 50  # frames in a row that are kept or left out where the video has more
 SLOWEST = 20.0  # frames a second; of slower videos five frames are not what the expert knows
-LARGEST = 512  # pixels of both sides of a kept crop
+LARGEST = 512  # pixels of the height of a kept crop
 # Of a crop: above PASTED nothing is shown or compared; what is above KEPT lies too far from it
 PASTED, KEPT = 0.48, 0.375
 JPEG = (
@@ -71,12 +72,15 @@ class MouthBank:
     numbers: np.ndarray  # int [B], of the frames
     times: np.ndarray  # float [B], seconds
     faces: np.ndarray  # uint8 BGR [B, 96, 96, 3], as the generator takes them
-    pictures: list[np.ndarray]  # B JPEG files, uint8 [bytes]: the lower rows of larger crops, from KEPT on
+    pictures: list[
+        np.ndarray
+    ]  # B JPEG files, uint8 [bytes]: lower rows of the crops in the video's pixels, from KEPT on
+    heights: np.ndarray  # int [B], of these crops
     windows: np.ndarray  # float32 [B, D], embeddings of the five frames around each
     drawn: np.ndarray | None = None  # uint8 grey [B, 96, 96], as drawn with their own sound, where that fits
 
     def picture(self, row: int) -> np.ndarray:
-        """uint8 BGR [h, S, 3], of a crop of S pixels."""
+        """uint8 BGR [h, w, 3], the lower rows of a crop."""
         return np.asarray(cv2.imdecode(self.pictures[row], cv2.IMREAD_COLOR))
 
 
@@ -84,8 +88,8 @@ def collect(
     source: Source, regions: FaceRegions, seconds: float, expert: Expert, progress: ProgressBar
 ) -> MouthBank | None:
     """The bank of the first seconds of a video; None where they show too few faces."""
-    heights = [region.rect.height for region in regions.regions if region]
-    if source.still or float(source.opened.rate) < SLOWEST or len(heights) < FEWEST_FACES:
+    shown = sum(region is not None for region in regions.regions)
+    if source.still or float(source.opened.rate) < SLOWEST or shown < FEWEST_FACES:
         return None
     parts = (regions.key, repr(regions.regions), expert.fingerprint)
     kept = _kept(parts, lambda: _collect(source, regions, seconds, expert, progress))
@@ -99,11 +103,10 @@ def _collect(
     source: Source, regions: FaceRegions, seconds: float, expert: Expert, progress: ProgressBar
 ) -> dict[str, np.ndarray]:
     """A bank's arrays; files: its pictures, one after the other, uint8; ends: where in it each ends."""
-    heights = [region.rect.height for region in regions.regions if region]
     fps, network_size, half = expert.hp.fps, expert.hp.img_size, expert.hp.img_size // 2
-    size, step = int(np.clip(np.median(heights), network_size, LARGEST)), ceil(len(heights) / MOST_FACES)
+    step = ceil(sum(region is not None for region in regions.regions) / MOST_FACES)
     most_apart = ceil(fps / float(source.opened.rate))  # ticks from frame to frame
-    numbers, times, faces, pictures = list[int](), list[float](), list[np.ndarray](), list[np.ndarray]()
+    shown, faces = list[tuple](), list[np.ndarray]()  # numbers, times, heights and files of frames; network's crops
     ticks, starts = list[int](), list[int]()  # 25ths of a second; rows at which a run of frames in one shot starts
     frames, total = source.iter_once(seconds), source.frames_once(seconds)
     for frame in progress(frames, desc="own mouths", unit="frame", total=total):
@@ -114,21 +117,21 @@ def _collect(
         face = to_network_size(crop, network_size)
         if not faces or tick > ticks[-1] + most_apart or not resembles(face[:half], faces[-1][:half]):
             starts.append(len(faces))
-        numbers.append(frame.number)
-        times.append(frame.time)
         ticks.append(tick)
         faces.append(face)
-        pictures.append(cv2.imencode(".jpg", resized(crop, size, size)[int(KEPT * size) :], JPEG)[1])
-    length, runs = expert.hp.window_frames, zip(starts, [*starts[1:], len(faces)], strict=True)
-    first = np.concatenate([np.arange(start, max(start, end - length + 1)) for start, end in runs] or [np.arange(0)])
-    small, middle = np.array(faces), first + length // 2
-    if len(middle) < FEWEST_FACES:
+        crop = shrink(crop, LARGEST)[0]
+        file = cv2.imencode(".jpg", crop[int(KEPT * len(crop)) :], JPEG)[1]
+        shown.append((frame.number, frame.time, len(crop), file))
+    length, runs = expert.hp.window_frames, pairwise([*starts, len(faces)])
+    first = [row for start, end in runs for row in range(start, end - length + 1)]  # of five frames of one shot
+    if len(first) < FEWEST_FACES:
         return {"numbers": np.arange(0)}
-    chosen = [pictures[row] for row in middle]
+    middle = np.array(first) + length // 2
+    numbers, times, heights, files = zip(*(shown[row] for row in middle), strict=True)
     return {
-        "numbers": np.array(numbers)[middle], "times": np.array(times)[middle], "faces": small[middle],
-        "files": np.concatenate(chosen), "ends": np.cumsum([len(file) for file in chosen]),
-        "windows": expert.embed_faces(small, first),
+        "numbers": np.array(numbers), "times": np.array(times), "faces": np.stack(faces)[middle],
+        "files": np.concatenate(files), "ends": np.cumsum([len(file) for file in files]),
+        "heights": np.array(heights), "windows": expert.embed_faces(np.stack(faces), np.array(first)),
     }  # fmt: skip
 
 
@@ -142,6 +145,7 @@ def join(banks: list[MouthBank]) -> MouthBank:
         np.concatenate([each.times for each in banks]),
         np.concatenate([each.faces for each in banks]),
         [picture for each in banks for picture in each.pictures],
+        np.concatenate([each.heights for each in banks]),
         np.concatenate([each.windows for each in banks]),
         np.concatenate(drawn) if len(drawn) == len(banks) else None,
     )
@@ -283,11 +287,11 @@ class OwnPixels:
     def _warped(self, face: FaceTask, row: int, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The bank's picture of a row on the face, in the frame's own pixels, uint8 BGR [h, w, 3] (its upper rows mean
         nothing), and where it does not reach beyond the bank's crop, float32 [96, 96], 0..1. flow: as of _map."""
-        picture, rect = self.bank.picture(row), face.region.rect
-        size, top = picture.shape[1], int(PASTED * rect.height)  # size: rows and columns of the bank's crop
+        picture, height, rect = self.bank.picture(row), self.bank.heights[row], face.region.rect
+        top, size = int(PASTED * rect.height), np.array([picture.shape[1], height], np.float32)
         places = cv2.resize(_grid(len(flow)) + flow, (rect.width, rect.height))[top:]
         places = (places + 0.5) * (size / len(flow)) - 0.5
-        x, y = places[..., 0], places[..., 1] - int(KEPT * size)
+        x, y = places[..., 0], places[..., 1] - int(KEPT * height)
         warped = np.zeros((rect.height, rect.width, 3), np.uint8)
         warped[top:] = cv2.remap(picture, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
         if self.bank.drawn is not None and len(face.generated) == len(flow):

@@ -49,20 +49,19 @@ def mask_slope(size: int) -> np.ndarray:
 
 
 def match_colours(generated: np.ndarray, source_face: np.ndarray) -> np.ndarray:
-    """The generated face, uint8 BGR [S, S, 3], with the colours that `source_face`, likewise of any size, has
-    around the mouth.
+    """The generated face, uint8 BGR [h, w, 3], with the colours that `source_face`, uint8 BGR [S, S, 3], has around
+    the mouth.
 
     Their difference in the mask's slope is spread smoothly over the mouth (normalised convolution), at the size of
     `source_face`.
     """
-    size, full = len(source_face), len(generated)
+    size, (height, width) = len(source_face), generated.shape[:2]
     weight, sigma = mask_slope(size), SMOOTHNESS * size
-    small = generated if full == size else resized(generated, size, size)
+    small = resized(generated, size, size)
     difference = (source_face.astype(np.float32) - small) * weight[..., None]
     spread = cv2.GaussianBlur(weight, (0, 0), sigma) + 1e-6
     change = cv2.GaussianBlur(difference, (0, 0), sigma) / spread[..., None]
-    if full != size:
-        change = cv2.resize(change, (full, full), interpolation=cv2.INTER_LINEAR)
+    change = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
     matched = np.rint(generated + np.clip(change, -LARGEST_CHANGE, LARGEST_CHANGE))
     return np.clip(matched, 0, 255).astype(np.uint8)
 
@@ -70,7 +69,7 @@ def match_colours(generated: np.ndarray, source_face: np.ndarray) -> np.ndarray:
 def blend(generated: np.ndarray, source_face: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The face as it will look in the picture, at the mask's size: uint8 BGR [S, S, 3]."""
     size = len(mask)
-    small = generated if len(generated) == size else resized(generated, size, size)
+    small = resized(generated, size, size)
     return np.rint(source_face + mask[..., None] * (small.astype(np.float32) - source_face)).astype(np.uint8)
 
 
@@ -94,20 +93,17 @@ def paste_face(
     own: float = 0.0,
     number: int = 0,
 ) -> None:
-    """Put a face, uint8 BGR [S, S, 3], into the picture, which changes only where the mask, float32 of any size, is
+    """Put a face, uint8 BGR [h, w, 3], into the picture, which changes only where the mask, float32 of any size, is
     above 0, and in brightness alone where it is black and white.
 
     own: how much of the face comes from other moments of the video, 0..1; it is given so much of the grain that it
-    lacks, which follows from the frame's number. What the generator made alone is resized as the published code does
-    in "box", and bicubic in "soft", also where that shrinks it: a face of 96 pixels has little to alias.
+    lacks, which follows from the frame's number. The face is resized as the published code does in "box", and bicubic
+    in "soft", also where that shrinks it: a face of 96 pixels has little to alias, and own mouths have their size.
     """
     picture.make_writable()
     rect, outer = region.rect, _outer_rect(region, picture)
     size = rect.width, rect.height
-    if own:
-        image = resized(face, *size)
-    else:
-        image = cv2.resize(face, size, interpolation=cv2.INTER_CUBIC if style == "soft" else cv2.INTER_LINEAR)
+    image = cv2.resize(face, size, interpolation=cv2.INTER_CUBIC if style == "soft" else cv2.INTER_LINEAR)
     image = _turned(image, region, outer, cv2.BORDER_REPLICATE)
     weight = _turned(cv2.resize(mask, size), region, outer, cv2.BORDER_CONSTANT)
     if own:

@@ -43,7 +43,7 @@ class FaceTask:
     source_face: np.ndarray  # the crop that the generator takes, uint8 BGR [96, 96, 3]
     mask: np.ndarray  # float32 [96, 96], 0..1
     mel_start: int  # column at which its mel window begins
-    generated: np.ndarray  # the new face, uint8 [S, S, 3]; the source face until there is one
+    generated: np.ndarray  # the new face, uint8 [h, w, 3]; the source face until there is one
     own: float = 0.0  # how much of it comes from other moments of the video, 0..1
 
 
@@ -79,7 +79,7 @@ def mixed(generated: np.ndarray, sharp: np.ndarray, share: float) -> np.ndarray:
     """A generated face and a sharper one, uint8 BGR, at the size of the latter: `share` of it, 0..1."""
     if share == 1:
         return sharp
-    enlarged = resized(generated, len(sharp), len(sharp)).astype(np.float32)
+    enlarged = resized(generated, sharp.shape[1], sharp.shape[0]).astype(np.float32)
     return np.rint(enlarged + share * (sharp - enlarged)).astype(np.uint8)
 
 

@@ -11,7 +11,6 @@ LONGEST_SIDE = 640  # pixels; larger frames are reduced before detection
 NO_PADS = (0, 0, 0, 0)
 MOUTH_CENTRE = (0.5, 0.75)  # of its ellipse, x and y in parts of the crop
 MOUTH_TOP, MOUTH_BOTTOM, MOUTH_LEFT, MOUTH_RIGHT = 56 / 96, 92 / 96, 22 / 96, 74 / 96  # of its rectangle
-CORRECTIONS = 2  # of an enlarged picture; more change no level
 
 
 def shrink(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
@@ -84,18 +83,6 @@ def to_network_size(face: np.ndarray, size: int) -> np.ndarray:
 
 
 def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """uint8 [h, w, 3] at another size: how pictures sharper than the network's are resized.
-
-    Shrinking averages areas, so that nothing aliases. Enlarging is its inverse: a bicubic picture is corrected by what
-    shrinking it would lose (back-projection), so that a face comes out of a larger one as sharp as it went in.
-    """
-    here = min(width, picture.shape[1]), min(height, picture.shape[0])
-    small = cv2.resize(picture, here, interpolation=cv2.INTER_AREA)
-    if here == (width, height):
-        return small
-    true = small.astype(np.float32)
-    large = cv2.resize(true, (width, height), interpolation=cv2.INTER_CUBIC)
-    for _ in range(CORRECTIONS):
-        lost = true - cv2.resize(large, here, interpolation=cv2.INTER_AREA)
-        large = large + cv2.resize(lost, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(np.rint(large), 0, 255).astype(np.uint8)
+    """uint8 [h, w, 3] at another size: where it shrinks areas are averaged, so that nothing aliases; else bicubic."""
+    shrinks = width <= picture.shape[1] and height <= picture.shape[0]
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)

@@ -39,8 +39,8 @@ def head(shift: float = 0.0, turn: float = 0.0) -> np.ndarray:
 def bank_of(heads: list[np.ndarray], words: np.ndarray) -> MouthBank:
     small = np.stack([cv2.resize(each, (96, 96)) for each in heads])
     lower = [cv2.imencode(".png", each[int(own_pixels.KEPT * SIZE) :])[1] for each in heads]
-    numbers = np.arange(len(heads))
-    return MouthBank(numbers, numbers / 25, small, lower, np.eye(WORDS, dtype=np.float32)[words])
+    numbers, heights = np.arange(len(heads)), np.full(len(heads), SIZE)
+    return MouthBank(numbers, numbers / 25, small, lower, heights, np.eye(WORDS, dtype=np.float32)[words])
 
 
 def task(number: int, picture: np.ndarray) -> FaceTask:
@@ -85,6 +85,8 @@ def test_a_mouth_is_put_where_the_head_is(words):
     area = np.s_[int(0.62 * SIZE) : int(0.85 * SIZE), SIZE // 4 : -SIZE // 4]  # mouth and chin
     error, unmoved = (np.abs(each.astype(int) - turned)[area].mean() for each in (faces[0].generated, head()))
     assert error < 0.4 * unmoved
+    after, before = (cv2.Laplacian(each[area], cv2.CV_64F).var() for each in (faces[0].generated, head()))
+    assert 0.8 < after / before < 1.2
 
 
 def test_a_frame_that_no_other_fits_keeps_the_generated_mouth(words):
