@@ -32,6 +32,8 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
+from media.formats import READ_OPTIONS
+
 SLOWEST = 23.5  # pictures a second; film's 24/1.001 is not slow, however its stamps are rounded
 LONGEST_STEP = 1.2 / 24  # seconds from picture to picture; what a sound encoder puts before the first is less
 END_HELD = 0.5  # seconds by which the sound may outlast the picture that is held for it
@@ -243,7 +245,7 @@ def _joints(container: Any) -> tuple[Joint, ...]:
 
 @lru_cache(maxsize=16)
 def _find_joints(path: Path, modified: int) -> tuple[Joint, ...]:
-    with av.open(str(path), metadata_errors="replace") as container:
+    with av.open(str(path), options=READ_OPTIONS, metadata_errors="replace") as container:
         return _after_empty_picture(container) if is_avi(container) else _between_recordings(container)
 
 

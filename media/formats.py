@@ -1,5 +1,5 @@
-"""Containers and codecs: which files are read as videos, what each container takes, how each encoder is told the
-quality, what browsers play. Options are made from them, so PyAV is not imported here."""
+"""Containers and codecs: which files are read, what each container takes, how each encoder is told the quality, what
+browsers play. Options are made from them, so PyAV is not imported here."""
 
 from dataclasses import dataclass, field
 
@@ -58,6 +58,15 @@ CODECS = {
 }
 SUFFIXES = tuple(sorted({suffix for codec in CODECS.values() for suffix in codec.suffixes}))
 
+# FFmpeg's names of what is read: files that hold what they show. Playlists name other files and addresses, and may have
+# no end.
+READ_FORMATS = (
+    "mov", "matroska", "avi", "asf", "flv", "mpeg", "mpegts", "mpegvideo", "mxf", "ogg", "nut", "dv", "rm", "ivf",
+    "h264", "hevc", "m4v", "mjpeg", "yuv4mpegpipe", "gif", "apng", "jpegxl_anim",
+    "wav", "w64", "mp3", "aac", "ac3", "eac3", "aiff", "amr", "ape", "au", "caf", "dts", "flac", "tta", "voc", "wv",
+    "bmp_pipe", "jpeg_pipe", "jpegxl_pipe", "png_pipe", "tiff_pipe", "webp_pipe",
+)  # fmt: skip
+READ_OPTIONS = {"format_whitelist": ",".join(READ_FORMATS), "protocol_whitelist": "file"}
 VIDEO_SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".3gp",
     ".ogv", ".mxf", ".vob",

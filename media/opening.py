@@ -17,12 +17,14 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from media.clock import picture_stream
-from media.formats import BROWSER_CODECS, BROWSER_H264, BROWSER_SUFFIXES, OTHER_SUFFIXES, VIDEO_SUFFIXES
+from media.formats import BROWSER_CODECS, BROWSER_H264, BROWSER_SUFFIXES, OTHER_SUFFIXES, READ_OPTIONS, VIDEO_SUFFIXES
 from utils.errors import InputError
 from utils.files import existing_file
 
-PICTURE_DEMUXERS = ("_pipe", "image2", "gif", "apng", "ico", "tty")  # how FFmpeg's names end for pictures and ASCII art
+PICTURE_DEMUXERS = ("_pipe", "gif", "apng")  # how FFmpeg's names end for pictures
 MOST_NAMED = 5  # skipped files that are listed by name
+MOST_PIXELS = 8192 * 8192  # of a video's pictures; Pillow opens no picture file of more than 179 million
+MOST_ANIMATED = 1 << 30  # pixels of an animation in all, which Pillow holds in memory, at 4 bytes each
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP")  # that Pillow decodes
 NOT_FFMPEG = ("WEBP", "AVIF")  # animations that FFmpeg cannot read, or without their alpha
 DAMAGE = (  # what Pillow raises for damaged files
@@ -46,10 +48,15 @@ def open_media(path: Path) -> Iterator[Any]:
     silence_ffmpeg()
     file = _readable_by_ffmpeg(path)
     try:
-        container = av.open(file, metadata_errors="replace")  # of tags in another encoding
+        container = av.open(file, options=READ_OPTIONS, metadata_errors="replace")  # of tags in another encoding
     except (av.error.FFmpegError, ValueError) as error:
-        raise InputError(f"{path}: is not a readable video or sound file, or is truncated") from error
+        advice = "if it plays, convert it to MP4 or WAV (playlists are not read)"
+        raise InputError(f"{path}: is not a readable video or sound file, or is truncated; {advice}") from error
     with container, naming(path):
+        for context in filter(None, (stream.codec_context for stream in container.streams.video)):  # None: no decoder
+            if context.width * context.height > MOST_PIXELS:
+                size = f"{context.width}x{context.height}"
+                raise InputError(f"{path}: its pictures of {size} pixels are too large; scale them down")
         yield container
 
 
@@ -109,6 +116,8 @@ def _animated_png(path: Path, modified: int) -> bytes | None:
     with open_picture(path) as image:
         if image is None or image.format not in NOT_FFMPEG or picture_count(image) == 1:
             return None
+        if image.width * image.height * picture_count(image) > MOST_ANIMATED:
+            raise InputError(f"{path}: is too long an animation of this size; convert it to MP4")
         durations = []
         for number in range(picture_count(image)):
             image.seek(number)
