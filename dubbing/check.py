@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from math import inf
 from pathlib import Path
@@ -37,7 +37,7 @@ from models.published import BUNDLED_GENERATOR
 from utils.cli import quoted
 from utils.errors import InputError
 from utils.images import labelled_rows, sharpness, write_png
-from utils.settings import format_value
+from utils.settings import as_flags
 
 try:
     import resource
@@ -175,16 +175,7 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
 def command(face: Path, audio: Path | None, outfile: Path, options: Options) -> str:
     """What to type for the dub, as this system's shell takes it."""
     words = ["python", "inference.py", "--face", str(face), "--audio", str(audio or "SPEECH")]
-    words += ["--outfile", str(outfile)]
-    for setting in fields(options):
-        value = getattr(options, setting.name)
-        if value == setting.default:
-            continue
-        parts = value if isinstance(value, tuple) else (value,)
-        values = [f"{part:g}" if isinstance(part, float) else format_value(part) for part in parts]
-        one_word = isinstance(setting.metadata["metavar"], str) and "," in setting.metadata["metavar"]  # X,Y
-        words += [f"--{setting.name}", *([] if value is True else [",".join(values)] if one_word else values)]
-    return quoted(words)
+    return quoted([*words, "--outfile", str(outfile), *as_flags(options)])
 
 
 def _speech_remarks(speech: Speech) -> list[str]:

@@ -59,12 +59,6 @@ class Server:
         self.process.wait()
 
 
-def connect(server: Server, **settings):
-    """A program's connection to it, which waits while a server that just started imports PyTorch."""
-    gradio_client = pytest.importorskip("gradio_client", reason="comes with requirements-web.txt")
-    return gradio_client.Client(server.address, verbose=False, httpx_kwargs={"timeout": 120}, **settings)
-
-
 def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if "chromium" in item.fixturenames:
@@ -73,7 +67,7 @@ def pytest_collection_modifyitems(items) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    pytest.importorskip("gradio", reason="web.py needs requirements-web.txt")
+    pytest.importorskip("fastapi", reason="web.py needs requirements-web.txt")
     folder = tmp_path_factory.mktemp("web")
     videos = folder / "videos"
     videos.mkdir()

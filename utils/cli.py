@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from utils.errors import UNPRINTABLE, format_error, is_expected
 from utils.files import delete_unfinished, devnull
-from utils.process import INTERRUPTED, Interrupts
+from utils.process import INTERRUPTED, Interrupts, end_with_stdin
 from utils.settings import Options, OptionsParser, add_flags, grouped
 
 
@@ -55,6 +55,7 @@ def run(
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     interrupts = Interrupts()
     interrupts.install()
+    end_with_stdin()
     try:
         args = parse_args(arguments)
         with _printing(args):

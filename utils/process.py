@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -20,6 +21,8 @@ Result = TypeVar("Result")
 
 INTERRUPTED = 130  # exit code
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+END_WITH_STDIN = "WAV2LIP_END_WITH_STDIN"  # environment variable of a process that another one started: 1
+LAST_SECONDS = 60  # that such a process has to end in: a training writes a checkpoint
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_MAX = -1, -4  # malloc.h
 OUT_OF_MEMORY = "OutOfMemoryError"  # PyTorch's error, known by its name, since OpenVINO comes without PyTorch
 
@@ -107,6 +110,23 @@ class Interrupts:
         if issubclass(about.exc_type, KeyboardInterrupt) and self.asked:  # it came where nothing can be raised
             self.end()
         self._hooks[1](about)
+
+
+def end_with_stdin() -> None:
+    """Where the environment asks for it, end this process when its stdin is closed: the process that holds the other
+    end of the pipe has ended, however it ended. It is first asked to stop as by SIGTERM."""
+    if not os.environ.get(END_WITH_STDIN):
+        return
+
+    def watch() -> None:
+        with suppress(OSError):
+            while os.read(0, 1024):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(LAST_SECONDS)
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _importing(frame: FrameType | None) -> bool:

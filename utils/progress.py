@@ -5,9 +5,12 @@
     with doing("reading the weights"): ...
 
 Work of less than a second shows nothing. After five seconds of silence signs_of_life says what is being done. Nothing
-of it is shown where the environment variable TQDM_DISABLE is set; --quiet sets it, for child processes too.
+of it is shown where the environment variable TQDM_DISABLE is set; --quiet sets it, for child processes too. Where
+WAV2LIP_PROGRESS is "json", a program reads stderr: twice a second a line of JSON says what is being done, and how far
+it is: {"what", "done", "total", "unit", "remaining"}, the last one in seconds.
 """
 
+import json
 import math
 import os
 import sys
@@ -20,7 +23,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-DISABLED = "TQDM_DISABLE"
+DISABLED, FORMAT = "TQDM_DISABLE", "WAV2LIP_PROGRESS"  # environment variables
+JSON_PAUSE = 0.5  # seconds between two lines of JSON
 SHOWN_FROM = 1.0  # seconds of work
 FIRST_LINE, LONGEST_PAUSE = 5.0, 300.0  # seconds from the start to the first line, and at most between two lines
 WAITING = ""  # what a script is doing while it waits for somebody: no sign of life
@@ -38,7 +42,7 @@ class Progress(tqdm):
         self, items: Iterable[Any] | None = None, desc: str = "", unit: str = "it", total: float | None = None,
         initial: float = 0, leave: bool = True, disable: bool = False,
     ) -> None:  # fmt: skip
-        self.terminal = sys.stderr.isatty()
+        self.terminal = sys.stderr.isatty() and not for_programs()
         total = total or (length_hint(items) if items is not None else 0) or None
         super().__init__(
             items, desc or None, total, leave, sys.stderr if self.terminal else _Lines(), unit=unit,
@@ -72,6 +76,8 @@ class Progress(tqdm):
                 self.last_print_t += time.time() - since
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        if for_programs():  # the thread of signs_of_life prints
+            return
         _works.changed = time.time()
         if not self.terminal:
             self.mininterval = self.pause()
@@ -84,6 +90,15 @@ class Progress(tqdm):
     def sign(self) -> None:
         self.last_print_t = time.time()
         self.refresh()
+
+    def state(self) -> dict[str, Any]:
+        about = self.format_dict
+        rate = about["rate"] or (self.n - self.initial) / max(about["elapsed"], 1e-6)
+        remaining = (self.total - self.n) / rate if self.total and rate else None
+        return {
+            "what": self.desc.removesuffix(": "), "done": self.n, "total": self.total, "unit": self.unit,
+            "remaining": remaining,
+        }  # fmt: skip
 
     def close(self) -> None:
         if not self.disable:
@@ -116,6 +131,9 @@ class _Work:
     def sign(self) -> None:
         seconds = tqdm.format_interval(time.time() - self.began)
         print(f"{self.what}: {seconds} so far", file=sys.stderr, flush=True)
+
+    def state(self) -> dict[str, Any]:
+        return {"what": self.what, "done": None, "total": None, "unit": "", "remaining": None}
 
 
 class _Works:
@@ -157,6 +175,13 @@ def signs_of_life(what: str) -> Iterator[None]:
         return
     ended = threading.Event()
 
+    def report() -> None:
+        while True:
+            with suppress(OSError, ValueError):
+                print(json.dumps(_works.going[-1].state()), file=sys.stderr, flush=True)
+            if ended.wait(JSON_PAUSE):
+                return
+
     def watch() -> None:
         while not ended.wait(SHOWN_FROM):
             work = _works.going[-1]
@@ -165,7 +190,7 @@ def signs_of_life(what: str) -> Iterator[None]:
                 with suppress(OSError, ValueError):  # of a stream that is closed
                     work.sign()
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=report if for_programs() else watch, daemon=True)
     with doing(what):
         thread.start()
         try:
@@ -176,6 +201,11 @@ def signs_of_life(what: str) -> Iterator[None]:
             for work in _works.going:
                 if isinstance(work, Progress):  # of a loop that an error has left: its line comes before the error's
                     work.close()
+
+
+def for_programs() -> bool:
+    """Whether progress is printed as JSON."""
+    return os.environ.get(FORMAT) == "json"
 
 
 def _pause(seconds: float) -> float:

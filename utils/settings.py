@@ -200,6 +200,20 @@ def help_text(setting: Field) -> str:
     return setting.metadata["help"] + (f" ({'; '.join(notes)})" if notes else "")
 
 
+def as_flags(options: Options) -> list[str]:
+    """The words of a command line that give the settings that differ from their defaults."""
+    words = []
+    for setting in fields(options):
+        value = getattr(options, setting.name)
+        if value == setting.default:
+            continue
+        parts = value if isinstance(value, tuple) else (value,)
+        values = [f"{part:g}" if isinstance(part, float) else format_value(part) for part in parts]
+        one_word = isinstance(setting.metadata["metavar"], str) and "," in setting.metadata["metavar"]  # X,Y
+        words += [f"--{setting.name}", *([] if value is True else [",".join(values)] if one_word else values)]
+    return words
+
+
 def format_value(value: Any) -> str:
     """A value as it is typed on a command line."""
     if isinstance(value, Path):

@@ -1,33 +1,40 @@
-"""The server of the page: its settings, the folders of visitors and trainings, and the jobs that run.
+"""The page's server: its settings, who its visitors are, and their uploads.
 
-    <folder>/sessions/<digest of a visitor's key>/<job>/face.mp4, speech.wav, dub.mp4, ...
-    <folder>/runs/<digest of a folder of videos>/index.html, generator/summary.html, log.txt, ...
+    <folder>/visitors/<digest>/uploads/<id>/file.mp4, about.json
+    <folder>/visitors/<digest>/jobs/<id>/job.json, log.txt, face/talk.mp4, speech/speech.wav, talk_speech.mp4, ...
+    <folder>/runs/<digest of a folder of videos>/index.html, generator/summary.html, ...
 
-A visitor's key is random and known to one browser alone. A job's name is random, too: who knows it may see its results.
+A visitor is a user, or without --auth a browser: a cookie holds a random name that is signed with the folder's secret,
+so that a server that starts again knows it.
 """
 
 import hashlib
+import hmac
+import ipaddress
 import os
+import re
 import secrets
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
-from models.published import ROOT
+from media.formats import OTHER_SUFFIXES, VIDEO_SUFFIXES
 from utils.errors import InputError
+from utils.files import read_json, write_json
 from utils.settings import Options, option
 
-AUTH = "WAV2LIP_AUTH"  # environment variable: user:password
-LOG = "log.txt"  # in a job's folder: what its script printed
-POLL_SECONDS = 0.2
-SCRIPT_GRACE = 60  # seconds that a script has to end in when it is asked to: a training writes a checkpoint
+AUTH = "WAV2LIP_AUTH"  # environment variable: user:password, several separated by spaces or newlines
+DISK_RESERVE = 200 << 20  # bytes that uploads leave free
+LONGEST_NAME = 80  # characters of an upload's name
+PARTIAL = ".part-"  # begins the names of folders that are being filled
+NO_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff<>:"/\\|?*]')  # characters that some systems refuse
+TEXTS = {".txt", ".md", ".json", ".csv", ".html", ".xml", ".pdf", ".log", ".ini", ".py", ".zip", ".gz", ".tar"}
+MEDIA_SUFFIXES = (VIDEO_SUFFIXES | OTHER_SUFFIXES) - TEXTS
+HOUR, MB = 3600, 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,159 +43,177 @@ class WebOptions(Options):
 
     host: str = option("address to listen on; 0.0.0.0: all addresses of this machine", "127.0.0.1")
     port: int = option("port to listen on", 7860, minimum=1, maximum=65535)
-    share: bool = option("make the page public through a tunnel of Gradio that ends after some days", False)
-    auth: bool = option(f"ask for user and password; the environment variable {AUTH} holds user:password", False)
+    auth: bool = option(
+        f"ask for user and password; the environment variable {AUTH} holds user:password, several with spaces between; "
+        "the first user is the owner", False,
+    )  # fmt: skip
+    open: bool = option("let everybody who reaches --host use the page without a password", False)
+    allowed_hosts: str = option("other names by which browsers reach the page, with commas between", "")
     folder: Path = option("folder for uploads and results", Path("results/web"))
     device: str = option("auto, or devices such as cuda:0,cuda:1; each runs one job at a time", "auto")
     train_root: Path | None = option(
-        "folder whose sub-folders of videos can be trained on (default: no training)", None
+        "folder whose sub-folders of videos the owner can train on (default: uploads alone)", None
     )
-    max_upload_mb: int = option("size limit of uploads", 500, unit="MB", minimum=1)
+    max_upload_mb: int = option("size limit of an upload", 500, unit="MB", minimum=1)
+    max_visitor_mb: int = option("size limit of all uploads of a visitor", 2000, unit="MB", minimum=1)
     max_seconds: float = option("length limit of videos and speech", 600.0, unit="seconds", minimum=1)
-    keep_hours: float = option("delete uploads and results after this time", 24.0, unit="hours", minimum=0.01)
+    max_waiting: int = option("jobs of a visitor that may wait", 5, minimum=1)
+    max_job_minutes: float = option("time limit of a job other than a training", 120.0, unit="minutes", minimum=0.01)
+    max_job_gb: float = option("memory limit of a job, except for trainings (Linux)", 16.0, unit="GB", minimum=1)
+    keep_hours: float = option("delete uploads and results after this time", 24.0, unit="hours", minimum=0.001)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.train_root and not self.train_root.is_dir():
             raise InputError(f"--train_root {self.train_root}: is not a folder")
+        if not (is_loopback(self.host) or self.auth or self.open):
+            raise InputError(f"--host {self.host}: lets others in; give --auth, or --open to let them in unasked")
 
-    def login(self) -> tuple[str, str] | None:
-        """User and password; None: no login. Raises InputError where --auth is given and the variable is not set."""
-        if not self.auth:
-            return None
-        user, colon, password = os.environ.get(AUTH, "").partition(":")
-        if not (user and colon and password):
-            raise InputError(f"--auth: set the environment variable {AUTH} to user:password")
-        return user, password
-
-
-class Cancelled(BaseException):
-    """Raised in a job that somebody cancelled; no handler of errors may keep it."""
+    def users(self) -> dict[str, str]:
+        """Passwords by user, the owner first; empty: no login."""
+        entries = [entry.partition(":") for entry in os.environ.get(AUTH, "").split()] if self.auth else []
+        if self.auth and not (entries and all(all(parts) for parts in entries)):
+            raise InputError(f"--auth: set the environment variable {AUTH} to user:password, without spaces in it")
+        return {user: password for user, _, password in entries}
 
 
-@dataclass(eq=False)
-class Job:
-    """What runs on a device."""
+class Refused(InputError):
+    """A request that is not granted. field: which input is wrong; status: of the answer."""
 
-    folder: Path  # for its files
-    device: str
-    cancelled: bool = False
+    def __init__(self, message: str, field: str | None = None, status: int = 400) -> None:
+        super().__init__(message)
+        self.field, self.status = field, status
 
-    def check(self) -> None:
-        """Raises Cancelled where somebody has cancelled it."""
-        if self.cancelled:
-            raise Cancelled
 
-    def run_script(self, script: str, *arguments: str | Path) -> None:
-        """Run a script of the project to its end, in the job's folder; its output goes to LOG. Raises InputError with
-        the script's own error line where it ends with a code other than 0 or 1. Where the job is cancelled the script
-        is asked to stop as by Ctrl-C."""
-        command = [sys.executable, "-u", str(ROOT / script), *map(str, arguments)]
-        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-        with (self.folder / LOG).open("wb") as log:
-            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            while process.poll() is None:
-                self.check()
-                time.sleep(POLL_SECONDS)
-        finally:
-            process.terminate()  # does nothing where it has ended
-            try:
-                process.wait(SCRIPT_GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        if process.returncode not in (0, 1):
-            lines = log_lines(self.folder)
-            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            raise InputError((errors or lines or [f"{script} ended with code {process.returncode}"])[-1])
+@dataclass(frozen=True)
+class Visitor:
+    name: str  # the user, or random
+    owner: bool
+    folder: Path
+
+
+def is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host.lower() == "localhost"
 
 
 class Site:
-    """One server: its folders and its running jobs. networks: of each device's last dub."""
+    """The folders, cookies and uploads of one server, which holds the lock of --folder."""
 
     def __init__(self, options: WebOptions) -> None:
-        self.options, self.folder = options, options.folder.resolve()
-        self.sessions, self.runs, self.uploads = (self.folder / name for name in ("sessions", "runs", "uploads"))
-        for folder in (self.sessions, self.runs, self.uploads):
+        self.options, self.folder, self.users = options, options.folder.resolve(), options.users()
+        self.visitors, self.runs, secret = (self.folder / name for name in ("visitors", "runs", "secret"))
+        for folder in (self.visitors, self.runs):
             folder.mkdir(parents=True, exist_ok=True)
+        if not secret.exists():
+            secret.write_text(secrets.token_hex(32))
+        self._secret = secret.read_bytes()
         self.devices = [name.strip() for name in options.device.split(",") if name.strip()] or ["auto"]
-        self.networks: dict[str, Any] = {}
-        self._free: SimpleQueue[str] = SimpleQueue()
-        for device in self.devices:
-            self._free.put(device)
-        self._running: list[Job] = []
-        self._stopping = False
+        for unfinished in self.visitors.glob(f"*/*/{PARTIAL}*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
-    def session(self, key: str) -> Path:
-        """Where the jobs of a visitor are. Raises InputError for an empty key."""
-        if not key:
-            raise InputError("this page has lost its session; load it again")
-        return self.sessions / hashlib.sha256(key.encode()).hexdigest()[:32]
+    # Visitors
 
-    def run_folder(self, videos: Path) -> Path:
-        """Where the training on a folder of videos keeps all it makes."""
-        return self.runs / hashlib.sha256(str(videos.resolve()).encode()).hexdigest()[:16]
+    def signed(self, text: str) -> str:
+        """A code that only this server can make of the text."""
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]
 
-    def address(self, path: Path) -> str:
-        """Of a file in a job's or training's folder."""
-        return f"/{path.relative_to(self.folder).as_posix()}"
+    def cookie(self, name: str) -> str:
+        password = self.users.get(name, "")
+        return f"{name.encode().hex()}.{self.signed(f'{name} {password}')}"
+
+    def visitor(self, cookie: str, at_home: bool) -> Visitor | None:
+        """Whose cookie it is. at_home: whether the request comes from this machine."""
+        with suppress(ValueError):
+            name = bytes.fromhex(cookie.partition(".")[0]).decode()
+            if hmac.compare_digest(cookie.encode(), self.cookie(name).encode()) and (name in self.users) == bool(
+                self.users
+            ):
+                owner = name == next(iter(self.users)) if self.users else at_home
+                return Visitor(name, owner, self.visitors / hashlib.sha256(name.encode()).hexdigest()[:32])
+        return None
+
+    def accepts(self, user: str, password: str) -> bool:
+        expected = self.users.get(user, "")
+        return hmac.compare_digest(password.encode(), expected.encode()) and bool(expected)
+
+    def knows(self, host: str) -> bool:
+        """Whether a Host header names this server; a name from elsewhere may lead here by a trick (DNS rebinding)."""
+        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+        allowed = [self.options.host, *(other.strip() for other in self.options.allowed_hosts.split(","))]
+        if is_loopback(name) or (name and name.lower() in map(str.lower, allowed)):
+            return True
+        with suppress(ValueError):  # an address cannot be rebound
+            return bool(ipaddress.ip_address(name.strip("[]"))) and not is_loopback(self.options.host)
+        return False
+
+    # Folders of videos to train on
 
     def video_folders(self) -> dict[str, Path]:
         """The folders in --train_root, by their names."""
         root = self.options.train_root
         return {path.name: path for path in sorted(root.resolve().iterdir()) if path.is_dir()} if root else {}
 
+    def run_folder(self, videos: str) -> Path:
+        """Where the training on some videos keeps all it makes. videos: their folder, or what else identifies them."""
+        return self.runs / hashlib.sha256(videos.encode()).hexdigest()[:16]
+
+    # Uploads
+
+    def room(self, visitor: Visitor) -> int:
+        """Bytes that the visitor's next upload may have. Raises Refused where there is none."""
+        used = sum(path.stat().st_size for path in visitor.folder.glob("uploads/*/file*"))
+        left = min(self.options.max_upload_mb * MB, self.options.max_visitor_mb * MB - used)
+        if left <= 0:
+            raise Refused(
+                f"Your uploads take up the {self.options.max_visitor_mb} MB that you have here; delete some.",
+                status=413,
+            )
+        return left
+
+    def check_disk(self) -> None:
+        if shutil.disk_usage(self.folder).free < DISK_RESERVE:
+            raise Refused("The server's disk is full. Delete what you no longer need, or try again later.", status=507)
+
     @contextmanager
-    def job(self, within: Path, name: str | None = None) -> Iterator[Job]:
-        """A job on the next free device, in a new folder or one of that name. Its errors are InputErrors without the
-        server's paths."""
-        if self._stopping:
-            raise InputError("the server is about to stop")
-        device = self._free.get()
-        job = Job(within / (name or secrets.token_hex(16)), device)
-        self._running.append(job)
+    def new_upload(self, visitor: Visitor, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """A file to fill and what is known of it, to be added to. Both are kept if the block ends without an error."""
+        shown = clean_name(name)
+        about: dict[str, Any] = {"id": secrets.token_hex(16), "name": shown}
+        folder = visitor.folder / "uploads" / f"{PARTIAL}{about['id']}"
+        folder.mkdir(parents=True)
         try:
-            job.folder.mkdir(parents=True, exist_ok=True)
-            yield job
-        except Cancelled as error:
-            raise InputError("cancelled") from error
-        except InputError as error:
-            raise InputError(str(error).replace(f"{job.folder}{os.sep}", "")) from error
-        except OSError as error:
-            raise InputError(f"the server cannot keep the files: {error.strerror or error}") from error
+            yield folder / f"file{media_suffix(shown)}", about
+            write_json(folder / "about.json", about | {"created": time.time()})
+            folder.rename(folder.with_name(about["id"]))
         finally:
-            self._running.remove(job)
-            self._free.put(device)
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def runs_in(self, folder: Path) -> bool:
-        """Whether a job runs in the folder or below."""
-        return any(job.folder.is_relative_to(folder) for job in self._running)
+    def upload(self, visitor: Visitor, upload: str, field: str | None = None) -> tuple[Path, dict[str, Any]]:
+        """The file and what is known of it. Raises Refused where the visitor has no such upload."""
+        folder = visitor.folder / "uploads" / upload
+        found = sorted(folder.glob("file*")) if re.fullmatch(r"[0-9a-f]{32}", upload) else []
+        if not found:
+            raise Refused("This file is no longer here; upload it again.", field, 404 if field is None else 400)
+        return found[0], read_json(folder / "about.json")
 
-    def cancel(self, folder: Path) -> None:
-        """Cancel what runs in the folder or below."""
-        for job in list(self._running):
-            if job.folder.is_relative_to(folder):
-                job.cancelled = True
+    def delete_upload(self, visitor: Visitor, upload: str) -> None:
+        shutil.rmtree(self.upload(visitor, upload)[0].parent)
 
-    def stop(self) -> None:
-        """Start no more jobs, cancel the running ones and wait for them: their scripts would outlive the server."""
-        self._stopping = True
-        self.cancel(self.folder)
-        end = time.monotonic() + SCRIPT_GRACE + 5
-        while self._running and time.monotonic() < end:
-            time.sleep(POLL_SECONDS)
-
-    def delete_old(self) -> None:
-        """Delete uploads and the files of ended jobs that are older than --keep_hours."""
-        before = time.time() - 3600 * self.options.keep_hours
-        for path in [*self.sessions.glob("*/*"), *self.uploads.iterdir()]:
-            with suppress(OSError):  # tried again next time
-                if path.stat().st_mtime < before and not self.runs_in(path):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    def uploads(self, visitor: Visitor) -> list[dict[str, Any]]:
+        """What is known of all uploads of a visitor, the newest first."""
+        found = [read_json(path) for path in visitor.folder.glob("uploads/[0-9a-f]*/about.json")]
+        return sorted(found, key=lambda about: -about["created"])
 
 
-def log_lines(folder: Path) -> list[str]:
-    """What the script of a job has printed, without empty lines and the folder's path."""
-    path = folder / LOG
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    return [line for line in text.replace(f"{folder}{os.sep}", "").splitlines() if line.strip()]
+def clean_name(name: str) -> str:
+    """An upload's name that every system takes, and that leads nowhere."""
+    path = Path(NO_NAME.sub("_", name.replace("\\", "/").rpartition("/")[2]).strip(". ") or "file")
+    return path.stem[:LONGEST_NAME] + path.suffix[:16]
+
+
+def media_suffix(name: str) -> str:
+    """The suffix, if it is one of media: no other is kept, since browsers and programs go by it."""
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix in MEDIA_SUFFIXES else ""
