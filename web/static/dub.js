@@ -1,0 +1,92 @@
+// The view that checks footage, previews and dubs.
+import { call } from "./api.js";
+import { isAudible, loadUploads, uploadBox } from "./box.js";
+import { button, consentTick, errorLine, h, inWords, refused, t } from "./dom.js";
+import { faceBox } from "./face.js";
+import { findJob, resultBox, startJob } from "./jobs.js";
+import { settingsForm } from "./settings.js";
+
+const KINDS = ["check", "preview", "dub"];
+
+export function dubView(session, settingsData) {
+  const face = faceBox(() => changed());
+  const speech = uploadBox({
+    name: "speech", title: t("speech_box"), hint: t("speech_hint"), accept: "audio/*,video/*", fits: isAudible,
+    onchange: () => changed(), microphone: true,
+  });
+  const settings = settingsForm(settingsData);
+  const consent = consentTick(t("consent"));
+  const [line, error] = errorLine();
+  const estimate = h("p", { class: "small", id: "estimate" });
+  const buttons = KINDS.map((kind) => {
+    const press = button(t(`${kind}_button`), () => start(kind), kind === "dub" ? "main" : null);
+    press.id = kind;
+    return press;
+  });
+  const [result, show] = resultBox(...KINDS);
+  const examples = h("div");
+  const start_box = h("div", { class: "box" }, consent.element, h("div", { class: "actions" }, buttons), line, estimate,
+    h("p", { class: "small" }, t("kept", { hours: session.limits.hours })));
+  const element = h("div", {}, h("p", { class: "hint" }, t("dub_intro")), examples, h("div", { class: "columns" },
+    h("div", {}, face.element, speech.element, settings.element), h("div", {}, start_box, result)));
+
+  /** Keep what is chosen for a reload, and say what a dub of it takes: as a check has measured, else as the last dubs. */
+  function changed() {
+    const [seen, heard] = [face.upload(), speech.upload()];
+    sessionStorage.setItem("dub", JSON.stringify({ face: seen?.id, speech: heard?.id }));
+    const same = ({ inputs }) => inputs.face?.id === seen?.id && inputs.speech?.id === heard?.id;
+    const check = findJob((job) => job.kind === "check" && job.state === "done" && job.estimate_s && same(job));
+    const seconds = check?.estimate_s ?? session.pace * heard?.seconds;
+    const known = seconds ? t("estimate", { time: inWords(seconds) }) : t("estimate_none");
+    estimate.textContent = seen && heard ? known : "";
+  }
+
+  async function start(kind) {
+    error();
+    const checks = [[face, face.problem(t("face_error"))],
+      [speech, speech.problem(kind === "check" ? "" : t("speech_error"))], ...settings.checks(),
+      [consent, kind === "check" ? "" : consent.problem()]];
+    if (refused(checks)) return;
+    const asked = {
+      kind, inputs: { face: face.upload().id, speech: speech.upload()?.id }, consent: consent.checked(),
+      settings: { ...settings.values(), ...face.values() },
+    };
+    const job = await startJob(asked, ({ field, message }) => {
+      const beside = { face, speech, consent, start: face, end: face, face_at: face }[field] || settings.field(field);
+      if (beside) refused([[beside, message]]);
+      else error(message);
+    });
+    if (job) show(job);
+  }
+
+  async function exampleBox() {
+    const video = (src, label) => h("video", { src, controls: true, preload: "metadata", playsinline: true, "aria-label": label });
+    const found = await call("GET", "/api/examples");
+    const figures = found.map(({ face: source, result: dubbed }, place) => {
+      const number = place + 1;
+      return h("div", { class: "example" }, h("div", { class: "pair" }, video(source.url, t("example_source", { number })),
+        dubbed ? video(dubbed, t("example_result", { number })) : null), button(t("example_use", { number }), () => use(place)));
+    });
+    const box = h("details", { class: "box", id: "examples", open: !(face.upload() || speech.upload()) },
+      h("summary", {}, t("example_box")), h("p", { class: "hint" }, t("example_hint")), h("div", { class: "pair" }, figures));
+    const use = async (place) => {
+      const made = await call("POST", `/api/examples/${place}`);
+      await loadUploads();
+      face.choose(made.face.id);
+      speech.choose(made.speech.id);
+      box.open = false;
+    };
+    if (found.length) examples.append(box);
+  }
+
+  async function restore() {
+    const before = JSON.parse(sessionStorage.getItem("dub") || "{}");
+    await loadUploads(session.limits);
+    if (before.face) face.choose(before.face);
+    if (before.speech) speech.choose(before.speech);
+    await exampleBox();
+  }
+
+  restore().catch((problem) => error(problem.message));
+  return { element, open: changed };
+}
