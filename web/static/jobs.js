@@ -176,7 +176,7 @@ function outcome(job) {
   const makers = {
     video: ({ url, name }) => h("video", { src: url, ...shown, "aria-label": t("result_video", { name }) }),
     picture: ({ url, name }) => job.kind === "check" && h("img", { src: url, alt: name }),
-    record: ({ url }) => ["dub", "preview"].includes(job.kind) && ownMouths(url),
+    record: ({ url }) => job.state === "done" && job.kind !== "check" && ownMouths(url),
     page: ({ url, name }) => h("p", {}, h("a", { href: url, target: "_blank", rel: "noopener" }, t("page_link", { name }))),
     log: ({ url }) => logView(url, job),
   };
