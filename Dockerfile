@@ -7,32 +7,25 @@
 ARG PYTHON=3.11
 FROM python:${PYTHON}-slim-bookworm
 
-# What cv2 is linked with. Not pinned, since Debian's servers keep the newest version alone. There is one stage: all
-# packages come as wheels, so nothing is left of a compilation.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 \
-    && rm -rf /var/lib/apt/lists/*
-
+# One stage, and nothing from Debian: all packages come as wheels with the libraries that they need.
 WORKDIR /app
 ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-COPY requirements.txt requirements-web.txt ./
+COPY requirements-lock.txt ./
 ARG TORCH_INDEX=
-RUN if [ -n "$TORCH_INDEX" ]; then \
-        pip install --index-url "$TORCH_INDEX" --constraint requirements.txt torch torchvision; \
-    fi \
-    && pip install --requirement requirements-web.txt
+# First PyTorch with what its build needs of CUDA, which is not in the lock file; a build of the index is preferred.
+RUN pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint requirements-lock.txt torch torchvision \
+    && pip install --no-deps --requirement requirements-lock.txt
 
 COPY . .
 
 # What is written to: by the user below, and by any other that `docker run --user` names. compose.yaml has volumes there.
 ENV HOME=/cache XDG_CACHE_HOME=/cache USER=app PYTHONUNBUFFERED=1
 RUN useradd --uid 1000 --home-dir /cache --no-create-home app \
-    && mkdir -p /cache results preprocessed filelists \
+    && mkdir -p /videos /cache results preprocessed filelists \
     && chmod 1777 /cache results preprocessed filelists checkpoints face_detection/detection/sfd demo
 USER 1000:1000
 
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/health', timeout=4)"]
-CMD ["python", "web.py", "--host", "0.0.0.0"]
+CMD ["python", "web.py", "--host", "0.0.0.0", "--open", "--train_root", "/videos"]

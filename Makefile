@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo web test test-long test-fast campaign lint bench docs
+.PHONY: demo web test test-long test-fast campaign lint bench docs lock
 
 demo: $(INSTALLED)
 	$(RUN) inference.py --demo
@@ -45,6 +45,15 @@ bench: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(RUN) -m docs.generate_cli
+
+# The versions in the container image: of what .venv has, those there; CUDA's come with the build of PyTorch
+lock: export UV_CUSTOM_COMPILE_COMMAND := make lock
+lock: $(INSTALLED)
+	$(RUN) -m pip install -q uv
+	$(RUN) -m pip freeze | $(RUN) -m uv pip compile -q --no-annotate --python-version 3.11 --python-platform linux \
+	    --constraint - requirements-web.txt requirements-openvino.txt | grep -vE '^(cuda-|nvidia-|triton=)' \
+	    | sed 's/^opencv-python=/opencv-python-headless=/' > requirements-lock.part
+	test -s requirements-lock.part && mv requirements-lock.part requirements-lock.txt
 
 $(INSTALLED): requirements.txt requirements-dev.txt requirements-web.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from packaging.requirements import Requirement
 
 from docs import generate_cli
 from hparams import hparams
 from models.conversion import export
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
 from utils import cli
-from web.site import WebOptions
+from utils.process import LAST_SECONDS
+from web.site import AUTH, WebOptions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [
@@ -68,13 +70,34 @@ def test_the_page_of_flags_is_up_to_date():
 
 def test_the_page_in_the_container_listens_where_its_port_and_health_check_are():
     dockerfile, compose = ((ROOT / name).read_text(encoding="utf-8") for name in ("Dockerfile", "compose.yaml"))
-    python, script, *flags = json.loads(re.findall(r"^CMD (.+)$", dockerfile, re.MULTILINE)[-1])
+    commands = json.loads(re.findall(r"^CMD (.+)$", dockerfile, re.MULTILINE)[-1])
+    composed = re.findall(r"^    command: (.+)$", compose, re.MULTILINE)[0]
+    assert composed.split()[:-1] == commands and composed.endswith(f"${{{AUTH}:+--auth}}")
+    python, script, *flags = commands
     options = cli.parser_for(None, WebOptions).parse_args(flags)
     assert (python, script) == ("python", "web.py")
-    assert options.host == "0.0.0.0"
+    assert (options.host, options.train_root) == ("0.0.0.0", Path("/videos"))
     assert f"EXPOSE {options.port}" in dockerfile
     assert f"http://127.0.0.1:{options.port}/" in dockerfile
     assert f"- 127.0.0.1:{options.port}:{options.port}" in compose
+    assert int(re.findall(r"stop_grace_period: (\d+)s", compose)[0]) > LAST_SECONDS + 15
+
+
+def test_the_container_has_all_packages_in_versions_that_the_requirements_allow():
+    lines = (ROOT / "requirements-lock.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pinned["opencv-python"] = pinned["opencv-python-headless"]
+    for name in ("requirements.txt", "requirements-web.txt", "requirements-openvino.txt"):
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+            if line and not line.startswith(("#", "-r")):
+                needed = Requirement(line.partition("#")[0])
+                assert needed.specifier.contains(pinned[needed.name]), f"{line}: run `make lock`"
+
+
+def test_the_container_has_all_folders_of_the_program():
+    passed = re.findall(r"^!([\w*.-]+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"docs", "benchmarks", "tests"}
+    assert packages | {"demo", "*.py"} <= set(passed)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
