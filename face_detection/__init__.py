@@ -1,6 +1,7 @@
 """Faces in video: frame -> boxes (S3FD, RetinaFace), boxes over time -> one steady track, box -> crop."""
 
 import hashlib
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from face_detection.s3fd import S3FD
 
 __all__ = ["DETECTORS", "S3FD", "RetinaFace", "build_detector", "choose_detector", "detector_identity"]
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime (detectors.py) would report each import to its makers
 
 DETECTORS = ("auto", "sfd", "retinaface")
 S3FD_WEIGHTS = Path(__file__).parent / "detection" / "sfd" / "s3fd.pth"

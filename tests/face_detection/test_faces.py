@@ -1,5 +1,10 @@
 """Faces in frames, one person over time, a crop."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +19,16 @@ from portrait import portrait
 from utils.errors import InputError
 from utils.images import Rect
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 FACE = (178, 57, 273, 177)  # of the portrait, by eye
+
+
+def test_onnxruntime_reports_nothing_to_its_makers(tmp_path):
+    names = {"CI", "ORT_DISABLE_TELEMETRY"}  # both keep it from reporting
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment |= dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(tmp_path))
+    subprocess.run([sys.executable, "-c", "import face_detection.detectors"], env=environment, check=True, cwd=ROOT)
+    assert [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name] == []
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0])
