@@ -12,7 +12,7 @@ from media.formats import CODECS
 from models.published import BUNDLED, PUBLISHED, ROOT, state
 from utils.errors import InputError
 from utils.settings import as_flags, format_value, help_text, value_type, with_overrides
-from web.site import Refused, Site
+from web.site import Refused, Site, media_suffix
 
 GROUPS = {  # headings, and the settings of a dub below them
     "face": (
@@ -26,28 +26,28 @@ GROUPS = {  # headings, and the settings of a dub below them
         "checkpoint_path", "engine", "precision", "face_detector", "wav2lip_batch_size", "face_det_batch_size",
     ),
 }  # fmt: skip
+SETTINGS = {setting.name: setting for setting in fields(Options) if setting.name in sum(GROUPS.values(), ())}
 BOUNDS = {  # tighter than those of the scripts
     "face_index": (0, 100), "start": (0, 86_400), "end": (0, 86_400), "resize_factor": (1, 16), "crf": (0, 40),
     "video_stream": (0, 100), "audio_stream": (0, 100), "wav2lip_batch_size": (1, 64), "face_det_batch_size": (1, 64),
 }  # fmt: skip
 LONGEST_TEXT = 60  # characters of a setting
-RATES = ("source", "24", "25", "30", "50", "60")
-NEEDED = {  # inputs of each kind of job, and those that it can do without
+MINUTES: dict[str, Any] = {"name": "minutes", "kind": "float", "default": 30.0, "minimum": 0.1, "maximum": 1440.0}
+INPUTS = {  # of each kind of job: those that it needs, and others
     "dub": ("face speech", ""), "preview": ("face speech", ""), "check": ("face", "speech"),
     "score": ("video", "audio reference"), "train": ("videos", "face speech"), "fetch": ("weights", ""),
 }  # fmt: skip
-ROLES = {"face": "--face", "speech": "--audio"}  # of inference.py and finetune.py
+OF_THE_OWNER, OF_A_PERSON = (
+    ("train", "fetch"),
+    ("dub", "preview", "train"),
+)  # who may start it; whether it shows a person
 MISSING = {
-    "face": "Give a video or a picture with the face.",
-    "speech": "Give the speech: a sound file, or a video with sound.",
-    "video": "Give a video to score.", "videos": "Give videos of one person.", "weights": "Choose the file to fetch.",
+    "face": "Give a video or a picture with the face.", "video": "Give a video to score.",
+    "speech": "Give the speech: a sound file, or a video with sound.", "videos": "Give videos of one person.",
+    "weights": "Choose the file to fetch.",
 }  # fmt: skip
-OWNERS = ("train", "fetch")  # kinds that only the owner may start
-OF_A_PERSON = ("dub", "preview", "train")  # what asks for the right to dub that person
-MINUTES = {"name": "minutes", "kind": "float", "default": 30.0, "minimum": 0.1, "maximum": 1440.0}
 AUTO = "auto"  # the best generator that is installed
 FLAG = re.compile(r"--([a-z]\w*)")
-SETTINGS = {setting.name: setting for setting in fields(Options) if setting.name in sum(GROUPS.values(), ())}
 
 
 def generators(site: Site, owner: bool) -> dict[str, tuple[str, str, Path | None]]:
@@ -56,12 +56,11 @@ def generators(site: Site, owner: bool) -> dict[str, tuple[str, str, Path | None
     for file in (*PUBLISHED, *BUNDLED):
         if file.note.startswith("generator") and state(file) == "there":
             found[file.name] = (f"{file.name}: {file.note}", file.licence, file.path)
-    if owner:
-        own = [*(ROOT / "checkpoints").glob("**/best.pth"), *site.runs.glob("*/generator*/best.pth")]
-        for path in sorted(own, key=lambda path: -path.stat().st_mtime):
-            run = path.parent.parent / "name.txt"
-            name = run.read_text(encoding="utf-8") if run.exists() else path.parent.name
-            found[site.signed(str(path))[:12]] = (f"{name} ({path.parent.name})", "your own", path)
+    own = [*(ROOT / "checkpoints").glob("**/best.pth"), *site.runs.glob("*/generator*/best.pth")] if owner else []
+    for path in sorted(own, key=lambda path: -path.stat().st_mtime):
+        about = path.parent.parent / "name.txt"
+        name = f"{about.read_text(encoding='utf-8')}: " if about.exists() else ""
+        found[site.signed(str(path))[:12]] = (name + path.parent.name, "trained here", path)
     return found
 
 
@@ -69,9 +68,9 @@ def choices(site: Site, owner: bool) -> dict[str, tuple[str, ...]]:
     """What is offered where not everything works here."""
     on_cpu = all(device in ("auto", "cpu") for device in site.devices)
     return {
-        "fps": RATES,
+        "fps": ("source", "24", "25", "30", "50", "60"),
         "codec": ("auto", *CODECS),
-        "engine": ("auto", "torch", *(("openvino",) if find_spec("openvino") and on_cpu else ())),
+        "engine": ("auto", "torch", *(("openvino",) if on_cpu and find_spec("openvino") else ())),
         "precision": ("auto", "fp32", "bf16", *(() if on_cpu else ("fp16",))),
         "face_detector": ("auto", "retinaface", *(("sfd",) if state(PUBLISHED[0]) == "there" else ())),
         "checkpoint_path": tuple(generators(site, owner)),
@@ -81,33 +80,30 @@ def choices(site: Site, owner: bool) -> dict[str, tuple[str, ...]]:
 def offered(site: Site, owner: bool) -> dict[str, Any]:
     """The settings of a dub in groups, generators, and weights to fetch, as JSON."""
     found = choices(site, owner)
+    known = generators(site, owner).items()
     return {
         "groups": [
             {"id": group, "settings": [as_json(SETTINGS[name], found.get(name)) for name in names]}
             for group, names in GROUPS.items()
         ],
         "train": [MINUTES],
-        "generators": [
-            {"id": key, "name": name, "licence": licence} for key, (name, licence, _) in generators(site, owner).items()
-        ],
+        "generators": [{"id": key, "name": name, "licence": licence} for key, (name, licence, _) in known],
         "weights": [
             {"name": file.name, "licence": file.licence, "note": file.note, "mb": round(file.size / 1e6, 1),
-             "there": state(file) == "there"} for file in PUBLISHED if file.fetchable
-        ] if owner else [],
+             "there": state(file) == "there"} for file in PUBLISHED if owner and file.fetchable
+        ],
     }  # fmt: skip
 
 
 def as_json(setting: Field, offered: tuple[str, ...] | None) -> dict[str, Any]:
     about, kind, default = setting.metadata, value_type(setting), setting.default
+    found = offered or about["choices"]
     words = {bool: "bool", int: "int", float: "float"}
-    chosen = offered or about["choices"]
     minimum, maximum = BOUNDS.get(setting.name, (about["minimum"], about["maximum"]))
-    if isinstance(default, tuple):
-        default = format_value(default)
     return {
-        "name": setting.name, "kind": "choice" if chosen else words.get(kind, "text"),
-        "default": default if default is not None or not chosen else AUTO, "choices": chosen, "minimum": minimum,
-        "maximum": maximum, "unit": about["unit"], "help": without_flags(help_text(setting)),
+        "name": setting.name, "kind": "choice" if found else words.get(kind, "text"), "choices": found,
+        "default": format_value(default) if isinstance(default, tuple) else default or (AUTO if found else default),
+        "minimum": minimum, "maximum": maximum, "unit": about["unit"], "help": without_flags(help_text(setting)),
     }  # fmt: skip
 
 
@@ -122,21 +118,21 @@ def dub_options(site: Site, owner: bool, given: Mapping[str, Any], height: int =
     values, found = {name: value for name, value in given.items() if value not in (None, "")}, choices(site, owner)
     for name, value in values.items():
         low, high = BOUNDS.get(name, (None, None))
+        label = without_flags(f"--{name}")
         if name not in SETTINGS:
-            raise Refused(f"There is no setting “{name}”.", name)
+            raise Refused(f"There is no setting {label}.", name)
         if name in found and value not in found[name]:
-            raise Refused(f"{without_flags('--' + name)}: choose from {', '.join(found[name])}.", name)
+            raise Refused(f"{label}: choose from {', '.join(found[name])}.", name)
         if high is not None and not (isinstance(value, int | float) and low <= value <= high):
-            raise Refused(f"{without_flags('--' + name)}: give a number from {low} to {high}.", name)
+            raise Refused(f"{label}: give a number from {low} to {high}.", name)
         if len(format_value(value)) > LONGEST_TEXT:
-            raise Refused(f"{without_flags('--' + name)}: is too long.", name)
-    chosen = generators(site, owner)[values.pop("checkpoint_path", AUTO)][2]
+            raise Refused(f"{label}: is too long.", name)
     if values.get("paste") == "box" or values.get("box"):
         values.pop("own_pixels", None)
     if values.get("codec") in CODECS and CODECS[values["codec"]].crf is None:
         values.pop("crf", None)
-    options = Options(checkpoint_path=chosen)
-    for name, value in values.items():  # one by one, to know which is wrong; the start comes before the end
+    options = Options(checkpoint_path=generators(site, owner)[values.pop("checkpoint_path", AUTO)][2])
+    for name, value in sorted(values.items(), key=lambda item: item[0] == "end"):  # one by one, to know which is wrong
         whole = isinstance(value, float) and value.is_integer()  # which is how JSON may have a whole number
         try:
             options = with_overrides(options, {name: int(value) if whole else value})
@@ -154,30 +150,48 @@ def carried_over(options: Options, height: int) -> tuple[float, float]:
     return round(x - left, 1), round(y - top, 1)
 
 
-def dub_name(files: Mapping[str, str], options: Options) -> str:
-    """The name of a dub, made of those of its sources."""
-    suffix = CODECS[options.codec].suffixes[0] if options.codec in CODECS else ".mp4"
-    return "_".join(Path(files[role]).stem for role in ("face", "speech") if role in files) + suffix
+def file_of(job: Any, role: str) -> str:
+    """Where an upload is in a job's folder, under its own name."""
+    name = job.inputs[role]["name"]
+    return f"{role}/{Path(name).stem}{media_suffix(name)}"
 
 
 def command(site: Site, job: Any, device: str) -> list[str]:
     """Script and arguments of a job, to be run in its folder. Raises Refused."""
-    files, given = job.files, dict(job.settings)
+    files = {role: file_of(job, role) for role in job.inputs if role not in ("videos", "weights")}
+    flags = [word for role, file in files.items() for word in (f"--{'audio' if role == 'speech' else role}", file)]
     if job.kind == "fetch":
         return ["weights.py", "fetch", job.inputs["weights"]["id"]]
     if job.kind == "score":
-        flags = [word for role, file in files.items() for word in (f"--{role}", file)]
         return ["evaluate.py", *flags, "--device", device, "--outfile", "scores.json"]
-    flags = [word for role in ("face", "speech") if role in files for word in (ROLES[role], files[role])]
     if job.kind == "train":
-        minutes = given.get("minutes", MINUTES["default"])
+        minutes = job.settings.get("minutes", MINUTES["default"])
         if not (isinstance(minutes, int | float) and MINUTES["minimum"] <= minutes <= MINUTES["maximum"]):
             raise Refused(f"minutes: give a number from {MINUTES['minimum']} to {MINUTES['maximum']}.", "minutes")
-        flags += ["--videos", job.videos, "--outdir", job.run, "--minutes", str(minutes)]
-        return ["finetune.py", *flags, "--device", device]
-    options = dub_options(site, job.owner, given, job.inputs["face"].get("height") or 0)
+        videos, run = (str(find(job.inputs["videos"]["id"])) for find in (site.videos, site.run_folder))
+        return [
+            "finetune.py",
+            *flags,
+            "--videos",
+            videos,
+            "--outdir",
+            run,
+            "--minutes",
+            f"{minutes}",
+            "--device",
+            device,
+        ]
+    options = dub_options(site, job.owner, job.settings, job.inputs["face"].get("height") or 0)
+    suffix = CODECS[options.codec].suffixes[0] if options.codec in CODECS else ".mp4"
+    name = "_".join(Path(files[role]).stem for role in ("face", "speech") if role in files) + suffix
     options = replace(options, device=device, overwrite=True, report=job.kind != "check")
     if job.kind == "preview":
         options = replace(options, preview=PREVIEW)
-    flags += ["--outfile", dub_name(files, options), *as_flags(options)]
-    return ["inference.py", *flags, *(["--check", "--json"] if job.kind == "check" else [])]
+    return [
+        "inference.py",
+        *flags,
+        "--outfile",
+        name,
+        *as_flags(options),
+        *(["--check"] if job.kind == "check" else []),
+    ]

@@ -1,8 +1,7 @@
 """The jobs of all visitors: kept on disk, in one line, each a process of its own.
 
-Every device runs one job at a time, the oldest that waits. A job is a script of the project, started with a list of
-arguments in the job's folder. It ends with the server, however that ends (utils/process.py: end_with_stdin); a server
-that starts again lets what waited wait, and starts again what ran.
+Every device runs one job at a time, the oldest that waits: a script of the project in the job's folder. It ends with
+the server, however that ends (utils/process.py: end_with_stdin). A server that starts again starts again what ran.
 """
 
 import json
@@ -15,14 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from media.formats import CONTAINERS
 from models.published import ROOT
 from utils.errors import InputError
 from utils.files import LOCK, read_json, write_json
@@ -31,27 +32,39 @@ from utils.progress import FORMAT
 from web import forms
 from web.site import HOUR, Refused, Site, Visitor, media_suffix
 
-JOB, LOG, CHECK = "job.json", "log.txt", "check.json"  # in a job's folder
-KILL_AFTER = 0.8  # seconds from asking a process to end to killing it
-GRACE = {"train": LAST_SECONDS}  # seconds that others have
-CLEAN_EVERY = 600  # seconds
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
+JOB, LOG = "job.json", "log.txt"  # in a job's folder
 LIVE = ("waiting", "running", "stopping")
-ENVIRONMENT = {END_WITH_STDIN: "1", FORMAT: "json", "PYTHONIOENCODING": "utf-8"}
+KILL_AFTER = 0.8  # seconds from asking a process to end to killing it; a training has time for a checkpoint
+CLEAN_EVERY = 600  # seconds
+ENVIRONMENT = {END_WITH_STDIN: "1", FORMAT: "json", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT)}
+RESULTS = (  # of a job, or of its training: files, and what they are
+    *((f"*_*{suffix}", "video") for suffix in CONTAINERS), ("dubs*/whole.mp4", "video"), ("index.html", "page"),
+    ("generator*/summary.html", "page"), ("preprocessed/report.html", "page"), ("*_*.html", "page"),
+    ("scores.html", "page"), ("*.png", "picture"), ("*_*.json", "record"), ("scores.json", "scores"), (LOG, "log"),
+)  # fmt: skip
+COPIES = (".copy.mp4", ".source.mp4", ".source.png")  # that a page plays
 PATHS = re.compile(r"(?<![\w:/.])/(?:[^\s/'\",:;()]+/)+")  # the folders of absolute paths
+ADVICE = re.compile(r"^(?:problem|remark|warning|found): (.+)|^(these weights cannot .+)", re.MULTILINE)
+ESTIMATE = re.compile(r"^a dub of .+ takes about (\d+) s here", re.MULTILINE)  # of --check
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Job:
-    """What job.json holds, and below what is known of its process."""
+    """What job.json holds."""
 
     id: str
+    visitor: str  # name of the folder
+    owner: bool  # whether it is the owner's
+    token: str  # of the press of a button, which makes one job
     kind: str
     title: str
-    inputs: dict[str, Any]  # by role: id and name
-    files: dict[str, str]  # by role, in the job's folder
+    inputs: dict[str, Any]  # by role what is known of the upload, its id and name at least
     settings: dict[str, Any]
-    owner: bool  # whether it is the owner's
-    token: str  # of the press of a button
     created: float
     state: str = "waiting"
     started: float | None = None
@@ -59,48 +72,40 @@ class Job:
     message: str | None = None
     advice: list[str] = field(default_factory=list)
     estimate_s: float | None = None
-    folder: Path = Path()
-    run: str = ""  # folder of a training
-    videos: str = ""  # that it learns from
-    progress: dict[str, Any] | None = None
-    process: subprocess.Popen | None = None
-
-    def save(self) -> None:
-        content = {name: getattr(self, name) for name in KEPT}
-        write_json(self.folder / JOB, content)
-
-
-KEPT = [entry.name for entry in fields(Job) if entry.name not in ("folder", "progress", "process")]
 
 
 class Queue:
     """All jobs of a server, and the threads that run them."""
 
     def __init__(self, site: Site) -> None:
-        self.site, self.changed = site, threading.Condition()
-        self.jobs: dict[str, Job] = {}
-        self.ended = threading.Event()
-        for path in site.visitors.glob(f"*/jobs/[0-9a-f]*/{JOB}"):
-            with suppress(InputError, TypeError):
-                job = Job(**read_json(path), folder=path.parent)
+        self.site, self.jobs, self.changed, self.ended = (
+            site,
+            dict[str, Job](),
+            threading.Condition(),
+            threading.Event(),
+        )
+        self.processes: dict[Job, subprocess.Popen] = {}
+        self.progress: dict[Job, dict[str, Any]] = {}
+        for path in site.visitors.glob(f"*/jobs/*/{JOB}"):
+            with suppress(InputError, TypeError):  # of another version
+                job = Job(**read_json(path))
                 self.jobs[job.id] = job
                 if job.state in LIVE:
-                    job.state = "cancelled" if job.state == "stopping" else "waiting"
-                    job.save()
+                    self._set(job, "cancelled" if job.state == "stopping" else "waiting")
         self.threads = [threading.Thread(target=self._work, args=(device,)) for device in site.devices]
-        for thread in [*self.threads, threading.Thread(target=self._clean, daemon=True)]:
+        for thread in (*self.threads, threading.Thread(target=self._clean, daemon=True)):
             thread.start()
 
-    # For visitors
+    # What visitors do
 
     def of(self, visitor: Visitor) -> list[Job]:
         """The visitor's jobs, the newest first."""
-        own = [job for job in list(self.jobs.values()) if job.folder.parent.parent == visitor.folder]
+        own = [job for job in list(self.jobs.values()) if job.visitor == visitor.folder.name]
         return sorted(own, key=lambda job: -job.created)
 
     def get(self, visitor: Visitor, key: str) -> Job:
         job = self.jobs.get(key)
-        if job is None or job.folder.parent.parent != visitor.folder:
+        if job is None or job.visitor != visitor.folder.name:
             raise Refused("This job is no longer here.", status=404)
         return job
 
@@ -108,240 +113,212 @@ class Queue:
         self, visitor: Visitor, kind: str, inputs: Mapping[str, Any], settings: Mapping[str, Any], token: str,
         sources: Mapping[str, Path],
     ) -> Job:  # fmt: skip
-        """A new job, or the one that the same token has made. inputs: by role id and name; sources: their files."""
+        """A new job, or the one that the same token has made. sources: the files of inputs, by role."""
+        job = Job(
+            id=secrets.token_hex(16), visitor=visitor.folder.name, owner=visitor.owner, token=token, kind=kind,
+            title=" + ".join(str(about["name"]) for about in inputs.values()), inputs=dict(inputs),
+            settings=dict(settings), created=time.time(),
+        )  # fmt: skip
         with self.changed:
             own = self.of(visitor)
-            for job in own:
-                if job.token == token:
-                    return job
-            if sum(job.state == "waiting" for job in own) >= self.site.options.max_waiting:
+            if same := [other for other in own if other.token == token]:
+                return same[0]
+            if sum(other.state == "waiting" for other in own) >= self.site.options.max_waiting:
                 text = f"{self.site.options.max_waiting} of your jobs are waiting; wait for one to end, or cancel one."
                 raise Refused(text, status=429)
-            key = secrets.token_hex(16)
-            names = {role: f"{role}/{file_name(inputs[role]['name'])}" for role in sources}
-            title = " + ".join(str(about["name"]) for about in inputs.values())
-            job = Job(key, kind, title, dict(inputs), names, dict(settings), visitor.owner, token, time.time())
-            job.folder = visitor.folder / "jobs" / key
-            if kind == "train":
-                self._plan_training(job)
+            if kind == "train" and any(self._run(other) == self._run(job) for other in self._live("train")):
+                raise Refused("This training is running or waiting already.", "videos", 409)
+            self.site.check_disk()
             forms.command(self.site, job, self.site.devices[0])  # raises Refused for what cannot be
             try:
-                for role, name in names.items():
-                    link(sources[role], job.folder / name)
-                job.folder.mkdir(parents=True, exist_ok=True)
+                for role, source in sources.items():
+                    link(source, self.folder(job) / forms.file_of(job, role))
                 job.estimate_s = self._estimate(job)
-                job.save()
+                self._set(job, "waiting")
             except BaseException:
-                shutil.rmtree(job.folder, ignore_errors=True)
+                shutil.rmtree(self.folder(job), ignore_errors=True)
                 raise
-            self.jobs[key] = job
+            self.jobs[job.id] = job
             self.changed.notify_all()
-            return job
+        return job
 
     def again(self, visitor: Visitor, key: str) -> Job:
-        """A new job like that one, of the same files."""
+        """A new job like that one, with the same files."""
         old = self.get(visitor, key)
-        sources = {role: old.folder / name for role, name in old.files.items()}
+        files = {role: self.folder(old) / forms.file_of(old, role) for role in old.inputs}
+        sources = {role: path for role, path in files.items() if path.exists()}
         return self.submit(visitor, old.kind, old.inputs, old.settings, secrets.token_hex(16), sources)
 
     def cancel(self, job: Job) -> None:
         with self.changed:
-            if job.state == "waiting":
-                job.state, job.ended = "cancelled", time.time()
-            elif job.state == "running":
-                job.state = "stopping"
-                threading.Thread(target=end, args=(job,)).start()
-            job.save()
-            self.changed.notify_all()
+            if job.state in ("waiting", "running"):
+                self._set(job, "cancelled" if job.state == "waiting" else "stopping")
+                self._end(job)
 
     def delete(self, job: Job) -> None:
         with self.changed:
             if job.state in LIVE:
                 raise Refused("This job has not ended; cancel it first.", status=409)
-            shutil.rmtree(job.folder, ignore_errors=True)
+            shutil.rmtree(self.folder(job), ignore_errors=True)
             self.jobs.pop(job.id, None)
 
-    def place(self, job: Job) -> int | None:
-        """Of a waiting job: 1 for the next one."""
-        waiting = sorted((other for other in list(self.jobs.values()) if other.state == "waiting"), key=age)
-        return waiting.index(job) + 1 if job in waiting else None
-
-    def pace(self) -> float | None:
-        """Seconds of work for a second of result, in the latest dub."""
-        dubs = [job for job in list(self.jobs.values()) if job.kind == "dub" and job.state == "done"]
-        latest = max(dubs, key=age, default=None)
-        seconds = latest and latest.inputs["speech"].get("seconds")
-        return (latest.ended - latest.started) / seconds if latest and seconds else None
+    # What they see
 
     def view(self, job: Job) -> dict[str, Any]:
         """A job as the page is told of it."""
-        shown = {
-            name: getattr(job, name) for name in
-            ("id", "kind", "state", "title", "created", "started", "ended", "progress", "estimate_s", "message",
-             "advice", "inputs", "settings")
-        }  # fmt: skip
+        about = {name: value for name, value in asdict(job).items() if name not in ("visitor", "owner", "token")}
+        waiting = self._live(state="waiting")
         expires = None if job.state in LIVE else (job.ended or job.created) + self.site.options.keep_hours * HOUR
-        return shown | {"place": self.place(job), "results": self._results(job), "expires": expires}
+        return about | {
+            "place": waiting.index(job) + 1 if job in waiting else None, "progress": self.progress.get(job),
+            "results": [self._result(job, role, path) for role, path in self._results(job)], "expires": expires,
+        }  # fmt: skip
 
-    def _results(self, job: Job) -> list[dict[str, str]]:
-        folder, run, dubs = job.folder, Path(job.run or job.folder), set()
-        for record in folder.glob("*.*.json"):
-            dubs |= {record.with_suffix("")}
-        found = [("video", dub) for dub in dubs] + [("video", path) for path in run.glob("dubs*/whole.mp4")]
-        found += [(role, path) for pattern, role in RESULTS for path in sorted(run.glob(pattern))]
-        if job.run:
-            found += [("log", folder / LOG)]
-        return [
-            {"role": role, "name": path.name, "url": self._address(job, path)}
-            for role, path in found
-            if path.exists() and not path.name.startswith(".")
-        ]
-
-    def _address(self, job: Job, path: Path) -> str:
-        """Pages have one that needs no cookie, since nothing in a page without rights can send one."""
-        base = job.folder if path.is_relative_to(job.folder) else Path(job.run)
-        name = path.relative_to(base).as_posix()
-        if path.suffix == ".html":
-            return f"/pages/{job.id}/{self.site.signed(job.id)}/{name}"
-        return f"/jobs/{job.id}/files/{name}"
+    def folder(self, job: Job) -> Path:
+        return self.site.visitors / job.visitor / "jobs" / job.id
 
     def file(self, job: Job, name: str) -> Path:
         """A file that may be shown. Raises Refused for any other."""
-        for folder in (job.folder, *([Path(job.run)] if job.run else [])):
+        for folder in filter(None, (self.folder(job), self._run(job))):
             path = (folder / name).resolve()
-            shown = media_suffix(name) or path.suffix in SHOWN or name == LOG
-            if shown and name != JOB and path.is_relative_to(folder.resolve()) and path.is_file():
+            shown = media_suffix(name) or path.suffix in (".html", ".json") or name == LOG
+            if shown and name != JOB and path.is_relative_to(folder) and path.is_file():
                 return path
         raise Refused("This file is no longer here.", status=404)
 
-    # Trainings
-
-    def _plan_training(self, job: Job) -> None:
-        videos = job.inputs["videos"]
-        folder = self.site.video_folders().get(videos["id"])
-        run = self.site.run_folder(str(folder.resolve()) if folder else videos["id"])
-        if any(other.run == str(run) and other.state in LIVE for other in self.jobs.values()):
-            raise Refused("This training is running or waiting already; its job is in the list.", "videos", 409)
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "name.txt").write_text(videos["name"], encoding="utf-8")
-        job.run, job.videos = str(run), str(folder or run / "videos")
-        for source in videos.get("sources", ()):
-            link(Path(source["file"]), run / "videos" / f"{source['id'][:8]} {file_name(source['name'])}")
+    def pace(self) -> float | None:
+        """Seconds of work for a second of speech, in the latest dub."""
+        dubs = [job for job in list(self.jobs.values()) if job.kind == "dub" and job.state == "done"]
+        for job in sorted(dubs, key=lambda job: -job.created):
+            return ((job.ended or 0) - (job.started or 0)) / max(1, job.inputs["speech"].get("seconds") or 1)
+        return None
 
     def _estimate(self, job: Job) -> float | None:
-        pace, seconds = self.pace(), job.inputs.get("speech", {}).get("seconds")
         if job.kind == "train":
             return 60 * float(job.settings.get("minutes", forms.MINUTES["default"]))
+        pace, seconds = self.pace(), job.inputs.get("speech", {}).get("seconds")
         return pace * min(seconds, forms.PREVIEW if job.kind == "preview" else seconds) if pace and seconds else None
 
+    def _results(self, job: Job) -> list[tuple[str, Path]]:
+        folders = filter(None, (self._run(job), self.folder(job)))
+        found = [
+            (role, path) for folder in folders for pattern, role in RESULTS for path in sorted(folder.glob(pattern))
+        ]
+        return [(role, path) for role, path in found if not path.name.endswith(COPIES) and path.name[0] != "."]
+
+    def _result(self, job: Job, role: str, path: Path) -> dict[str, str]:
+        """Pages have addresses that need no cookie: a page without rights of its own sends none."""
+        folder, run = self.folder(job), self._run(job)
+        name = path.relative_to(folder if path.is_relative_to(folder) or run is None else run).as_posix()
+        where = f"/pages/{job.id}/{self.site.signed(job.id)}" if role == "page" else f"/jobs/{job.id}/files"
+        return {"role": role, "name": path.name, "url": f"{where}/{name}"}
+
     # Running
+
+    def _run(self, job: Job) -> Path | None:
+        """The folder of a training."""
+        return self.site.run_folder(job.inputs["videos"]["id"]) if job.kind == "train" else None
+
+    def _live(self, kind: str = "", state: str = "") -> list[Job]:
+        """Jobs that have not ended, the oldest first."""
+        live = [job for job in list(self.jobs.values()) if job.state in LIVE]
+        fitting = [job for job in live if kind in ("", job.kind) and state in ("", job.state)]
+        return sorted(fitting, key=lambda job: job.created)
+
+    def _set(self, job: Job, state: str, message: str | None = None) -> None:
+        job.state, job.message = state, message
+        if state not in LIVE:
+            job.ended = time.time()
+        self.folder(job).mkdir(parents=True, exist_ok=True)
+        write_json(self.folder(job) / JOB, asdict(job))
 
     def _work(self, device: str) -> None:
         """Run one job after the other on a device until the server ends."""
         while not self.ended.is_set():
             with self.changed:
-                waiting = sorted((job for job in self.jobs.values() if job.state == "waiting"), key=age)
+                waiting = self._live(state="waiting")
                 if not waiting:
                     self.changed.wait(1.0)
                     continue
                 job = waiting[0]
-                job.state, job.started, job.progress = "running", time.time(), {"what": "starting"}
+                job.started, self.progress[job] = time.time(), {"what": "starting"}
+                with suppress(OSError):  # of a full disk, which the script will tell of
+                    self._set(job, "running")
             try:
-                job.save()
-                code = self._run(job, device)
-                state, message = self._outcome(job, code)
+                state, message = self._outcome(job, self._execute(job, device))
             except (InputError, OSError) as error:
-                text = f"The server cannot keep the files ({error.strerror})." if isinstance(error, OSError) else error
-                state, message = "failed", str(text)
+                reason = error.strerror if isinstance(error, OSError) else ""
+                state, message = "failed", f"The server cannot keep the files: {reason}." if reason else str(error)
             with self.changed:
-                job.process, job.progress = None, None
+                self.processes.pop(job, None), self.progress.pop(job, None)
                 if self.ended.is_set() and job.state == "running":
-                    return  # it is on disk as running, and will be started again
-                job.state = "cancelled" if job.state == "stopping" else state
-                job.message, job.ended = message if job.state != "cancelled" else None, time.time()
-                with suppress(OSError):
-                    job.save()
+                    return  # so it is on disk: the next server starts it again
+                stopped = job.state == "stopping"
+                with suppress(OSError):  # of a full disk
+                    self._set(job, "cancelled" if stopped else state, None if stopped else message)
 
-    def _run(self, job: Job, device: str) -> int:
+    def _execute(self, job: Job, device: str) -> int:
         """Run the job's script to its end; returns its exit code."""
-        if job.run:  # the server before this one may have been killed: its training writes a checkpoint
-            with suppress(Timeout), FileLock(Path(job.run) / LOCK, timeout=LAST_SECONDS + 10):
+        folder, options = self.folder(job), self.site.options
+        if run := self._run(job):  # a server before this one was killed: its training writes a checkpoint
+            with suppress(Timeout), FileLock(run / LOCK, timeout=LAST_SECONDS):
                 pass
         script, *arguments = forms.command(self.site, job, device)
-        with (job.folder / LOG).open("w", encoding="utf-8") as log, (job.folder / CHECK).open("wb") as found:
-            process = start([str(ROOT / script), *arguments], job.folder, found if job.kind == "check" else None)
-            with self.changed:
-                job.process = process
-                stopped = job.state == "stopping" or self.ended.is_set()
-            if stopped:
-                end(job)
-            if job.kind != "train":
-                limit_memory(process, self.site.options.max_job_gb)
-                late = threading.Timer(60 * self.site.options.max_job_minutes, end, (job,))
-                late.daemon = True
-                late.start()
-            stream: Any = process.stdout or process.stderr
-            for line in stream:
-                self._hear(job, line.decode(errors="replace"), log)
-            stream.close()
-            process.wait()
-            assert process.stdin
-            process.stdin.close()
-            if job.kind != "train":
-                late.cancel()
-        if job.kind != "check":
-            (job.folder / CHECK).unlink(missing_ok=True)
-        return process.returncode
 
-    def _hear(self, job: Job, line: str, log: Any) -> None:
-        """Take in a line that a script has printed: progress, or what belongs into the log, without paths."""
-        if line.startswith('{"what"'):
-            about = json.loads(line)
-            job.progress = {
-                "what": about["what"], "done": about["done"], "total": about["total"], "unit": about["unit"],
-                "remaining_s": about["remaining"],
-            }  # fmt: skip
-            return
-        for folder in (job.folder, job.run, ROOT):
-            line = line.replace(f"{folder}{os.sep}", "") if str(folder) else line
-        with suppress(OSError):
-            log.write(PATHS.sub("", line))
-            log.flush()
+        def started(process: subprocess.Popen) -> None:
+            with self.changed:
+                self.processes[job] = process
+                if job.state == "stopping" or self.ended.is_set():
+                    self._end(job)
+
+        def hear(line: str) -> None:
+            if line.startswith('{"what"'):
+                about = json.loads(line)
+                self.progress[job] = about | {"remaining_s": about.pop("remaining")}
+                return
+            for known in (folder, run, ROOT):
+                line = line.replace(f"{known}{os.sep}", "")
+            with suppress(OSError):
+                log.write(PATHS.sub("", line))
+                log.flush()
+
+        with (folder / LOG).open("w", encoding="utf-8") as log:
+            limits = (inf, inf) if run else (60 * options.max_job_minutes, options.max_job_gb)
+            return run_process([str(ROOT / script), *arguments], folder, hear, *limits, started)
 
     def _outcome(self, job: Job, code: int) -> tuple[str, str | None]:
-        """State and message of a job whose script has ended."""
-        lines = (job.folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        warnings = [line.removeprefix("warning: ") for line in lines if line.startswith("warning: ")]
-        job.advice = [forms.without_flags(line) for line in warnings]
-        limit = 60 * self.site.options.max_job_minutes
-        if code not in (0, 1) or (code == 1 and job.kind not in ("train", "score")):
-            if job.kind != "train" and time.time() - (job.started or 0) >= limit:
-                return "failed", f"It took longer than the {limit / 60:g} minutes that a job may take here."
-            if errors:
-                return "failed", forms.without_flags(errors[-1])
-            return "failed", "It ended without a result; it may have needed more memory than a job may take here."
-        return "done", None
+        """State and message of a job whose script has ended; what it has to say is noted."""
+        text = (self.folder(job) / LOG).read_text(encoding="utf-8", errors="replace")
+        job.advice = [forms.without_flags(found[1] or found[2]) for found in ADVICE.finditer(text)]
+        if found := ESTIMATE.search(text):
+            job.estimate_s = float(found[1])
+        limit, errors = self.site.options.max_job_minutes, re.findall(r"^error: (.+)", text, re.MULTILINE)
+        if code == 0 or (code == 1 and job.kind in ("train", "score")) or (job.kind == "check" and job.advice):
+            return "done", None
+        if job.kind != "train" and time.time() - (job.started or 0) >= 60 * limit:
+            return "failed", f"It took longer than the {limit:g} minutes that a job may take here."
+        memory = "It ended without a result; it may have needed more memory than a job may take here."
+        return "failed", forms.without_flags(errors[-1]) if errors else memory
 
-    # The server's end, and old files
+    def _end(self, job: Job) -> None:
+        if process := self.processes.get(job):
+            seconds = LAST_SECONDS if job.kind == "train" else KILL_AFTER
+            threading.Thread(target=end_process, args=(process, seconds)).start()
 
     def stop(self) -> None:
-        """End all jobs, which the next server starts again."""
-        self.ended.set()
+        """End all jobs; the next server starts them again."""
         with self.changed:
+            self.ended.set()
             self.changed.notify_all()
-            running = [job for job in self.jobs.values() if job.process]
-        enders = [threading.Thread(target=end, args=(job,)) for job in running]
-        for thread in enders:
-            thread.start()
-        for thread in [*enders, *self.threads]:
-            thread.join(LAST_SECONDS + 5)
+            for job in list(self.processes):
+                self._end(job)
+        for thread in self.threads:
+            thread.join()
 
     def _clean(self) -> None:
-        while True:
+        while not self.ended.is_set():
             self.delete_old()
-            if self.ended.wait(CLEAN_EVERY):
-                return
+            self.ended.wait(CLEAN_EVERY)
 
     def delete_old(self) -> None:
         """Delete uploads, and jobs that have ended, when they are older than --keep_hours."""
@@ -355,64 +332,45 @@ class Queue:
                     shutil.rmtree(path)
 
 
-RESULTS = (  # of a job or a training, and what they are
-    ("index.html", "page"), ("generator*/summary.html", "page"), ("preprocessed/report.html", "page"),
-    ("*.*.html", "page"), ("scores.html", "page"), ("*.png", "picture"), ("*.*.json", "record"),
-    (CHECK, "record"), ("scores.json", "scores"), (LOG, "log"),
-)  # fmt: skip
-SHOWN = {".html", ".json", ".png", ".jpg", ".mp4", ".webm"}
-
-
-def age(job: Job) -> float:
-    return job.created
-
-
-def file_name(name: str) -> str:
-    """The name that an upload has in a job's folder."""
-    path = Path(name)
-    return path.stem + media_suffix(name)
-
-
 def link(source: Path, target: Path) -> None:
     """The file under another name, once on disk. Raises Refused where it is gone."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if not target.exists():
-            os.link(source, target)
+        os.link(source, target)
     except FileNotFoundError as error:
         raise Refused("A file of this job is no longer here; upload it again.") from error
-    except OSError:  # file systems without links
+    except OSError:  # on file systems without links
         shutil.copyfile(source, target)
 
 
-def start(arguments: list[str], folder: Path, found: BinaryIO | None = None) -> subprocess.Popen:
-    """A Python process that ends with this one; what it prints is read from stdout, or from stderr where stdout goes to
-    the file `found`."""
-    return subprocess.Popen(
-        [sys.executable, "-u", *arguments], cwd=folder, env={**os.environ, **ENVIRONMENT}, stdin=subprocess.PIPE,
-        stdout=found or subprocess.PIPE, stderr=subprocess.PIPE if found else subprocess.STDOUT,
-        start_new_session=True,
+def run_process(
+    arguments: list[str], folder: Path, hear: Callable[[str], None], seconds: float, gigabytes: float,
+    started: Callable[[subprocess.Popen], None] = lambda process: None,
+) -> int:  # fmt: skip
+    """Run Python in a folder, in a process that ends with this one; hear gets its lines. Returns the exit code."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", *arguments], cwd=folder, env=os.environ | ENVIRONMENT, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    late = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end_process, (process, KILL_AFTER))
+    late.daemon = True
+    with process, suppress(BrokenPipeError):
+        late.start()
+        if resource and hasattr(resource, "prlimit") and gigabytes < inf:
+            with suppress(OSError):  # it has ended
+                resource.prlimit(process.pid, resource.RLIMIT_DATA, (int(gigabytes * 2**30),) * 2)
+        started(process)
+        for line in process.stdout or ():
+            hear(line.decode(errors="replace"))
+        process.wait()
+    late.cancel()
+    return process.returncode
 
 
-def limit_memory(process: subprocess.Popen, gigabytes: float) -> None:
-    """Where the system can do that: more memory is an error in the process."""
-    with suppress(ImportError, OSError):
-        import resource
-
-        if hasattr(resource, "prlimit"):
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (int(gigabytes * 2**30),) * 2)
-
-
-def end(job: Job) -> None:
-    """Ask a job's process to end, and kill it and its children where it does not."""
-    if (process := job.process) is None:
-        return
+def end_process(process: subprocess.Popen, seconds: float) -> None:
+    """Ask a process to end, and kill it and its children where it does not within the seconds."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE.get(job.kind, KILL_AFTER))
-    if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
+        process.wait(seconds)
+    with suppress(OSError):  # they have all ended
+        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()

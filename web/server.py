@@ -3,9 +3,9 @@
 import asyncio
 import json
 import os
+import secrets
+import shutil
 import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -24,13 +24,17 @@ from models.published import ROOT, published
 from utils.errors import InputError
 from utils.files import exclusive_lock, write_json
 from web import forms
-from web.jobs import ENVIRONMENT, Queue
-from web.site import MB, Refused, Site, Visitor, WebOptions, is_loopback
+from web.jobs import Queue, link, run_process
+from web.site import HOUR, MB, Refused, Site, Visitor, WebOptions, is_loopback
 
 STATIC, DEMO = Path(__file__).parent / "static", ROOT / "demo"
-COOKIE, COOKIE_SECONDS = "visitor", 30 * 24 * 3600
-LOOKS, LOOK_SECONDS = 2, 60  # at once, and how long one may take
+COOKIE, COOKIE_SECONDS = "visitor", 30 * 24 * HOUR
+LOOKS, LOOK_SECONDS, LOOK_GB = 2, 60, 8  # at once, and what one may take
 LARGEST_REQUEST = MB  # bytes of JSON
+LONGEST_WAIT = 60  # seconds, after wrong passwords
+EXAMPLES = [
+    {"face": f"{name}.mp4", "speech": f"{name}_speech.ogg", "result": f"{name}_dubbed.mp4"} for name in ("woman", "man")
+]
 PAGE_RULES = (
     "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'"
 )
@@ -41,9 +45,6 @@ TYPES = {
     ".m4a": "audio/mp4", ".aac": "audio/aac", ".flac": "audio/flac", ".ogg": "audio/ogg", ".opus": "audio/ogg",
     ".json": "application/json", ".html": "text/html; charset=utf-8", ".txt": "text/plain; charset=utf-8",
 }  # fmt: skip
-EXAMPLES = tuple(
-    {"face": f"{name}.mp4", "speech": f"{name}_speech.ogg", "result": f"{name}_dubbed.mp4"} for name in ("woman", "man")
-)
 
 
 class Login(BaseModel):
@@ -52,13 +53,13 @@ class Login(BaseModel):
 
 
 class Look(BaseModel):
-    start: float = 0.0
+    start: float = 0.0  # seconds
 
 
 class JobRequest(BaseModel):
     kind: str
     inputs: dict[str, str | list[str]] = {}
-    settings: dict[str, Any] = {}
+    settings: dict[str, str | float | bool | None] = {}
     consent: bool = False
     token: str = ""
 
@@ -70,367 +71,324 @@ class Guard:
         self.app, self.site = app, site
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-
         async def send_safely(message: Any) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
+                headers.update({"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"})
                 headers.setdefault("Content-Security-Policy", "sandbox")
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 
-        if refused := self._refusal(scope["method"], Headers(scope=scope)):
-            return await refused(scope, receive, send_safely)
-        await self.app(scope, receive, send_safely)
+        refused = self._refusal(scope["method"], Headers(scope=scope)) if scope["type"] == "http" else None
+        await (refused or self.app)(scope, receive, send_safely)
 
     def _refusal(self, method: str, headers: Headers) -> Response | None:
-        host, origin = headers.get("host", ""), headers.get("origin")
+        host, length = headers.get("host", ""), headers.get("content-length", "0")
         if not self.site.knows(host):
-            return error(f"This server is not called {host[:100]}; start it with --allowed_hosts.", 421)
+            return error_answer(f"This server is not called {host[:100]}; --allowed_hosts gives it more names.", 421)
         if method in ("GET", "HEAD"):
             return None
-        if (origin is not None and urlsplit(origin).netloc != host) or headers.get("sec-fetch-site") == "cross-site":
-            return error("Another site asked for this; only this page may.", 403)
-        length = headers.get("content-length", "0")
-        if method != "PUT" and (
-            "transfer-encoding" in headers or not length.isdigit() or int(length) > LARGEST_REQUEST
-        ):
-            return error("This request is too large.", 413)
-        return None
+        if urlsplit(headers.get("origin", f"//{host}")).netloc != host:
+            return error_answer("Another site asked for this; only this page may.", 403)
+        small = "transfer-encoding" not in headers and length.isdigit() and int(length) <= LARGEST_REQUEST
+        return None if small or method == "PUT" else error_answer("This request is too large.", 413)
 
 
-def error(text: str, status: int, field: str | None = None) -> JSONResponse:
+def error_answer(text: str, status: int, field: str | None = None) -> JSONResponse:
     return JSONResponse({"error": text, "field": field}, status)
 
 
-def build(site: Site, queue: Queue) -> FastAPI:
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, site=site)
-    looking = asyncio.Semaphore(LOOKS)
-    failures: dict[str, tuple[int, float]] = {}  # logins by address: how many failed, and when it may try again
-
-    @app.exception_handler(Refused)
-    async def refused(request: Request, problem: Refused) -> JSONResponse:
-        return error(str(problem), problem.status, problem.field)
-
-    @app.exception_handler(InputError)
-    async def wrong(request: Request, problem: InputError) -> JSONResponse:
-        return error(forms.without_flags(str(problem)), 400)
-
-    @app.exception_handler(RequestValidationError)
-    async def malformed(request: Request, problem: RequestValidationError) -> JSONResponse:
+async def told(request: Request, problem: Exception) -> JSONResponse:
+    """What went wrong, in a sentence."""
+    if isinstance(problem, Refused):
+        return error_answer(str(problem), problem.status, problem.field)
+    if isinstance(problem, RequestValidationError):
         first = problem.errors()[0]
-        return error(f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}.", 400, str(first["loc"][-1]))
+        return error_answer(f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}.", 400, str(first["loc"][-1]))
+    if isinstance(problem, OSError):
+        return error_answer(f"The server cannot keep the files: {problem.strerror}.", 507)
+    return error_answer(forms.without_flags(str(problem)), 400)
 
-    @app.exception_handler(OSError)
-    async def full(request: Request, problem: OSError) -> JSONResponse:
-        return error(f"The server cannot keep the files ({problem.strerror}).", 507)
 
-    def at_home(request: Request) -> bool:
-        """Whether a browser on this machine asks, not one behind another server."""
-        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-        forwarded = "x-forwarded-for" in request.headers or "forwarded" in request.headers
-        return bool(request.client) and is_loopback(request.client.host) and is_loopback(host) and not forwarded
+def file_answer(path: Path, download: bool = False, name: str = "") -> Response:
+    """A file, as of a type that this server knows; a page of ours may run its scripts, but has no other rights."""
+    suffix = path.suffix.lower()
+    headers = {"Content-Security-Policy": "sandbox allow-scripts" if suffix == ".html" else "sandbox"}
+    if download or suffix not in TYPES:
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name or path.name)}"
+    return FileResponse(path, media_type=TYPES.get(suffix, "application/octet-stream"), headers=headers)
+
+
+def look(path: Path, shown: str, *arguments: str) -> dict[str, Any]:
+    """What `python -m web.look` says of a file. Raises Refused, which calls it by the name `shown`."""
+    lines: list[str] = []
+    code = run_process(["-m", "web.look", *arguments, path.name], path.parent, lines.append, LOOK_SECONDS, LOOK_GB)
+    answers = [line for line in lines if not line.startswith('{"what"')]
+    if code == 0:
+        return json.loads(answers[-1])
+    errors = [line.strip().removeprefix("error: ") for line in answers if line.startswith("error: ")]
+    text = errors[-1].replace(path.name, shown, 1) if errors else f"{shown}: cannot be read within {LOOK_SECONDS} s"
+    raise Refused(forms.without_flags(text))
+
+
+def build(site: Site, queue: Queue) -> FastAPI:
+    """All addresses of the server."""
+    app, options = FastAPI(docs_url=None, redoc_url=None, openapi_url=None), site.options
+    app.add_middleware(Guard, site=site)
+    for kind in (InputError, RequestValidationError, OSError):
+        app.add_exception_handler(kind, told)
+    looking = asyncio.Semaphore(LOOKS)
+    cookie = f"{COOKIE}{options.port}"  # browsers tell servers on one machine apart by that alone
+    failed: dict[str, tuple[int, float]] = {}  # by address: wrong passwords, and when the next may be tried
+
+    # Visitors
 
     def known(request: Request) -> Visitor | None:
-        return site.visitor(request.cookies.get(COOKIE, ""), at_home(request))
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        client = request.client.host if request.client else ""
+        here = is_loopback(host) and is_loopback(client) and "x-forwarded-for" not in request.headers
+        return site.visitor(request.cookies.get(cookie, ""), here)
 
-    def visitor(request: Request) -> Visitor:
+    def needed(request: Request) -> Visitor:
         if found := known(request):
             return found
         raise Refused("Log in first." if site.users else "Load the page first: GET /api/session.", status=401)
 
-    Known = Annotated[Visitor, Depends(visitor)]
+    Who = Annotated[Visitor, Depends(needed)]
 
-    def remember(answer: Response, name: str) -> None:
-        answer.set_cookie(COOKIE, site.cookie(name), COOKIE_SECONDS, httponly=True, samesite="strict")
-
-    @app.get("/health")
-    async def health() -> PlainTextResponse:
-        return PlainTextResponse("ok")
+    def remember(answer: Response, name: str) -> Response:
+        answer.set_cookie(cookie, site.cookie(name), COOKIE_SECONDS, httponly=True, samesite="strict")
+        return answer
 
     @app.get("/api/session")
-    def session(request: Request) -> JSONResponse:
-        found, new = known(request), None
-        if not found and not site.users:
-            new = os.urandom(16).hex()
-            found = site.visitor(site.cookie(new), at_home(request))
-        options = site.options
+    def session(request: Request) -> Response:
+        if not known(request) and not site.users:
+            name = secrets.token_hex(16)
+            request.cookies[cookie] = site.cookie(name)
+        found = known(request)
+        owner = found is not None and found.owner
+        limits = {
+            "upload_mb": options.max_upload_mb, "visitor_mb": options.max_visitor_mb, "seconds": options.max_seconds,
+            "waiting": options.max_waiting, "hours": options.keep_hours,
+        }  # fmt: skip
         answer = JSONResponse({
-            "user": found.name if found and site.users else None, "owner": bool(found and found.owner),
-            "auth": bool(site.users), "devices": site.devices, "pace": queue.pace(),
-            "trainable": list(site.video_folders()) if found and found.owner else [],
-            "limits": {
-                "upload_mb": options.max_upload_mb, "visitor_mb": options.max_visitor_mb,
-                "seconds": options.max_seconds, "waiting": options.max_waiting, "hours": options.keep_hours,
-            },
+            "user": found.name if found and site.users else None, "owner": owner, "auth": bool(site.users),
+            "devices": site.devices, "pace": queue.pace(), "limits": limits,
+            "trainable": list(site.video_folders()) if owner else [],
         })  # fmt: skip
-        if new:
-            remember(answer, new)
-        return answer
+        return remember(answer, found.name) if found else answer
 
     @app.post("/api/login")
-    def login(request: Request, given: Login) -> JSONResponse:
+    def login(request: Request, given: Login) -> Response:
         address = request.client.host if request.client else ""
-        count, again = failures.get(address, (0, 0.0))
-        if time.time() < again:
-            return error(f"Too many wrong passwords; try again in {again - time.time():.0f} s.", 429)
+        count, after = failed.get(address, (0, 0.0))
+        if time.time() < after:
+            raise Refused(f"Too many wrong passwords; try again in {after - time.time():.0f} s.", "password", 429)
         if not site.accepts(given.user, given.password):
-            failures[address] = (count + 1, time.time() + min(60, 2 ** (count - 1)))
-            return error("User or password is wrong.", 401, "password")
-        failures.pop(address, None)
-        answer = JSONResponse({"user": given.user})
-        remember(answer, given.user)
-        return answer
+            failed[address] = count + 1, time.time() + min(LONGEST_WAIT, 2 ** (count - 1))
+            raise Refused("User or password is wrong.", "password", 401)
+        failed.pop(address, None)
+        return remember(JSONResponse({"user": given.user}), given.user)
 
     @app.post("/api/logout")
-    def logout() -> JSONResponse:
+    def logout() -> Response:
         answer = JSONResponse({})
-        answer.delete_cookie(COOKIE)
+        answer.delete_cookie(cookie)
         return answer
 
     @app.get("/api/settings")
-    def settings(who: Known) -> dict[str, Any]:
+    def settings(who: Who) -> dict[str, Any]:
         return forms.offered(site, who.owner)
 
     # Uploads
 
-    async def look(*arguments: str | Path, folder: Path) -> dict[str, Any]:
-        """What `python -m web.look` prints. Raises Refused with its error."""
-        environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+    def upload_view(about: dict[str, Any]) -> dict[str, Any]:
+        expires = about["created"] + HOUR * options.keep_hours
+        return about | {"url": f"/uploads/{about['id']}/media", "expires": expires}
+
+    async def looked_at(path: Path, shown: str, *arguments: str) -> dict[str, Any]:
         async with looking:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "web.look", *map(str, arguments), cwd=folder, env=environment,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )  # fmt: skip
-            assert process.stdout and process.stderr
-            try:
-                output, log = await asyncio.wait_for(
-                    asyncio.gather(process.stdout.read(), process.stderr.read()), LOOK_SECONDS
-                )
-            except TimeoutError as late:
-                raise Refused("This file takes too long to read.") from late
-            finally:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        lines = [line for line in log.decode(errors="replace").splitlines() if line.startswith("error: ")]
-        if not output:
-            text = lines[-1].removeprefix("error: ") if lines else "This file cannot be read."
-            raise Refused(forms.without_flags(text))
-        return json.loads(output)
+            return await asyncio.to_thread(look, path, shown, *arguments)
 
-    def shown(about: dict[str, Any]) -> dict[str, Any]:
-        url = f"/uploads/{about['id']}/media"
-        return about | {"url": url, "expires": about["created"] + 3600 * site.options.keep_hours}
-
-    async def finish_upload(path: Path, about: dict[str, Any]) -> None:
-        try:
-            found = await look("about", path.name, folder=path.parent)
-        except Refused as problem:
-            raise Refused(str(problem).replace(path.name, about["name"], 1)) from problem
-        if (found["seconds"] or 0) > site.options.max_seconds:
-            text = f"{about['name']} lasts {found['seconds']:.0f} s; this server takes {site.options.max_seconds:g} s."
-            raise Refused(text, status=413)
-        about |= found | {"bytes": path.stat().st_size}
-
-    @app.put("/api/uploads", status_code=201)
-    async def put_upload(request: Request, who: Known, name: str) -> dict[str, Any]:
-        site.check_disk()
+    async def take(who: Visitor, name: str, blocks: Any) -> dict[str, Any]:
+        """The blocks as a new upload of the visitor."""
         room = site.room(who)
-        too_large = Refused(f"{name[:80]} is larger than the {room / MB:.0f} MB that you may upload here.", status=413)
-        if int(request.headers.get("content-length") or 0) > room:
-            raise too_large
         with site.new_upload(who, name) as (path, about):
             with path.open("wb") as file:
-                async for block in request.stream():
+                async for block in blocks:
                     file.write(block)
                     if file.tell() > room:
-                        raise too_large
+                        raise too_large(room)
                     site.check_disk()
-            await finish_upload(path, about)
-        return shown(site.upload(who, about["id"])[1])
+            about |= await looked_at(path, about["name"], "about") | {"bytes": path.stat().st_size}
+            if (about["seconds"] or 0) > options.max_seconds:
+                raise Refused(
+                    f"This lasts {about['seconds']:.0f} s; up to {options.max_seconds:g} s are taken.", None, 413
+                )
+            site.room(who)  # others may have been uploaded at the same time
+        return upload_view(about)
+
+    def too_large(room: int) -> Refused:
+        return Refused(f"This is larger than the {room / MB:.0f} MB that you may upload here.", status=413)
+
+    @app.put("/api/uploads", status_code=201)
+    async def put_upload(request: Request, who: Who, name: str) -> dict[str, Any]:
+        if int(request.headers.get("content-length") or 0) > (room := site.room(who)):
+            raise too_large(room)
+        return await take(who, name, request.stream())
 
     @app.get("/api/uploads")
-    def get_uploads(who: Known) -> list[dict[str, Any]]:
-        return [shown(about) for about in site.uploads(who)]
+    def get_uploads(who: Who) -> list[dict[str, Any]]:
+        return [upload_view(about) for about in site.uploads(who)]
 
     @app.delete("/api/uploads/{key}")
-    def delete_upload(who: Known, key: str) -> dict[str, Any]:
-        site.delete_upload(who, key)
+    def delete_upload(who: Who, key: str) -> dict[str, Any]:
+        shutil.rmtree(site.upload(who, key)[0].parent)
         return {}
 
-    @app.get("/uploads/{key}/media")
-    def media(who: Known, key: str) -> Response:
+    @app.get("/uploads/{key}/{what}")
+    def media(who: Who, key: str, what: str) -> Response:
         path, about = site.upload(who, key)
-        return sent(path, None, about["name"])
-
-    @app.get("/uploads/{key}/picture")
-    def picture(who: Known, key: str) -> Response:
-        return sent(site.upload(who, key)[0].with_name("first.png"))
+        return file_answer(path if what == "media" else path.with_name("first.png"), name=about["name"])
 
     @app.post("/api/uploads/{key}/look")
-    async def look_at(who: Known, key: str, given: Look | None = None) -> dict[str, Any]:
+    async def look_at(who: Who, key: str, given: Look | None = None) -> dict[str, Any]:
         path, about = site.upload(who, key)
-        start = given.start if given else 0.0
-        try:
-            found = await look("faces", path.name, "--start", str(start), folder=path.parent)
-        except Refused as problem:
-            raise Refused(str(problem).replace(path.name, about["name"], 1), "face") from problem
-        size = {"width": found["width"], "height": found["height"]}
-        write_json(path.with_name("about.json"), about | size)
-        return found | {"picture": f"/uploads/{key}/picture?start={start:g}"}
+        start = f"{given.start if given else 0:g}"
+        found = await looked_at(path, about["name"], "faces", "--start", start)
+        about |= {"width": found["width"], "height": found["height"]}  # in which a face is clicked
+        write_json(path.with_name("about.json"), about)
+        return found | {"picture": f"/uploads/{key}/picture?start={start}"}
 
     @app.get("/api/examples")
     def examples() -> list[dict[str, Any]]:
-        return [
-            {role: f"/examples/{name}" if role == "result" else {"name": name, "url": f"/examples/{name}"}
-             for role, name in example.items() if (DEMO / name).exists()}
-            for example in EXAMPLES
-        ]  # fmt: skip
+        return [{role: {"name": name, "url": f"/examples/{name}"} for role, name in one.items()} for one in EXAMPLES]
 
     @app.get("/examples/{name}")
     def example(name: str) -> Response:
-        if name not in {name for example in EXAMPLES for name in example.values()} or not (DEMO / name).exists():
+        if name not in [name for one in EXAMPLES for name in one.values()]:
             raise Refused("There is no such example.", status=404)
-        return sent(DEMO / name)
+        return file_answer(DEMO / name)
 
     @app.post("/api/examples/{number}", status_code=201)
-    async def use_example(who: Known, number: int) -> dict[str, Any]:
+    async def use_example(who: Who, number: int) -> dict[str, Any]:
         if not 0 <= number < len(EXAMPLES):
             raise Refused("There is no such example.", status=404)
-        given = {}
-        for role in ("face", "speech"):
-            name = EXAMPLES[number][role]
-            with site.new_upload(who, name) as (path, about):
-                path.write_bytes((DEMO / name).read_bytes())
-                await finish_upload(path, about)
-            given[role] = shown(site.upload(who, about["id"])[1])
-        return given
+
+        async def content(name: str) -> Any:
+            yield (DEMO / name).read_bytes()
+
+        names = {role: EXAMPLES[number][role] for role in ("face", "speech")}
+        return {role: await take(who, name, content(name)) for role, name in names.items()}
 
     # Jobs
 
-    @app.post("/api/jobs", status_code=201)
-    def submit(who: Known, given: JobRequest) -> dict[str, Any]:
-        if given.kind not in forms.NEEDED:
-            raise Refused(f"There is no such job; choose from {', '.join(forms.NEEDED)}.", "kind")
-        if given.kind in forms.OWNERS and not who.owner:
-            raise Refused("Only the owner of this server may do that.", status=403)
-        needed, optional = (roles.split() for roles in forms.NEEDED[given.kind])
-        inputs, sources = {}, {}
-        for role in (*needed, *optional):
-            value = given.inputs.get(role)
-            if not value:
-                if role in needed:
-                    raise Refused(forms.MISSING[role], role)
-            elif role == "weights":
-                inputs[role] = {"id": published(str(value)).name, "name": str(value)}
-            elif role == "videos":
-                inputs[role] = training_videos(who, value)
-            else:
-                sources[role], inputs[role] = site.upload(who, str(value), role)
-        if given.kind in forms.OF_A_PERSON and not given.consent:
-            raise Refused("Confirm that you have the right to dub this person.", "consent")
-        return queue.view(
-            queue.submit(who, given.kind, inputs, given.settings, given.token or os.urandom(16).hex(), sources)
-        )
-
-    def training_videos(who: Visitor, value: str | list[str]) -> dict[str, Any]:
+    def training_videos(who: Visitor, value: str | list[str]) -> dict[str, str]:
+        """A folder of --train_root, or uploads, which the training keeps."""
         if isinstance(value, str):
             if value not in site.video_folders():
                 raise Refused("Choose a folder of videos.", "videos")
             return {"id": value, "name": value}
         found = [site.upload(who, key, "videos") for key in sorted(set(value))]
-        sources = [{"id": about["id"], "name": about["name"], "file": str(path)} for path, about in found]
-        return {
-            "id": " ".join(sorted(set(value))),
-            "name": ", ".join(about["name"] for _, about in found),
-            "sources": sources,
-        }
+        about = {"id": " ".join(sorted(set(value))), "name": ", ".join(about["name"] for _, about in found)}
+        for path, upload in found:
+            with suppress(FileExistsError):
+                link(path, site.videos(about["id"]) / f"{upload['id'][:8]} {upload['name']}")
+        return about
+
+    @app.post("/api/jobs", status_code=201)
+    def submit(who: Who, given: JobRequest) -> dict[str, Any]:
+        if given.kind not in forms.INPUTS:
+            raise Refused(f"There is no such job; choose from {', '.join(forms.INPUTS)}.", "kind")
+        if given.kind in forms.OF_THE_OWNER and not who.owner:
+            raise Refused("Only the owner of this server may do that.", status=403)
+        needed, optional = (roles.split() for roles in forms.INPUTS[given.kind])
+        inputs, sources = {}, {}
+        for role in (*needed, *optional):
+            value: Any = given.inputs.get(role)
+            if not value and role in needed:
+                raise Refused(forms.MISSING[role], role)
+            if value and role == "weights":
+                inputs[role] = {"id": published(value).name, "name": value}
+            elif value and role == "videos":
+                inputs[role] = training_videos(who, value)
+            elif value:
+                sources[role], inputs[role] = site.upload(who, value, role)
+        if given.kind in forms.OF_A_PERSON and not given.consent:
+            raise Refused("Confirm that you have the right to dub this person.", "consent")
+        token = given.token or secrets.token_hex(16)
+        return queue.view(queue.submit(who, given.kind, inputs, given.settings, token, sources))
 
     @app.get("/api/jobs")
-    def get_jobs(who: Known) -> list[dict[str, Any]]:
+    def get_jobs(who: Who) -> list[dict[str, Any]]:
         return [queue.view(job) for job in queue.of(who)]
 
     @app.get("/api/jobs/{key}")
-    def get_job(who: Known, key: str) -> dict[str, Any]:
+    def get_job(who: Who, key: str) -> dict[str, Any]:
         return queue.view(queue.get(who, key))
 
     @app.post("/api/jobs/{key}/cancel")
-    def cancel(who: Known, key: str) -> dict[str, Any]:
-        queue.cancel(job := queue.get(who, key))
-        return queue.view(job)
+    def cancel(who: Who, key: str) -> dict[str, Any]:
+        queue.cancel(queue.get(who, key))
+        return get_job(who, key)
 
     @app.post("/api/jobs/{key}/again", status_code=201)
-    def again(who: Known, key: str) -> dict[str, Any]:
+    def again(who: Who, key: str) -> dict[str, Any]:
         return queue.view(queue.again(who, key))
 
     @app.delete("/api/jobs/{key}")
-    def delete(who: Known, key: str) -> dict[str, Any]:
+    def delete(who: Who, key: str) -> dict[str, Any]:
         queue.delete(queue.get(who, key))
         return {}
 
     @app.get("/jobs/{key}/files/{name:path}")
-    def job_file(who: Known, key: str, name: str, download: bool = False) -> Response:
-        path = queue.file(queue.get(who, key), name)
-        return sent(path, path.name if download else None)
+    def job_file(who: Who, key: str, name: str, download: bool = False) -> Response:
+        return file_answer(queue.file(queue.get(who, key), name), download)
 
     @app.get("/pages/{key}/{code}/{name:path}")
     def job_page(key: str, code: str, name: str) -> Response:
-        job = queue.jobs.get(key)
-        if job is None or code != site.signed(key):
+        if key not in queue.jobs or not secrets.compare_digest(code.encode(), site.signed(key).encode()):
             raise Refused("This page is no longer here.", status=404)
-        return sent(queue.file(job, name))
+        return file_answer(queue.file(queue.jobs[key], name))
+
+    # The page
+
+    @app.get("/health")
+    async def health() -> PlainTextResponse:
+        return PlainTextResponse("ok")
 
     @app.get("/")
-    @app.get("/jobs")
+    @app.get("/{tab}")
     @app.get("/jobs/{key}")
-    @app.get("/train")
-    @app.get("/score")
-    def index() -> Response:
+    def index(tab: str = "jobs", key: str = "") -> Response:
+        if tab not in ("jobs", "train", "score"):
+            raise Refused("There is no such page.", status=404)
         return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": PAGE_RULES})
 
     app.mount("/static", StaticFiles(directory=STATIC))
     return app
 
 
-def sent(path: Path, download: str | None = None, name: str | None = None) -> Response:
-    """A file, of a type that this server knows; a page may run its scripts, and nothing else."""
-    suffix = path.suffix.lower()
-    headers = {"Content-Security-Policy": "sandbox allow-scripts" if suffix == ".html" else "sandbox"}
-    if download or suffix not in TYPES:
-        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(download or name or path.name)}"
-    return FileResponse(path, media_type=TYPES.get(suffix, "application/octet-stream"), headers=headers)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises InputError where another program does."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=128)
-    except OSError as problem:
-        raise InputError(
-            f"--host {host} --port {port}: {problem.strerror or problem}; give another --port"
-        ) from problem
-
-
 def serve(options: WebOptions) -> None:
     """Serve the page until the process is stopped."""
     options.users()
-    with listen(options.host, options.port) as listening, exclusive_lock(options.folder, "--folder"):
-        os.umask(0o077)  # what is written is for this user alone
+    try:
+        family = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.create_server((options.host, options.port), family=family)
+    except OSError as problem:
+        where = f"--host {options.host} --port {options.port}"
+        raise InputError(f"{where}: {problem.strerror or problem}; give another --port") from problem
+    with listening, exclusive_lock(options.folder, "--folder"):
+        os.umask(0o077)  # what is written from now on is for this user alone
         site = Site(options)
         queue = Queue(site)
-        config = uvicorn.Config(
+        host = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
+        print(f"open http://{host}:{options.port} in a browser; Ctrl-C ends the server", flush=True)
+        server = uvicorn.Config(
             build(site, queue), log_level="warning", access_log=False, proxy_headers=False, server_header=False,
             timeout_graceful_shutdown=3,
         )  # fmt: skip
-        host = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
-        print(f"open http://{host}:{options.port} in a browser; Ctrl-C ends the server", flush=True)
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            uvicorn.Server(server).run(sockets=[listening])
         finally:
             queue.stop()

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from media.formats import OTHER_SUFFIXES, VIDEO_SUFFIXES
 from utils.errors import InputError
@@ -29,7 +30,7 @@ from utils.settings import Options, option
 
 AUTH = "WAV2LIP_AUTH"  # environment variable: user:password, several separated by spaces or newlines
 DISK_RESERVE = 200 << 20  # bytes that uploads leave free
-LONGEST_NAME = 80  # characters of an upload's name
+LONGEST_NAME = 90  # bytes of an upload's name
 PARTIAL = ".part-"  # begins the names of folders that are being filled
 NO_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff<>:"/\\|?*]')  # characters that some systems refuse
 TEXTS = {".txt", ".md", ".json", ".csv", ".html", ".xml", ".pdf", ".log", ".ini", ".py", ".zip", ".gz", ".tar"}
@@ -120,19 +121,18 @@ class Site:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]
 
     def cookie(self, name: str) -> str:
-        password = self.users.get(name, "")
-        return f"{name.encode().hex()}.{self.signed(f'{name} {password}')}"
+        """The name, and a code that ends to be valid with the user's password."""
+        return f"{quote(name, safe='')}.{self.signed(f'{name} {self.users.get(name)}')}"
 
-    def visitor(self, cookie: str, at_home: bool) -> Visitor | None:
-        """Whose cookie it is. at_home: whether the request comes from this machine."""
-        with suppress(ValueError):
-            name = bytes.fromhex(cookie.partition(".")[0]).decode()
-            if hmac.compare_digest(cookie.encode(), self.cookie(name).encode()) and (name in self.users) == bool(
-                self.users
-            ):
-                owner = name == next(iter(self.users)) if self.users else at_home
-                return Visitor(name, owner, self.visitors / hashlib.sha256(name.encode()).hexdigest()[:32])
-        return None
+    def visitor(self, cookie: str, here: bool) -> Visitor | None:
+        """Whose cookie it is. here: whether the request comes from this machine."""
+        name = unquote(cookie.rpartition(".")[0])
+        if not name or not hmac.compare_digest(cookie.encode(), self.cookie(name).encode()):
+            return None
+        if self.users and name not in self.users:
+            return None
+        owner = name == next(iter(self.users)) if self.users else here
+        return Visitor(name, owner, self.visitors / hashlib.sha256(name.encode()).hexdigest()[:32])
 
     def accepts(self, user: str, password: str) -> bool:
         expected = self.users.get(user, "")
@@ -156,8 +156,13 @@ class Site:
         return {path.name: path for path in sorted(root.resolve().iterdir()) if path.is_dir()} if root else {}
 
     def run_folder(self, videos: str) -> Path:
-        """Where the training on some videos keeps all it makes. videos: their folder, or what else identifies them."""
-        return self.runs / hashlib.sha256(videos.encode()).hexdigest()[:16]
+        """Where a training keeps all it makes. videos: name of a folder in --train_root, or ids of uploads."""
+        folder = self.video_folders().get(videos, videos)
+        return self.runs / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+
+    def videos(self, videos: str) -> Path:
+        """The folder of these videos."""
+        return self.video_folders().get(videos, self.run_folder(videos) / "videos")
 
     # Uploads
 
@@ -180,12 +185,13 @@ class Site:
     def new_upload(self, visitor: Visitor, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         """A file to fill and what is known of it, to be added to. Both are kept if the block ends without an error."""
         shown = clean_name(name)
-        about: dict[str, Any] = {"id": secrets.token_hex(16), "name": shown}
+        self.check_disk()
+        about: dict[str, Any] = {"id": secrets.token_hex(16), "name": shown, "created": time.time()}
         folder = visitor.folder / "uploads" / f"{PARTIAL}{about['id']}"
         folder.mkdir(parents=True)
         try:
             yield folder / f"file{media_suffix(shown)}", about
-            write_json(folder / "about.json", about | {"created": time.time()})
+            write_json(folder / "about.json", about)
             folder.rename(folder.with_name(about["id"]))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -198,9 +204,6 @@ class Site:
             raise Refused("This file is no longer here; upload it again.", field, 404 if field is None else 400)
         return found[0], read_json(folder / "about.json")
 
-    def delete_upload(self, visitor: Visitor, upload: str) -> None:
-        shutil.rmtree(self.upload(visitor, upload)[0].parent)
-
     def uploads(self, visitor: Visitor) -> list[dict[str, Any]]:
         """What is known of all uploads of a visitor, the newest first."""
         found = [read_json(path) for path in visitor.folder.glob("uploads/[0-9a-f]*/about.json")]
@@ -209,8 +212,11 @@ class Site:
 
 def clean_name(name: str) -> str:
     """An upload's name that every system takes, and that leads nowhere."""
-    path = Path(NO_NAME.sub("_", name.replace("\\", "/").rpartition("/")[2]).strip(". ") or "file")
-    return path.stem[:LONGEST_NAME] + path.suffix[:16]
+    path = Path(NO_NAME.sub("_", name.replace("\\", "/").rpartition("/")[2]).strip("-. ") or "file")
+    stem, suffix = (
+        part.encode()[:most].decode(errors="ignore") for part, most in ((path.stem, LONGEST_NAME), (path.suffix, 16))
+    )
+    return stem + suffix
 
 
 def media_suffix(name: str) -> str:
