@@ -26,7 +26,7 @@ class Server:
     def __init__(self, folder: Path, *flags: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+            port = flags[flags.index("--port") + 1] if "--port" in flags else free.getsockname()[1]
         self.folder, self.address = folder, f"http://127.0.0.1:{port}"
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "server.log"

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from media.formats import CONTAINERS
 from models.published import ROOT
 from utils.errors import InputError
-from utils.files import LOCK, read_json, write_json
+from utils.files import LOCK, read_json, write_json, write_text
 from utils.process import END_WITH_STDIN, LAST_SECONDS
 from utils.progress import FORMAT
 from web import forms
@@ -276,19 +276,24 @@ class Queue:
                 about = json.loads(line)
                 self.progress[job] = about | {"remaining_s": about.pop("remaining")}
                 return
-            for known in (folder, run, ROOT):
-                line = line.replace(f"{known}{os.sep}", "")
             with suppress(OSError):
-                log.write(PATHS.sub("", line))
+                log.write(PATHS.sub("", self._without_paths(job, line)))
                 log.flush()
 
         with (folder / LOG).open("w", encoding="utf-8") as log:
             limits = (inf, inf) if run else (60 * options.max_job_minutes, options.max_job_gb)
             return run_process([str(ROOT / script), *arguments], folder, hear, *limits, started)
 
+    def _without_paths(self, job: Job, text: str) -> str:
+        for known in (self.folder(job), self._run(job), self.site.folder, ROOT):
+            text = text.replace(f"{known}{os.sep}", "")
+        return text
+
     def _outcome(self, job: Job, code: int) -> tuple[str, str | None]:
         """State and message of a job whose script has ended; what it has to say is noted."""
         text = (self.folder(job) / LOG).read_text(encoding="utf-8", errors="replace")
+        for record in self.folder(job).glob("*_*.json"):
+            write_text(record, self._without_paths(job, record.read_text(encoding="utf-8")))
         job.advice = [forms.without_flags(found[1] or found[2]) for found in ADVICE.finditer(text)]
         if found := ESTIMATE.search(text):
             job.estimate_s = float(found[1])

@@ -8,6 +8,7 @@ import shutil
 import socket
 import time
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -183,7 +184,7 @@ def build(site: Site, queue: Queue) -> FastAPI:
         address = request.client.host if request.client else ""
         count, after = failed.get(address, (0, 0.0))
         if time.time() < after:
-            raise Refused(f"Too many wrong passwords; try again in {after - time.time():.0f} s.", "password", 429)
+            raise Refused(f"Too many wrong passwords; try again in {ceil(after - time.time())} s.", "password", 429)
         if not site.accepts(given.user, given.password):
             failed[address] = count + 1, time.time() + min(LONGEST_WAIT, 2 ** (count - 1))
             raise Refused("User or password is wrong.", "password", 401)

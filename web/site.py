@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from media.formats import OTHER_SUFFIXES, VIDEO_SUFFIXES
+from media.formats import VIDEO_SUFFIXES
 from utils.errors import InputError
 from utils.files import read_json, write_json
 from utils.settings import Options, option
@@ -33,8 +33,10 @@ DISK_RESERVE = 200 << 20  # bytes that uploads leave free
 LONGEST_NAME = 90  # bytes of an upload's name
 PARTIAL = ".part-"  # begins the names of folders that are being filled
 NO_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff<>:"/\\|?*]')  # characters that some systems refuse
-TEXTS = {".txt", ".md", ".json", ".csv", ".html", ".xml", ".pdf", ".log", ".ini", ".py", ".zip", ".gz", ".tar"}
-MEDIA_SUFFIXES = (VIDEO_SUFFIXES | OTHER_SUFFIXES) - TEXTS
+MEDIA_SUFFIXES = {
+    *VIDEO_SUFFIXES, ".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".wav",
+    ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus",
+}  # fmt: skip
 HOUR, MB = 3600, 1_000_000
 
 
