@@ -147,12 +147,14 @@ def report(record: "dubbing.Record", request: Request, results: TextIO) -> None:
     if request.json:
         print(json.dumps(asdict(record), ensure_ascii=False), file=results, flush=True)
         return
+    from dubbing.record import remarks
     from metrics.glossary import format_sync
 
     unchanged = f", {record.unchanged} left unchanged" if record.unchanged else ""
     lines = [f"{record.outfile}: {record.frames} frames{unchanged}"]
     lines += [format_sync(record.sync)] if record.sync else []
     lines += [f"found: {', '.join(record.findings)}"] if record.findings else []
+    lines += [f"remark: {remark}" for remark in remarks(record)]
     print("\n".join(lines), file=results, flush=True)
 
 

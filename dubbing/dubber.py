@@ -6,7 +6,7 @@ main thread    composite: put the face into the picture; encode
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -24,9 +24,9 @@ from dubbing.networks import Networks, load_networks
 from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
 from dubbing.own_pixels import FAR, FEWEST_FACES, MOST_FACES, MouthBank, OwnPixels, collect, draw, join
-from dubbing.paste import FaceRegion, blend, upright_crop
+from dubbing.paste import FaceRegion, add_label, blend, upright_crop
 from dubbing.record import ProgressBar, Record, StageTimer, page_path, record_path, state_record
-from dubbing.report import DubReport
+from dubbing.report import COPY_SIDE, DubReport
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speech
 from dubbing.stages import FaceTask, FrameTask, SyncMonitor, prefetch
@@ -327,17 +327,31 @@ def dub_frames(
     writer = VideoWriter(
         outfile, source.rate, sound, source.opened, source.encoding, track, until, dubbed=True, part=video, shown=shown
     )
+    beside = None
+    if options.side_by_side:
+        beside = VideoWriter(Path(f"{outfile}.side_by_side.mp4"), source.rate, sound, None, None, track, until, True)
     states: list[tuple[str, float]] = []
-    with timer("dub"), writer, closing(prefetch(generated(), queued)) as waiting, closing(counted(waiting)) as tasks:
+    with (
+        timer("dub"),
+        writer,
+        beside or nullcontext(),
+        closing(prefetch(generated(), queued)) as waiting,
+        closing(counted(waiting)) as tasks,
+    ):
         for task in tasks:
             picture, time = task.frame.picture, task.frame.time
             before = yuv.to_bgr(picture) if report and report.note(task) else None
+            left = yuv.reduced_bgr(picture, COPY_SIDE)[0] if beside else None
             if task.face:
                 with timer("composite"):
                     stages.composite(task.face, options.paste)
             if report and before is not None and task.face:
                 report.add(time, before, yuv.to_bgr(picture), task.face.region.rect)
+            if options.label:
+                add_label(picture)
             with timer("encode"):
                 writer.write_picture(picture, time)
+                if beside:
+                    beside.write(np.hstack([left, yuv.reduced_bgr(picture, COPY_SIDE)[0]]), time)
             states.append((task.state, time))
     return state_record(states, 1 / float(writer.rate)) | {"sync": monitor.result() if monitor else None}

@@ -138,6 +138,10 @@ class Options(CommonOptions):
         "also write <outfile>.html (source and dub side by side, enlarged mouth, lip-sync by second) and <outfile>.png "
         "(source, result, difference)", False, common=True,
     )  # fmt: skip
+    side_by_side: bool = option(
+        "also write <outfile>.side_by_side.mp4, source and dub beside each other", False
+    )  # fmt: skip
+    label: bool = option("write “AI-dubbed” into a corner of the picture", False)
     engine: str = option(
         "what runs the networks; auto: OpenVINO on a CPU where it is installed, else PyTorch", "auto", choices=ENGINES
     )

@@ -25,6 +25,7 @@ LARGEST_CHANGE = 30.0  # levels that the colour match may move
 # Middle half of a Laplacian's absolute values, their mean -> standard deviation of white noise
 TO_SIGMA = 1 / (0.693 * 20**0.5)
 MOST_GRAIN = 8.0  # levels
+LABEL, LABEL_HEIGHT, LABEL_OPACITY = "AI-dubbed", 1 / 20, 0.8  # its height in parts of the picture's
 
 
 class FaceRegion(NamedTuple):
@@ -34,6 +35,18 @@ class FaceRegion(NamedTuple):
     tilt: float = 0.0  # degrees clockwise, in the picture
     opacity: float = 1.0  # how much of the new mouth to show, 0..1
     interpolated: bool = False  # whether it lies between detections
+
+
+def add_label(picture: av.VideoFrame) -> None:
+    """Write LABEL into the lower left corner, white on black."""
+    height = max(12, round(picture.height * LABEL_HEIGHT))
+    scale = cv2.getFontScaleFromHeight(cv2.FONT_HERSHEY_SIMPLEX, height // 2)
+    (width, _), _ = cv2.getTextSize(LABEL, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    image = np.zeros((height, min(width + height, picture.width), 3), np.uint8)
+    place = height // 2, round(0.75 * height)
+    cv2.putText(image, LABEL, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    rect = Rect(0, picture.height - height, image.shape[1], picture.height)
+    yuv.blend_bgr(picture, rect, image, np.full(image.shape[:2], LABEL_OPACITY, np.float32))
 
 
 def soft_mask(size: int) -> np.ndarray:

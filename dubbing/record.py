@@ -15,6 +15,7 @@ from utils.files import read_json
 ProgressBar = Callable[..., Iterable[Any]]  # called like tqdm: progress(items, desc=..., unit=..., total=...)
 
 DUBBED, INTERPOLATED, UNCHANGED = "dubbed", "interpolated", "unchanged"  # states of a frame
+MANY_UNCHANGED = 0.1  # share of the frames from which on it is mentioned
 STATES = (DUBBED, INTERPOLATED, UNCHANGED)
 
 
@@ -54,6 +55,27 @@ class Record:
     settings: dict[str, Any]  # options that differ from their defaults
     part: list[float] | None = None  # seconds of the video that were used, None for all
     video_sha256: str | None = None  # of the video that this is the record of
+
+
+def remarks(record: Record) -> list[str]:
+    """Why a dub may look weak, and what helps."""
+    found, sync = [], record.sync
+    if record.unchanged > MANY_UNCHANGED * record.frames:
+        found.append(
+            f"{record.unchanged / record.frames:.0%} of the frames stay as filmed, for want of a face: use a part that "
+            "shows it (--start, --end), or footage in which it is larger"
+        )
+    if sync and sync.kind in ("remark", "bad"):
+        found.append(
+            f"lips and sound are {abs(sync.offset)} frames apart: better weights, or weights trained on this person, "
+            "follow the speech more closely"
+        )
+    if sync and sync.kind == "unknown":
+        found.append(
+            "how well lips and speech fit cannot be told: speech without music or noise, and a face that looks at the "
+            "camera, make a dub better, too"
+        )
+    return found
 
 
 def record_path(outfile: str | Path) -> Path:

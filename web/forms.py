@@ -21,7 +21,7 @@ GROUPS = {  # headings, and the settings of a dub below them
     ),
     "speech": ("extend", "keep_length", "silence", "level", "audio_stream", "published_timing"),
     "mouth": ("own_pixels", "occlusion", "paste"),
-    "output": ("codec", "crf", "background", "no_score"),
+    "output": ("label", "codec", "crf", "background", "no_score"),
     "networks": (
         "checkpoint_path", "engine", "precision", "face_detector", "wav2lip_batch_size", "face_det_batch_size",
     ),
@@ -184,7 +184,9 @@ def command(site: Site, job: Any, device: str) -> list[str]:
     options = dub_options(site, job.owner, job.settings, job.inputs["face"].get("height") or 0)
     suffix = CODECS[options.codec].suffixes[0] if options.codec in CODECS else ".mp4"
     name = "_".join(Path(files[role]).stem for role in ("face", "speech") if role in files) + suffix
-    options = replace(options, device=device, overwrite=True, report=job.kind != "check")
+    options = replace(
+        options, device=device, overwrite=True, report=job.kind != "check", side_by_side=job.kind == "dub"
+    )
     if job.kind == "preview":
         options = replace(options, preview=PREVIEW)
     return [

@@ -42,14 +42,17 @@ LIVE = ("waiting", "running", "stopping")
 KILL_AFTER = 0.8  # seconds from asking a process to end to killing it; a training has time for a checkpoint
 CLEAN_EVERY = 600  # seconds
 ENVIRONMENT = {END_WITH_STDIN: "1", FORMAT: "json", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT)}
-RESULTS = (  # of a job, or of its training: files, and what they are
-    *((f"*_*{suffix}", "video") for suffix in CONTAINERS), ("dubs*/whole.mp4", "video"), ("index.html", "page"),
-    ("generator*/summary.html", "page"), ("preprocessed/report.html", "page"), ("*_*.html", "page"),
-    ("scores.html", "page"), ("*.png", "picture"), ("*_*.json", "record"), ("scores.json", "scores"), (LOG, "log"),
-)  # fmt: skip
+BESIDE = ".side_by_side.mp4"
 COPIES = (".copy.mp4", ".source.mp4", ".source.png")  # that a page plays
+RESULTS = (  # of a job, or of its training: files, and what they are
+    *((f"*_*{suffix}", "video") for suffix in CONTAINERS), ("dubs*/whole.mp4", "video"),
+    (f"*{BESIDE}", "side_by_side"), ("index.html", "page"), ("generator*/summary.html", "page"),
+    ("preprocessed/report.html", "page"), ("*_*.html", "page"), ("scores.html", "page"), ("*.png", "picture"),
+    ("*_*.json", "record"), ("scores.json", "scores"), (LOG, "log"),
+)  # fmt: skip
 PATHS = re.compile(r"(?<![\w:/.])/(?:[^\s/'\",:;()]+/)+")  # the folders of absolute paths
 ADVICE = re.compile(r"^(?:problem|remark|warning|found): (.+)|^(these weights cannot .+)", re.MULTILINE)
+OUTCOME = re.compile(r"^(nothing is wrong with the footage|lips and speech: [^(]+)", re.MULTILINE)
 ESTIMATE = re.compile(r"^a dub of .+ takes about (\d+) s here", re.MULTILINE)  # of --check
 
 
@@ -201,10 +204,10 @@ class Queue:
 
     def _results(self, job: Job) -> list[tuple[str, Path]]:
         folders = filter(None, (self._run(job), self.folder(job)))
-        found = [
+        return [
             (role, path) for folder in folders for pattern, role in RESULTS for path in sorted(folder.glob(pattern))
-        ]
-        return [(role, path) for role, path in found if not path.name.endswith(COPIES) and path.name[0] != "."]
+            if path.name[0] != "." and not path.name.endswith((*COPIES, *((BESIDE,) if role == "video" else ())))
+        ]  # fmt: skip
 
     def _result(self, job: Job, role: str, path: Path) -> dict[str, str]:
         """Pages have addresses that need no cookie: a page without rights of its own sends none."""
@@ -299,7 +302,8 @@ class Queue:
             job.estimate_s = float(found[1])
         limit, errors = self.site.options.max_job_minutes, re.findall(r"^error: (.+)", text, re.MULTILINE)
         if code == 0 or (code == 1 and job.kind in ("train", "score")) or (job.kind == "check" and job.advice):
-            return "done", None
+            said = OUTCOME.search(text)
+            return "done", f"{said[1][0].upper()}{said[1][1:].strip()}." if said else None
         if job.kind != "train" and time.time() - (job.started or 0) >= 60 * limit:
             return "failed", f"It took longer than the {limit:g} minutes that a job may take here."
         memory = "It ended without a result; it may have needed more memory than a job may take here."

@@ -263,7 +263,11 @@ def build(site: Site, queue: Queue) -> FastAPI:
 
     @app.get("/api/examples")
     def examples() -> list[dict[str, Any]]:
-        return [{role: {"name": name, "url": f"/examples/{name}"} for role, name in one.items()} for one in EXAMPLES]
+        return [
+            {role: {"name": name, "url": f"/examples/{name}"} for role, name in one.items()}
+            | {"result": f"/examples/{one['result']}"}
+            for one in EXAMPLES
+        ]
 
     @app.get("/examples/{name}")
     def example(name: str) -> Response:

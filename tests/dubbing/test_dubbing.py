@@ -113,6 +113,20 @@ def test_resize_rotate_and_crop_apply_in_this_order(dub, talking, tmp_path):
     assert np.abs(ours.astype(float) - expected)[:90].mean() < 4
 
 
+def test_a_label_and_a_video_beside_the_source_are_made_where_they_are_asked_for(dub, talking, tmp_path):
+    assert dub(*BOX, "--preview", 0.2, "--no_score", "--label", "--side_by_side").code == 0
+    source, labelled = (frames_of(path)[3].image for path in (talking, tmp_path / "out.mp4"))
+    changed = np.abs(labelled.astype(int) - source).max(axis=2) > 40
+    assert changed[488:510, 2:70].mean() > 0.7 and changed[400:480].mean() < 0.01
+    beside = frames_of(tmp_path / "out.mp4.side_by_side.mp4")
+    assert len(beside) == 5 and beside[3].image.shape == (512, 1024, 3)
+    assert (
+        np.abs(beside[3].image[:, :512].astype(int) - source).mean()
+        < 3
+        < np.abs(beside[3].image[488:510, 512:580].astype(int) - source[488:510, :68]).mean()
+    )
+
+
 def test_the_result_goes_to_a_file_or_into_a_folder_with_any_name(dub, tmp_path):
     odd = tmp_path / 'it\'s "ü" out'
     short = [*BOX, "--preview", 0.2, "--no_score"]
