@@ -17,6 +17,7 @@ from models.conversion import export
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
 from utils import cli
 from utils.process import LAST_SECONDS
+from web.server import EXAMPLES
 from web.site import AUTH, WebOptions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -94,10 +95,11 @@ def test_the_container_has_all_packages_in_versions_that_the_requirements_allow(
                 assert needed.specifier.contains(pinned[needed.name]), f"{line}: run `make lock`"
 
 
-def test_the_container_has_all_folders_of_the_program():
-    passed = re.findall(r"^!([\w*.-]+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+def test_the_container_has_all_folders_of_the_program_and_the_examples():
+    passed = re.findall(r"^!([\w*./-]+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"docs", "benchmarks", "tests"}
-    assert packages | {"demo", "*.py"} <= set(passed)
+    videos = {f"demo/{name}" for example in EXAMPLES for name in example.values() if name.endswith(".mp4")}
+    assert packages | videos | {"demo", "*.py"} <= set(passed)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
