@@ -351,7 +351,7 @@ def dub_frames(
                 add_label(picture)
             with timer("encode"):
                 writer.write_picture(picture, time)
-                if beside:
+                if beside and left is not None:
                     beside.write(np.hstack([left, yuv.reduced_bgr(picture, COPY_SIDE)[0]]), time)
             states.append((task.state, time))
     return state_record(states, 1 / float(writer.rate)) | {"sync": monitor.result() if monitor else None}

@@ -117,14 +117,14 @@ def dub_options(site: Site, owner: bool, given: Mapping[str, Any], height: int =
     picture in which a face was clicked. Raises Refused, which names the setting."""
     values, found = {name: value for name, value in given.items() if value not in (None, "")}, choices(site, owner)
     for name, value in values.items():
-        low, high = BOUNDS.get(name, (None, None))
+        bounds = BOUNDS.get(name)
         label = without_flags(f"--{name}")
         if name not in SETTINGS:
             raise Refused(f"There is no setting {label}.", name)
         if name in found and value not in found[name]:
             raise Refused(f"{label}: choose from {', '.join(found[name])}.", name)
-        if high is not None and not (isinstance(value, int | float) and low <= value <= high):
-            raise Refused(f"{label}: give a number from {low} to {high}.", name)
+        if bounds and not (isinstance(value, int | float) and bounds[0] <= value <= bounds[1]):
+            raise Refused(f"{label}: give a number from {bounds[0]} to {bounds[1]}.", name)
         if len(format_value(value)) > LONGEST_TEXT:
             raise Refused(f"{label}: is too long.", name)
     if values.get("paste") == "box" or values.get("box"):
