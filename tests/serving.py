@@ -17,7 +17,10 @@ ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PR_CAPBSET_DROP, CAP_SYS_NICE = 24, 23  # linux/prctl.h, linux/capability.h
 PATIENCE = 120_000  # milliseconds, for a busy machine
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",  # a microphone that beeps
+]  # fmt: skip
 
 
 class Server:
@@ -92,16 +95,16 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium, server):
-    """Load the page as a new visitor; visit() -> a Playwright page."""
+    """Load the page as a new visitor; visit(path, **settings of the browser) -> a Playwright page."""
     contexts = []
 
-    def new_visitor():
-        context = chromium.new_context(viewport={"width": 1200, "height": 1000})
+    def new_visitor(path="/", **settings):
+        context = chromium.new_context(viewport={"width": 1200, "height": 1000}, **settings)
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
-        page.goto(server.address)
-        page.locator("#dub").wait_for()
+        page.goto(server.address + path)
+        page.get_by_role("heading", level=1).wait_for()
         return page
 
     yield new_visitor

@@ -25,10 +25,10 @@ export function dubView(session, settingsData) {
   });
   const [result, show] = resultBox(...KINDS);
   const examples = h("div");
-  const start_box = h("div", { class: "box" }, consent.element, h("div", { class: "actions" }, buttons), line, estimate,
+  const go = h("div", { class: "box", id: "go" }, consent.element, h("div", { class: "actions" }, buttons), line, estimate,
     h("p", { class: "small" }, t("kept", { hours: session.limits.hours })));
   const element = h("div", {}, h("p", { class: "hint" }, t("dub_intro")), examples, h("div", { class: "columns" },
-    h("div", {}, face.element, speech.element, settings.element), h("div", {}, start_box, result)));
+    h("div", {}, face.element, speech.element, settings.element), h("div", {}, go, result)));
 
   /** Keep what is chosen for a reload, and say what a dub of it takes: as a check has measured, else as the last dubs. */
   function changed() {
