@@ -12,7 +12,7 @@ const views = {}; // made when they are first shown
 /** Show the view of the address; makers: functions by the views' names. */
 function show(makers, focus) {
   const [, id] = location.pathname.match(/^\/jobs\/(.+)$/) || [];
-  const name = id ? "jobs" : Object.keys(ADDRESSES).find((one) => ADDRESSES[one] === location.pathname) || "missing";
+  const name = id ? "jobs" : Object.keys(ADDRESSES).find((one) => ADDRESSES[one] === location.pathname) || "dub";
   for (const item of nav.querySelectorAll("a")) {
     if (item.dataset.view === name) item.setAttribute("aria-current", "page");
     else item.removeAttribute("aria-current");
@@ -80,7 +80,6 @@ async function begin() {
   const [settings] = await Promise.all([call("GET", "/api/settings"), poll()]);
   const makers = {
     dub: () => dubView(session, settings), jobs: jobsView, train: () => trainView(session), score: () => scoreView(session),
-    missing: () => ({ element: h("p", {}, t("not_found"), " ", link(t("dub"), "/")), open: () => {} }),
   };
   document.addEventListener("click", (event) => {
     const inside = event.target.closest("a[data-inside]");

@@ -15,8 +15,6 @@ export const TEXTS = {
   password: ["Password", "密码"],
   offline: ["The server does not answer. The page tries again.", "服务器没有响应，页面会自动重试。"],
   failed_request: ["The server could not do this ({status}). Try again.", "服务器未能完成（{status}），请重试。"],
-  missing: ["Not found", "未找到"],
-  not_found: ["This page does not exist.", "没有这个页面。"],
 
   // Dub
   dub_intro: ["Make a person in a video say what you recorded.", "让视频中的人说出您录制的语音。"],
