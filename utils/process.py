@@ -5,24 +5,34 @@ import atexit
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from multiprocessing import resource_tracker
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from utils.errors import InputError
+from utils.errors import ROOT, InputError
 from utils.files import delete_unfinished
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
 
 Result = TypeVar("Result")
 
 INTERRUPTED = 130  # exit code
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 END_WITH_STDIN = "WAV2LIP_END_WITH_STDIN"  # environment variable of a process that another one started: 1
+PROGRESS = "WAV2LIP_PROGRESS"  # environment variable: "json" for lines of JSON on stderr (utils/progress.py)
 LAST_SECONDS = 60  # that such a process has to end in: a training writes a checkpoint
+KILL_AFTER = 0.8  # seconds from asking any other to end to killing it
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_MAX = -1, -4  # malloc.h
 OUT_OF_MEMORY = "OutOfMemoryError"  # PyTorch's error, known by its name, since OpenVINO comes without PyTorch
 
@@ -127,6 +137,49 @@ def end_with_stdin() -> None:
         os._exit(INTERRUPTED)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def run_process(
+    arguments: list[str], folder: Path, hear: Callable[[str], None], seconds: float, gigabytes: float,
+    started: Callable[[subprocess.Popen], None] = lambda process: None,
+) -> int:  # fmt: skip
+    """Run Python with these arguments in a folder, in a process that ends with this one. Returns its exit code.
+
+    hear: gets the lines that it prints, progress as JSON among them (utils/progress.py); seconds: that it may take;
+    gigabytes: of memory (Linux); started: gets the process, for end_process().
+    """
+    environment = {
+        END_WITH_STDIN: "1",
+        "WAV2LIP_PROGRESS": "json",
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONPATH": str(ROOT),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-u", *arguments], cwd=folder, env=os.environ | environment, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    late = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end_process, (process, KILL_AFTER))
+    late.daemon = True
+    with process, suppress(BrokenPipeError):
+        late.start()
+        if resource and hasattr(resource, "prlimit") and gigabytes < inf:
+            with suppress(OSError):  # it has ended
+                resource.prlimit(process.pid, resource.RLIMIT_DATA, (int(gigabytes * 2**30),) * 2)
+        started(process)
+        for line in process.stdout or ():
+            hear(line.decode(errors="replace"))
+        process.wait()
+    late.cancel()
+    return process.returncode
+
+
+def end_process(process: subprocess.Popen, seconds: float) -> None:
+    """Ask a process to end, and kill it and its children where it does not within the seconds."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    with suppress(OSError):  # they have all ended
+        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
 
 
 def _importing(frame: FrameType | None) -> bool:

@@ -23,7 +23,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-DISABLED, FORMAT = "TQDM_DISABLE", "WAV2LIP_PROGRESS"  # environment variables
+from utils.process import PROGRESS
+
+DISABLED = "TQDM_DISABLE"
 JSON_PAUSE = 0.5  # seconds between two lines of JSON
 SHOWN_FROM = 1.0  # seconds of work
 FIRST_LINE, LONGEST_PAUSE = 5.0, 300.0  # seconds from the start to the first line, and at most between two lines
@@ -205,7 +207,7 @@ def signs_of_life(what: str) -> Iterator[None]:
 
 def for_programs() -> bool:
     """Whether progress is printed as JSON."""
-    return os.environ.get(FORMAT) == "json"
+    return os.environ.get(PROGRESS) == "json"
 
 
 def _pause(seconds: float) -> float:

@@ -1,6 +1,5 @@
 """What a visitor can ask for: the settings that the page offers, generators, and the command line of each job."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import Field, fields, replace
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from media.formats import CODECS
 from models.published import BUNDLED, PUBLISHED, ROOT, state
 from utils.errors import InputError
 from utils.settings import as_flags, format_value, help_text, value_type, with_overrides
-from web.site import Refused, Site, media_suffix
+from web.site import Refused, Site, media_suffix, without_flags
 
 GROUPS = {  # headings, and the settings of a dub below them
     "face": (
@@ -47,7 +46,6 @@ MISSING = {
     "weights": "Choose the file to fetch.",
 }  # fmt: skip
 AUTO = "auto"  # the best generator that is installed
-FLAG = re.compile(r"--([a-z]\w*)")
 
 
 def generators(site: Site, owner: bool) -> dict[str, tuple[str, str, Path | None]]:
@@ -105,11 +103,6 @@ def as_json(setting: Field, offered: tuple[str, ...] | None) -> dict[str, Any]:
         "default": format_value(default) if isinstance(default, tuple) else default or (AUTO if found else default),
         "minimum": minimum, "maximum": maximum, "unit": about["unit"], "help": without_flags(help_text(setting)),
     }  # fmt: skip
-
-
-def without_flags(line: str) -> str:
-    """A line that calls settings by their labels, not by their flags."""
-    return FLAG.sub(lambda flag: f"“{flag[1].replace('_', ' ')}”", line)
 
 
 def dub_options(site: Site, owner: bool, given: Mapping[str, Any], height: int = 0) -> Options:

@@ -9,14 +9,14 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -25,23 +25,15 @@ from filelock import FileLock, Timeout
 
 from media.formats import CONTAINERS
 from models.published import ROOT
-from utils.errors import InputError
+from utils.errors import InputError, is_expected
 from utils.files import LOCK, read_json, write_json, write_text
-from utils.process import END_WITH_STDIN, LAST_SECONDS
-from utils.progress import FORMAT
+from utils.process import KILL_AFTER, LAST_SECONDS, end_process, run_process
 from web import forms
-from web.site import HOUR, Refused, Site, Visitor, media_suffix
-
-try:
-    import resource
-except ImportError:  # on Windows
-    resource = None  # type: ignore[assignment]
+from web.site import HOUR, Refused, Site, Visitor, media_suffix, sentence, without_flags
 
 JOB, LOG = "job.json", "log.txt"  # in a job's folder
 LIVE = ("waiting", "running", "stopping")
-KILL_AFTER = 0.8  # seconds from asking a process to end to killing it; a training has time for a checkpoint
 CLEAN_EVERY = 600  # seconds
-ENVIRONMENT = {END_WITH_STDIN: "1", FORMAT: "json", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT)}
 BESIDE = ".side_by_side.mp4"
 COPIES = (".copy.mp4", ".source.mp4", ".source.png")  # that a page plays
 RESULTS = (  # of a job, or of its training: files, and what they are
@@ -81,12 +73,8 @@ class Queue:
     """All jobs of a server, and the threads that run them."""
 
     def __init__(self, site: Site) -> None:
-        self.site, self.jobs, self.changed, self.ended = (
-            site,
-            dict[str, Job](),
-            threading.Condition(),
-            threading.Event(),
-        )
+        self.site, self.changed, self.ended = site, threading.Condition(), threading.Event()
+        self.jobs: dict[str, Job] = {}
         self.processes: dict[Job, subprocess.Popen] = {}
         self.progress: dict[Job, dict[str, Any]] = {}
         for path in site.visitors.glob(f"*/jobs/*/{JOB}"):
@@ -112,6 +100,10 @@ class Queue:
             raise Refused("This job is no longer here.", status=404)
         return job
 
+    def check_owner(self, visitor: Visitor, kind: str) -> None:
+        if kind in forms.OF_THE_OWNER and not visitor.owner:
+            raise Refused("Only the owner of this server may do that.", status=403)
+
     def submit(
         self, visitor: Visitor, kind: str, inputs: Mapping[str, Any], settings: Mapping[str, Any], token: str,
         sources: Mapping[str, Path],
@@ -122,6 +114,7 @@ class Queue:
             title=" + ".join(str(about["name"]) for about in inputs.values()), inputs=dict(inputs),
             settings=dict(settings), created=time.time(),
         )  # fmt: skip
+        self.check_owner(visitor, kind)
         with self.changed:
             own = self.of(visitor)
             if same := [other for other in own if other.token == token]:
@@ -129,7 +122,9 @@ class Queue:
             if sum(other.state == "waiting" for other in own) >= self.site.options.max_waiting:
                 text = f"{self.site.options.max_waiting} of your jobs are waiting; wait for one to end, or cancel one."
                 raise Refused(text, status=429)
-            if kind == "train" and any(self._run(other) == self._run(job) for other in self._live("train")):
+            if kind == "train" and any(
+                other.inputs["videos"]["id"] == inputs["videos"]["id"] for other in self._live("train")
+            ):
                 raise Refused("This training is running or waiting already.", "videos", 409)
             self.site.check_disk()
             forms.command(self.site, job, self.site.devices[0])  # raises Refused for what cannot be
@@ -146,11 +141,12 @@ class Queue:
         return job
 
     def again(self, visitor: Visitor, key: str) -> Job:
-        """A new job like that one, with the same files."""
+        """A new job like that one, with the same files; as long as one of them has not ended, that one."""
         old = self.get(visitor, key)
         files = {role: self.folder(old) / forms.file_of(old, role) for role in old.inputs}
         sources = {role: path for role, path in files.items() if path.exists()}
-        return self.submit(visitor, old.kind, old.inputs, old.settings, secrets.token_hex(16), sources)
+        ended = sum(job.token.startswith(key) and job.state not in LIVE for job in self.of(visitor))
+        return self.submit(visitor, old.kind, old.inputs, old.settings, f"{key} {ended}", sources)
 
     def cancel(self, job: Job) -> None:
         with self.changed:
@@ -171,23 +167,36 @@ class Queue:
         """A job as the page is told of it."""
         about = {name: value for name, value in asdict(job).items() if name not in ("visitor", "owner", "token")}
         waiting = self._live(state="waiting")
-        expires = None if job.state in LIVE else (job.ended or job.created) + self.site.options.keep_hours * HOUR
         return about | {
-            "place": waiting.index(job) + 1 if job in waiting else None, "progress": self.progress.get(job),
-            "results": [self._result(job, role, path) for role, path in self._results(job)], "expires": expires,
-        }  # fmt: skip
+            "place": waiting.index(job) + 1 if job in waiting else None,
+            "progress": self.progress.get(job),
+            "results": self._results(job),
+            "expires": job.ended and job.ended + self.site.options.keep_hours * HOUR,
+        }
 
     def folder(self, job: Job) -> Path:
         return self.site.visitors / job.visitor / "jobs" / job.id
 
     def file(self, job: Job, name: str) -> Path:
         """A file that may be shown. Raises Refused for any other."""
-        for folder in filter(None, (self.folder(job), self._run(job))):
+        shown = media_suffix(name) or name.endswith((".html", ".json")) or name == LOG
+        for folder in self._folders(job):
             path = (folder / name).resolve()
-            shown = media_suffix(name) or path.suffix in (".html", ".json") or name == LOG
             if shown and name != JOB and path.is_relative_to(folder) and path.is_file():
                 return path
         raise Refused("This file is no longer here.", status=404)
+
+    def _results(self, job: Job) -> list[dict[str, str]]:
+        found = []
+        for folder, (pattern, role) in product(self._folders(job), RESULTS):
+            # Pages have addresses that need no cookie: a page without rights of its own sends none
+            where = f"/pages/{job.id}/{self.site.signed(job.id)}" if role == "page" else f"/jobs/{job.id}/files"
+            for path in sorted(folder.glob(pattern)):
+                hidden = path.name.startswith(".") or path.name.endswith(COPIES)
+                if not hidden and (role == "side_by_side") == path.name.endswith(BESIDE):
+                    url = f"{where}/{path.relative_to(folder).as_posix()}"
+                    found.append({"role": role, "name": path.name, "url": url})
+        return found
 
     def pace(self) -> float | None:
         """Seconds of work for a second of speech, in the latest dub."""
@@ -202,25 +211,12 @@ class Queue:
         pace, seconds = self.pace(), job.inputs.get("speech", {}).get("seconds")
         return pace * min(seconds, forms.PREVIEW if job.kind == "preview" else seconds) if pace and seconds else None
 
-    def _results(self, job: Job) -> list[tuple[str, Path]]:
-        folders = filter(None, (self._run(job), self.folder(job)))
-        return [
-            (role, path) for folder in folders for pattern, role in RESULTS for path in sorted(folder.glob(pattern))
-            if path.name[0] != "." and not path.name.endswith((*COPIES, *((BESIDE,) if role == "video" else ())))
-        ]  # fmt: skip
-
-    def _result(self, job: Job, role: str, path: Path) -> dict[str, str]:
-        """Pages have addresses that need no cookie: a page without rights of its own sends none."""
-        folder, run = self.folder(job), self._run(job)
-        name = path.relative_to(folder if path.is_relative_to(folder) or run is None else run).as_posix()
-        where = f"/pages/{job.id}/{self.site.signed(job.id)}" if role == "page" else f"/jobs/{job.id}/files"
-        return {"role": role, "name": path.name, "url": f"{where}/{name}"}
-
     # Running
 
-    def _run(self, job: Job) -> Path | None:
-        """The folder of a training."""
-        return self.site.run_folder(job.inputs["videos"]["id"]) if job.kind == "train" else None
+    def _folders(self, job: Job) -> list[Path]:
+        """Where a job's files are: its own folder, and that of a training."""
+        run = [self.site.run_folder(job.inputs["videos"]["id"])] if job.kind == "train" else []
+        return [self.folder(job), *run]
 
     def _live(self, kind: str = "", state: str = "") -> list[Job]:
         """Jobs that have not ended, the oldest first."""
@@ -245,15 +241,17 @@ class Queue:
                     continue
                 job = waiting[0]
                 job.started, self.progress[job] = time.time(), {"what": "starting"}
-                with suppress(OSError):  # of a full disk, which the script will tell of
+                with suppress(OSError):  # of a full disk
                     self._set(job, "running")
             try:
                 state, message = self._outcome(job, self._execute(job, device))
-            except (InputError, OSError) as error:
-                reason = error.strerror if isinstance(error, OSError) else ""
-                state, message = "failed", f"The server cannot keep the files: {reason}." if reason else str(error)
+            except Exception as error:  # of any kind: the next job may succeed
+                if not is_expected(error):
+                    traceback.print_exception(error)
+                state, message = "failed", sentence(error)
             with self.changed:
-                self.processes.pop(job, None), self.progress.pop(job, None)
+                self.processes.pop(job, None)
+                self.progress.pop(job, None)
                 if self.ended.is_set() and job.state == "running":
                     return  # so it is on disk: the next server starts it again
                 stopped = job.state == "stopping"
@@ -262,8 +260,8 @@ class Queue:
 
     def _execute(self, job: Job, device: str) -> int:
         """Run the job's script to its end; returns its exit code."""
-        folder, options = self.folder(job), self.site.options
-        if run := self._run(job):  # a server before this one was killed: its training writes a checkpoint
+        options, (folder, *runs) = self.site.options, self._folders(job)
+        for run in runs:  # a server before this one was killed: its training writes a checkpoint
             with suppress(Timeout), FileLock(run / LOCK, timeout=LAST_SECONDS):
                 pass
         script, *arguments = forms.command(self.site, job, device)
@@ -279,16 +277,16 @@ class Queue:
                 about = json.loads(line)
                 self.progress[job] = about | {"remaining_s": about.pop("remaining")}
                 return
-            with suppress(OSError):
+            with suppress(OSError):  # of a full disk
                 log.write(PATHS.sub("", self._without_paths(job, line)))
                 log.flush()
 
         with (folder / LOG).open("w", encoding="utf-8") as log:
-            limits = (inf, inf) if run else (60 * options.max_job_minutes, options.max_job_gb)
+            limits = (inf, inf) if runs else (60 * options.max_job_minutes, options.max_job_gb)
             return run_process([str(ROOT / script), *arguments], folder, hear, *limits, started)
 
     def _without_paths(self, job: Job, text: str) -> str:
-        for known in (self.folder(job), self._run(job), self.site.folder, ROOT):
+        for known in (*self._folders(job), self.site.folder, ROOT):
             text = text.replace(f"{known}{os.sep}", "")
         return text
 
@@ -297,7 +295,7 @@ class Queue:
         text = (self.folder(job) / LOG).read_text(encoding="utf-8", errors="replace")
         for record in self.folder(job).glob("*_*.json"):
             write_text(record, self._without_paths(job, record.read_text(encoding="utf-8")))
-        job.advice = [forms.without_flags(found[1] or found[2]) for found in ADVICE.finditer(text)]
+        job.advice = [without_flags(found[1] or found[2]) for found in ADVICE.finditer(text)]
         if found := ESTIMATE.search(text):
             job.estimate_s = float(found[1])
         limit, errors = self.site.options.max_job_minutes, re.findall(r"^error: (.+)", text, re.MULTILINE)
@@ -307,7 +305,7 @@ class Queue:
         if job.kind != "train" and time.time() - (job.started or 0) >= 60 * limit:
             return "failed", f"It took longer than the {limit:g} minutes that a job may take here."
         memory = "It ended without a result; it may have needed more memory than a job may take here."
-        return "failed", forms.without_flags(errors[-1]) if errors else memory
+        return "failed", without_flags(errors[-1]) if errors else memory
 
     def _end(self, job: Job) -> None:
         if process := self.processes.get(job):
@@ -350,36 +348,3 @@ def link(source: Path, target: Path) -> None:
         raise Refused("A file of this job is no longer here; upload it again.") from error
     except OSError:  # on file systems without links
         shutil.copyfile(source, target)
-
-
-def run_process(
-    arguments: list[str], folder: Path, hear: Callable[[str], None], seconds: float, gigabytes: float,
-    started: Callable[[subprocess.Popen], None] = lambda process: None,
-) -> int:  # fmt: skip
-    """Run Python in a folder, in a process that ends with this one; hear gets its lines. Returns the exit code."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", *arguments], cwd=folder, env=os.environ | ENVIRONMENT, start_new_session=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    late = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end_process, (process, KILL_AFTER))
-    late.daemon = True
-    with process, suppress(BrokenPipeError):
-        late.start()
-        if resource and hasattr(resource, "prlimit") and gigabytes < inf:
-            with suppress(OSError):  # it has ended
-                resource.prlimit(process.pid, resource.RLIMIT_DATA, (int(gigabytes * 2**30),) * 2)
-        started(process)
-        for line in process.stdout or ():
-            hear(line.decode(errors="replace"))
-        process.wait()
-    late.cancel()
-    return process.returncode
-
-
-def end_process(process: subprocess.Popen, seconds: float) -> None:
-    """Ask a process to end, and kill it and its children where it does not within the seconds."""
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-    with suppress(OSError):  # they have all ended
-        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()

@@ -9,6 +9,7 @@ import socket
 import time
 from contextlib import suppress
 from math import ceil
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -19,14 +20,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
-from starlette.datastructures import Headers, MutableHeaders
 
 from models.published import ROOT, published
 from utils.errors import InputError
 from utils.files import exclusive_lock, write_json
+from utils.process import run_process
 from web import forms
-from web.jobs import Queue, link, run_process
-from web.site import HOUR, MB, Refused, Site, Visitor, WebOptions, is_loopback
+from web.jobs import Queue, link
+from web.site import HOUR, MB, Refused, Site, Visitor, WebOptions, is_loopback, media_suffix, sentence, without_flags
 
 STATIC, DEMO = Path(__file__).parent / "static", ROOT / "demo"
 COOKIE, COOKIE_SECONDS = "visitor", 30 * 24 * HOUR
@@ -39,13 +40,6 @@ EXAMPLES = [
 PAGE_RULES = (
     "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'"
 )
-TYPES = {
-    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska",
-    ".ogv": "video/ogg", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
-    ".gif": "image/gif", ".avif": "image/avif", ".bmp": "image/bmp", ".wav": "audio/wav", ".mp3": "audio/mpeg",
-    ".m4a": "audio/mp4", ".aac": "audio/aac", ".flac": "audio/flac", ".ogg": "audio/ogg", ".opus": "audio/ogg",
-    ".json": "application/json", ".html": "text/html; charset=utf-8", ".txt": "text/plain; charset=utf-8",
-}  # fmt: skip
 
 
 class Login(BaseModel):
@@ -65,34 +59,17 @@ class JobRequest(BaseModel):
     token: str = ""
 
 
-class Guard:
-    """Around the app: whose pages may ask, how much a request may hold, and headers of every answer."""
-
-    def __init__(self, app: Any, site: Site) -> None:
-        self.app, self.site = app, site
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def send_safely(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update({"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"})
-                headers.setdefault("Content-Security-Policy", "sandbox")
-                headers.setdefault("Cache-Control", "no-cache")
-            await send(message)
-
-        refused = self._refusal(scope["method"], Headers(scope=scope)) if scope["type"] == "http" else None
-        await (refused or self.app)(scope, receive, send_safely)
-
-    def _refusal(self, method: str, headers: Headers) -> Response | None:
-        host, length = headers.get("host", ""), headers.get("content-length", "0")
-        if not self.site.knows(host):
-            return error_answer(f"This server is not called {host[:100]}; --allowed_hosts gives it more names.", 421)
-        if method in ("GET", "HEAD"):
-            return None
-        if urlsplit(headers.get("origin", f"//{host}")).netloc != host:
-            return error_answer("Another site asked for this; only this page may.", 403)
-        small = "transfer-encoding" not in headers and length.isdigit() and int(length) <= LARGEST_REQUEST
-        return None if small or method == "PUT" else error_answer("This request is too large.", 413)
+def refusal(request: Request, site: Site) -> Response | None:
+    """The answer to what this server, or another site in the same browser, may not be asked."""
+    host, length = request.headers.get("host", ""), request.headers.get("content-length", "0")
+    if not site.knows(host):
+        return error_answer(f"This server is not called {host[:100]}; --allowed_hosts gives it more names.", 421)
+    if request.method in ("GET", "HEAD"):
+        return None
+    if urlsplit(request.headers.get("origin", f"//{host}")).netloc != host:
+        return error_answer("Another site asked for this; only this page may.", 403)
+    small = "transfer-encoding" not in request.headers and length.isdigit() and int(length) <= LARGEST_REQUEST
+    return None if small or request.method == "PUT" else error_answer("This request is too large.", 413)
 
 
 def error_answer(text: str, status: int, field: str | None = None) -> JSONResponse:
@@ -106,18 +83,17 @@ async def told(request: Request, problem: Exception) -> JSONResponse:
     if isinstance(problem, RequestValidationError):
         first = problem.errors()[0]
         return error_answer(f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}.", 400, str(first["loc"][-1]))
-    if isinstance(problem, OSError):
-        return error_answer(f"The server cannot keep the files: {problem.strerror}.", 507)
-    return error_answer(forms.without_flags(str(problem)), 400)
+    return error_answer(sentence(problem), 507 if isinstance(problem, OSError) else 400)
 
 
 def file_answer(path: Path, download: bool = False, name: str = "") -> Response:
-    """A file, as of a type that this server knows; a page of ours may run its scripts, but has no other rights."""
+    """A file, with the type of media, or of what the scripts write; of no other. Pages may run their scripts."""
     suffix = path.suffix.lower()
+    known = guess_type(path.name)[0] if media_suffix(path.name) or suffix in (".html", ".json", ".txt") else None
     headers = {"Content-Security-Policy": "sandbox allow-scripts" if suffix == ".html" else "sandbox"}
-    if download or suffix not in TYPES:
+    if download or not known:
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name or path.name)}"
-    return FileResponse(path, media_type=TYPES.get(suffix, "application/octet-stream"), headers=headers)
+    return FileResponse(path, media_type=known or "application/octet-stream", headers=headers)
 
 
 def look(path: Path, shown: str, *arguments: str) -> dict[str, Any]:
@@ -129,15 +105,23 @@ def look(path: Path, shown: str, *arguments: str) -> dict[str, Any]:
         return json.loads(answers[-1])
     errors = [line.strip().removeprefix("error: ") for line in answers if line.startswith("error: ")]
     text = errors[-1].replace(path.name, shown, 1) if errors else f"{shown}: cannot be read within {LOOK_SECONDS} s"
-    raise Refused(forms.without_flags(text))
+    raise Refused(without_flags(text))
 
 
 def build(site: Site, queue: Queue) -> FastAPI:
     """All addresses of the server."""
     app, options = FastAPI(docs_url=None, redoc_url=None, openapi_url=None), site.options
-    app.add_middleware(Guard, site=site)
     for kind in (InputError, RequestValidationError, OSError):
         app.add_exception_handler(kind, told)
+
+    @app.middleware("http")
+    async def guard(request: Request, answer_to: Any) -> Response:
+        answer = refusal(request, site) or await answer_to(request)
+        answer.headers.update({"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"})
+        answer.headers.setdefault("Content-Security-Policy", "sandbox")
+        answer.headers.setdefault("Cache-Control", "no-cache")
+        return answer
+
     looking = asyncio.Semaphore(LOOKS)
     cookie = f"{COOKIE}{options.port}"  # browsers tell servers on one machine apart by that alone
     failed: dict[str, tuple[int, float]] = {}  # by address: wrong passwords, and when the next may be tried
@@ -305,8 +289,7 @@ def build(site: Site, queue: Queue) -> FastAPI:
     def submit(who: Who, given: JobRequest) -> dict[str, Any]:
         if given.kind not in forms.INPUTS:
             raise Refused(f"There is no such job; choose from {', '.join(forms.INPUTS)}.", "kind")
-        if given.kind in forms.OF_THE_OWNER and not who.owner:
-            raise Refused("Only the owner of this server may do that.", status=403)
+        queue.check_owner(who, given.kind)
         needed, optional = (roles.split() for roles in forms.INPUTS[given.kind])
         inputs, sources = {}, {}
         for role in (*needed, *optional):

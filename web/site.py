@@ -37,6 +37,7 @@ MEDIA_SUFFIXES = {
     *VIDEO_SUFFIXES, ".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".wav",
     ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus",
 }  # fmt: skip
+FLAG = re.compile(r"--([a-z]\w*)")
 HOUR, MB = 3600, 1_000_000
 
 
@@ -86,6 +87,19 @@ class Refused(InputError):
     def __init__(self, message: str, field: str | None = None, status: int = 400) -> None:
         super().__init__(message)
         self.field, self.status = field, status
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, for a visitor: settings by their labels, not by their flags, and no paths of the server."""
+    if isinstance(error, OSError):
+        return f"The server cannot keep the files: {error.strerror}."
+    return (
+        without_flags(str(error)) if isinstance(error, InputError) else "The server has made a mistake; tell its owner."
+    )
+
+
+def without_flags(line: str) -> str:
+    return FLAG.sub(lambda flag: f"“{flag[1].replace('_', ' ')}”", line)
 
 
 @dataclass(frozen=True)
