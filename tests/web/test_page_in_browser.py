@@ -115,6 +115,7 @@ def test_the_second_face_is_dubbed_by_keyboard_alone_and_the_job_is_there_after_
     assert page.url == f"{server.address}/jobs/{made['id']}"
     page.locator(".one video").wait_for()
     page.go_back()
+    page.on("dialog", lambda dialog: dialog.accept())
     page.locator("#job_list").get_by_role("button", name="Delete now").click()
     page.get_by_text("Nothing yet").wait_for()
     assert jobs_of(page) == []
@@ -178,6 +179,7 @@ def test_everything_is_said_in_chinese(visit):
     page = visit(locale="zh-CN")
     assert page.locator("html").get_attribute("lang") == "zh-CN"
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    assert page.locator("#settings code").count() > 20
     labels = page.locator("label, legend, summary, h1, h2, button, #settings .hint").all_inner_texts()
     english = [text for text in labels if text.strip() and not re.search("[\u4e00-\u9fff]|English", text)]
     assert not english

@@ -79,14 +79,19 @@ async function begin() {
   }));
   const [settings] = await Promise.all([call("GET", "/api/settings"), poll()]);
   const makers = {
-    dub: () => dubView(session, settings), jobs: jobsView, train: () => trainView(session), score: () => scoreView(session),
+    dub: () => dubView(session, settings), jobs: jobsView,
+    train: () => trainView(session), score: () => scoreView(session),
   };
+  const goTo = (path) => {
+    history.pushState(null, "", path);
+    show(makers, true);
+  };
+  document.addEventListener("address", ({ detail }) => goTo(detail));
   document.addEventListener("click", (event) => {
     const inside = event.target.closest("a[data-inside]");
     if (!inside || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    history.pushState(null, "", inside.href);
-    show(makers, true);
+    goTo(inside.href);
   });
   addEventListener("popstate", () => show(makers, true));
   show(makers, false);

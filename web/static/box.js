@@ -1,6 +1,6 @@
 // A box for one input: upload a file or record one, or choose an earlier upload, and play it.
 import { ApiError, call, upload as send } from "./api.js";
-import { button, errorLine, h, labelled, newId, section, size, t, tick } from "./dom.js";
+import { button, errorLine, h, hint, labelled, media, newId, section, size, t, tick } from "./dom.js";
 
 const boxes = [];
 let uploads = []; // the visitor's, newest first
@@ -20,9 +20,8 @@ export async function loadUploads(sessionLimits = limits) {
 /** A player for an upload; one that the browser cannot play is left out. */
 function player({ id, kind, name }) {
   if (kind === "picture") return null;
-  const attributes = { src: `/uploads/${id}/media`, controls: true, preload: "metadata", playsinline: true };
   const onerror = (event) => event.target.remove();
-  return h(isVideo({ kind }) ? "video" : "audio", { ...attributes, "aria-label": t("player", { name }), onerror });
+  return media(kind === "video" ? "video" : "audio", `/uploads/${id}/media`, t("player", { name }), { onerror });
 }
 
 /** A button that records with the microphone and hands the recording to onrecorded(blob). */
@@ -54,7 +53,7 @@ function recorder(onrecorded, onerror) {
 /** name: what the form calls it; fits(upload): whether an upload can be used here; onchange(upload, its player);
  * microphone: also record; several: take several files; onrefresh: after the list of uploads has changed.
  * Returns {element, extra (a place below the player), upload(), choose(id), error(text), problem(missing), …}. */
-export function uploadBox({ name, title, hint, accept, fits, onchange = () => {}, onrefresh = () => {}, ...more }) {
+export function uploadBox({ name, title, about, accept, fits, onchange = () => {}, onrefresh = () => {}, ...more }) {
   const given = { file: null, recording: null };
   let asked = null; // which of both, once somebody has said it
   let abort = null; // of the upload that is being sent
@@ -69,7 +68,7 @@ export function uploadBox({ name, title, hint, accept, fits, onchange = () => {}
   const sending = h("div", { hidden: true }, bar, barText, button(t("upload_cancel"), () => abort()));
   const [question, shown, extra] = [h("div"), h("div", { class: "shown" }), h("div")];
   const record = more.microphone ? recorder((blob) => take(blob, "recording.webm", "recording"), error) : null;
-  const element = section(title, { id: `${name}_box` }, h("p", { class: "hint" }, hint),
+  const element = section(title, { id: `${name}_box` }, hint(about),
     h("div", { class: "drop" }, label, file, record), line, sending, earlierField, question, shown, extra);
   file.setAttribute("aria-labelledby", `${element.getAttribute("aria-labelledby")} ${label.id}`);
 
@@ -85,7 +84,8 @@ export function uploadBox({ name, title, hint, accept, fits, onchange = () => {}
     abort?.();
     const show = (share) => {
       bar.value = share;
-      barText.textContent = t(share < 1 ? "uploading" : "storing", { name: fileName, percent: Math.floor(100 * share) });
+      const percent = Math.floor(100 * share);
+      barText.textContent = t(percent < 100 ? "uploading" : "storing", { name: fileName, percent });
     };
     show(0);
     sending.hidden = false;
@@ -94,7 +94,7 @@ export function uploadBox({ name, title, hint, accept, fits, onchange = () => {}
     try {
       const upload = await done;
       uploads.unshift(upload);
-      if (!fits(upload)) throw new ApiError(t("wrong_kind", { name: fileName, hint }));
+      if (!fits(upload)) throw new ApiError(t("wrong_kind", { name: fileName, hint: about }));
       set(source, upload);
     } catch (problem) {
       error(problem.message);
@@ -128,14 +128,15 @@ export function uploadBox({ name, title, hint, accept, fits, onchange = () => {}
 
   function changed() {
     const now = upload();
-    const media = now && player(now);
+    const playing = now && player(now);
     shown.replaceChildren();
     if (now) {
-      const facts = [now.name, size(now.bytes), now.seconds && `${now.seconds.toFixed(1)} s`].filter(Boolean).join(" · ");
-      shown.append(h("p", { class: "small" }, facts), media || "", button(t("upload_delete"), () => discard(now), "quiet"));
+      const facts = [now.name, size(now.bytes), now.seconds && `${now.seconds.toFixed(1)} s`].filter(Boolean);
+      const remove = button(t("upload_delete"), () => discard(now), "quiet");
+      shown.append(h("p", { class: "small" }, facts.join(" · ")), playing || "", remove);
     }
     earlier.value = now?.id || "";
-    onchange(now, media);
+    onchange(now, playing);
   }
 
   const discard = ({ id }) => call("DELETE", `/api/uploads/${id}`).then(() => loadUploads())

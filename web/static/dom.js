@@ -5,7 +5,7 @@ const CHINESE = (localStorage.getItem("language") || navigator.language).toLower
 export const language = CHINESE ? "zh" : "en";
 document.documentElement.lang = CHINESE ? "zh-CN" : "en";
 
-/** The text of a key in the page's language, with {name} replaced; otherwise: what is said where there is no such key. */
+/** The text of a key in the page's language, with {name} replaced; otherwise: where there is no such key. */
 export function t(key, values = {}, otherwise = key) {
   const text = TEXTS[key]?.[CHINESE ? 1 : 0] ?? otherwise;
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
@@ -21,10 +21,14 @@ export function h(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter(isSomething));
+  element.append(...children.flat(Infinity).filter(isSomething));
   return element;
 }
 
+export const hint = (text) => h("p", { class: "hint" }, text);
+export const fold = (title, attributes, ...children) => h("details", attributes, h("summary", {}, title), children);
+export const media = (tag, src, label, more = {}) =>
+  h(tag, { src, controls: true, preload: "metadata", playsinline: true, "aria-label": label, ...more });
 export const button = (text, onclick, kind) => h("button", { type: "button", class: kind, onclick }, text);
 export const link = (text, href, kind) => h("a", { href, class: kind, "data-inside": true }, text);
 
@@ -64,7 +68,7 @@ export function errorLine(field) {
   return [line, error];
 }
 
-/** Show the first error of [[thing with error() and focus(), text or ""], …] beside it; returns whether there is one. */
+/** Show the first of [[thing with error() and focus(), text or ""], …] beside it; returns whether there is one. */
 export function refused(checks) {
   for (const [thing] of checks) thing.error();
   const [thing, text] = checks.find((check) => check[1]) || [];
@@ -89,7 +93,8 @@ export function inWords(seconds) {
   if (seconds < 10) return t("time_few");
   if (seconds < 55) return t("time_seconds", { n: Math.round(seconds / 5) * 5 });
   if (seconds < 90) return t("time_minute");
-  return seconds < 5400 ? t("time_minutes", { n: Math.round(seconds / 60) }) : t("time_hours", { n: Math.round(seconds / 3600) });
+  if (seconds < 5400) return t("time_minutes", { n: Math.round(seconds / 60) });
+  return t("time_hours", { n: Math.round(seconds / 3600) });
 }
 
 export const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${Math.round(bytes / 1e6)} MB`);

@@ -1,7 +1,7 @@
 // The view that checks footage, previews and dubs.
 import { call } from "./api.js";
 import { isAudible, loadUploads, uploadBox } from "./box.js";
-import { button, consentTick, errorLine, h, inWords, refused, t } from "./dom.js";
+import { button, consentTick, errorLine, fold, h, hint, inWords, media, refused, t } from "./dom.js";
 import { faceBox } from "./face.js";
 import { findJob, resultBox, startJob } from "./jobs.js";
 import { settingsForm } from "./settings.js";
@@ -11,12 +11,13 @@ const KINDS = ["check", "preview", "dub"];
 export function dubView(session, settingsData) {
   const face = faceBox(() => changed());
   const speech = uploadBox({
-    name: "speech", title: t("speech_box"), hint: t("speech_hint"), accept: "audio/*,video/*", fits: isAudible,
+    name: "speech", title: t("speech_box"), about: t("speech_hint"), accept: "audio/*,video/*", fits: isAudible,
     onchange: () => changed(), microphone: true,
   });
   const settings = settingsForm(settingsData);
   const consent = consentTick(t("consent"));
   const [line, error] = errorLine();
+  const fail = (problem) => error(problem.message);
   const estimate = h("p", { class: "small", id: "estimate" });
   const buttons = KINDS.map((kind) => {
     const press = button(t(`${kind}_button`), () => start(kind), kind === "dub" ? "main" : null);
@@ -25,12 +26,13 @@ export function dubView(session, settingsData) {
   });
   const [result, show] = resultBox(...KINDS);
   const examples = h("div");
-  const go = h("div", { class: "box", id: "go" }, consent.element, h("div", { class: "actions" }, buttons), line, estimate,
-    h("p", { class: "small" }, t("kept", { hours: session.limits.hours })));
-  const element = h("div", {}, h("p", { class: "hint" }, t("dub_intro")), examples, h("div", { class: "columns" },
+  const kept = h("p", { class: "small" }, t("kept", { hours: session.limits.hours }));
+  const go = h("div", { class: "box", id: "go" }, consent.element, h("div", { class: "actions" }, buttons), line,
+    estimate, kept);
+  const element = h("div", {}, hint(t("dub_intro")), examples, h("div", { class: "columns" },
     h("div", {}, face.element, speech.element, settings.element), h("div", {}, go, result)));
 
-  /** Keep what is chosen for a reload, and say what a dub of it takes: as a check has measured, else as the last dubs. */
+  /** Keep what is chosen for a reload, and say how long a dub of it takes: by a check of it, else by the last dub. */
   function changed() {
     const [seen, heard] = [face.upload(), speech.upload()];
     sessionStorage.setItem("dub", JSON.stringify({ face: seen?.id, speech: heard?.id }));
@@ -59,24 +61,24 @@ export function dubView(session, settingsData) {
     if (job) show(job);
   }
 
-  async function exampleBox() {
-    const video = (src, label) => h("video", { src, controls: true, preload: "metadata", playsinline: true, "aria-label": label });
-    const found = await call("GET", "/api/examples");
-    const figures = found.map(({ face: source, result: dubbed }, place) => {
+  async function use(place) {
+    const made = await call("POST", `/api/examples/${place}`);
+    await loadUploads();
+    face.choose(made.face.id);
+    speech.choose(made.speech.id);
+  }
+
+  async function showExamples() {
+    const figures = (await call("GET", "/api/examples")).map(({ face: source, result: dubbed }, place) => {
       const number = place + 1;
-      return h("div", { class: "example" }, h("div", { class: "pair" }, video(source.url, t("example_source", { number })),
-        dubbed ? video(dubbed, t("example_result", { number })) : null), button(t("example_use", { number }), () => use(place)));
+      const videos = [media("video", source.url, t("example_source", { number })),
+        media("video", dubbed, t("example_result", { number }))];
+      const press = button(t("example_use", { number }), () => use(place).then(() => (box.open = false), fail));
+      return h("div", { class: "example" }, h("div", { class: "pair" }, videos), press);
     });
-    const box = h("details", { class: "box", id: "examples", open: !(face.upload() || speech.upload()) },
-      h("summary", {}, t("example_box")), h("p", { class: "hint" }, t("example_hint")), h("div", { class: "pair" }, figures));
-    const use = async (place) => {
-      const made = await call("POST", `/api/examples/${place}`);
-      await loadUploads();
-      face.choose(made.face.id);
-      speech.choose(made.speech.id);
-      box.open = false;
-    };
-    if (found.length) examples.append(box);
+    const box = fold(t("example_box"), { class: "box", id: "examples", open: !(face.upload() || speech.upload()) },
+      hint(t("example_hint")), h("div", { class: "pair" }, figures));
+    examples.append(box);
   }
 
   async function restore() {
@@ -84,9 +86,9 @@ export function dubView(session, settingsData) {
     await loadUploads(session.limits);
     if (before.face) face.choose(before.face);
     if (before.speech) speech.choose(before.speech);
-    await exampleBox();
+    await showExamples();
   }
 
-  restore().catch((problem) => error(problem.message));
+  restore().catch(fail);
   return { element, open: changed };
 }

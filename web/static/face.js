@@ -1,7 +1,7 @@
 // The box of the face: which part of the video is used, and whose mouth is dubbed.
 import { call } from "./api.js";
 import { isVideo, isVisible, uploadBox } from "./box.js";
-import { button, h, labelled, t } from "./dom.js";
+import { button, fold, h, hint, labelled, t } from "./dom.js";
 
 /** Returns an upload box with values(): the settings start, end and face_at that somebody has chosen. */
 export function faceBox(onchange) {
@@ -14,11 +14,11 @@ export function faceBox(onchange) {
     field.value = media.currentTime.toFixed(2);
     field.dispatchEvent(new Event("change"));
   }, "quiet"));
-  const trim = h("details", { hidden: true }, h("summary", {}, t("trim")),
+  const trim = fold(t("trim"), { hidden: true },
     h("div", { class: "pair" }, position(t("trim_start"), start), position(t("trim_end"), end)));
   const faces = h("div", { id: "faces" });
   const box = uploadBox({
-    name: "face", title: t("face_box"), hint: t("face_hint"), accept: "video/*,image/*", fits: isVisible,
+    name: "face", title: t("face_box"), about: t("face_hint"), accept: "video/*,image/*", fits: isVisible,
     onchange: (upload, player) => {
       media = player;
       start.value = end.value = "";
@@ -61,10 +61,11 @@ export function faceBox(onchange) {
       return mark;
     });
     const image = h("img", { src: picture, alt: t("first_frame", { name }) });
-    faces.replaceChildren(h("fieldset", {}, h("legend", {}, t("faces")), h("p", { class: "hint" }, t(note)),
+    faces.replaceChildren(h("fieldset", {}, h("legend", {}, t("faces")), hint(t(note)),
       h("div", { class: "frame" }, image, marks)));
   }
 
-  const values = () => ({ start: Number(start.value) || undefined, end: Number(end.value) || undefined, face_at: chosen });
+  const seconds = (field) => Number(field.value) || undefined;
+  const values = () => ({ start: seconds(start), end: seconds(end), face_at: chosen });
   return { ...box, values };
 }

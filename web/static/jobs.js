@@ -1,12 +1,13 @@
 // The visitor's jobs: polled from the server, started, and shown as cards that follow them, in a list or one by one.
 import { call, token } from "./api.js";
-import { announce, button, errorLine, h, inWords, link, moment, section, t } from "./dom.js";
+import { announce, button, errorLine, fold, h, hint, inWords, link, media, moment, section, t } from "./dom.js";
 
 const [POLL, IDLE_POLL, SAY] = [1000, 10000, 10000]; // milliseconds; SAY: between two spoken lines on one job
 
 let jobs = [];
 let listed = false; // whether the server has answered once
 let timer = null;
+let reachable = true;
 let starting = false;
 const followers = new Set(); // functions that are called after every answer
 const spoken = new Map(); // job's id -> its state and when something was last said of it
@@ -31,6 +32,9 @@ function showTitle() {
 
 document.addEventListener("visibilitychange", () => document.hidden || setTitle(viewTitle));
 
+/** Show the view of another address of the page. */
+const goTo = (path) => document.dispatchEvent(new CustomEvent("address", { detail: path }));
+
 // What a job does, in words
 
 const percentOf = ({ done, total }) => Math.min(100, Math.floor((100 * done) / total));
@@ -46,7 +50,8 @@ function progressText({ state, place, progress }) {
   if (state === "stopping" || !progress) return t("working", { what: what(progress ? "stopping" : "starting") });
   const { total, remaining_s: seconds } = progress;
   const values = { what: what(progress.what || "working"), percent: total && percentOf(progress) };
-  return t(total ? "progress" : "working", values) + (total && seconds >= 0 ? t("left", { time: inWords(seconds) }) : "");
+  if (!total) return t("working", values);
+  return t("progress", values) + (seconds >= 0 ? t("left", { time: inWords(seconds) }) : "");
 }
 
 function say(job) {
@@ -62,12 +67,17 @@ function say(job) {
 
 export async function poll() {
   clearTimeout(timer);
-  const answer = await call("GET", "/api/jobs").catch((problem) => announce(problem.message));
-  if (Array.isArray(answer)) {
-    [jobs, listed] = [answer, true];
+  try {
+    jobs = await call("GET", "/api/jobs");
+    if (!reachable) announce("");
+    [listed, reachable] = [true, true];
     jobs.forEach(say);
     for (const follow of followers) follow();
     showTitle();
+  } catch (problem) {
+    if (problem.status === 401) location.reload(); // the session has ended
+    if (reachable) announce(problem.message);
+    reachable = false;
   }
   clearTimeout(timer);
   timer = setTimeout(poll, jobs.some(isGoing) ? POLL : IDLE_POLL);
@@ -139,8 +149,10 @@ export function followed(first, full = true, level = "h3") {
   async function act(method, path) {
     error();
     try {
-      await call(method, path);
+      const answer = await call(method, path);
       await poll();
+      if (path.endsWith("/again")) goTo(`/jobs/${answer.id}`);
+      else if (method === "DELETE" && location.pathname === `/jobs/${first.id}`) goTo("/jobs");
     } catch (problem) {
       error(problem.message);
     }
@@ -151,7 +163,7 @@ export function followed(first, full = true, level = "h3") {
   return element;
 }
 
-const FILES = ["video", "scores", "side_by_side", "picture", "record", "log"]; // roles; the first is the one to download
+const FILES = ["video", "scores", "side_by_side", "picture", "record", "log"]; // roles, in the order of their buttons
 
 function actionsOf(job, full, act) {
   const path = `/api/jobs/${job.id}`;
@@ -166,21 +178,22 @@ function actionsOf(job, full, act) {
   });
   return [
     ...downloads, !full && link(t("open"), `/jobs/${job.id}`, "button"),
-    button(t("again"), () => act("POST", `${path}/again`)), button(t("delete"), () => act("DELETE", path), "quiet"),
+    button(t("again"), () => act("POST", `${path}/again`)),
+    button(t("delete"), () => confirm(t("delete_sure")) && act("DELETE", path), "quiet"),
   ].filter(Boolean);
 }
 
 /** What came out of a job: video, pictures, pages, log, and what there is to say of it. */
 function outcome(job) {
-  const shown = { controls: true, playsinline: true, preload: "metadata" };
   const makers = {
-    video: ({ url, name }) => h("video", { src: url, ...shown, "aria-label": t("result_video", { name }) }),
+    video: ({ url, name }) => media("video", url, t("result_video", { name })),
     picture: ({ url, name }) => job.kind === "check" && h("img", { src: url, alt: name }),
     record: ({ url }) => job.state === "done" && job.kind !== "check" && ownMouths(url),
-    page: ({ url, name }) => h("p", {}, h("a", { href: url, target: "_blank", rel: "noopener" }, t("page_link", { name }))),
+    page: ({ url, name }) => h("p", {}, h("a", { href: url, target: "_blank" }, t("page_link", { name }))),
     log: ({ url }) => logView(url, job),
   };
-  const parts = Object.entries(makers).flatMap(([role, make]) => job.results.filter((one) => one.role === role).map(make));
+  const found = (role) => job.results.filter((one) => one.role === role);
+  const parts = Object.entries(makers).flatMap(([role, make]) => found(role).map(make));
   const settings = Object.entries(job.settings).map(([name, value]) => `${name} ${value}`).join(", ");
   return [...parts, settings && h("p", { class: "small" }, t("used_settings", { settings }))];
 }
@@ -195,7 +208,7 @@ function ownMouths(url) {
 
 function logView(url, job) {
   const text = h("pre", { tabindex: 0, role: "region", "aria-label": t("log") });
-  const view = h("details", { open: job.kind === "train" && isGoing(job), ontoggle: read }, h("summary", {}, t("log")), text);
+  const view = fold(t("log"), { open: job.kind === "train" && isGoing(job), ontoggle: read }, text);
   async function read() {
     const answer = view.open ? await fetch(url).catch(() => null) : null;
     const atEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 5;
@@ -210,9 +223,9 @@ function logView(url, job) {
   return view;
 }
 
-/** A box for the card of the job that was started in a view, or of these kinds still runs. Returns [element, show(job)]. */
+/** A box for the job that was started in a view, or of these kinds still runs. Returns [element, show(job)]. */
 export function resultBox(...kinds) {
-  const place = h("div", { class: "result" }, h("p", { class: "hint" }, t("result_empty")));
+  const place = h("div", { class: "result" }, hint(t("result_empty")));
   const element = section(t("result_box"), {}, place);
   const show = (job) => {
     place.replaceChildren(followed(job));
@@ -227,7 +240,7 @@ export function resultBox(...kinds) {
 export function jobsView() {
   const elements = new Map(); // by job
   const list = h("div", { id: "job_list" });
-  const all = h("div", {}, h("p", { class: "hint" }, t("jobs_intro")), list);
+  const all = h("div", {}, hint(t("jobs_intro")), list);
   const nothing = h("p", {}, t("jobs_empty"), " ", link(t("dub"), "/"));
   const gone = h("p", {}, t("job_gone"));
   const one = h("div", { class: "one" });

@@ -1,5 +1,5 @@
 // The settings of a dub in five groups, the generators among them, and the corner where weights are fetched.
-import { button, errorLine, h, language, newId, section, size, t } from "./dom.js";
+import { button, errorLine, fold, h, hint, language, newId, section, size, t } from "./dom.js";
 import { followed, startJob } from "./jobs.js";
 import { TEXTS } from "./texts.js";
 
@@ -11,14 +11,16 @@ function inputOf({ kind, choices, minimum, maximum, default: normal }, labels, c
   if (kind === "bool") return h("input", { ...common, type: "checkbox", checked: normal });
   if (kind === "choice") return h("select", common, choices.map((one) => choiceOf(one, labels?.[one] ?? one, normal)));
   const number = { type: "number", min: minimum, max: maximum, step: kind === "int" ? 1 : "any" };
-  return h("input", { ...common, ...(kind === "text" ? { type: "text" } : number), value: normal, placeholder: t("automatic") });
+  const own = kind === "text" ? { type: "text" } : number;
+  return h("input", { ...common, ...own, value: normal, placeholder: t("automatic") });
 }
 
 /** One setting: {name, element, value(): what was changed, else undefined; problem(), error(text), focus()}. */
 function settingField(setting, labels) {
   const { name, kind, minimum, maximum } = setting;
   const key = `set_${name}`;
-  const about = h("p", { class: "hint", id: newId() }, (language === "zh" && TEXTS[key]?.[2]) || setting.help);
+  const about = hint((language === "zh" && TEXTS[key]?.[2]) || setting.help);
+  about.id = newId();
   const field = inputOf(setting, labels, { id: newId(), "aria-describedby": about.id });
   const caption = h("label", { for: field.id }, t(key, {}, name.replaceAll("_", " ")), " ", h("code", {}, `--${name}`));
   const [line, error] = errorLine(field);
@@ -31,7 +33,8 @@ function settingField(setting, labels) {
   const range = maximum !== null ? "number_range" : "number_minimum";
   const problem = () => (field.checkValidity() ? "" : t(range, { minimum, maximum }));
   const parts = kind === "bool" ? [h("div", { class: "tick" }, field, caption), about] : [caption, about, field];
-  return { name, element: h("div", { class: "field" }, parts, line), value, problem, error, focus: () => field.focus() };
+  const element = h("div", { class: "field" }, parts, line);
+  return { name, element, value, problem, error, focus: () => field.focus() };
 }
 
 /** Where the owner fetches published weights, and accepts their licence by that. */
@@ -45,8 +48,7 @@ function fetchCorner(weights) {
     }));
     return h("li", {}, h("strong", {}, name), `: ${note}. ${t("licence", { licence })}`, place, line);
   });
-  return h("details", { id: "weights" }, h("summary", {}, t("weights_box")),
-    rows.length ? h("ul", {}, rows) : h("p", { class: "hint" }, t("weights_all")));
+  return fold(t("weights_box"), { id: "weights" }, rows.length ? h("ul", {}, rows) : hint(t("weights_all")));
 }
 
 /** data: what /api/settings says. Returns {element, values(), checks() for refused(), error(name, text)}. */
@@ -58,7 +60,7 @@ export function settingsForm({ groups, generators, weights }) {
     const own = settings.filter(({ name }) => !IN_THE_FACE_BOX.has(name))
       .map((setting) => settingField(setting, setting.name === "checkpoint_path" ? labels : null));
     const corner = id === "networks" && weights?.length ? fetchCorner(weights) : null;
-    const group = h("details", { id: `group_${id}` }, h("summary", {}, t(`group_${id}`)), own.map((one) => one.element), corner);
+    const group = fold(t(`group_${id}`), { id: `group_${id}` }, own.map((one) => one.element), corner);
     fields.push(...own.map((one) => ({ ...one, focus: () => {
       group.open = true;
       one.focus();
@@ -67,7 +69,7 @@ export function settingsForm({ groups, generators, weights }) {
   });
   const form = h("form", { onsubmit: (event) => event.preventDefault() }, parts,
     h("button", { type: "reset", class: "quiet" }, t("reset")));
-  const element = section(t("settings_box"), { id: "settings" }, h("p", { class: "hint" }, t("settings_hint")), form);
+  const element = section(t("settings_box"), { id: "settings" }, hint(t("settings_hint")), form);
   const given = () => fields.map((one) => [one.name, one.value()]).filter(([, value]) => value !== undefined);
   return {
     element, values: () => Object.fromEntries(given()), checks: () => fields.map((one) => [one, one.problem()]),

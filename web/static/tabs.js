@@ -1,16 +1,16 @@
 // The views that train on a person and score videos.
 import { isAudible, isVideo, loadUploads, uploadBox, uploadsThat } from "./box.js";
-import { button, consentTick, errorLine, h, labelled, refused, t, tick } from "./dom.js";
+import { button, consentTick, errorLine, h, hint, labelled, refused, t, tick } from "./dom.js";
 import { resultBox, startJob } from "./jobs.js";
 
 const columns = (intro, left, right) =>
-  h("div", {}, h("p", { class: "hint" }, intro), h("div", { class: "columns" }, h("div", {}, left), h("div", {}, right)));
+  h("div", {}, hint(intro), h("div", { class: "columns" }, h("div", {}, left), h("div", {}, right)));
 
 /** Show the server's error beside the box of its field, else beside the first. */
 const beside = (boxes) => ({ field, message }) => refused([[boxes[field] || Object.values(boxes)[0], message]]);
 
 export function scoreView(session) {
-  const box = (name, hint, fits, accept) => uploadBox({ name, title: t(`${name}_box`), hint, fits, accept });
+  const box = (name, about, fits, accept) => uploadBox({ name, title: t(`${name}_box`), about, fits, accept });
   const boxes = {
     video: box("video", t("video_hint"), isVideo, "video/*"),
     audio: box("audio", t("optional"), isAudible, "audio/*,video/*"),
@@ -37,7 +37,7 @@ export function trainView({ owner, trainable, limits }) {
   const ticked = new Set(); // ids of uploads
   const checklist = h("fieldset", {}, h("legend", {}, t("uploads")));
   const videos = uploadBox({
-    name: "videos", title: t("videos_box"), hint: t("videos_hint"), fits: isVideo, accept: "video/*", several: true,
+    name: "videos", title: t("videos_box"), about: t("videos_hint"), fits: isVideo, accept: "video/*", several: true,
     onchange: (upload) => upload && ticked.add(upload.id), onrefresh: list,
   });
   const names = trainable.map((name) => h("option", { value: name }, name));
@@ -63,7 +63,7 @@ export function trainView({ owner, trainable, limits }) {
   async function start() {
     const range = field.checkValidity() ? "" : t("number_range", { minimum: field.min, maximum: field.max });
     const missing = folder.value || ticked.size ? "" : t("videos_error");
-    if (refused([[videos, missing], [minutes, range], [consent, consent.problem()]])) return;
+    if (refused([[videos, videos.problem("") || missing], [minutes, range], [consent, consent.problem()]])) return;
     const asked = { inputs: { videos: folder.value || [...ticked] }, settings: { minutes: Number(field.value) } };
     const job = await startJob({ kind: "train", ...asked, consent: true }, beside({ videos, minutes, consent }));
     if (job) show(job);
