@@ -245,7 +245,7 @@ def _estimate(
     in the seconds that are dubbed.
     """
     by_size = sorted((region for region in faces.regions if region), key=lambda region: region.rect.height)
-    plan.faces = FaceRegions([by_size[len(by_size) // 2]], faces.detector)
+    plan.people[0].faces = FaceRegions([by_size[len(by_size) // 2]], faces.detector)
     timer = StageTimer()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"timed{suffix}"

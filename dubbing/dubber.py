@@ -1,14 +1,14 @@
 """One dub, from a video and speech to a video; everything that happens to a frame happens in this order:
 
-a thread       read: decode, crop the face, its mask (DubPlan.tasks)
-another one    generate, own_pixels, match in batches (dubbing/stages.py); score lips against the speech
-main thread    composite: put the face into the picture; encode
+a thread       read: decode, crop the faces, their masks (DubPlan.tasks)
+another one    generate, own_pixels, match in batches (DubPlan.draw); score lips against the speech
+main thread    composite: put the faces into the picture; encode
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -16,47 +16,39 @@ from typing import Any
 
 import numpy as np
 
-from audio import dub_mel_start, mel_column
+from audio import mel_column
 from dubbing import stages
 from dubbing.faces import FaceFinder, FaceRegions
 from dubbing.jobs import output_path
 from dubbing.networks import Networks, load_networks
-from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
-from dubbing.own_pixels import FAR, FEWEST_FACES, MOST_FACES, MouthBank, OwnPixels, collect, draw, join
-from dubbing.paste import FaceRegion, add_label, blend, upright_crop
+from dubbing.paste import add_label, blend
+from dubbing.person import Person
 from dubbing.record import ProgressBar, Record, StageTimer, page_path, record_path, state_record
 from dubbing.report import COPY_SIDE, DubReport
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speech
-from dubbing.stages import FaceTask, FrameTask, SyncMonitor, prefetch
-from face_detection.crop import to_network_size
-from face_detection.find import resembles
+from dubbing.stages import FrameTask, prefetch
 from media import yuv
 from media.clock import END_HELD, Span
-from media.opening import videos_among
 from media.sound import sound_clock
 from media.writer import VideoWriter
-from metrics.sync import Expert
 from utils.errors import InputError, flag_named, warn
-from utils.files import atomic_writes, existing_file, folders_below, sha256, write_json
+from utils.files import atomic_writes, sha256, write_json
 from utils.progress import Progress
 
 SAMPLES = 100  # crops from all over the video, at most
-OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
-INVISIBLE = 0.5 / 255  # a mask that is nowhere above this changes no level
-OF_FACES = ("pads", "align", "nosmooth", "face_detector", "no_cache")  # options that hold for --mouths_from, too
 BANK_SECONDS = 30.0  # of the video in which own mouths are looked for, at least, however short the dub
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
 
 
 class DubPlan:
-    """Source and speech of a dub. After use() it also gives the frames as tasks, and has the stages that these go
-    through."""
+    """Source and people of a dub. After their use() it also gives the frames as tasks, and draws the faces in them."""
 
     def __init__(self, networks: Networks, source: Source, speech: Speech) -> None:
         self.networks, self.source, self.speech = networks, source, speech
         self.options = options = source.options
+        self.people = [Person(networks, options, speech)]
         self.seconds = min(speech.seconds, options.preview or speech.seconds)  # that are dubbed
         self.shown_seconds = source.shown_seconds(self.seconds)  # that the result lasts
         self.frames = source.frames_in(self.seconds)  # about how many the result has
@@ -64,26 +56,22 @@ class DubPlan:
             self.final_clock = sound_clock(options.final_audio) if options.final_audio else None
 
     def look(self, progress: ProgressBar, timer: StageTimer, faces_file: Path) -> None:
-        """Find the face, and use() it. Where crops of it are needed, the video is decoded once more."""
+        """Find the face of every person. Where crops of it are needed, the video is decoded once more."""
         with timer("faces"):
             finder, own = self.finder(faces_file), self.wants_own_pixels
-            faces = replace(finder, seconds=self.searched_seconds).find(progress)
-            if own and not any(faces.regions[: self.source.frames_once(self.seconds)]):  # it appears later
-                faces, own = finder.find(progress), False
-        with timer("references"):
-            self.use(faces, faces.crops(self._sampled(faces)) if self.options.occlusion else [])
-        if own and self.networks.expert:
-            with timer("own_pixels"):
-                self._use_own_pixels(progress, self.networks.expert)
-        if (self.options.own_pixels == "on" or self.options.mouths_from) and not self.own_pixels:
-            shown = self.options.mouths_from or self.source.path
-            warn(f"no own mouths: {shown} shows no face for four seconds")
-
-    @cached_property
-    def heard(self) -> np.ndarray:
-        """The expert's embeddings of the speech, float32 [F, D], of windows that start at frames 0 to F-1."""
-        assert self.networks.expert
-        return self.networks.expert.embed_mel(self.speech.mel)
+            found = [replace(finder, seconds=self.searched_seconds).find(progress)]
+            dubbed = self.source.frames_once(self.seconds)
+            if own and not any(any(faces.regions[:dubbed]) for faces in found):  # they appear later
+                found, own = [finder.find(progress)], False
+        for person, faces in zip(self.people, found, strict=True):
+            with timer("references"):
+                person.use(faces, faces.crops(self._sampled(faces)) if self.options.occlusion else [])
+            if own:
+                with timer("own_pixels"):
+                    person.use_own_pixels(self.source, self.searched_seconds, progress)
+            if (self.options.own_pixels == "on" or self.options.mouths_from) and not person.own_pixels:
+                shown = self.options.mouths_from or self.source.path
+                warn(f"no own mouths: {shown} shows no face for four seconds")
 
     @property
     def wants_own_pixels(self) -> bool:
@@ -110,94 +98,26 @@ class DubPlan:
         device = self.networks.backend.device
         return FaceFinder(self.source, self.seconds, device, faces_file)
 
-    def use(self, faces: FaceRegions, crops: Sequence[np.ndarray]) -> None:
-        """Build the stages for these faces. crops: of the face from all over the video, uint8 BGR [h, w, 3] of any
-        sizes, for --occlusion."""
-        options, networks, hp = self.options, self.networks, self.networks.hp
-        self.faces = faces
-        self.occlusion = self._occlusion(crops) if options.occlusion else None
-        self.own_pixels: OwnPixels | None = None
-        self.masks = Masks(options.paste, hp.img_size, self.occlusion)
-        self._last_known: np.ndarray | None = None  # upper half of the last face
-        self.stages: dict[str, stages.Stage] = {
-            "generate": stages.Generate(networks.generator, self.speech.mel, hp.mel_window)
-        }
-        self.stages |= {"match": stages.match} if options.paste == "soft" else {}
-
-    def _use_own_pixels(self, progress: ProgressBar, expert: Expert) -> None:
-        """Take mouths from the video, decoded once more, and from --mouths_from."""
-
-        def mouths(source: Source, faces: FaceRegions, seconds: float) -> list[MouthBank]:
-            bank = collect(source, faces, seconds, expert, progress)
-            return [replace(bank, drawn=draw(bank, source, faces, self.networks, expert))] if bank else []
-
-        banks = mouths(self.source, self.faces, self.searched_seconds)
-        options = Options(**{name: getattr(self.options, name) for name in OF_FACES})
-        for path in self._other_videos():
-            missing = MOST_FACES - sum(len(bank.numbers) for bank in banks)
-            if missing < FEWEST_FACES:
-                break
-            print(f"mouths from {path}", flush=True)
-            other = Source(path, options)
-            seconds = min(missing / expert.hp.fps, other.play_seconds)
-            try:
-                faces = FaceFinder(other, seconds, self.networks.backend.device).find(progress)
-            except InputError as error:
-                warn(f"no mouths from {error}")
-                continue
-            banks += [replace(bank, numbers=bank.numbers + FAR) for bank in mouths(other, faces, seconds)]
-        if not banks:
-            return
-        self.own_pixels = OwnPixels(join(banks), self.heard, expert, float(self.source.rate))
-        first: dict[str, stages.Stage] = {"generate": self.stages.pop("generate"), "own_pixels": self.own_pixels}
-        self.stages = first | self.stages
-
-    def _other_videos(self) -> list[Path]:
-        """What --mouths_from names: a video, or all in a folder but the dubbed one."""
-        path = self.options.mouths_from
-        if not path or not path.is_dir():
-            return [existing_file(path, "--mouths_from")] if path else []
-        found = (path for folder in folders_below(path) for path in folder.iterdir())
-        videos = [video for video in videos_among(found, tell=False) if not video.samefile(self.source.path)]
-        if not videos:
-            raise InputError(f"--mouths_from {path}: no other videos in this folder")
-        return videos
-
-    def _occlusion(self, crops: Sequence[np.ndarray]) -> OcclusionDetector | None:
-        """A warning says what it cannot tell here."""
-        if not self.faces.has_landmarks:
-            warn("--occlusion: profile views are dubbed; only --face_detector retinaface tells them, without a --box")
-        if not crops:
-            warn("--occlusion: the video shows too little of the face to tell what covers it")
-            return None
-        chosen = np.unique(np.linspace(0, len(crops) - 1, OCCLUSION_REFERENCES).astype(int))
-        small = [to_network_size(crops[number], self.networks.hp.img_size) for number in chosen]
-        return OcclusionDetector(np.stack(small), self.networks.backend.name)
-
     def tasks(self) -> Generator[FrameTask, None, None]:
-        """All output frames, and in each the face to dub."""
-        speech, options, hp = self.speech, self.options, self.networks.hp
-        extend = self.source.extension(speech.seconds)
-        for frame in self.source.extend_frames(self.seconds, extend):
-            region = self.faces.at(frame.number) if frame.time < speech.seconds else None
-            yield FrameTask(frame, self.face_task(frame, region) if region else None)
-            if options.published_timing and mel_column(frame.time, hp) + hp.mel_window > speech.mel.shape[1]:
+        """All output frames, and in each the faces to dub."""
+        (mel, seconds), hp = (self.speech.mel, self.speech.seconds), self.networks.hp
+        for frame in self.source.extend_frames(self.seconds, self.source.extension(seconds)):
+            yield FrameTask(frame, [person.task(frame) for person in self.people])
+            if self.options.published_timing and mel_column(frame.time, hp) + hp.mel_window > mel.shape[1]:
                 return
 
-    def face_task(self, frame: TimedFrame, region: FaceRegion) -> FaceTask | None:
-        """The face in this region of a frame, called in the order of the frames; None where nothing of it would be
-        seen, or where it lies between detections and does not resemble the last face."""
-        crop, hp = upright_crop(frame.picture, region), self.networks.hp
-        source_face = to_network_size(crop, hp.img_size)
-        upper = source_face[: hp.img_size // 2]
-        if region.interpolated and self._last_known is not None and not resembles(upper, self._last_known):
-            return None
-        self._last_known = upper
-        mask = self.masks(region, source_face)
-        if mask.max() <= INVISIBLE:
-            return None
-        start = dub_mel_start(frame.time, self.speech.mel.shape[1], hp, self.options.published_timing)
-        return FaceTask(frame, region, source_face, mask, start, source_face)
+    def draw(self, tasks: Sequence[FrameTask], timer: StageTimer) -> None:
+        """Bring successive frames' faces through all stages up to the composite: those of all people together through
+        the generator, then each person's through the stages that are theirs."""
+        if faces := [face for task in tasks for face in task.faces if face]:
+            with timer("generate"):
+                stages.generate(self.networks.generator, faces)
+        for person, shown in zip(self.people, zip(*(task.faces for task in tasks), strict=True), strict=True):
+            faces = [face for face in shown if face]
+            for name, stage in person.stages.items():
+                with timer(name):
+                    if faces:
+                        stage(faces)
 
     def findings(self) -> list[str]:
         """What was found and changed in the files so far, in short phrases."""
@@ -211,17 +131,15 @@ class DubPlan:
     def record(self) -> dict[str, Any]:
         """What a Record says of it, after the dub."""
         source, speech, options, backend = self.source, self.speech, self.options, self.networks.backend
-        told = {"covered": self.occlusion is not None, "turned": self.faces.has_landmarks}
+        faces = self.people[0].faces
         return {
+            **self.people[0].record(),
             "face": str(source.path),
-            "audio": str(speech.path),
             "generator": {"file": str(self.networks.path), "sha256": self.networks.sha256},
-            "own_pixels": self.own_pixels.record() if self.own_pixels else None,
             "engine": backend.name,
             "precision": backend.dtype,
             "device": backend.device,
             "batch_halved": self.networks.generator.oom_retries,
-            "silent_share": round(speech.silent, 3),
             "speech_seconds": round(speech.seconds, 3),
             "extend": source.extension(speech.seconds),
             "source_fps": round(float(source.reader.rate), 3) if source.reader else None,
@@ -231,10 +149,7 @@ class DubPlan:
             "findings": self.findings(),  # some are noticed while frames are decoded
             "encoder": source.encoding.encoder,
             "options": source.encoding.options,
-            "faces": {"detector": self.faces.detector, "cached": self.faces.cached},
-            "occlusion": told if options.occlusion else None,
-            "occluded": self.masks.occluded,
-            "turned": self.masks.turned,
+            "faces": {"detector": faces.detector, "cached": faces.cached},
             "settings": options.as_json(),
         }
 
@@ -276,9 +191,9 @@ class Dubber:
         report = DubReport(plan.frames, plan.source) if options.report or stale else None
         with atomic_writes(outfile, record_path(outfile)) as (video, beside):
             done = dub_frames(plan, outfile, video, timer, progress, report)
-            record = Record(
-                outfile=str(outfile), **plan.record(), **done, busy=timer.rounded(), video_sha256=sha256(video)
-            )
+            with timer("score"):
+                told = plan.record()
+            record = Record(outfile=str(outfile), **told, **done, busy=timer.rounded(), video_sha256=sha256(video))
             write_json(beside, asdict(record))
         if report:
             report.write(record)
@@ -290,29 +205,25 @@ def dub_frames(
 ) -> dict[str, Any]:
     """Write all frames of a plan, with its sound, to `video`, a file that is to become `outfile`. Returns what a Record
     says of the frames."""
-    source, options, expert = plan.source, plan.options, plan.networks.expert
+    source, options = plan.source, plan.options
     wanted = plan.networks.generator.batch_size
     batch_size = max(1, min(wanted, QUEUE_BYTES // 2 // source.frame_bytes()))
     if options.wav2lip_batch_size and batch_size < wanted:
         print(f"--wav2lip_batch_size {wanted}: {batch_size}, since frames this large must not fill the memory")
     queued = batch_size // 2 + 1  # before the stages, and behind them
     with timer("score"):
-        monitor = SyncMonitor(expert, plan.heard) if expert and not options.no_score else None
+        monitors = [person.monitor for person in plan.people]  # embeds the speech
 
     def generated() -> Generator[FrameTask, None, None]:
         with closing(prefetch(plan.tasks(), queued, partial(timer, "read"))) as tasks:
             while batch := list(islice(tasks, batch_size)):
-                faces = [task.face for task in batch if task.face]
-                for name, stage in plan.stages.items():
-                    with timer(name):
-                        if faces:
-                            stage(faces)
+                plan.draw(batch, timer)
                 for task in batch:
-                    if monitor:
-                        with timer("score"):
-                            face = task.face
-                            shown = blend(face.generated, face.source_face, face.mask) if face else None
-                            monitor.add(task.frame, shown)
+                    for monitor, face in zip(monitors, task.faces, strict=True):
+                        if monitor:
+                            with timer("score"):
+                                shown = blend(face.generated, face.source_face, face.mask) if face else None
+                                monitor.add(task.frame, shown)
                     yield task
 
     def counted(tasks: Iterable[FrameTask]) -> Generator[FrameTask, None, None]:
@@ -342,11 +253,11 @@ def dub_frames(
             picture, time = task.frame.picture, task.frame.time
             before = yuv.to_bgr(picture) if report and report.note(task) else None
             left = yuv.reduced_bgr(picture, COPY_SIDE)[0] if beside else None
-            if task.face:
+            for face in filter(None, task.faces):
                 with timer("composite"):
-                    stages.composite(task.face, options.paste)
-            if report and before is not None and task.face:
-                report.add(time, before, yuv.to_bgr(picture), task.face.region.rect)
+                    stages.composite(face, options.paste)
+            if report and before is not None and task.loudest:
+                report.add(time, before, yuv.to_bgr(picture), task.loudest.region.rect)
             if options.label:
                 add_label(picture)
             with timer("encode"):
@@ -354,4 +265,4 @@ def dub_frames(
                 if beside and left is not None:
                     beside.write(np.hstack([left, yuv.reduced_bgr(picture, COPY_SIDE)[0]]), time)
             states.append((task.state, time))
-    return state_record(states, 1 / float(writer.rate)) | {"sync": monitor.result() if monitor else None}
+    return state_record(states, 1 / float(writer.rate))

@@ -56,11 +56,12 @@ class DubReport:
         time, wanted = task.frame.time, self._seen in self._wanted
         self._seen += 1
         shown = self._first_times.setdefault(task.frame.number, time)
-        if task.face:
-            self._box = _in_parts(task.face.region.rect, self._source.width, self._source.height)
+        face = task.loudest
+        if face:
+            self._box = _in_parts(face.region.rect, self._source.width, self._source.height)
         if self._box and (not self._boxes or time >= self._boxes[-1][0] + BOX_STEP - TOLERANCE):
             self._boxes.append([round(time, 3), round(self._start + shown, 3), *self._box])
-        return wanted and task.face is not None
+        return wanted and face is not None
 
     def add(self, time: float, before: np.ndarray, after: np.ndarray, face: Rect) -> None:
         """before, after: BGR uint8 pictures of one size; face: where the face is in them."""

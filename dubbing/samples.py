@@ -15,9 +15,10 @@ from dubbing.faces import Detections, FaceFinder, FaceRegions, evenly
 from dubbing.landmarks import LANDMARKS
 from dubbing.networks import load_networks
 from dubbing.options import Options
+from dubbing.record import StageTimer
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import load_speech
-from dubbing.stages import composite
+from dubbing.stages import FrameTask, composite
 from face_detection import RetinaFace, build_detector
 from face_detection.crop import LONGEST_SIDE, overlaps, unscaled
 from face_detection.track import LINK_IOU
@@ -68,8 +69,9 @@ def sample_faces(finder: FaceFinder, times: Sequence[float], slack: float = 0.0)
 
 def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequence[float]) -> list[DubbedFrame]:
     """The samples nearest to these times as the dub will show them, but for the smoothing of boxes; those without a
-    detected face are left out. Makes the plan use() these faces."""
-    plan.use(faces, faces.crops(samples.frames))
+    detected face are left out. Makes the plan's person use() these faces."""
+    (person,) = plan.people
+    person.use(faces, faces.crops(samples.frames))
     dubbed = []
     for wanted in times:
         number = int(np.abs(samples.detections.times - wanted).argmin())
@@ -77,14 +79,13 @@ def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequ
         if region is None:
             continue
         frame = frame._replace(picture=yuv.clone(frame.picture), time=wanted if plan.source.still else frame.time)
-        if plan.occlusion:
-            plan.occlusion.reset()
-            plan.face_task(frame, region)  # what covers a face counts from the second frame on
-        face = plan.face_task(frame, region)
+        if person.occlusion:
+            person.occlusion.reset()
+            person.face_task(frame, region)  # what covers a face counts from the second frame on
+        face = person.face_task(frame, region)
         source = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)
         if face:
-            for stage in plan.stages.values():
-                stage([face])
+            plan.draw([FrameTask(frame, [face])], StageTimer())
             composite(face, plan.options.paste)
         result = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)
         dubbed.append(DubbedFrame(frame.time, source, result))

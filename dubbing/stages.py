@@ -42,7 +42,7 @@ class FaceTask:
     region: FaceRegion
     source_face: np.ndarray  # the crop that the generator takes, uint8 BGR [96, 96, 3]
     mask: np.ndarray  # float32 [96, 96], 0..1
-    mel_start: int  # column at which its mel window begins
+    mel: np.ndarray  # float32 [num_mels, columns], what is said in this frame
     generated: np.ndarray  # the new face, uint8 [h, w, 3]; the source face until there is one
     own: float = 0.0  # how much of it comes from other moments of the video, 0..1
 
@@ -51,28 +51,28 @@ class FrameTask(NamedTuple):
     """One output frame, and what in it is to be dubbed."""
 
     frame: TimedFrame
-    face: FaceTask | None
+    faces: list[FaceTask | None]  # one for every person of the dub, in their order; None where they are not dubbed
 
     @property
     def state(self) -> str:
         """As in dubbing/record.py."""
-        return UNCHANGED if self.face is None else INTERPOLATED if self.face.region.interpolated else DUBBED
+        states = {INTERPOLATED if face.region.interpolated else DUBBED for face in self.faces if face}
+        return DUBBED if DUBBED in states else INTERPOLATED if states else UNCHANGED
+
+    @property
+    def loudest(self) -> FaceTask | None:
+        """The face that speaks, of several."""
+        shown = [face for face in self.faces if face]
+        return max(shown, key=lambda face: float(face.mel.mean())) if len(shown) > 1 else next(iter(shown), None)
 
 
 Stage = Callable[[list[FaceTask]], None]
 
 
-class Generate:
-    """mel: float32 [num_mels, columns], of the speech; window: columns of one frame's."""
-
-    def __init__(self, generator: ArrayNetwork, mel: np.ndarray, window: int) -> None:
-        self.generator, self.mel, self.window = generator, mel, window
-
-    def __call__(self, faces: list[FaceTask]) -> None:
-        mels = [self.mel[None, :, face.mel_start : face.mel_start + self.window] for face in faces]
-        generated = self.generator(np.stack([face.source_face for face in faces]), np.stack(mels))
-        for face, new in zip(faces, generated, strict=True):
-            face.generated = new
+def generate(generator: ArrayNetwork, faces: list[FaceTask]) -> None:
+    generated = generator(np.stack([face.source_face for face in faces]), np.stack([face.mel[None] for face in faces]))
+    for face, new in zip(faces, generated, strict=True):
+        face.generated = new
 
 
 def mixed(generated: np.ndarray, sharp: np.ndarray, share: float) -> np.ndarray:

@@ -46,9 +46,8 @@ def bank_of(heads: list[np.ndarray], words: np.ndarray) -> MouthBank:
 def task(number: int, picture: np.ndarray) -> FaceTask:
     small = cv2.resize(picture, (96, 96))
     grey = np.full_like(small, 128)
-    return FaceTask(
-        TimedFrame(number, number / 25, None), FaceRegion(Rect(0, 0, SIZE, SIZE)), small, soft_mask(96), 0, grey
-    )
+    place, mel = FaceRegion(Rect(0, 0, SIZE, SIZE)), np.zeros((80, 16), np.float32)
+    return FaceTask(TimedFrame(number, number / 25, None), place, small, soft_mask(96), mel, grey)
 
 
 def rows_chosen(own: OwnPixels, tasks: list[FaceTask]) -> list[int]:

@@ -72,7 +72,7 @@ def test_the_page_knows_the_face_at_every_time_and_where_the_source_begins_anew(
     region = FaceRegion(Rect(12, 16, 36, 48))
     for number, frame in enumerate(source.extend_frames(2.0)):
         face = FaceTask(frame, region, *[None] * 4) if number >= 5 else None  # the first frames show none
-        report.note(FrameTask(frame, face))
+        report.note(FrameTask(frame, [face]))
     report.write(record(clip, tmp_path / "out.mp4", []))
     data = data_of((tmp_path / "out.mp4.html").read_text(encoding="utf-8"))
     boxes = np.array(data["boxes"])
@@ -89,7 +89,7 @@ def test_what_browsers_do_not_play_is_shown_as_a_copy_that_they_do(tmp_path):
     report = DubReport(10, Source(source, Options(fps="source", start=1.0)))
     region = FaceRegion(Rect(12, 16, 36, 48))
     for frame in report._source.extend_frames(0.4):
-        report.note(FrameTask(frame, FaceTask(frame, region, *[None] * 4)))
+        report.note(FrameTask(frame, [FaceTask(frame, region, *[None] * 4)]))
     report.write(record(source, dubbed, []))
     text = Path(f"{dubbed}.html").read_text(encoding="utf-8")
     files = [tmp_path / unquote(address) for address in re.findall(r'<video id="\w+" src="([^"]*)"', text)]
