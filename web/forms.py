@@ -36,15 +36,14 @@ INPUTS = {  # of each kind of job: those that it needs, and others
     "dub": ("face speech", ""), "preview": ("face speech", ""), "check": ("face", "speech"),
     "score": ("video", "audio reference"), "train": ("videos", "face speech"), "fetch": ("weights", ""),
 }  # fmt: skip
-OF_THE_OWNER, OF_A_PERSON = (
-    ("train", "fetch"),
-    ("dub", "preview", "train"),
-)  # who may start it; whether it shows a person
+OF_THE_OWNER = ("train", "fetch")  # who alone may start them
+OF_A_PERSON = ("dub", "preview", "train")  # whose consent is asked for
 MISSING = {
     "face": "Give a video or a picture with the face.", "video": "Give a video to score.",
     "speech": "Give the speech: a sound file, or a video with sound.", "videos": "Give videos of one person.",
     "weights": "Choose the file to fetch.",
 }  # fmt: skip
+NAME = "name.txt"  # in a training's folder: what its videos are called
 AUTO = "auto"  # the best generator that is installed
 
 
@@ -56,7 +55,7 @@ def generators(site: Site, owner: bool) -> dict[str, tuple[str, str, Path | None
             found[file.name] = (f"{file.name}: {file.note}", file.licence, file.path)
     own = [*(ROOT / "checkpoints").glob("**/best.pth"), *site.runs.glob("*/generator*/best.pth")] if owner else []
     for path in sorted(own, key=lambda path: -path.stat().st_mtime):
-        about = path.parent.parent / "name.txt"
+        about = path.parent.parent / NAME
         name = f"{about.read_text(encoding='utf-8')}: " if about.exists() else ""
         found[site.signed(str(path))[:12]] = (name + path.parent.name, "trained here", path)
     return found

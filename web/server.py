@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from models.published import ROOT, published
 from utils.errors import InputError
-from utils.files import exclusive_lock, write_json
+from utils.files import exclusive_lock, write_json, write_text
 from utils.process import run_process
 from web import forms
 from web.jobs import Queue, link
@@ -207,9 +207,8 @@ def build(site: Site, queue: Queue) -> FastAPI:
                     site.check_disk()
             about |= await looked_at(path, about["name"], "about") | {"bytes": path.stat().st_size}
             if (about["seconds"] or 0) > options.max_seconds:
-                raise Refused(
-                    f"This lasts {about['seconds']:.0f} s; up to {options.max_seconds:g} s are taken.", None, 413
-                )
+                most = f"up to {options.max_seconds:g} s are taken"
+                raise Refused(f"This lasts {about['seconds']:.0f} s; {most}.", status=413)
             site.room(who)  # others may have been uploaded at the same time
         return upload_view(about)
 
@@ -277,13 +276,16 @@ def build(site: Site, queue: Queue) -> FastAPI:
         if isinstance(value, str):
             if value not in site.video_folders():
                 raise Refused("Choose a folder of videos.", "videos")
-            return {"id": value, "name": value}
-        found = [site.upload(who, key, "videos") for key in sorted(set(value))]
-        about = {"id": " ".join(sorted(set(value))), "name": ", ".join(about["name"] for _, about in found)}
-        for path, upload in found:
+            found, key, name = [], value, value
+        else:
+            found = [site.upload(who, key, "videos") for key in sorted(set(value))]
+            key, name = " ".join(sorted(set(value))), ", ".join(about["name"] for _, about in found)
+        for path, about in found:
             with suppress(FileExistsError):
-                link(path, site.videos(about["id"]) / f"{upload['id'][:8]} {upload['name']}")
-        return about
+                link(path, site.videos(key) / f"{about['id'][:8]} {about['name']}")
+        site.run_folder(key).mkdir(exist_ok=True)
+        write_text(site.run_folder(key) / forms.NAME, name)
+        return {"id": key, "name": name}
 
     @app.post("/api/jobs", status_code=201)
     def submit(who: Who, given: JobRequest) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote
 
 from media.formats import VIDEO_SUFFIXES
 from utils.errors import InputError
-from utils.files import read_json, write_json
+from utils.files import LONGEST_SUFFIX, read_json, write_json
 from utils.settings import Options, option
 
 AUTH = "WAV2LIP_AUTH"  # environment variable: user:password, several separated by spaces or newlines
@@ -93,9 +93,9 @@ def sentence(error: Exception) -> str:
     """What went wrong, for a visitor: settings by their labels, not by their flags, and no paths of the server."""
     if isinstance(error, OSError):
         return f"The server cannot keep the files: {error.strerror}."
-    return (
-        without_flags(str(error)) if isinstance(error, InputError) else "The server has made a mistake; tell its owner."
-    )
+    if not isinstance(error, InputError):
+        return "The server has made a mistake; tell its owner."
+    return without_flags(str(error))
 
 
 def without_flags(line: str) -> str:
@@ -187,10 +187,7 @@ class Site:
         used = sum(path.stat().st_size for path in visitor.folder.glob("uploads/*/file*"))
         left = min(self.options.max_upload_mb * MB, self.options.max_visitor_mb * MB - used)
         if left <= 0:
-            raise Refused(
-                f"Your uploads take up the {self.options.max_visitor_mb} MB that you have here; delete some.",
-                status=413,
-            )
+            raise Refused(f"Your uploads take up the {used / MB:.0f} MB that you have here; delete some.", status=413)
         return left
 
     def check_disk(self) -> None:
@@ -229,10 +226,12 @@ class Site:
 def clean_name(name: str) -> str:
     """An upload's name that every system takes, and that leads nowhere."""
     path = Path(NO_NAME.sub("_", name.replace("\\", "/").rpartition("/")[2]).strip("-. ") or "file")
-    stem, suffix = (
-        part.encode()[:most].decode(errors="ignore") for part, most in ((path.stem, LONGEST_NAME), (path.suffix, 16))
-    )
-    return stem + suffix
+    return shortened(path.stem, LONGEST_NAME) + shortened(path.suffix, LONGEST_SUFFIX)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many bytes of it."""
+    return text.encode()[:most].decode(errors="ignore")
 
 
 def media_suffix(name: str) -> str:

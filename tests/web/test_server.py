@@ -291,6 +291,11 @@ def test_only_the_owner_trains_and_fetches(make, tmp_path, given):
     learnt = dub(home, {"videos": own}, kind="train", settings={"minutes": 1})
     assert str(tmp_path) not in home.get("/api/jobs").text
     (copy,) = page.site.runs.glob("*/videos/*me.mp4")
+    (copy.parent.parent / "generator").mkdir()
+    (copy.parent.parent / "generator" / "best.pth").touch()
+    trained = {generator["name"]: generator["id"] for generator in home.get("/api/settings").json()["generators"]}
+    assert forms.dub_options(page.site, True, {"checkpoint_path": trained["me.mp4: generator"]}).checkpoint_path
+    assert "me.mp4" not in guest.get("/api/settings").text
     assert copy.stat().st_nlink == 2 and learnt["estimate_s"] == 60
 
 
