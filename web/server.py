@@ -20,6 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from models.published import ROOT, published
 from utils.errors import InputError
@@ -76,8 +77,10 @@ def error_answer(text: str, status: int, field: str | None = None) -> JSONRespon
     return JSONResponse({"error": text, "field": field}, status)
 
 
-async def told(request: Request, problem: Exception) -> JSONResponse:
+async def told(request: Request, problem: Exception) -> Response:
     """What went wrong, in a sentence."""
+    if isinstance(problem, ClientDisconnect):
+        return Response(status_code=400)  # nobody gets it
     if isinstance(problem, Refused):
         return error_answer(str(problem), problem.status, problem.field)
     if isinstance(problem, RequestValidationError):
@@ -111,7 +114,7 @@ def look(path: Path, shown: str, *arguments: str) -> dict[str, Any]:
 def build(site: Site, queue: Queue) -> FastAPI:
     """All addresses of the server."""
     app, options = FastAPI(docs_url=None, redoc_url=None, openapi_url=None), site.options
-    for kind in (InputError, RequestValidationError, OSError):
+    for kind in (InputError, RequestValidationError, OSError, ClientDisconnect):
         app.add_exception_handler(kind, told)
 
     @app.middleware("http")

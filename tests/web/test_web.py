@@ -16,7 +16,7 @@ import audio
 from demo import showcase
 from portrait import SPEECH
 from serving import ROOT, Server
-from utils.process import LAST_SECONDS
+from utils import process
 
 pytest.importorskip("fastapi", reason="web.py needs requirements-web.txt")
 httpx = pytest.importorskip("httpx", reason="needs requirements-dev.txt")
@@ -129,6 +129,7 @@ def test_an_upload_that_breaks_off_or_meets_a_full_disk_leaves_nothing(server, e
     time.sleep(0.5)
     assert len(list((server.folder / "visitors").glob("*/uploads/*"))) == before
     assert client.get("/api/uploads").json() == []
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_a_second_server_is_refused_before_it_touches_anything(server, tmp_path):
@@ -143,6 +144,14 @@ def test_a_second_server_is_refused_before_it_touches_anything(server, tmp_path)
     assert (code, "--port" in error, (tmp_path / "other").exists()) == (2, True, False)
     code, error = started("--port", int(port) + 1, "--folder", server.folder)
     assert code == 2 and error.startswith(f"error: --folder {server.folder}: in use by web.py")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
+@pytest.mark.parametrize("code", ["bytearray(3 << 30)", "import time; time.sleep(60)"])
+def test_a_process_may_take_so_much_memory_and_time(tmp_path, code):
+    began, lines = time.monotonic(), []
+    assert process.run_process(["-c", code], tmp_path, lines.append, seconds=1, gigabytes=1) != 0
+    assert time.monotonic() - began < 10 and ("MemoryError\n" in lines) == ("byte" in code)
 
 
 @needs_proc
@@ -163,7 +172,7 @@ def test_a_killed_server_leaves_no_process_and_the_next_one_goes_on(tmp_path, en
         assert len(processes_in(folder / "visitors")) >= 1
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
-        for _ in range(10 * LAST_SECONDS):
+        for _ in range(10 * process.LAST_SECONDS):
             if not processes_in(folder / "visitors"):
                 break
             time.sleep(0.1)
