@@ -66,7 +66,7 @@ class Job:
     ended: float | None = None
     message: str | None = None
     advice: list[str] = field(default_factory=list)
-    estimate_s: float | None = None
+    estimate_s: float | None = None  # that a dub takes, as a check says
 
 
 class Queue:
@@ -131,7 +131,6 @@ class Queue:
             try:
                 for role, source in sources.items():
                     link(source, self.folder(job) / forms.file_of(job, role))
-                job.estimate_s = self._estimate(job)
                 self._set(job, "waiting")
             except BaseException:
                 shutil.rmtree(self.folder(job), ignore_errors=True)
@@ -204,12 +203,6 @@ class Queue:
         for job in sorted(dubs, key=lambda job: -job.created):
             return ((job.ended or 0) - (job.started or 0)) / max(1, job.inputs["speech"].get("seconds") or 1)
         return None
-
-    def _estimate(self, job: Job) -> float | None:
-        if job.kind == "train":
-            return 60 * float(job.settings.get("minutes", forms.MINUTES["default"]))
-        pace, seconds = self.pace(), job.inputs.get("speech", {}).get("seconds")
-        return pace * min(seconds, forms.PREVIEW if job.kind == "preview" else seconds) if pace and seconds else None
 
     # Running
 

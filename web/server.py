@@ -198,15 +198,18 @@ def build(site: Site, queue: Queue) -> FastAPI:
         async with looking:
             return await asyncio.to_thread(look, path, shown, *arguments)
 
-    async def take(who: Visitor, name: str, blocks: Any) -> dict[str, Any]:
-        """The blocks as a new upload of the visitor."""
+    async def take(who: Visitor, name: str, blocks: Any, size: int = 0) -> dict[str, Any]:
+        """The blocks as a new upload of the visitor. size: as announced, in bytes."""
         room = site.room(who)
+        too_large = Refused(f"This is larger than the {room / MB:.0f} MB that you may upload here.", status=413)
+        if size > room:
+            raise too_large
         with site.new_upload(who, name) as (path, about):
             with path.open("wb") as file:
                 async for block in blocks:
                     file.write(block)
                     if file.tell() > room:
-                        raise too_large(room)
+                        raise too_large
                     site.check_disk()
             about |= await looked_at(path, about["name"], "about") | {"bytes": path.stat().st_size}
             if (about["seconds"] or 0) > options.max_seconds:
@@ -215,14 +218,9 @@ def build(site: Site, queue: Queue) -> FastAPI:
             site.room(who)  # others may have been uploaded at the same time
         return upload_view(about)
 
-    def too_large(room: int) -> Refused:
-        return Refused(f"This is larger than the {room / MB:.0f} MB that you may upload here.", status=413)
-
     @app.put("/api/uploads", status_code=201)
     async def put_upload(request: Request, who: Who, name: str) -> dict[str, Any]:
-        if int(request.headers.get("content-length") or 0) > (room := site.room(who)):
-            raise too_large(room)
-        return await take(who, name, request.stream())
+        return await take(who, name, request.stream(), int(request.headers.get("content-length", 0)))
 
     @app.get("/api/uploads")
     def get_uploads(who: Who) -> list[dict[str, Any]]:
