@@ -43,6 +43,7 @@ STATES = [
     job(4, "check", "done", results=FILES[3:], message="Nothing is wrong with the footage."),
     job(5, "dub", "failed", message="two.mp4: no face was found."),
     job(6, "train", "stopping", results=FILES[4:]),
+    job(8, "score", "done", results=[{"role": "scores", "name": "scores.json", "url": "/made/scores.json"}]),
     job(7, "preview", "cancelled"),
 ]
 
@@ -191,7 +192,8 @@ def test_weak_eyes_screen_readers_and_phones_are_served_in_every_state(visit, se
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs requirements-dev.txt").Axe()
     page = visit()
     look = {"picture": "/first_frame", "width": 100, "height": 100, "faces": [[5, 5, 40, 60], [50, 5, 90, 60]]}
-    record = {"own_pixels": {"used": 60, "frames": 75}, "dubbed": 75}
+    scores = [{"sync": [{"scorer": "expert", "offset": 1, "lse_c": 0.42, "lse_d": 0.72}]}]
+    record = {"own_pixels": {"used": 60, "frames": 75}, "dubbed": 75, "videos": scores}
     page.route("**/api/jobs", lambda route: route.fulfill(json=STATES))
     page.route("**/api/uploads", lambda route: route.fulfill(json=[ONE, ONE | {"id": "b1", "kind": "sound"}]))
     page.route("**/api/uploads/*/look", lambda route: route.fulfill(json=look))
@@ -200,7 +202,7 @@ def test_weak_eyes_screen_readers_and_phones_are_served_in_every_state(visit, se
     page.route("**/made/**", lambda route: route.fulfill(json=record))
     page.evaluate("sessionStorage.dub = JSON.stringify({face: 'a1', speech: 'b1'})")
     wrong = []
-    for path in ("/", "/jobs", "/jobs/3", "/jobs/4", "/train", "/score", "/?login"):
+    for path in ("/", "/jobs", "/jobs/3", "/jobs/4", "/jobs/8", "/train", "/score", "/?login"):
         if path == "/?login":
             page.route("**/api/session", lambda route: route.fulfill(json={"auth": True, "user": None}))
         page.goto(server.address + path)

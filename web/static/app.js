@@ -1,6 +1,6 @@
 // The page: who visits, which view an address shows, and the language.
 import { call } from "./api.js";
-import { button, errorLine, h, labelled, language, link, t } from "./dom.js";
+import { announce, button, errorLine, h, labelled, language, link, t } from "./dom.js";
 import { dubView } from "./dub.js";
 import { jobsView, poll, setTitle } from "./jobs.js";
 import { scoreView, trainView } from "./tabs.js";
@@ -29,6 +29,7 @@ function show(makers, focus) {
   open(id);
   setTitle(t(name));
   if (!focus) return;
+  announce("");
   heading.focus();
   scrollTo(0, 0);
 }

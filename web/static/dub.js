@@ -1,9 +1,9 @@
 // The view that checks footage, previews and dubs.
 import { call } from "./api.js";
 import { isAudible, loadUploads, uploadBox } from "./box.js";
-import { button, consentTick, errorLine, fold, h, hint, inWords, media, refused, t } from "./dom.js";
+import { button, consentTick, errorLine, fold, h, hint, inWords, media, refused, section, t } from "./dom.js";
 import { faceBox } from "./face.js";
-import { findJob, resultBox, startJob } from "./jobs.js";
+import { findJob, followJobs, resultBox, startJob } from "./jobs.js";
 import { settingsForm } from "./settings.js";
 
 const KINDS = ["check", "preview", "dub"];
@@ -27,7 +27,7 @@ export function dubView(session, settingsData) {
   const [result, show] = resultBox(...KINDS);
   const examples = h("div");
   const kept = h("p", { class: "small" }, t("kept", { hours: session.limits.hours }));
-  const go = h("div", { class: "box", id: "go" }, consent.element, h("div", { class: "actions" }, buttons), line,
+  const go = section(t("go_box"), { id: "go" }, consent.element, h("div", { class: "actions" }, buttons), line,
     estimate, kept);
   const element = h("div", {}, hint(t("dub_intro")), examples, h("div", { class: "columns" },
     h("div", {}, face.element, speech.element, settings.element), h("div", {}, go, result)));
@@ -89,6 +89,7 @@ export function dubView(session, settingsData) {
     await showExamples();
   }
 
+  followJobs(changed); // a check that has ended knows how long the dub takes
   restore().catch(fail);
   return { element, open: changed };
 }

@@ -14,6 +14,7 @@ const spoken = new Map(); // job's id -> its state and when something was last s
 
 const isGoing = ({ state }) => ["waiting", "running", "stopping"].includes(state);
 export const findJob = (fits) => jobs.find(fits);
+export const followJobs = (update) => followers.add(update);
 
 // The title of the tab
 
@@ -163,16 +164,16 @@ export function followed(first, full = true, level = "h3") {
   return element;
 }
 
-const FILES = ["video", "scores", "side_by_side", "picture", "record", "log"]; // roles, in the order of their buttons
+const FILES = ["video", "scores", "side_by_side", "picture", "record"]; // roles, in the order of their buttons
 
 function actionsOf(job, full, act) {
   const path = `/api/jobs/${job.id}`;
   if (job.state === "stopping") return [];
   if (isGoing(job)) return [button(t("cancel"), () => act("POST", `${path}/cancel`))];
-  const files = job.results.filter(({ role }) => FILES.includes(role));
+  const files = job.results.filter(({ role }) => FILES.includes(role) && job.kind !== "check");
   files.sort((one, other) => FILES.indexOf(one.role) - FILES.indexOf(other.role));
   const downloads = files.map(({ role, url, name }) => {
-    const main = role === "video" || role === "scores";
+    const main = role === "video";
     const attributes = { class: main ? "button main" : "button", href: `${url}?download=1`, download: name };
     return (full || main) && h("a", attributes, t(main ? "download" : `download_${role}`));
   });
@@ -187,7 +188,8 @@ function actionsOf(job, full, act) {
 function outcome(job) {
   const makers = {
     video: ({ url, name }) => media("video", url, t("result_video", { name })),
-    picture: ({ url, name }) => job.kind === "check" && h("img", { src: url, alt: name }),
+    picture: ({ url, name }) => job.kind === "check" && figure(url, t(name.endsWith("faces.png") ? "found" : "tried")),
+    scores: ({ url }) => scoreTable(url),
     record: ({ url }) => job.state === "done" && job.kind !== "check" && ownMouths(url),
     page: ({ url, name }) => h("p", {}, h("a", { href: url, target: "_blank" }, t("page_link", { name }))),
     log: ({ url }) => logView(url, job),
@@ -196,6 +198,16 @@ function outcome(job) {
   const parts = Object.entries(makers).flatMap(([role, make]) => found(role).map(make));
   const settings = Object.entries(job.settings).map(([name, value]) => `${name} ${value}`).join(", ");
   return [...parts, settings && h("p", { class: "small" }, t("used_settings", { settings }))];
+}
+
+const figure = (src, text) => h("figure", {}, h("img", { src, alt: "" }), h("figcaption", { class: "small" }, text));
+
+function scoreTable(url) {
+  const columns = ["scorer", "offset", "lse_c", "lse_d"];
+  const body = h("tbody");
+  call("GET", url).then(({ videos }) => body.append(...videos.flatMap(({ sync }) => sync).map((row) =>
+    h("tr", {}, columns.map((name) => h("td", {}, row[name]))))), () => {});
+  return h("table", {}, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, t(name))))), body);
 }
 
 function ownMouths(url) {
