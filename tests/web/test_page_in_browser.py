@@ -185,7 +185,7 @@ def test_everything_is_said_in_chinese(visit):
     english = [text for text in labels if text.strip() and not re.search("[\u4e00-\u9fff]|English", text)]
     assert not english
     page.get_by_role("button", name="English").click()
-    page.get_by_role("heading", name="Dub").wait_for()
+    page.get_by_role("heading", name="Dub", exact=True).wait_for()
 
 
 def test_weak_eyes_screen_readers_and_phones_are_served_in_every_state(visit, server):
