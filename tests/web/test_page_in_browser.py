@@ -182,6 +182,9 @@ def test_everything_is_said_in_chinese(visit):
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     assert page.locator("#settings code").count() > 20
     labels = page.locator("label, legend, summary, h1, h2, button, #settings .hint").all_inner_texts()
+    texts = page.evaluate("import('/static/texts.js').then(module => module.TEXTS)")
+    for key, (english, chinese, *_) in texts.items():
+        assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", chinese)), key
     english = [text for text in labels if text.strip() and not re.search("[\u4e00-\u9fff]|English", text)]
     assert not english
     page.get_by_role("button", name="English").click()

@@ -1,5 +1,5 @@
 // A box for one input: upload a file or record one, or choose an earlier upload, and play it.
-import { ApiError, call, upload as send } from "./api.js";
+import { call, upload as send } from "./api.js";
 import { button, errorLine, h, hint, labelled, media, newId, section, size, t, tick } from "./dom.js";
 
 const boxes = [];
@@ -17,11 +17,9 @@ export async function loadUploads(sessionLimits = limits) {
   for (const box of boxes) box.refresh();
 }
 
-/** A player for an upload; one that the browser cannot play is left out. */
 function player({ id, kind, name }) {
   if (kind === "picture") return null;
-  const onerror = (event) => event.target.remove();
-  return media(kind === "video" ? "video" : "audio", `/uploads/${id}/media`, t("player", { name }), { onerror });
+  return media(kind === "video" ? "video" : "audio", `/uploads/${id}/media`, t("player", { name }));
 }
 
 /** A button that records with the microphone and hands the recording to onrecorded(blob). */
@@ -94,7 +92,7 @@ export function uploadBox({ name, title, about, accept, fits, onchange = () => {
     try {
       const upload = await done;
       uploads.unshift(upload);
-      if (!fits(upload)) throw new ApiError(t("wrong_kind", { name: fileName, hint: about }));
+      if (!fits(upload)) throw new Error(t("wrong_kind", { name: fileName, hint: about }));
       set(source, upload);
     } catch (problem) {
       error(problem.message);

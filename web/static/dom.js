@@ -27,8 +27,13 @@ export function h(tag, attributes = {}, ...children) {
 
 export const hint = (text) => h("p", { class: "hint" }, text);
 export const fold = (title, attributes, ...children) => h("details", attributes, h("summary", {}, title), children);
-export const media = (tag, src, label, more = {}) =>
-  h(tag, { src, controls: true, preload: "metadata", playsinline: true, "aria-label": label, ...more });
+
+/** A video or audio player; one that the browser cannot play is left out. */
+export function media(tag, src, label) {
+  const onerror = (event) => event.target.remove();
+  return h(tag, { src, controls: true, preload: "metadata", playsinline: true, "aria-label": label, onerror });
+}
+
 export const button = (text, onclick, kind) => h("button", { type: "button", class: kind, onclick }, text);
 export const link = (text, href, kind) => h("a", { href, class: kind, "data-inside": true }, text);
 

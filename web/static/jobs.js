@@ -7,6 +7,7 @@ const [POLL, IDLE_POLL, SAY] = [1000, 10000, 10000]; // milliseconds; SAY: betwe
 let jobs = [];
 let listed = false; // whether the server has answered once
 let timer = null;
+let asked = 0; // counts the polls: only the last one's answer is taken, since an earlier one may lack a new job
 let reachable = true;
 let starting = false;
 const followers = new Set(); // functions that are called after every answer
@@ -67,9 +68,12 @@ function say(job) {
 // Polling and starting
 
 export async function poll() {
+  const mine = ++asked;
   clearTimeout(timer);
   try {
-    jobs = await call("GET", "/api/jobs");
+    const found = await call("GET", "/api/jobs");
+    if (mine !== asked) return;
+    jobs = found;
     if (!reachable) announce("");
     [listed, reachable] = [true, true];
     jobs.forEach(say);
@@ -80,8 +84,7 @@ export async function poll() {
     if (reachable) announce(problem.message);
     reachable = false;
   }
-  clearTimeout(timer);
-  timer = setTimeout(poll, jobs.some(isGoing) ? POLL : IDLE_POLL);
+  if (mine === asked) timer = setTimeout(poll, jobs.some(isGoing) ? POLL : IDLE_POLL);
 }
 
 /** Start a job; a second press within a second does nothing. Returns the job, or null. */

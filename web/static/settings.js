@@ -67,7 +67,8 @@ export function settingsForm({ groups, generators, weights }) {
     } })));
     return group;
   });
-  const form = h("form", { onsubmit: (event) => event.preventDefault() }, parts,
+  const clear = () => fields.forEach((one) => one.error());
+  const form = h("form", { onsubmit: (event) => event.preventDefault(), onreset: clear }, parts,
     h("button", { type: "reset", class: "quiet" }, t("reset")));
   const element = section(t("settings_box"), { id: "settings" }, hint(t("settings_hint")), form);
   const given = () => fields.map((one) => [one.name, one.value()]).filter(([, value]) => value !== undefined);
