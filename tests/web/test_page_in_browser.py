@@ -214,6 +214,8 @@ def test_weak_eyes_screen_readers_and_phones_are_served_in_every_state(visit, se
             page.locator("#faces img").wait_for()
             page.locator("#dub").click()  # an error: no consent
             page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        if path == "/jobs":
+            page.get_by_text("Drawing mouths: 40 %, about 2 minutes left", exact=True).wait_for()
         if path == "/jobs/3":
             page.locator(".one", has_text="60 of 75 frames").wait_for()
         for width, scheme in itertools.product(WIDTHS, SCHEMES):

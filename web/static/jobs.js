@@ -53,7 +53,7 @@ function progressText({ state, place, progress }) {
   const { total, remaining_s: seconds } = progress;
   const values = { what: what(progress.what || "working"), percent: total && percentOf(progress) };
   if (!total) return t("working", values);
-  return t("progress", values) + (seconds >= 0 ? t("left", { time: inWords(seconds) }) : "");
+  return t("progress", values) + (Number.isFinite(seconds) ? t("left", { time: inWords(seconds) }) : "");
 }
 
 function say(job) {
