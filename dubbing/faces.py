@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +24,10 @@ from dubbing.stages import prefetch
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.crop import LONGEST_SIDE, pad_and_clip, unscaled
 from face_detection.find import KEY_STEP, CutFinder, cuts_at, detect_sparsely, several_people
+from face_detection.identity import people_of
 from face_detection.track import FaceNotFound, Track, faces_of, follow_face, frame_with_most_faces
 from media import yuv
+from media.clock import Span
 from metrics.glossary import MAX_SEVERAL_PEOPLE
 from utils.errors import InputError
 from utils.files import cache_folder, sha256, write_bytes
@@ -38,6 +40,9 @@ CACHE_FORMAT = 5  # of the cache's files; a change forgets the old ones
 DIGEST_BYTES = 32  # of a SHA-256
 FOLLOWED, OTHER, INK = (80, 200, 60), (40, 150, 255), (0, 0, 0)  # BGR: boxes of the followed face, of others; numbers
 NUMBER_HEIGHT, SMALLEST_NUMBER = 0.05, 14.0  # in parts of the picture's shorter side, and in pixels
+
+
+Wanted = Sequence[int | tuple[float, float]] | None  # people: numbers or points; None for everybody
 
 
 class Detections(NamedTuple):
@@ -110,6 +115,21 @@ class FaceFinder:
         lie on their side but --align is not asked for."""
         if self.options.box:
             return self.given_box()
+        detections, known, key = self._detections(progress)
+        return replace(self.choose(detections), cached=known, key=key)
+
+    def find_people(self, progress: ProgressBar, wanted: Wanted) -> tuple[list[FaceRegions], list[Span]]:
+        """The faces of several people, and when it is not sure who somebody is (their faces are left out then).
+
+        wanted: of each person the number (face_detection/identity.py) or a point x, y on the face in the first frame
+        that shows it there; None for everybody. Raises InputError as find(), and where two of them are one person.
+        """
+        detections, known, key = self._detections(progress)
+        found, unsure = self.choose_people(detections, wanted)
+        return [replace(faces, cached=known, key=key) for faces in found], unsure
+
+    def _detections(self, progress: ProgressBar) -> tuple[Detections, bool, str]:
+        """What is found in the video, whether it was known from before, and the key it is kept by."""
         path = None if self.options.no_cache else self._cache_path()
         known = Detections.cached(path) if path else None
         print(f"faces by {self.detector}" + (", as found before" if known else ""), flush=True)
@@ -118,7 +138,7 @@ class FaceFinder:
             raise InputError(f"--face {self.source.path}: no frame can be decoded; give a whole video")
         if path and not known:
             detections.write(path)
-        return replace(self.choose(detections), cached=known is not None, key=path.stem if path else "")
+        return detections, known is not None, path.stem if path else ""
 
     def search(self, progress: ProgressBar) -> Detections:
         """Detect faces, as find() does where none are cached."""
@@ -151,18 +171,64 @@ class FaceFinder:
         try:
             track = follow_face(detections.faces, smooth, cuts, options.face_at, options.face_index)
         except FaceNotFound as error:
-            time = float(detections.times[error.frame])
-            shown = frames[error.frame] if frames else self.source.frames_at([time])[0]
-            seen = ""
-            if self.faces_file:
-                write_png(self.faces_file, numbered_faces(yuv.to_bgr(shown.picture), error.faces))
-                seen = f"; see {self.faces_file}"
-            raise InputError(f"{error}; at {time:.2f} s faces are {list_faces(error.faces)}{seen}") from error
-        followed = faces_of(detections.faces, track)
-        if not options.align and may_lie([face for face in followed if face is not None]) and (how := self.turning()):
-            raise InputError(f"--face {self.source.path}: {how}")
+            raise self._with_faces(error, detections, frames) from error
         if not sampled and options.face_at is None and options.face_index is None:
             _print_choice(detections, track)
+        faces = self._regions(track, faces_of(detections.faces, track), sampled)
+        if not any(faces.regions):
+            raise InputError(self.no_face())
+        return faces
+
+    def choose_people(
+        self, detections: Detections, wanted: Wanted, frames: Sequence[TimedFrame] | None = None
+    ) -> tuple[list[FaceRegions], list[Span]]:
+        """As find_people(), among these detections; frames: as in choose()."""
+        if not any(map(len, detections.faces)):
+            raise InputError(self.no_face())
+        cuts = cuts_at(detections.changes) if frames is None else range(len(frames))
+
+        def pictures(numbers: list[int]) -> Iterator[tuple[np.ndarray, float]]:
+            last, looked_at = numbers[-1], set(numbers)
+            for number, frame in enumerate(frames or self.source.iter_once(self.seconds)):
+                if number in looked_at:
+                    yield yuv.reduced_bgr(frame.picture, LONGEST_SIDE)
+                if number == last:
+                    return
+
+        smooth = frames is None and not self.options.nosmooth
+        people = people_of(detections.faces, cuts, pictures, smooth)
+        try:
+            tracks = people.tracks if wanted is None else people.chosen(wanted)
+        except FaceNotFound as error:
+            raise self._with_faces(error, detections, frames) from error
+        found = []
+        for track in tracks:
+            near = faces_of(detections.faces, track)  # somebody else's, where the own one is not detected
+            followed = [None if between else face for face, between in zip(near, track.interpolated, strict=True)]
+            found.append(self._regions(track, followed, frames is not None))
+        found = [faces for faces in found if wanted is not None or any(faces.regions)]
+        if not found or not all(any(faces.regions) for faces in found):
+            raise InputError(self.no_face())
+        ends = [*detections.times[1:], detections.times[-1]]
+        return found, [Span(float(detections.times[first]), float(ends[last])) for first, last in people.unsure]
+
+    def _with_faces(
+        self, error: FaceNotFound, detections: Detections, frames: Sequence[TimedFrame] | None
+    ) -> InputError:
+        """That error with the faces that can be chosen; faces_file shows them."""
+        time = float(detections.times[error.frame])
+        shown = frames[error.frame] if frames else self.source.frames_at([time])[0]
+        seen = ""
+        if self.faces_file:
+            write_png(self.faces_file, numbered_faces(yuv.to_bgr(shown.picture), error.faces))
+            seen = f"; see {self.faces_file}"
+        return InputError(f"{error}; at {time:.2f} s faces are {list_faces(error.faces)}{seen}")
+
+    def _regions(self, track: Track, followed: list[np.ndarray | None], sampled: bool) -> FaceRegions:
+        """Where a person's face is dubbed. followed: the detection in every frame; sampled: as in choose()."""
+        options = self.options
+        if not options.align and may_lie([face for face in followed if face is not None]) and (how := self.turning()):
+            raise InputError(f"--face {self.source.path}: {how}")
         count, window = len(track.boxes), 1 if sampled else SMOOTH_FRAMES
         tilts = angles_of(tilt, followed, track, window) if options.align else np.zeros(count)
         yaws = angles_of(yaw, followed, track, window) if options.occlusion else np.zeros(count)
@@ -173,8 +239,6 @@ class FaceFinder:
                 track.boxes, tilts, yaws, track.interpolated, known, strict=True
             )
         ]
-        if not any(regions):
-            raise InputError(self.no_face())
         return FaceRegions(regions, self.detector, followed)
 
     def _region(self, box: np.ndarray, tilted: float, opacity: float, interpolated: bool) -> FaceRegion | None:

@@ -85,13 +85,17 @@ def follow_face(
     a point x, y on the person; index: the person's place from the left, from 0, in the first frame with the most faces.
     Raises FaceNotFound when no face is at that point, or there are fewer faces.
     """
-    T = len(detections)
-    boxes = np.zeros((T, 4), np.int64)
-    segment = np.full(T, NO_FACE)
-    interpolated = np.zeros(T, bool)
-    tracklets = _link(detections, cuts)
+    tracklets = link(detections, cuts)
     chosen = _chosen(tracklets, detections, at, index)
-    for number, (frames, faces) in enumerate(_one_person(tracklets, cuts, chosen)):
+    return filled(_one_person(tracklets, cuts, chosen), len(detections), smooth)
+
+
+def filled(tracklets: list[Tracklet], count: int, smooth: bool) -> Track:
+    """One person's track in `count` frames from tracklets that do not overlap in time: gaps inside each are filled."""
+    boxes = np.zeros((count, 4), np.int64)
+    segment = np.full(count, NO_FACE)
+    interpolated = np.zeros(count, bool)
+    for number, (frames, faces) in enumerate(tracklets):
         span = np.arange(frames[0], frames[-1] + 1)
         whole = np.stack([np.interp(span, frames, faces[:, k]) for k in range(4)], axis=1)  # [n, 4], gaps filled
         whole = np.maximum(whole, 0).astype(np.int64)
@@ -116,7 +120,8 @@ def frame_with_most_faces(detections: list[np.ndarray]) -> tuple[int, np.ndarray
     return frame, detections[frame][np.argsort(detections[frame][:, 0])]
 
 
-def _link(detections: list[np.ndarray], cuts: Collection[int]) -> list[Tracklet]:
+def link(detections: list[np.ndarray], cuts: Collection[int]) -> list[Tracklet]:
+    """Faces that overlap from frame to frame within a shot, as tracklets."""
     tracklets: list[tuple[list[int], list[np.ndarray]]] = []
     live: list[int] = []
     for frame, found in enumerate(detections):
