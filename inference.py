@@ -6,6 +6,7 @@
         --face portrait.png --audio talk.mkv --outfile results/
     python inference.py --check --face talk.mp4 --audio speech.wav                    # find problems before a dub
     python inference.py --still --face talk.mp4 --audio speech.wav --outfile one.png  # try settings on one frame
+    python inference.py --face talk.mp4 --voice 0=anna.wav --voice 1=ben.wav          # two people, from the left
     python inference.py --jobs jobs.csv --outfile results/    # columns face, audio, and any flag's name
     torchrun --nproc_per_node 2 inference.py --jobs jobs.csv --outfile results/       # shared by two processes
 
@@ -25,6 +26,7 @@ from typing import TextIO
 
 import dubbing
 from dubbing.options import OUTFILE, Options, Request
+from dubbing.voices import Audio, read_voices
 from models.published import ensure_weights
 from utils import cli
 from utils.errors import InputError, format_error
@@ -46,16 +48,17 @@ def main(args: argparse.Namespace) -> int:
         return demonstrate(request, options, results)
     if request.jobs:
         return dub_list(request.jobs, request, options, results, args.debug)
-    if not request.face or not (request.audio or request.check):
-        raise InputError("--face and --audio are needed (for --check --face alone), or --jobs, or --demo")
+    if not request.face or not (request.audio or request.voice or request.check):
+        raise InputError("--face and --audio are needed (or --voice; for --check --face alone), or --jobs, or --demo")
     face = existing_file(request.face, "--face")
-    audio = existing_file(request.audio, "--audio") if request.audio else face
+    audio: Audio = existing_file(request.audio, "--audio") if request.audio else read_voices(request.voice or ())
     from dubbing.jobs import output_path
 
     still = request.still or options.preview == 0
-    outfile = output_path(face, audio, request.outfile or OUTFILE, options, still)  # checked before weights are read
+    to = request.outfile or OUTFILE
+    outfile = output_path(face, audio or face, to, options, still)  # checked before weights are read
     if request.check:
-        return check_footage(face, request.audio and audio, outfile, request, options, args.stdout)
+        return check_footage(face, audio, outfile, request, options, args.stdout)
     if still:
         return draw_still(face, audio, outfile, request, options, args.stdout)
     report(dubbing.Dubber(options).dub(face, audio, outfile), request, results)
@@ -64,9 +67,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_footage(
-    face: Path, audio: Path | None, outfile: Path, request: Request, options: Options, stdout: TextIO
-) -> int:
+def check_footage(face: Path, audio: Audio, outfile: Path, request: Request, options: Options, stdout: TextIO) -> int:
     """Print problems of a video and speech, and what to expect of a dub; 2 where no dub is possible."""
     from dubbing.check import check
     from utils.progress import doing
@@ -77,7 +78,7 @@ def check_footage(
     return 2 if found.problems else 0
 
 
-def draw_still(face: Path, audio: Path, picture: Path, request: Request, options: Options, stdout: TextIO) -> int:
+def draw_still(face: Path, audio: Audio, picture: Path, request: Request, options: Options, stdout: TextIO) -> int:
     """One frame of the dub, beside its source."""
     from dubbing.samples import still
     from utils.progress import doing
@@ -86,7 +87,7 @@ def draw_still(face: Path, audio: Path, picture: Path, request: Request, options
         drawn = still(face, audio, picture, options)
     print(f"{picture}: source and result at {drawn.time:.2f} s", flush=True)
     if request.json:
-        shown = {"face": str(face), "audio": str(audio), "outfile": str(picture), "time": round(drawn.time, 3)}
+        shown = {"face": str(face), "audio": str(request.audio), "outfile": str(picture), "time": round(drawn.time, 3)}
         print(json.dumps(shown, ensure_ascii=False), file=stdout, flush=True)
     return 0
 
@@ -152,7 +153,10 @@ def report(record: "dubbing.Record", request: Request, results: TextIO) -> None:
 
     unchanged = f", {record.unchanged} left unchanged" if record.unchanged else ""
     lines = [f"{record.outfile}: {record.frames} frames{unchanged}"]
-    lines += [format_sync(record.sync)] if record.sync else []
+    several = len(record.people) > 1
+    for person in record.people:
+        who = f"person {person['person']}, {person['frames']} frames: " if several else ""
+        lines += [f"{who}{format_sync(person['sync'])}"] if person["sync"] else [who] * several
     lines += [f"found: {', '.join(record.findings)}"] if record.findings else []
     lines += [f"remark: {remark}" for remark in remarks(record)]
     print("\n".join(lines), file=results, flush=True)

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from itertools import chain, takewhile
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from dubbing.own_pixels import FEWEST_FACES
 from dubbing.record import StageTimer
 from dubbing.samples import Samples, dub_samples, loudest_times, sample_faces
 from dubbing.source import Source, TimedFrame
-from dubbing.speech import Speech, load_speech
+from dubbing.speech import Speech, load_speeches
+from dubbing.voices import Audio, name_of, voices_of
 from face_detection.crop import to_network_size
 from face_detection.find import KEY_STEP, cuts_at, several_people
 from face_detection.track import frame_with_most_faces
@@ -118,7 +119,7 @@ class CheckReport:
         return lines or ["nothing is wrong with the footage"]
 
 
-def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> CheckReport:
+def check(face: Path, audio: Audio | None, outfile: Path, options: Options) -> CheckReport:
     """Look at a video, and speech if there is some, as a dub to `outfile` with these options would take them. Writes
     <outfile>.faces.png and, where there is speech, <outfile>.check.png.
 
@@ -126,55 +127,60 @@ def check(face: Path, audio: Path | None, outfile: Path, options: Options) -> Ch
     """
     began = time.perf_counter()
     networks, source = load_networks(options), Source(face, options, outfile.suffix)
-    report, speech = CheckReport(command(face, audio, outfile, options), networks.summary()), None
+    report, speeches = CheckReport(command(face, audio, outfile, options), networks.summary()), {}
     sound = audio or (face if source.reader and source.reader.has_sound else None)
     try:
-        speech = load_speech(sound, options, networks.hp) if sound else None
+        speeches = load_speeches(voices_of(sound), options, networks.hp) if sound else {}
     except InputError as error:
         report.problems += [str(error)] if audio else []  # the video's own sound need not be speech
     starting = time.perf_counter() - began
-    seconds = min(source.play_seconds, speech.seconds if speech else inf, options.preview or inf)
-    faces_file, faces, searching = Path(f"{outfile}.faces.png"), None, 0.0
+    said = list(speeches.values())
+    seconds = min(source.play_seconds, said[0].seconds if said else inf, options.preview or inf)
+    faces_file, found, searching = Path(f"{outfile}.faces.png"), list[FaceRegions](), 0.0
     finder = FaceFinder(source, seconds, networks.backend.device, faces_file)
-    loud = loudest_times(speech.mel, networks.hp, seconds, DRAWN) if speech else []
-    samples = sample_faces(finder, sorted({*evenly(seconds, SAMPLES), *loud}), seconds / SAMPLES)
+    loud = [loudest_times(speech.mel, networks.hp, seconds, DRAWN) for speech in said]
+    samples = sample_faces(finder, sorted({*evenly(seconds, SAMPLES), *chain.from_iterable(loud)}), seconds / SAMPLES)
     try:
-        faces = samples.choose(finder)
+        found = samples.choose(finder, speeches or [None])
         if not options.box:
             cuts, searching = _search_awhile(finder)
-            report.remarks += [*_look(samples, faces, networks.hp, options), *cuts]
+            looks = (_look(samples, faces, networks.hp, options, None not in speeches) for faces in found)
+            report.remarks += dict.fromkeys([*chain.from_iterable(looks), *cuts])
     except InputError as error:
         report.problems.append(str(error))
-    if speech and audio:
-        report.remarks += _speech_remarks(speech)
-    if faces and faces.followed and networks.path == BUNDLED_GENERATOR:
-        report.limits = limits([yuv.to_bgr(frame.picture) for frame in samples.frames], faces.followed)
-    if speech and faces and not report.problems:
-        short = replace(options, preview=min(TIMED / float(source.rate), options.preview or speech.seconds))
-        plan = DubPlan(networks, Source(face, short, outfile.suffix), speech)
-        if mouths := dub_samples(plan, samples, faces, loud):
+    if audio:
+        report.remarks += [remark for speech in said for remark in _speech_remarks(speech)]
+    if found and found[0].followed and networks.path == BUNDLED_GENERATOR:
+        report.limits = limits([yuv.to_bgr(frame.picture) for frame in samples.frames], found[0].followed)
+    if said and found and not report.problems:
+        short = replace(options, preview=min(TIMED / float(source.rate), options.preview or said[0].seconds))
+        plan = DubPlan(networks, Source(face, short, outfile.suffix), speeches)
+        if mouths := dub_samples(plan, samples, found, loud):
             report.mouths = f"{outfile}.check.png"
             rows = {"source": [mouth.source for mouth in mouths], "result": [mouth.result for mouth in mouths]}
             write_png(Path(report.mouths), labelled_rows(rows))
         if audio:
-            report.estimate = _estimate(
-                plan, DubPlan(networks, source, speech), faces, outfile.suffix, starting, searching
-            )
-    report.findings = list(dict.fromkeys([*source.findings, *(speech.findings if speech and audio else [])]))
+            whole = DubPlan(networks, source, speeches)
+            report.estimate = _estimate(plan, whole, found, outfile.suffix, starting, searching)
+    told = [finding for speech in said for finding in speech.findings] if audio else []
+    report.findings = list(dict.fromkeys([*source.findings, *told]))
     number, people = frame_with_most_faces(samples.detections.faces)
     if len(people):
-        followed = faces.followed[number] if faces and faces.followed else None
-        chosen = None if followed is None else int(np.abs(people - followed).sum(axis=1).argmin())
+        followed = [faces.followed[number] for faces in found if faces.followed]
+        chosen = {int(np.abs(people - face).sum(axis=1).argmin()) for face in followed if face is not None}
         write_png(faces_file, numbered_faces(yuv.to_bgr(samples.frames[number].picture), people, chosen))
         boxes = [tuple(round(float(value)) for value in box[:4]) for box in people]
-        report.faces = [FoundFace(box, n == chosen) for n, box in enumerate(boxes)]  # type: ignore[arg-type]
+        report.faces = [FoundFace(box, n in chosen) for n, box in enumerate(boxes)]  # type: ignore[arg-type]
         report.faces_picture, report.faces_time = str(faces_file), round(samples.frames[number].time, 3)
     return report
 
 
-def command(face: Path, audio: Path | None, outfile: Path, options: Options) -> str:
+def command(face: Path, audio: Audio | None, outfile: Path, options: Options) -> str:
     """What to type for the dub, as this system's shell takes it."""
-    words = ["python", "inference.py", "--face", str(face), "--audio", str(audio or "SPEECH")]
+    voices = voices_of(audio or "SPEECH")
+    said = [f"{name_of(who)}={part.audio}" for who, parts in voices.items() for part in parts if who is not None]
+    flags = ["--voice", *said] if said else ["--audio", str(audio or "SPEECH")]
+    words = ["python", "inference.py", "--face", str(face), *flags]
     return quoted([*words, "--outfile", str(outfile), *as_flags(options)])
 
 
@@ -204,13 +210,13 @@ def _search_awhile(finder: FaceFinder) -> tuple[list[str], float]:
     return remarks, seconds * finder.source.frames_once(finder.seconds)
 
 
-def _look(samples: Samples, faces: FaceRegions, hp: HParams, options: Options) -> list[str]:
-    """Remarks on what the pictures show."""
+def _look(samples: Samples, faces: FaceRegions, hp: HParams, options: Options, chosen: bool) -> list[str]:
+    """Remarks on what the pictures show of a person. chosen: by --voice."""
     crops = faces.crops(samples.frames)
     if not crops:
         return []
     small = [to_network_size(crop, hp.img_size) for crop in crops]
-    chosen = options.face_at is not None or options.face_index is not None
+    chosen = chosen or options.speaking_only or options.face_at is not None or options.face_index is not None
     facts = {
         "face_share": len(crops) / len(samples.frames),
         "several_people": 0.0 if chosen else several_people(samples.detections.faces),
@@ -237,15 +243,16 @@ def _covered(faces: Sequence[np.ndarray]) -> float:
 
 
 def _estimate(
-    plan: DubPlan, whole: DubPlan, faces: FaceRegions, suffix: str, starting: float, searching: float
+    plan: DubPlan, whole: DubPlan, found: list[FaceRegions], suffix: str, starting: float, searching: float
 ) -> Estimate:
-    """From a dub of the plan's frames, all with a face of usual size.
+    """From a dub of the plan's frames, all with a face of usual size of every person.
 
     whole: the plan of the whole dub; starting: seconds for reading weights and speech; searching: for finding the face
     in the seconds that are dubbed.
     """
-    by_size = sorted((region for region in faces.regions if region), key=lambda region: region.rect.height)
-    plan.people[0].faces = FaceRegions([by_size[len(by_size) // 2]], faces.detector)
+    for person, faces in zip(plan.people, found, strict=True):
+        by_size = sorted((region for region in faces.regions if region), key=lambda region: region.rect.height)
+        person.faces = FaceRegions([by_size[len(by_size) // 2] if by_size else None], faces.detector)
     timer = StageTimer()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"timed{suffix}"

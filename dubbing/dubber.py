@@ -5,8 +5,9 @@ another one    generate, own_pixels, match in batches (DubPlan.draw); score lips
 main thread    composite: put the faces into the picture; encode
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -27,11 +28,13 @@ from dubbing.person import Person
 from dubbing.record import ProgressBar, Record, StageTimer, page_path, record_path, state_record
 from dubbing.report import COPY_SIDE, DubReport
 from dubbing.source import Source, TimedFrame
-from dubbing.speech import Speech, load_speech
+from dubbing.speech import Speech, load_speeches
 from dubbing.stages import FrameTask, prefetch
+from dubbing.turns import speakers
+from dubbing.voices import Audio, Place, Voices, voices_of
 from media import yuv
 from media.clock import END_HELD, Span
-from media.sound import sound_clock
+from media.sound import mix, sound_clock
 from media.writer import VideoWriter
 from utils.errors import InputError, flag_named, warn
 from utils.files import atomic_writes, sha256, write_json
@@ -45,24 +48,32 @@ QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at 
 class DubPlan:
     """Source and people of a dub. After their use() it also gives the frames as tasks, and draws the faces in them."""
 
-    def __init__(self, networks: Networks, source: Source, speech: Speech) -> None:
-        self.networks, self.source, self.speech = networks, source, speech
+    def __init__(self, networks: Networks, source: Source, speeches: Mapping[Place | None, Speech]) -> None:
+        """speeches: of every person, equally long; one for None with --speaking_only becomes everybody's."""
+        self.networks, self.source = networks, source
         self.options = options = source.options
-        self.people = [Person(networks, options, speech)]
-        self.seconds = min(speech.seconds, options.preview or speech.seconds)  # that are dubbed
+        self.people = [Person(networks, options, speech, who) for who, speech in speeches.items()]
+        self.speech_seconds = self.people[0].speech.seconds
+        self.seconds = min(self.speech_seconds, options.preview or self.speech_seconds)  # that are dubbed
         self.shown_seconds = source.shown_seconds(self.seconds)  # that the result lasts
         self.frames = source.frames_in(self.seconds)  # about how many the result has
         with flag_named("--final_audio"):
             self.final_clock = sound_clock(options.final_audio) if options.final_audio else None
+        self.sound = options.final_audio or self.people[0].speech.path  # of the result
+        self.lowered = 0.0  # decibels, where a conversation's sound would clip
+        self.unsure: list[Span] = []  # seconds in which it is not sure who is who
 
     def look(self, progress: ProgressBar, timer: StageTimer, faces_file: Path) -> None:
         """Find the face of every person. Where crops of it are needed, the video is decoded once more."""
         with timer("faces"):
             finder, own = self.finder(faces_file), self.wants_own_pixels
-            found = [replace(finder, seconds=self.searched_seconds).find(progress)]
+            found = self._faces(replace(finder, seconds=self.searched_seconds), progress)
             dubbed = self.source.frames_once(self.seconds)
             if own and not any(any(faces.regions[:dubbed]) for faces in found):  # they appear later
-                found, own = [finder.find(progress)], False
+                found, own = self._faces(finder, progress), False
+        if self.options.speaking_only:
+            speech = self.people[0].speech
+            self.people = [Person(self.networks, self.options, speech, number) for number in range(len(found))]
         for person, faces in zip(self.people, found, strict=True):
             with timer("references"):
                 person.use(faces, faces.crops(self._sampled(faces)) if self.options.occlusion else [])
@@ -72,6 +83,27 @@ class DubPlan:
             if (self.options.own_pixels == "on" or self.options.mouths_from) and not person.own_pixels:
                 shown = self.options.mouths_from or self.source.path
                 warn(f"no own mouths: {shown} shows no face for four seconds")
+
+        if self.options.speaking_only:
+            with timer("turns"):
+                self._take_turns(progress)
+
+    def _faces(self, finder: FaceFinder, progress: ProgressBar) -> list[FaceRegions]:
+        """Of every person; with --speaking_only of everybody in the video."""
+        wanted = [person.place for person in self.people if person.place is not None]
+        if not wanted and not self.options.speaking_only:
+            return [finder.find(progress)]
+        found, self.unsure = finder.find_people(progress, wanted or None)
+        return found
+
+    def _take_turns(self, progress: ProgressBar) -> None:
+        """Leave every person only the faces of frames in which they speak."""
+        if not (expert := self.networks.expert):
+            raise InputError("--speaking_only: needs a lip-sync expert, which tells who speaks; none is installed")
+        numbers = speakers(self.source, [person.faces for person in self.people], self.seconds, expert, progress)
+        for number, person in enumerate(self.people, 1):
+            shown = zip(person.faces.regions, numbers == number, strict=False)  # regions may go on for longer
+            person.faces = replace(person.faces, regions=[region if speaks else None for region, speaks in shown])
 
     @property
     def wants_own_pixels(self) -> bool:
@@ -100,8 +132,8 @@ class DubPlan:
 
     def tasks(self) -> Generator[FrameTask, None, None]:
         """All output frames, and in each the faces to dub."""
-        (mel, seconds), hp = (self.speech.mel, self.speech.seconds), self.networks.hp
-        for frame in self.source.extend_frames(self.seconds, self.source.extension(seconds)):
+        mel, hp = self.people[0].speech.mel, self.networks.hp
+        for frame in self.source.extend_frames(self.seconds, self.source.extension(self.speech_seconds)):
             yield FrameTask(frame, [person.task(frame) for person in self.people])
             if self.options.published_timing and mel_column(frame.time, hp) + hp.mel_window > mel.shape[1]:
                 return
@@ -119,29 +151,52 @@ class DubPlan:
                     if faces:
                         stage(faces)
 
+    @contextmanager
+    def mixed(self, voices: Voices) -> Iterator[None]:
+        """Within the block the sound of a conversation is that of all its voices."""
+        if None in voices or self.options.final_audio:
+            yield
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            parts, stream = [part for parts in voices.values() for part in parts], self.options.audio_stream
+            self.sound, self.lowered = mix(parts, self.seconds, Path(folder), stream)
+            yield
+
     def findings(self) -> list[str]:
         """What was found and changed in the files so far, in short phrases."""
-        found, final, seconds = [*self.source.findings, *self.speech.findings], self.final_clock, self.shown_seconds
+        final, seconds = self.final_clock, self.shown_seconds
+        found = [*self.source.findings, *(finding for person in self.people for finding in person.speech.findings)]
         longer = (final.sound.end if final and final.sound else seconds) - seconds
         if abs(longer) > END_HELD:
             length = f"{longer:.1f} s longer, cut" if longer > 0 else f"{-longer:.1f} s shorter, silence after it"
             found.append(f"final audio {length}")
+        if self.lowered:
+            found.append(f"voices together {self.lowered:.1f} dB lower")
         return list(dict.fromkeys(found))
 
     def record(self) -> dict[str, Any]:
         """What a Record says of it, after the dub."""
-        source, speech, options, backend = self.source, self.speech, self.options, self.networks.backend
-        faces = self.people[0].faces
+        source, options, backend = self.source, self.options, self.networks.backend
+        faces, people = self.people[0].faces, [person.record() for person in self.people]
+        scores = [person["sync"] for person in people if person["sync"]]
         return {
-            **self.people[0].record(),
             "face": str(source.path),
+            "audio": " + ".join(dict.fromkeys(person["audio"] for person in people)),
+            "people": people,
+            "sync": min(scores, key=lambda sync: sync.lse_c, default=None),
+            "own_pixels": next((person["own_pixels"] for person in people if person["own_pixels"]), None),
+            "silent_share": min(person["silent_share"] for person in people),
+            "occlusion": people[0]["occlusion"],
+            "occluded": sum(person["occluded"] for person in people),
+            "turned": sum(person["turned"] for person in people),
+            "unsure": [[round(start, 3), round(end, 3)] for start, end in self.unsure],
             "generator": {"file": str(self.networks.path), "sha256": self.networks.sha256},
             "engine": backend.name,
             "precision": backend.dtype,
             "device": backend.device,
             "batch_halved": self.networks.generator.oom_retries,
-            "speech_seconds": round(speech.seconds, 3),
-            "extend": source.extension(speech.seconds),
+            "speech_seconds": round(self.speech_seconds, 3),
+            "extend": source.extension(self.speech_seconds),
             "source_fps": round(float(source.reader.rate), 3) if source.reader else None,
             "fps": round(float(source.rate), 3),
             "part": list(source.part) if source.part else None,
@@ -169,27 +224,27 @@ class Dubber:
         print(loaded.summary(), flush=True)
         return loaded
 
-    def dub(self, face: str | Path, audio: str | Path, outfile: str | Path, progress: ProgressBar = Progress) -> Record:
+    def dub(self, face: str | Path, audio: Audio, outfile: str | Path, progress: ProgressBar = Progress) -> Record:
         """Write the dubbed video, <outfile>.json and what else the options ask for.
 
-        face: a video or a picture; audio: any file with sound; outfile: a video, or a folder for it; progress: called
-        like tqdm, for bars of another kind; an exception that it raises from one frame to the next, such as a user's
-        wish to stop, ends the dub. Raises InputError for what cannot be used. Whatever is raised, no video is written
-        then.
+        face: a video or a picture; audio: any file with sound, or {person: file} (dubbing/voices.py);
+        outfile: a video, or a folder for it; progress: called like tqdm, for bars of another kind; an exception that it
+        raises from one frame to the next, such as a user's wish to stop, ends the dub. Raises InputError for what
+        cannot be used. Whatever is raised, no video is written then.
         """
         options, timer = self.options, StageTimer()
         if options.preview == 0:
             raise InputError("--preview 0: is one picture and no dub; give seconds")
         self.networks = self._current(self.networks)
-        face, audio = Path(face), Path(audio)
-        outfile = output_path(face, audio, Path(outfile), options)
+        face, voices = Path(face), voices_of(audio)
+        outfile = output_path(face, voices, Path(outfile), options)
         with timer("speech"):
-            speech = load_speech(audio, options, self.networks.hp)
-            plan = DubPlan(self.networks, Source(face, options, outfile.suffix), speech)
+            speeches = load_speeches(voices, options, self.networks.hp)
+            plan = DubPlan(self.networks, Source(face, options, outfile.suffix), speeches)
         plan.look(progress, timer, Path(f"{outfile}.faces.png"))
         stale = page_path(outfile).exists()  # a page of an earlier dub is brought up to date
         report = DubReport(plan.frames, plan.source) if options.report or stale else None
-        with atomic_writes(outfile, record_path(outfile)) as (video, beside):
+        with plan.mixed(voices), atomic_writes(outfile, record_path(outfile)) as (video, beside):
             done = dub_frames(plan, outfile, video, timer, progress, report)
             with timer("score"):
                 told = plan.record()
@@ -230,9 +285,8 @@ def dub_frames(
         """The tasks, shown by the progress bar, which ends when this is closed."""
         yield from progress(tasks, desc="dubbing", unit="frame", total=plan.frames)
 
-    sound, track, until = plan.speech.path, options.audio_stream, options.preview or inf
-    if options.final_audio:
-        sound, track, until = options.final_audio, None, plan.shown_seconds
+    sound, until = plan.sound, plan.shown_seconds if options.final_audio else options.preview or inf
+    track = options.audio_stream if sound == plan.people[0].speech.path else None
     first, last = source.part or (0.0, inf)
     shown = Span(first, min(last, first + plan.shown_seconds))
     writer = VideoWriter(

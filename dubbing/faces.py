@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -324,14 +324,14 @@ def write_cache(path: Path, **arrays: np.ndarray) -> None:
         print(f"what was found cannot be cached for the next dub: {error}", file=sys.stderr)
 
 
-def numbered_faces(picture: np.ndarray, boxes: np.ndarray, followed: int | None = None) -> np.ndarray:
-    """A copy of the picture, uint8 BGR [H, W, 3], with boxes, float [N, 4 or more], numbered in their order from 0; the
-    followed one in another colour."""
+def numbered_faces(picture: np.ndarray, boxes: np.ndarray, followed: Collection[int] = ()) -> np.ndarray:
+    """A copy of the picture, uint8 BGR [H, W, 3], with boxes, float [N, 4 or more], numbered in their order from 0;
+    those followed in another colour."""
     drawn = picture.copy()
     height = max(SMALLEST_NUMBER, NUMBER_HEIGHT * min(picture.shape[:2]))
     scale, line = height / 22, max(2, round(height / 8))  # the font's digits have 22 pixels
     for number, box in enumerate(boxes):
-        colour = FOLLOWED if number == followed else OTHER
+        colour = FOLLOWED if number in followed else OTHER
         x1, y1, x2, y2 = (round(float(value)) for value in box[:4])
         cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, line)
         (width, tall), _ = cv2.getTextSize(str(number), FONT, scale, line)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from dubbing.options import Options
 from dubbing.record import is_record, page_path, record_path
+from dubbing.voices import Audio, files_of, flag_of, read_voices, voices_of
 from media import codecs
 from media.opening import is_dub
 from utils.errors import InputError
@@ -23,7 +24,7 @@ class DubJob(NamedTuple):
     """One dub. outfile: the video to write, or a folder for it."""
 
     face: Path
-    audio: Path
+    audio: Audio
     outfile: Path
     options: Options
 
@@ -38,13 +39,13 @@ def read_jobs(path: Path, options: Options, folder: Path) -> list[DubJob | Excep
     if folder.suffix and not folder.is_dir():
         raise InputError(f"--outfile {folder}: names a file; with --jobs give a folder, without a dot in its name")
     jobs: list[DubJob | Exception] = []
-    for row in read_table(path, "--jobs", ("face", "audio")):
+    for row in read_table(path, "--jobs", ("face",)):
         try:
             jobs.append(_job(row, path.parent, options, folder))
         except Exception as error:  # names may be such as no system takes
             jobs.append(error)
     done = [job for job in jobs if isinstance(job, DubJob)]
-    files = (file for job in done for file in (job.face, job.audio, job.options.final_audio) if file)
+    files = (file for job in done for file in (job.face, *files_of(job.audio), job.options.final_audio) if file)
     used = {file.resolve(): "reads" for file in files}
     for number, job in enumerate(jobs):
         if isinstance(job, DubJob):
@@ -59,27 +60,31 @@ def read_jobs(path: Path, options: Options, folder: Path) -> list[DubJob | Excep
 
 def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> DubJob:
     given = {name: value for name, value in row.items() if value is not None and str(value).strip() != ""}
-    if not given.get("face") or not given.get("audio"):
-        raise InputError("lacks face or audio")
+    if not given.get("face") or bool(given.get("audio")) == bool(given.get("voice")):
+        raise InputError("give face, and audio or voice")
     for name in PATHS & given.keys():
         given[name] = beside / str(given[name])
-    face, audio, to = given.pop("face"), given.pop("audio"), given.pop("outfile", folder)
+    texts = [text.strip() for text in str(given.pop("voice", "")).split(";")]
+    audio = given.pop("audio", None) or read_voices(texts, beside)
+    face, to = given.pop("face"), given.pop("outfile", folder)
     job_options = with_overrides(options, given)
-    for file in (face, audio):
+    for file in (face, *files_of(audio)):
         file.resolve()  # raises for what no system takes as a name
     return DubJob(face, audio, output_path(face, audio, to, job_options), job_options)
 
 
-def output_path(face: Path, audio: Path, outfile: Path, options: Options, still: bool = False) -> Path:
-    """The file to write: outfile, or <face>_<audio>.mp4 in it if it is a folder, which is created. still: for a picture
-    instead of a dub, outfile if it ends in .png, else <outfile>.still.png.
+def output_path(face: Path, audio: Audio, outfile: Path, options: Options, still: bool = False) -> Path:
+    """The file to write: outfile, or <face>_<audio>.mp4 in it if it is a folder, which is created, of several people
+    with the first file of each. still: for a picture instead of a dub, outfile if it ends in .png, else
+    <outfile>.still.png.
 
     Raises InputError if the file cannot be written, is one of the inputs, or exists and is not by this program.
     """
     if still and outfile.suffix.lower() in OTHER_PICTURES:
         raise InputError(f"--outfile {outfile}: a still is written as PNG; let the name end in .png")
     if outfile.is_dir() or not outfile.suffix:
-        outfile = outfile / f"{face.stem}_{audio.stem}{codecs.usual_suffix(options.codec)}"
+        said = "_".join(parts[0].audio.stem for parts in voices_of(audio).values())
+        outfile = outfile / f"{face.stem}_{said}{codecs.usual_suffix(options.codec)}"
     if not (still and outfile.suffix.lower() == ".png"):
         codecs.choose(options.codec, outfile.suffix, crf=options.crf, preset=options.preset)
         outfile = Path(f"{outfile}.still.png") if still else outfile
@@ -87,7 +92,8 @@ def output_path(face: Path, audio: Path, outfile: Path, options: Options, still:
     files = {outfile: is_dub} if still else {outfile: is_dub, record_path(outfile): is_record}
     for path in (*files, *([page_path(outfile)] if options.report and not still else [])):
         creatable(path, "--outfile")
-    for flag, given in (("--face", face), ("--audio", audio), ("--final_audio", options.final_audio)):
+    heard = [(flag_of(who), part.audio) for who, parts in voices_of(audio).items() for part in parts]
+    for flag, given in (("--face", face), *heard, ("--final_audio", options.final_audio)):
         if given and given.exists() and outfile.exists() and outfile.samefile(given):
             raise InputError(f"--outfile {outfile}: is the file given as {flag}; choose another name")
     if options.final_audio and not options.final_audio.is_file():

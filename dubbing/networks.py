@@ -15,7 +15,7 @@ from utils.progress import doing
 BUNDLED = "bundled: for trying out, not for delivery; better ones: docs/weights.md"
 SETTINGS = (
     "checkpoint_path", "hparams", "device", "engine", "precision", "wav2lip_batch_size", "no_score", "own_pixels",
-    "mouths_from",
+    "mouths_from", "speaking_only",
 )  # fmt: skip
 
 
@@ -54,7 +54,8 @@ def load_networks(options: Options) -> Networks:
         insisted = options.own_pixels == "on" or options.mouths_from is not None
         digest, published = sha256(path), {file.sha256 for file in PUBLISHED}
         own = insisted or (options.own_pixels == "auto" and digest not in published)
-        expert = best_expert(replace(used, dtype="auto")) if own or not options.no_score else None
+        wanted = own or options.speaking_only or not options.no_score
+        expert = best_expert(replace(used, dtype="auto")) if wanted else None
     return Networks(loaded.networks[0], loaded.hp, path, digest, used, expert, own, options, files)
 
 

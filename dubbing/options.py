@@ -26,6 +26,11 @@ class Request(BaseOptions):
 
     face: Path | None = option("video or picture with the face", None, common=True)
     audio: Path | None = option("sound or video file with the speech", None, common=True)
+    voice: tuple[str, ...] | None = option(
+        "instead of --audio, what one of several people says, for each of them; PERSON: number from the left, counted "
+        "from 0, or X,Y; or a CSV with columns person, audio and start (seconds)", None, metavar="PERSON=FILE",
+        common=True,
+    )  # fmt: skip
     outfile: Path | None = option(
         f"video to write, or a folder for it (default: {OUTFILE.as_posix()})", None, common=True,
         aliases=("--out-file", "--out_file"),
@@ -43,8 +48,11 @@ class Request(BaseOptions):
         asked = [name for name in ("demo", "jobs", "check", "still") if getattr(self, name)]
         if len(asked) > 1:
             raise InputError(f"--{asked[0]} and --{asked[1]}: give one of them")
-        if self.jobs and (self.face or self.audio):
-            raise InputError(f"--{'face' if self.face else 'audio'}: --jobs names its own; give one of them")
+        for name in ("face", "audio", "voice"):
+            if self.jobs and getattr(self, name):
+                raise InputError(f"--{name}: --jobs names its own; give one of them")
+        if self.audio and self.voice:
+            raise InputError("--audio and --voice: give one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +100,10 @@ class Options(CommonOptions):
     face_index: int | None = option(
         "follow the Nth person from the left, counted from 0, in the first of the frames with the most faces", None,
         metavar="N", minimum=0, common=True,
+    )  # fmt: skip
+    speaking_only: bool = option(
+        "dub whoever speaks: of all faces the one that the video's own sound belongs to, where that is sure", False,
+        common=True,
     )  # fmt: skip
     align: bool = option("turn tilted heads upright before dubbing", False)
     nosmooth: bool = option("do not smooth the face boxes over 5 frames", False)
@@ -160,6 +172,9 @@ class Options(CommonOptions):
             raise InputError(f"--end {self.end:g}: give more than --start, {self.start:g}")
         if self.box == DETECT:
             object.__setattr__(self, "box", None)
+        chosen = [name for name in ("box", "face_at", "face_index") if getattr(self, name) is not None]
+        if self.speaking_only and chosen:
+            raise InputError(f"--speaking_only and --{chosen[0]}: give one of them")
         flag = "--mouths_from" if self.mouths_from else "--own_pixels on"
         if self.mouths_from or self.own_pixels == "on":
             against = {

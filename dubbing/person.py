@@ -20,10 +20,11 @@ from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
 from dubbing.own_pixels import FAR, FEWEST_FACES, MOST_FACES, MouthBank, OwnPixels, collect, draw, join
 from dubbing.paste import FaceRegion, upright_crop
-from dubbing.record import ProgressBar
+from dubbing.record import ProgressBar, ranges_of
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech
 from dubbing.stages import FaceTask, SyncMonitor
+from dubbing.voices import Place, name_of
 from face_detection.crop import to_network_size
 from face_detection.find import resembles
 from media.opening import videos_among
@@ -44,8 +45,10 @@ class Person:
     own_pixels: OwnPixels | None
     stages: dict[str, stages.Stage]  # after "generate", which all people share
 
-    def __init__(self, networks: Networks, options: Options, speech: Speech) -> None:
-        self.networks, self.options, self.speech = networks, options, speech
+    def __init__(self, networks: Networks, options: Options, speech: Speech, place: Place | None = None) -> None:
+        """place: who it is; None: the one whom the options choose."""
+        self.networks, self.options, self.speech, self.place = networks, options, speech, place
+        self.times: list[float] = []  # of the frames in which the face is dubbed
 
     def use(self, faces: FaceRegions, crops: Sequence[np.ndarray]) -> None:
         """Build the stages for these faces. crops: of the face from all over the video, uint8 BGR [h, w, 3] of any
@@ -73,7 +76,9 @@ class Person:
     def task(self, frame: TimedFrame) -> FaceTask | None:
         """The face to dub in a frame, where there is one; called in the order of the frames."""
         region = self.faces.at(frame.number) if frame.time < self.speech.seconds else None
-        return self.face_task(frame, region) if region else None
+        face = self.face_task(frame, region) if region else None
+        self.times += [frame.time] if face else []
+        return face
 
     def face_task(self, frame: TimedFrame, region: FaceRegion) -> FaceTask | None:
         """The face in this region of a frame; None where nothing of it would be seen, or where it lies between
@@ -144,6 +149,9 @@ class Person:
         """What a Record says of the person, after the dub."""
         told = {"covered": self.occlusion is not None, "turned": self.faces.has_landmarks}
         return {
+            "person": name_of(self.place),
+            "frames": len(self.times),
+            "ranges": ranges_of(self.times),
             "audio": str(self.speech.path),
             "own_pixels": self.own_pixels.record() if self.own_pixels else None,
             "silent_share": round(self.speech.silent, 3),

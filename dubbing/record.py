@@ -4,7 +4,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ ProgressBar = Callable[..., Iterable[Any]]  # called like tqdm: progress(items, 
 
 DUBBED, INTERPOLATED, UNCHANGED = "dubbed", "interpolated", "unchanged"  # states of a frame
 MANY_UNCHANGED = 0.1  # share of the frames from which on it is mentioned
+APART = 0.2  # seconds between frames that are not of one stretch
 STATES = (DUBBED, INTERPOLATED, UNCHANGED)
 
 
@@ -55,12 +57,16 @@ class Record:
     settings: dict[str, Any]  # options that differ from their defaults
     part: list[float] | None = None  # seconds of the video that were used, None for all
     video_sha256: str | None = None  # of the video that this is the record of
+    # each with the number or place, audio, frames, ranges (with --speaking_only the turns), sync and the like; for all
+    # of them, above: sync is the lowest, own_pixels the first, silent_share the least; occluded and turned are sums
+    people: list[dict[str, Any]] = field(default_factory=list)
+    unsure: list[list[float]] = field(default_factory=list)  # seconds left as filmed, since it is not sure who is who
 
 
 def remarks(record: Record) -> list[str]:
     """Why a dub may look weak, and what helps."""
-    found, sync = [], record.sync
-    if record.unchanged > MANY_UNCHANGED * record.frames:
+    found, sync, by_turns = [], record.sync, record.settings.get("speaking_only")
+    if record.unchanged > MANY_UNCHANGED * record.frames and not by_turns:
         found.append(
             f"{record.unchanged / record.frames:.0%} of the frames stay as filmed, for want of a face: use a part that "
             "shows it (--start, --end), or footage in which it is larger"
@@ -70,6 +76,11 @@ def remarks(record: Record) -> list[str]:
             f"lips and sound are {abs(sync.offset)} frames apart: better weights, or weights trained on this person, "
             "follow the speech more closely"
         )
+    if by_turns and not record.dubbed:
+        found.append("nobody is dubbed, for it is nowhere sure who speaks: --face_index dubs one person throughout")
+    if record.unsure:
+        seconds = sum(end - start for start, end in record.unsure)
+        found.append(f"{seconds:.1f} s stay as filmed, since it is not sure who is who")
     if sync and sync.kind == "unknown":
         found.append(
             "how well lips and speech fit cannot be told: speech without music or noise, and a face that looks at the "
@@ -110,6 +121,12 @@ class StageTimer:
 
     def rounded(self) -> dict[str, float]:
         return {stage: round(seconds, 2) for stage, seconds in self._seconds.items()}
+
+
+def ranges_of(times: list[float]) -> list[list[float]]:
+    """The stretches that frames at these times make, [start, end] in seconds."""
+    begins = [n for n, time in enumerate(times) if n == 0 or time > times[n - 1] + APART]
+    return [[round(times[n], 3), round(times[end - 1], 3)] for n, end in pairwise([*begins, len(times)])]
 
 
 def state_record(states: list[tuple[str, float]], step: float) -> dict[str, Any]:

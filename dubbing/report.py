@@ -159,9 +159,17 @@ def _parts(record: Record) -> list:
         "own mouth": "Frames whose mouth comes from other moments of the video (--own_pixels).",
     }
     parts = [html.heading("What was done"), html.facts(facts, notes)]
-    if sync := record.sync:
-        scores = {"offset": format_offset(sync), "LSE-C": f"{sync.lse_c:.2f}", "LSE-D": f"{sync.lse_d:.2f}"}
-        parts += [html.text(format_sync(sync), sync.kind), html.facts(scores, GLOSSARY)]
+    scores = [record.sync]
+    if len(record.people) > 1:
+        rows = [("person", "speech", "frames", "dubbed")]
+        for person in record.people:
+            when = ", ".join(f"{format_time(start)} to {format_time(end)}" for start, end in person["ranges"])
+            rows.append((person["person"], Path(person["audio"]).name, str(person["frames"]), when or "never"))
+        parts.append(html.table(rows))
+        scores = [person["sync"] for person in record.people]
+    for sync in filter(None, scores):
+        facts = {"offset": format_offset(sync), "LSE-C": f"{sync.lse_c:.2f}", "LSE-D": f"{sync.lse_d:.2f}"}
+        parts += [html.text(format_sync(sync), sync.kind), html.facts(facts, GLOSSARY)]
     return parts + [html.text(f"found: {finding}") for finding in record.findings]
 
 

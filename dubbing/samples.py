@@ -1,9 +1,9 @@
 """Some frames of a video dubbed without the rest, for --check and --still: where the speech is loudest, which opens the
 mouth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +17,9 @@ from dubbing.networks import load_networks
 from dubbing.options import Options
 from dubbing.record import StageTimer
 from dubbing.source import Source, TimedFrame
-from dubbing.speech import load_speech
+from dubbing.speech import load_speeches
 from dubbing.stages import FrameTask, composite
+from dubbing.voices import Audio, Place, voices_of
 from face_detection import RetinaFace, build_detector
 from face_detection.crop import LONGEST_SIDE, overlaps, unscaled
 from face_detection.track import LINK_IOU
@@ -40,9 +41,11 @@ class Samples(NamedTuple):
     frames: list[TimedFrame]
     detections: Detections  # [N, 15] for each frame; landmarks are all 0 where a box has none
 
-    def choose(self, finder: FaceFinder) -> FaceRegions:
-        """The face to dub; raises InputError as a dub does."""
-        return finder.choose(self.detections, self.frames)
+    def choose(self, finder: FaceFinder, people: Iterable[Place | None] = (None,)) -> list[FaceRegions]:
+        """The faces to dub; raises InputError as a dub does."""
+        if wanted := [who for who in people if who is not None]:
+            return finder.choose_people(self.detections, wanted, self.frames)[0]
+        return [finder.choose(self.detections, self.frames)]
 
 
 class DubbedFrame(NamedTuple):
@@ -67,15 +70,17 @@ def sample_faces(finder: FaceFinder, times: Sequence[float], slack: float = 0.0)
     return Samples(frames, Detections(found, np.zeros(len(found) - 1), own_times))
 
 
-def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequence[float]) -> list[DubbedFrame]:
-    """The samples nearest to these times as the dub will show them, but for the smoothing of boxes; those without a
-    detected face are left out. Makes the plan's person use() these faces."""
-    (person,) = plan.people
-    person.use(faces, faces.crops(samples.frames))
+def dub_samples(
+    plan: DubPlan, samples: Samples, found: Sequence[FaceRegions], times: Sequence[Sequence[float]]
+) -> list[DubbedFrame]:
+    """The samples nearest to each person's times as the dub will show that person, but for the smoothing of boxes;
+    those without a detected face are left out. Makes the plan's people use() the faces that were found of them."""
+    for person, faces in zip(plan.people, found, strict=True):
+        person.use(faces, faces.crops(samples.frames))
     dubbed = []
-    for wanted in times:
+    for person, wanted in ((person, time) for person, own in zip(plan.people, times, strict=True) for time in own):
         number = int(np.abs(samples.detections.times - wanted).argmin())
-        region, frame = faces.at(number), samples.frames[number]
+        region, frame = person.faces.at(number), samples.frames[number]
         if region is None:
             continue
         frame = frame._replace(picture=yuv.clone(frame.picture), time=wanted if plan.source.still else frame.time)
@@ -85,29 +90,33 @@ def dub_samples(plan: DubPlan, samples: Samples, faces: FaceRegions, times: Sequ
         face = person.face_task(frame, region)
         source = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)
         if face:
-            plan.draw([FrameTask(frame, [face])], StageTimer())
+            plan.draw([FrameTask(frame, [face if other is person else None for other in plan.people])], StageTimer())
             composite(face, plan.options.paste)
         result = square_around(yuv.to_bgr(frame.picture), region.rect, MARGIN, VIEW)
         dubbed.append(DubbedFrame(frame.time, source, result))
     return dubbed
 
 
-def still(face: Path, audio: Path, outfile: Path, options: Options) -> DubbedFrame:
-    """Write one frame of the dub, at the loudest moment of the speech, beside its source, as PNG.
+def still(face: Path, audio: Audio, outfile: Path, options: Options) -> DubbedFrame:
+    """Write one frame of the dub, at the loudest moment of the speech, beside its source, as PNG; of several people one
+    for each, below each other.
 
     outfile: the picture. Raises InputError for what cannot be used, and where that frame shows no face to dub.
     """
     networks = load_networks(replace(options, no_score=True))
     source = Source(face, options, codecs.usual_suffix(options.codec))
-    plan = DubPlan(networks, source, load_speech(audio, options, networks.hp))
+    speeches = load_speeches(voices_of(audio), options, networks.hp)
+    plan = DubPlan(networks, source, speeches)
     finder = plan.finder(Path(f"{outfile}.faces.png"))
-    seconds = min(plan.source.play_seconds, plan.speech.seconds)
-    loudest = loudest_times(plan.speech.mel, networks.hp, seconds, 1)
-    samples = sample_faces(finder, sorted({*loudest, *evenly(seconds, 0 if options.box else OTHERS)}))
-    dubbed = dub_samples(plan, samples, samples.choose(finder), loudest)
+    seconds = min(plan.source.play_seconds, plan.speech_seconds)
+    loudest = [loudest_times(speech.mel, networks.hp, seconds, 1) for speech in speeches.values()]
+    samples = sample_faces(
+        finder, sorted({*chain.from_iterable(loudest), *evenly(seconds, 0 if options.box else OTHERS)})
+    )
+    dubbed = dub_samples(plan, samples, samples.choose(finder, speeches), loudest)
     if not dubbed:
         raise InputError(finder.no_face())
-    write_bytes(outfile, tagged_png(np.hstack([dubbed[0].source, dubbed[0].result])))
+    write_bytes(outfile, tagged_png(np.vstack([np.hstack([frame.source, frame.result]) for frame in dubbed])))
     return dubbed[0]
 
 

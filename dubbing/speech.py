@@ -1,5 +1,6 @@
 """The speech to dub with: its mel spectrogram, its length, and where it is silent."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,8 +9,9 @@ import numpy as np
 
 import audio
 from dubbing.options import Options
+from dubbing.voices import Part, Place, Voices, flag_of
 from hparams import HParams
-from media.clock import Clock
+from media.opening import add_notice
 from media.sound import read_audio, sound_clock
 from utils.errors import InputError, flag_named, warn
 
@@ -17,16 +19,16 @@ SHORTEST_REST = 0.3  # seconds; shorter pauses are part of speaking
 SPEECH_MARGIN = 0.08  # seconds around speech in which the mouth is on its way
 FADE_SECONDS = 0.08  # seconds from speech to rest
 AT_FULL_SCALE = 0.999  # of the largest value
+ONE_VOICE = ("box", "face_at", "face_index", "speaking_only")  # options that say whose the only voice is
 
 
 class Speech(NamedTuple):
-    path: Path
+    path: Path  # its first file
     mel: np.ndarray  # float32 [num_mels, columns]
     seconds: float
     silent: float  # share of the time in which the mouth rests
-    clock: Clock  # of its file
     raised: float  # decibels by which it is louder in the mel than in the file
-    found: list[str]  # what is unusual about its sound, in short phrases
+    found: list[str]  # what is unusual about its files and their sound, in short phrases
     clipped: float  # share of the samples that are at full scale
     too_low: float  # decibels by which it is too quiet with --level keep
     share: float  # of the time, in which someone speaks
@@ -34,36 +36,57 @@ class Speech(NamedTuple):
     @property
     def findings(self) -> list[str]:
         """What was found in the file and changed, in short phrases."""
-        return [*self.clock.findings, *self.found, *audio.raised_notice(self.raised)]
+        return [*self.found, *audio.raised_notice(self.raised)]
+
+    def extended(self, seconds: float, columns: int, lowest: float) -> "Speech":
+        """With silence after it. columns: that the mel then has; lowest: its value in silence."""
+        mel = np.pad(self.mel, ((0, 0), (0, columns - self.mel.shape[1])), constant_values=lowest)
+        return self._replace(mel=mel, seconds=seconds, silent=1 - (1 - self.silent) * self.seconds / seconds)
 
 
-def load_speech(path: Path, options: Options, hp: HParams) -> Speech:
-    """Speech of any media file, from its zero, raised where it is quiet unless --level is keep. With --silence rest its
-    silence becomes that of a quiet room: the lowest mel values. Raises InputError for what cannot be used."""
-    stream = options.audio_stream
-    with flag_named("--audio"):
-        clock = sound_clock(path, stream)
-    found: list[str] = []
-    wav = read_audio(path, hp.sample_rate, clock.sound_zero, stream, found)
+def load_speeches(voices: Voices, options: Options, hp: HParams) -> dict[Place | None, Speech]:
+    """The speech of every person; all last as long as the longest, in silence. Raises as load_speech()."""
+    for name in ONE_VOICE if None not in voices else ():
+        if getattr(options, name) not in (None, False):
+            raise InputError(f"--voice and --{name}: give one of them")
+    speeches = {who: load_speech(parts, options, hp, flag_of(who)) for who, parts in voices.items()}
+    seconds = max(speech.seconds for speech in speeches.values())
+    columns = max(speech.mel.shape[1] for speech in speeches.values())
+    return {who: speech.extended(seconds, columns, -hp.max_abs_value) for who, speech in speeches.items()}
+
+
+def load_speech(parts: Sequence[Part], options: Options, hp: HParams, flag: str = "--audio") -> Speech:
+    """Speech of media files, each from its zero, raised where it is quiet unless --level is keep. With --silence rest
+    its silence becomes that of a quiet room: the lowest mel values. Raises InputError for what cannot be used."""
+    stream, path = options.audio_stream, parts[0].audio
+    wav, found = np.zeros(0, np.float32), list[str]()
+    for part in parts:
+        with flag_named(flag):
+            clock = sound_clock(part.audio, stream)
+        add_notice(found, *clock.findings)
+        sound = read_audio(part.audio, hp.sample_rate, clock.sound_zero, stream, found)
+        first = round(part.start * hp.sample_rate)
+        wav = np.pad(wav, (0, max(0, first + len(sound) - len(wav))))
+        wav[first : first + len(sound)] += sound
     seconds, least = len(wav) / hp.sample_rate, hp.mel_window / hp.mel_columns_per_second
     if seconds < least:
-        raise InputError(f"--audio {path}: lasts {seconds:.2f} s; at least {least:.1f} s of speech are needed")
+        raise InputError(f"{flag} {path}: lasts {seconds:.2f} s; at least {least:.1f} s of speech are needed")
     clipped = float((np.abs(wav) > AT_FULL_SCALE * max(1.0, float(np.abs(wav).max()))).mean())
     gain = audio.speech_gain(wav, hp)
     raised = 0.0 if options.level == "keep" else gain
     wav = wav * np.float32(10 ** (raised / 20)) if raised else wav
     powers = audio.frame_powers(wav, hp)
     if audio.is_silent(powers):
-        raise InputError(f"--audio {path}: is silent ({audio.loudness_dbfs(powers):.0f} dBFS); give a file with speech")
+        raise InputError(f"{flag} {path}: is silent ({audio.loudness_dbfs(powers):.0f} dBFS); give a file with speech")
     if doubt := audio.speech_doubt(powers):
         found.append(doubt)
-        warn(f"--audio {path}: {doubt}; is there speech in it?")
+        warn(f"{flag} {path}: {doubt}; is there speech in it?")
     mel = audio.melspectrogram(wav, hp)
     silent = 0.0
     if options.silence == "rest":
         gate = speech_gate(powers, mel.shape[1], hp)
         mel, silent = fade_silence(mel, gate, hp), float((gate == 0).mean())
-    return Speech(path, mel, seconds, silent, clock, raised, found, clipped, gain - raised, audio.speech_share(powers))
+    return Speech(path, mel, seconds, silent, raised, found, clipped, gain - raised, audio.speech_share(powers))
 
 
 def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:

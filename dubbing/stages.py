@@ -115,9 +115,17 @@ class SyncMonitor:
 
     def result(self) -> SyncResult | None:
         """The scores; None where too few frames were added."""
+        self._finish()
+        return self._windows.result(self._speech)
+
+    def distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """As of WindowStream.distances()."""
+        self._finish()
+        return self._windows.distances(self._speech)
+
+    def _finish(self) -> None:
         self._add_until(self._time + SCORED_STEP / 100)
         self._windows.flush()
-        return self._windows.result(self._speech)
 
     def _add_until(self, time: float) -> None:
         while self._added * SCORED_STEP < time - 1e-6:

@@ -4,10 +4,11 @@ speech = read_audio("talk.mkv", 16000)   # float32 mono
 """
 
 import os
-from collections.abc import Iterable, Iterator
+import wave
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import takewhile
-from math import inf
+from math import ceil, inf, log10
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ MISSED = 0.015  # seconds; less missing sound is no finding: the stamps of Vorbi
 # Of FFmpeg's aresample: fill holes, cut overlaps; channels that are mixed are averaged, as librosa does, not added up
 RESAMPLING = {"async": "1", "min_hard_comp": str(HOLE), "rematrix_maxval": "1"}
 SOUND_BLOCK = 1024  # samples
+FULL_SCALE = 32767  # of 16-bit samples
 HIGHEST_RATE = 48_000  # samples a second of encoded sound; the rate of Opus
 BIT_RATE = 192_000
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by channels; other counts are mixed down to stereo
@@ -228,6 +230,33 @@ def sound_packets(
         track = sound_stream(source, path, stream_number)
         made = _copied(container, source, track, zero) if copied else _encoded(container, source, track, zero, suffix)
         yield from _before(seconds, made)
+
+
+def mix(
+    sounds: Sequence[tuple[Path, float]], seconds: float, folder: Path, stream_number: int | None = None
+) -> tuple[Path, float]:
+    """Write the sum of several files' sound as a WAV file into a folder, at their levels, or all lower where it would
+    clip: the file, and by how many decibels. sounds: files, and the second from which each is heard; seconds: of the
+    sum. On the disk, since it may be long."""
+    summed = np.memmap(folder / "sum", np.float32, "w+", shape=(ceil(seconds * HIGHEST_RATE), 2))
+    for path, begin in sounds:
+        zero = sound_clock(path, stream_number).sound_zero
+        with open_media(path) as source:
+            track = sound_stream(source, path, stream_number)
+            layout = "mono" if track.channels == 1 else "stereo"  # mono made stereo would be 3 dB lower
+            decoded = _of_channel(decode(source, track), None if _can_be_mixed(track.codec_context.layout) else 0)
+            for frame in continuous(decoded, "flt", layout, HIGHEST_RATE, start=zero - begin):
+                samples = frame.to_ndarray().reshape(frame.samples, -1)[max(0, -frame.pts) :]
+                place = summed[max(0, frame.pts) :][: len(samples)]
+                place += samples[: len(place)]
+    blocks = range(0, len(summed), HIGHEST_RATE)
+    loudest = max(float(np.abs(summed[first : first + HIGHEST_RATE]).max()) for first in blocks)
+    scale = FULL_SCALE / max(1.0, loudest)
+    with wave.open(str(folder / "mix.wav"), "wb") as file:
+        file.setparams((2, 2, HIGHEST_RATE, 0, "NONE", ""))
+        for first in blocks:
+            file.writeframes(np.rint(summed[first : first + HIGHEST_RATE] * scale).astype("<i2").tobytes())
+    return folder / "mix.wav", 20 * log10(max(1.0, loudest))
 
 
 def _before(seconds: float, made: Iterable[av.Packet]) -> Iterator[av.Packet]:

@@ -174,12 +174,17 @@ class WindowStream:
             self.times.append(self.first + starts)
         self.faces = []
 
+    def distances(self, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Frame numbers at which the windows so far start, int [W], and their distances from the sound, as of
+        window_distances(): float32 [W, 31]."""
+        if not self.times:
+            return np.zeros(0, int), np.zeros((0, 2 * MAX_SHIFT + 1), np.float32)
+        times = np.concatenate(self.times)
+        return times, window_distances(np.concatenate(self.embeddings), times, sound, self.scorer.missing)
+
     def result(self, sound: np.ndarray) -> SyncResult | None:
         """The scores against the sound's embeddings; None where too few frames were added."""
-        times = np.concatenate(self.times) if self.times else np.zeros(0, int)
-        distances = np.zeros((0, 1), np.float32)
-        if len(times):
-            distances = window_distances(np.concatenate(self.embeddings), times, sound, self.scorer.missing)
+        times, distances = self.distances(sound)
         whole = score_distances(distances)
         if whole is None:
             return None

@@ -183,7 +183,9 @@ def _flag(setting: Field) -> dict[str, Any]:
     if get_origin(kind) is tuple and not (isinstance(metavar, str) and "," in metavar):  # not one word, such as X,Y
         inner = get_args(kind)
         scalar = partial(parse_scalar, inner[0], prefix=f"--{setting.name} ")
-        return flag | {"type": scalar, "nargs": "+" if Ellipsis in inner else len(inner)}
+        if Ellipsis in inner:  # one or several at a time
+            return flag | {"type": scalar, "nargs": "+", "action": "extend"}
+        return flag | {"type": scalar, "nargs": len(inner)}
     return flag
 
 

@@ -117,7 +117,7 @@ def test_it_says_who_of_several_people_is_followed_and_a_choice_that_misses_list
 def test_teeth_and_turned_heads_are_counted():
     finder = FaceFinder(Source(showcase.PEOPLE[0].face, Options()), 2.0, "cpu")
     samples = sample_faces(finder, [0.1, 1.3])  # the mouth closed, and with teeth
-    faces = samples.choose(finder).followed
+    faces = samples.choose(finder)[0].followed
     pictures = [yuv.to_bgr(frame.picture) for frame in samples.frames]
     assert limits(pictures, faces) == ["teeth in 1 of 2 frames"]
     assert limits(pictures[:1], faces[:1]) == []

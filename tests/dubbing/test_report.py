@@ -38,7 +38,7 @@ def record(face: Path, outfile: Path, seconds: list[tuple]) -> Record:
         "findings": [], "frames": 125, "dubbed": 125, "interpolated": 0, "unchanged": 0,
         "sync": SyncResult(seconds=scored, **SYNC),
     }  # fmt: skip
-    return Record(**{field.name: None for field in fields(Record)} | known)
+    return Record(**{field.name: None for field in fields(Record)} | {"people": [], "unsure": []} | known)
 
 
 @pytest.fixture

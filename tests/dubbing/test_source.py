@@ -14,6 +14,7 @@ import audio
 from dubbing.options import Options
 from dubbing.source import Source
 from dubbing.speech import SHORTEST_REST, fade_silence, load_speech, speech_gate
+from dubbing.voices import Part
 from footage import BOX, film, recording
 from hparams import hparams
 from media import yuv
@@ -149,7 +150,7 @@ def test_the_mouth_rests_in_silence_and_not_in_short_pauses(tmp_path):
     wav = audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE]
     noise = np.random.default_rng(0).normal(0, 1e-3, RATE).astype(np.float32)
     audio.save_wav(np.concatenate([wav, noise, wav]), tmp_path / "pause.wav", RATE)
-    rest, model = (load_speech(tmp_path / "pause.wav", how, hparams) for how in (REST, MODEL))
+    rest, model = (load_speech([Part(tmp_path / "pause.wav")], how, hparams) for how in (REST, MODEL))
     silent = slice(round(1.3 * 80), round(1.7 * 80))
     assert (rest.mel[:, silent] == -hparams.max_abs_value).all()
     assert model.mel[:, silent].std() > 0.1
@@ -170,14 +171,14 @@ def test_quiet_speech_is_heard_as_if_it_were_not_quiet_unless_its_level_is_kept(
     pause = np.random.default_rng(0).normal(0, 1e-3, RATE).astype(np.float32)
     for name, level in (("plain", 1.0), ("quiet", 0.03)):  # 30 dB
         soundfile.write(tmp_path / f"{name}.wav", np.concatenate([wav, pause, wav]) * level, RATE, subtype="FLOAT")
-    plain, quiet = (load_speech(tmp_path / f"{name}.wav", REST, hparams) for name in ("plain", "quiet"))
+    plain, quiet = (load_speech([Part(tmp_path / f"{name}.wav")], REST, hparams) for name in ("plain", "quiet"))
     assert plain.raised == 0.0
     assert quiet.raised == pytest.approx(30, abs=2)
     assert quiet.silent == pytest.approx(plain.silent, abs=0.02)  # the silence detector's floor follows
     spoken = slice(16, 120)
     difference = 8 / 100 * (quiet.raised + 20 * np.log10(0.03))  # of the mels' -4..4
     assert np.abs(quiet.mel[:, spoken] - plain.mel[:, spoken] - difference).mean() < 0.05
-    kept = load_speech(tmp_path / "quiet.wav", Options(silence="model", level="keep"), hparams)
+    kept = load_speech([Part(tmp_path / "quiet.wav")], Options(silence="model", level="keep"), hparams)
     assert kept.raised == 0.0
     assert np.array_equal(kept.mel, audio.melspectrogram(audio.load_wav(tmp_path / "quiet.wav", RATE)))
 
@@ -186,10 +187,10 @@ def test_speech_that_starts_late_in_its_file_is_silent_till_then(tmp_path):
     wav = audio.load_wav(SPEECH, RATE)[RATE : 2 * RATE]
     soundfile.write(tmp_path / "a.wav", wav, RATE)
     recording(tmp_path / "late.mkv", wav, codec="flac", rate=RATE, sound_at=0.5)
-    late = load_speech(tmp_path / "late.mkv", MODEL, hparams)
+    late = load_speech([Part(tmp_path / "late.mkv")], MODEL, hparams)
     assert late.seconds == pytest.approx(1.5, abs=0.01)
     assert (late.mel[:, : round(0.47 * 80)] == -hparams.max_abs_value).all()
-    own = load_speech(tmp_path / "a.wav", MODEL, hparams)
+    own = load_speech([Part(tmp_path / "a.wav")], MODEL, hparams)
     assert np.abs(late.mel[:, 44:116] - own.mel[:, 4:76]).max() < 0.2
 
 
