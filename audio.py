@@ -62,16 +62,44 @@ def melspectrogram(wav: np.ndarray, hp: HParams = hparams) -> np.ndarray:
 
     columns = len(wav) // hp.hop_size + 1
     mel = np.empty((hp.num_mels, columns), np.float32)
+    for first in range(0, columns, MEL_BLOCK):
+        last = min(first + MEL_BLOCK, columns)
+        mel[:, first:last] = _mel_columns(padded[first * hp.hop_size : (last - 1) * hp.hop_size + hp.n_fft], hp)
+    return mel
+
+
+class MelStream:
+    """The mel spectrogram of speech that is still coming in: the same columns as melspectrogram() gives for all of it,
+    each as soon as half a window (25 ms) of the sound after its middle is there."""
+
+    def __init__(self, hp: HParams = hparams) -> None:
+        self.hp, self._begun, self._last = hp, False, np.float32(0)
+        self._kept = np.zeros(0, np.float32)  # with pre-emphasis, from where the next column's window starts
+
+    def add(self, wav: np.ndarray) -> np.ndarray:
+        """wav: float [samples], any number, in -1..1. Returns the new columns, float32 [num_mels, columns]."""
+        hp = self.hp
+        if not len(wav):
+            return np.zeros((hp.num_mels, 0), np.float32)
+        samples = np.concatenate([[self._last], wav]).astype(np.float32)
+        kept, self._last = np.concatenate([self._kept, samples[1:] - hp.preemphasis * samples[:-1]]), samples[-1]
+        if not self._begun and len(kept) > hp.n_fft // 2:
+            kept, self._begun = np.pad(kept, (hp.n_fft // 2, 0), mode="reflect"), True
+        columns = max(0, (len(kept) - hp.n_fft) // hp.hop_size + 1) if self._begun else 0
+        self._kept = kept[columns * hp.hop_size :]
+        if not columns:
+            return np.zeros((hp.num_mels, 0), np.float32)
+        return _mel_columns(kept[: (columns - 1) * hp.hop_size + hp.n_fft], hp)
+
+
+def _mel_columns(block: np.ndarray, hp: HParams) -> np.ndarray:
+    """All columns whose windows lie in the block, which has pre-emphasis: float32 [num_mels, columns]."""
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(hp.win_size) / hp.win_size)  # periodic
     before = (hp.n_fft - hp.win_size) // 2
     window = np.pad(hann, (before, hp.n_fft - hp.win_size - before)).astype(np.float32)
-    for first in range(0, columns, MEL_BLOCK):
-        last = min(first + MEL_BLOCK, columns)
-        block = padded[first * hp.hop_size : (last - 1) * hp.hop_size + hp.n_fft]
-        frames = sliding_window_view(block, hp.n_fft)[:: hp.hop_size]  # [columns, n_fft]
-        spectrum = np.abs(np.fft.rfft(frames * window)).T  # [n_fft / 2 + 1, columns]
-        mel[:, first:last] = _normalised_db(_mel_basis(hp) @ spectrum, hp)
-    return mel
+    frames = sliding_window_view(block, hp.n_fft)[:: hp.hop_size]  # [columns, n_fft]
+    spectrum = np.abs(np.fft.rfft(frames * window)).T  # [n_fft / 2 + 1, columns]
+    return _normalised_db(_mel_basis(hp) @ spectrum, hp)
 
 
 @lru_cache

@@ -74,30 +74,6 @@ def region_l1(generated: np.ndarray, true: np.ndarray) -> float:
     return float(np.abs(next(mouths) - next(mouths)).mean() / 255)
 
 
-def detail_scores(generated: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """Scores at the mouth of three or more generated faces beside the true ones, frame by frame."""
-    each = [_detail(*pair) for pair in zip(generated, true, strict=True)]
-    scores = {name: float(np.mean([values[name] for values in each])) for name in each[0]}
-    flickers = [_flicker(faces) for faces in (generated, true)]
-    return scores | {
-        "sharpness_ratio": mouth_sharpness(generated) / max(mouth_sharpness(true), MIN_LEVELS),
-        "flicker_ratio": flickers[0] / max(flickers[1], MIN_LEVELS),
-    }
-
-
-def _detail(generated: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """mouth_psnr, mouth_ssim (windows of 7 x 7 pixels) and gradient_distance of two faces, uint8 BGR [S, S, 3]."""
-    area = mouth_area(len(true))
-    errors = np.square((generated.astype(np.float32) - true) / 255).mean(axis=2)  # [S, S]
-    halves = (lower_half(face, height_axis=-3) for face in (generated, true))
-    _, similarity = structural_similarity(*halves, channel_axis=2, full=True)  # [S/2, S, 3]
-    return {
-        "mouth_psnr": _psnr(float(np.average(errors, weights=area))),
-        "mouth_ssim": float(np.average(similarity.mean(axis=2), weights=lower_half(area))),
-        "gradient_distance": gradient_distance(generated, true),
-    }
-
-
 def mouth_sharpness(faces: np.ndarray) -> float:
     """Sharpness at the mouth, mean over faces."""
     return float(np.mean([sharpness(face, mouth_area(len(face))) for face in faces]))
@@ -121,17 +97,3 @@ def gradient_distance(generated: np.ndarray, true: np.ndarray) -> float:
             distances.append(1 - np.average(similar, weights=area))
         lumas = [np.asarray(cv2.pyrDown(luma), np.float32) for luma in lumas]
     return float(np.mean(distances))
-
-
-def _flicker(faces: np.ndarray) -> float:
-    """By how many levels a pixel lies outside the range of its values one frame before and after, mean over the mouth.
-
-    Steady motion counts for nothing, one frame that stands out counts in full. A mouth at twice the speed has
-    twice the flicker, noise of 4 levels three times (GRID, 96 px); plain differences of frames give 1.5 and 1.9, second
-    differences 1.6 and 2.2, and so tell the two less well apart.
-    """
-    area, values = mouth_area(faces.shape[1]), []
-    for before, face, after in zip(faces, faces[1:], faces[2:], strict=False):
-        nearest = np.clip(face, np.minimum(before, after), np.maximum(before, after))
-        values.append(np.average(cv2.absdiff(face, nearest).mean(axis=2), weights=area))
-    return float(np.mean(values))

@@ -1,5 +1,7 @@
 """The mel spectrogram, and what is speech and how loud it is."""
 
+from itertools import pairwise
+
 import librosa
 import numpy as np
 import pytest
@@ -23,6 +25,23 @@ def test_the_mel_spectrogram_is_that_of_librosa_and_pytorch(changes):
     bands = librosa.filters.mel(sr=hp.sample_rate, n_fft=hp.n_fft, n_mels=hp.num_mels, fmin=hp.fmin, fmax=hp.fmax)
     decibels = 20 * np.log10(np.maximum(1e-5, bands @ spectrum.numpy())) - 20
     np.testing.assert_allclose(audio.melspectrogram(wav, hp), np.clip(decibels / 12.5 + 4, -4, 4), atol=1e-3)
+
+
+@pytest.mark.parametrize("changes", ["", "num_mels=40,fmin=0,fmax=4000,n_fft=1024"])
+@pytest.mark.parametrize("size", [1, 7, 199, 200, 201, 400, 401, 799, 1000, 16_000, 99_999, None])
+def test_sound_that_comes_in_pieces_has_the_mel_spectrogram_of_the_whole(size, changes):
+    hp = hparams.override(changes)
+    wav = audio.load_wav(SPEECH, RATE)[: RATE // 2 if size == 1 else 3 * RATE]
+    whole, stream, places = audio.melspectrogram(wav, hp), audio.MelStream(hp), [0]
+    while places[-1] < len(wav):
+        places.append(places[-1] + (size or int(np.random.default_rng(len(places)).integers(0, 2000))))
+    parts = [stream.add(wav[start:end]) for start, end in pairwise(places)]
+    streamed = np.concatenate(parts, axis=1)
+    assert streamed.shape[1] == (len(wav) - hp.n_fft // 2) // hp.hop_size + 1
+    np.testing.assert_allclose(streamed, whole[:, : streamed.shape[1]], atol=1e-5)
+    reached = (places[len(parts) // 2 + 1] - hp.n_fft // 2) // hp.hop_size + 1
+    assert sum(part.shape[1] for part in parts[: len(parts) // 2 + 1]) == max(0, min(reached, streamed.shape[1]))
+    assert len(stream._kept) < hp.n_fft
 
 
 def test_silence_and_sound_of_one_level_are_told_from_speech():

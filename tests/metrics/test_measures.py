@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-import skimage.data
 import torch
 
 from demo import showcase
@@ -14,7 +13,7 @@ from media.reader import VideoReader
 from metrics import glossary, score_report, sync
 from metrics.published_syncnet import load_scorer
 from metrics.score_report import SHARP, SMEARED
-from metrics.similarity import articulation, detail_scores, mouth_area
+from metrics.similarity import articulation, mouth_area
 from metrics.sync import MAX_SHIFT, SyncResult, WindowStream, score_distances, window_distances
 from metrics.videos import VideoScore, frame_likeness, mean_likeness
 from reports import page
@@ -162,25 +161,6 @@ def test_a_mouth_that_changes_with_the_shot_alone_neither_follows_nor_moves():
     assert articulation(frozen, true)["follows"] > 0.6
     assert articulation(frozen, true, shots)["follows"] == articulation(frozen, true, shots)["motion"] == 0
     assert articulation(true, true, shots) == pytest.approx({"follows": 1, "motion": 1, "contrast": 1})
-
-
-@pytest.fixture(scope="module")
-def faces() -> np.ndarray:
-    """Six frames of a real face, moved by a pixel from frame to frame: uint8 BGR [6, 192, 192, 3]."""
-    face = cv2.resize(skimage.data.astronaut()[60:200, 160:290, ::-1], (SIZE + 8, SIZE + 8))
-    return np.stack([face[:SIZE, n : n + SIZE] for n in range(6)])
-
-
-def test_equal_mouths_have_the_best_detail_and_blur_lowers_all_of_it(faces):
-    best = {"mouth_psnr": 100, "mouth_ssim": 1, "gradient_distance": 0, "sharpness_ratio": 1, "flicker_ratio": 1}
-    each = [detail_scores(faces, faces), *(detail_scores(blurred(faces, sigma), faces) for sigma in (1, 2, 4))]
-    assert each[0] == pytest.approx(best, abs=1e-6)
-    for name, sign in (("mouth_psnr", 1), ("mouth_ssim", 1), ("gradient_distance", -1), ("sharpness_ratio", 1)):
-        values = [sign * scores[name] for scores in each]
-        assert values == sorted(values, reverse=True), name
-    other = faces.copy()
-    other[:, : SIZE // 2 - 8] = 0  # outside of the mouth's area
-    assert detail_scores(other, faces)["mouth_psnr"] == pytest.approx(100)
 
 
 def smeared(image: np.ndarray, sigma: float) -> np.ndarray:
