@@ -83,7 +83,6 @@ class DubPlan:
             if (self.options.own_pixels == "on" or self.options.mouths_from) and not person.own_pixels:
                 shown = self.options.mouths_from or self.source.path
                 warn(f"no own mouths: {shown} shows no face for four seconds")
-
         if self.options.speaking_only:
             with timer("turns"):
                 self._take_turns(progress)

@@ -39,12 +39,6 @@ OF_FACES = ("pads", "align", "nosmooth", "face_detector", "no_cache")  # options
 class Person:
     """Has a speech from the beginning, and after use() a face in the frames and the stages that it goes through."""
 
-    faces: FaceRegions
-    masks: Masks
-    occlusion: OcclusionDetector | None
-    own_pixels: OwnPixels | None
-    stages: dict[str, stages.Stage]  # after "generate", which all people share
-
     def __init__(self, networks: Networks, options: Options, speech: Speech, place: Place | None = None) -> None:
         """place: who it is; None: the one whom the options choose."""
         self.networks, self.options, self.speech, self.place = networks, options, speech, place
@@ -56,10 +50,11 @@ class Person:
         options = self.options
         self.faces = faces
         self.occlusion = self._occlusion(crops) if options.occlusion else None
-        self.own_pixels = None
+        self.own_pixels: OwnPixels | None = None
         self.masks = Masks(options.paste, self.networks.hp.img_size, self.occlusion)
         self._last_known: np.ndarray | None = None  # upper half of the last face
-        self.stages = {"match": stages.match} if options.paste == "soft" else {}
+        # after "generate", which all people share
+        self.stages: dict[str, stages.Stage] = {"match": stages.match} if options.paste == "soft" else {}
 
     @cached_property
     def heard(self) -> np.ndarray:

@@ -38,11 +38,6 @@ class Speech(NamedTuple):
         """What was found in the file and changed, in short phrases."""
         return [*self.found, *audio.raised_notice(self.raised)]
 
-    def extended(self, seconds: float, columns: int, lowest: float) -> "Speech":
-        """With silence after it. columns: that the mel then has; lowest: its value in silence."""
-        mel = np.pad(self.mel, ((0, 0), (0, columns - self.mel.shape[1])), constant_values=lowest)
-        return self._replace(mel=mel, seconds=seconds, silent=1 - (1 - self.silent) * self.seconds / seconds)
-
 
 def load_speeches(voices: Voices, options: Options, hp: HParams) -> dict[Place | None, Speech]:
     """The speech of every person; all last as long as the longest, in silence. Raises as load_speech()."""
@@ -52,7 +47,12 @@ def load_speeches(voices: Voices, options: Options, hp: HParams) -> dict[Place |
     speeches = {who: load_speech(parts, options, hp, flag_of(who)) for who, parts in voices.items()}
     seconds = max(speech.seconds for speech in speeches.values())
     columns = max(speech.mel.shape[1] for speech in speeches.values())
-    return {who: speech.extended(seconds, columns, -hp.max_abs_value) for who, speech in speeches.items()}
+    for who, speech in speeches.items():
+        after = (0, 0), (0, columns - speech.mel.shape[1])
+        mel = np.pad(speech.mel, after, constant_values=-hp.max_abs_value)
+        silent = 1 - (1 - speech.silent) * speech.seconds / seconds
+        speeches[who] = speech._replace(mel=mel, seconds=seconds, silent=silent)
+    return speeches
 
 
 def load_speech(parts: Sequence[Part], options: Options, hp: HParams, flag: str = "--audio") -> Speech:

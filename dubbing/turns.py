@@ -54,13 +54,15 @@ def fits(times: Sequence[np.ndarray], distances: Sequence[np.ndarray], count: in
     """How well each face fits the sound in each of `count` frames, at the shift at which all faces fit best: float32
     [N, count], 0 on average and where nothing is known. times: int [W], of each face's windows; distances: [W, 31]
     of each; lead: frames from a window's start to its middle."""
-    curve = np.nanmean(np.concatenate(distances), axis=0)
-    best = int(curve.argmin())
+    gains, compared = np.zeros((len(times), count), np.float32), np.concatenate(distances)
+    compared = compared[np.isfinite(compared).all(axis=1)]
+    if not len(compared):
+        return gains
+    best = int(compared.mean(axis=0).argmin())
     far = np.abs(np.arange(2 * MAX_SHIFT + 1) - best) > NEIGHBOURS
-    gains = np.zeros((len(times), count), np.float32)
     for row, starts, found in zip(gains, times, distances, strict=True):
-        inside = starts + lead < count
-        row[starts[inside] + lead] = np.nan_to_num(np.nanmean(found[:, far], axis=1) - found[:, best])[inside]
+        used = np.isfinite(found[:, best]) & (starts + lead < count)
+        row[starts[used] + lead] = np.nanmean(found[used][:, far], axis=1) - found[used, best]
     return cv2.blur(gains, (SMOOTH, 1), borderType=cv2.BORDER_REPLICATE)
 
 
