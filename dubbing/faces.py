@@ -21,10 +21,11 @@ from dubbing.paste import FaceRegion, upright_crop
 from dubbing.record import ProgressBar
 from dubbing.source import Source, TimedFrame
 from dubbing.stages import prefetch
+from dubbing.voices import Place
 from face_detection import build_detector, choose_detector, detector_identity
 from face_detection.crop import LONGEST_SIDE, pad_and_clip, unscaled
 from face_detection.find import KEY_STEP, CutFinder, cuts_at, detect_sparsely, several_people
-from face_detection.identity import people_of
+from face_detection.identity import People, people_of
 from face_detection.track import FaceNotFound, Track, faces_of, follow_face, frame_with_most_faces
 from media import yuv
 from media.clock import Span
@@ -41,8 +42,7 @@ DIGEST_BYTES = 32  # of a SHA-256
 FOLLOWED, OTHER, INK = (80, 200, 60), (40, 150, 255), (0, 0, 0)  # BGR: boxes of the followed face, of others; numbers
 NUMBER_HEIGHT, SMALLEST_NUMBER = 0.05, 14.0  # in parts of the picture's shorter side, and in pixels
 
-
-Wanted = Sequence[int | tuple[float, float]] | None  # people: numbers or points; None for everybody
+Wanted = Sequence[Place] | None  # people; None for everybody
 
 
 class Detections(NamedTuple):
@@ -96,6 +96,7 @@ class FaceFinder:
     seconds: float
     device: str
     faces_file: Path | None = None  # PNG with the numbered faces, written where --face_at or --face_index miss
+    several: bool = False  # whether people are told apart, best by faces whose landmarks are known
 
     @property
     def options(self) -> Options:
@@ -105,7 +106,7 @@ class FaceFinder:
     def detector(self) -> str:
         """ "sfd" or "retinaface", as the options need it."""
         options = self.options
-        landmarks = options.align or options.occlusion  # which tell tilted and turned heads
+        landmarks = options.align or options.occlusion or self.several  # which tell tilted and turned heads
         if options.align and options.face_detector == "sfd":
             raise InputError("--align: needs the eyes, which --face_detector sfd does not find; use retinaface")
         return "retinaface" if landmarks and options.face_detector == "auto" else choose_detector(options.face_detector)
@@ -124,8 +125,9 @@ class FaceFinder:
         wanted: of each person the number (face_detection/identity.py) or a point x, y on the face in the first frame
         that shows it there; None for everybody. Raises InputError as find(), and where two of them are one person.
         """
-        detections, known, key = self._detections(progress)
-        found, unsure = self.choose_people(detections, wanted)
+        finder = replace(self, several=True)
+        detections, known, key = finder._detections(progress)
+        found, unsure = finder.choose_people(detections, wanted)
         return [replace(faces, cached=known, key=key) for faces in found], unsure
 
     def _detections(self, progress: ProgressBar) -> tuple[Detections, bool, str]:
@@ -198,7 +200,7 @@ class FaceFinder:
         smooth = frames is None and not self.options.nosmooth
         people = people_of(detections.faces, cuts, pictures, smooth)
         try:
-            tracks = people.tracks if wanted is None else people.chosen(wanted)
+            tracks = people.tracks if wanted is None else chosen(people, wanted)
         except FaceNotFound as error:
             raise self._with_faces(error, detections, frames) from error
         found = []
@@ -288,6 +290,27 @@ class FaceFinder:
         settings |= {"static": source.still, "start": source.part and source.part[0], "seconds": seconds}
         key = json.dumps([CACHE_FORMAT, sha256(source.path), settings], sort_keys=True)
         return cache_folder("faces") / f"{hashlib.sha256(key.encode()).hexdigest()}.faces"
+
+
+def chosen(people: People, wanted: Sequence[Place]) -> list[Track]:
+    """The tracks of these people, given as in find_people(). Raises FaceNotFound where there is nobody, or where two
+    are one."""
+    numbers = list[int]()
+    for place in wanted:
+        number = place if isinstance(place, int) else _first_at(people.tracks, place)
+        if number in numbers or not 0 <= number < len(people.tracks):
+            name = place if isinstance(place, int) else f"{place[0]:g},{place[1]:g}"
+            fault = "has two voices" if number in numbers else f"is not among the {len(people.tracks)} who are seen"
+            raise FaceNotFound(f"--voice {name}: this person {fault}", people.frame, people.faces)
+        numbers.append(number)
+    return [people.tracks[number] for number in numbers]
+
+
+def _first_at(tracks: Sequence[Track], point: tuple[float, float]) -> int:
+    """The number of the track that is the first at this point; -1 where none ever is."""
+    inside = [((t.boxes[:, :2] <= point) & (t.boxes[:, 2:] >= point)).all(axis=1) & t.found for t in tracks]
+    first = [int(frames.argmax()) if frames.any() else len(frames) for frames in inside]
+    return int(np.argmin(first)) if np.any(inside) else -1
 
 
 def mouth_inside(box: np.ndarray, height: int, width: int) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dubbing.faces import chosen
 from face_detection import RetinaFace
 from face_detection.identity import People, people_of
 from face_detection.track import FaceNotFound
@@ -89,7 +90,7 @@ def test_no_picture_is_looked_at_where_people_stay_apart(moments):
 def test_a_face_that_could_be_either_is_left_out_and_listed(moments):
     man, woman, *_ = moments
     either = [
-        ((0.55 * his + 0.45 * hers).astype(np.uint8), 0.55 * face + 0.45 * other)
+        ((0.465 * his + 0.535 * hers).astype(np.uint8), 0.465 * face + 0.535 * other)
         for (his, face), (hers, other) in zip(man, woman, strict=True)
     ]
     scene = Scene().shot(man, woman).shot(either)
@@ -115,12 +116,12 @@ def test_people_who_cross_keep_their_numbers(moments):
 def test_people_are_chosen_by_number_or_by_a_point_and_not_twice(moments):
     scene = Scene().shot(*moments[:2])
     people = scene.people()
-    right, left = people.chosen([(WIDTH + 190, 150), 0])
+    right, left = chosen(people, [(WIDTH + 190, 150), 0])
     assert (left.boxes[0, 0] < WIDTH) and (right.boxes[0, 0] > WIDTH)
     for wanted, fault in (
-        ([0, 2], "--voice 2: .*2 people"),
+        ([0, 2], "--voice 2: .*the 2 who"),
         ([(5.0, 5.0)], "--voice 5,5"),
         ([1, (WIDTH + 190, 150)], "two voices"),
     ):
         with pytest.raises(FaceNotFound, match=fault):
-            people.chosen(wanted)
+            chosen(people, wanted)
