@@ -42,6 +42,7 @@ from utils.progress import Progress
 
 SAMPLES = 100  # crops from all over the video, at most
 BANK_SECONDS = 30.0  # of the video in which own mouths are looked for, at least, however short the dub
+OF_PERSON = ("sync", "own_pixels", "silent_share", "occlusion", "occluded", "turned")  # in a Record
 QUEUE_BYTES = 300_000_000  # frames between the decoder and the encoder take at most this
 
 
@@ -177,17 +178,12 @@ class DubPlan:
         """What a Record says of it, after the dub."""
         source, options, backend = self.source, self.options, self.networks.backend
         faces, people = self.people[0].faces, [person.record() for person in self.people]
-        scores = [person["sync"] for person in people if person["sync"]]
+        weakest = min(people, key=lambda person: person["sync"].lse_c if person["sync"] else inf)
         return {
             "face": str(source.path),
             "audio": " + ".join(dict.fromkeys(person["audio"] for person in people)),
             "people": people,
-            "sync": min(scores, key=lambda sync: sync.lse_c, default=None),
-            "own_pixels": next((person["own_pixels"] for person in people if person["own_pixels"]), None),
-            "silent_share": min(person["silent_share"] for person in people),
-            "occlusion": people[0]["occlusion"],
-            "occluded": sum(person["occluded"] for person in people),
-            "turned": sum(person["turned"] for person in people),
+            **{name: weakest[name] for name in OF_PERSON},
             "unsure": [[round(start, 3), round(end, 3)] for start, end in self.unsure],
             "generator": {"file": str(self.networks.path), "sha256": self.networks.sha256},
             "engine": backend.name,

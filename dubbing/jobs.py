@@ -64,7 +64,7 @@ def _job(row: dict[str, Any], beside: Path, options: Options, folder: Path) -> D
         raise InputError("give face, and audio or voice")
     for name in PATHS & given.keys():
         given[name] = beside / str(given[name])
-    texts = [text.strip() for text in str(given.pop("voice", "")).split(";")]
+    texts = filter(None, map(str.strip, str(given.pop("voice", "")).split(";")))
     audio = given.pop("audio", None) or read_voices(texts, beside)
     face, to = given.pop("face"), given.pop("outfile", folder)
     job_options = with_overrides(options, given)

@@ -22,8 +22,8 @@ from metrics.sync import MAX_SHIFT, NEIGHBOURS, Expert
 from utils.errors import InputError
 
 SMOOTH = 25  # windows over which the fit is averaged: one second
-FITS = 0.2  # how much closer to the sound than on average a face that speaks lies
-CHANGE = 3.0  # what a change costs, in frames of perfect fit
+FITS = 0.15  # how much closer to the sound than on average a face that speaks lies
+CHANGE = 4.0  # what a change costs, in frames of perfect fit
 NOBODY = 0
 
 

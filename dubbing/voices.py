@@ -6,7 +6,7 @@
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ def _part(given: str | Path | tuple[str | Path, float]) -> Part:
     return Part(Path(audio), start)
 
 
-def read_voices(texts: Sequence[str], beside: Path = Path()) -> Voices:
+def read_voices(texts: Iterable[str], beside: Path = Path()) -> Voices:
     """What --voice says. beside: where its files are. Raises InputError for what it cannot be."""
     voices: Voices = {}
     for text in texts:
