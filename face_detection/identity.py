@@ -25,7 +25,7 @@ from face_detection.track import LINK_IOU, MAX_GAP, Track, Tracklet, filled
 
 LOOKS = 5  # frames of a piece that are looked at
 CLEAR = 2.0  # times that a face must overlap itself in the next frame as much as it overlaps any other
-STRANGER = 0.65  # likeness between those of one person and of two
+STRANGER = 0.69  # likeness: that of one person is mostly above, that of two mostly below
 SURE = 0.015  # by which a person must be more alike than another
 STEADY_FRAMES = 10  # fewest of a piece that introduces somebody
 SIDE, CELL, BLUR = 96, 8, 2.0  # pixels: of the aligned face, of a cell; sigma that makes resolutions alike
