@@ -148,6 +148,7 @@ class Person:
             "frames": len(self.times),
             "ranges": ranges_of(self.times),
             "audio": str(self.speech.path),
+            "parts": [[str(part.audio), part.start] for part in self.speech.parts],
             "own_pixels": self.own_pixels.record() if self.own_pixels else None,
             "silent_share": round(self.speech.silent, 3),
             "occlusion": told if self.options.occlusion else None,

@@ -57,8 +57,8 @@ class Record:
     settings: dict[str, Any]  # options that differ from their defaults
     part: list[float] | None = None  # seconds of the video that were used, None for all
     video_sha256: str | None = None  # of the video that this is the record of
-    # each with number or place, audio, frames, ranges (with --speaking_only the turns), sync and the like; above, these
-    # are of the person whose lips fit least
+    # each with number or place, audio, parts (all files and their starts), frames, ranges (with --speaking_only the
+    # turns), sync and the like; above, these are of the person whose lips fit least
     people: list[dict[str, Any]] = field(default_factory=list)
     unsure: list[list[float]] = field(default_factory=list)  # seconds left as filmed, since it is not sure who is who
 

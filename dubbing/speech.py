@@ -23,7 +23,7 @@ ONE_VOICE = ("box", "face_at", "face_index", "speaking_only")  # options that sa
 
 
 class Speech(NamedTuple):
-    path: Path  # its first file
+    parts: Sequence[Part]  # its files
     mel: np.ndarray  # float32 [num_mels, columns]
     seconds: float
     silent: float  # share of the time in which the mouth rests
@@ -32,6 +32,10 @@ class Speech(NamedTuple):
     clipped: float  # share of the samples that are at full scale
     too_low: float  # decibels by which it is too quiet with --level keep
     share: float  # of the time, in which someone speaks
+
+    @property
+    def path(self) -> Path:
+        return self.parts[0].audio
 
     @property
     def findings(self) -> list[str]:
@@ -86,7 +90,7 @@ def load_speech(parts: Sequence[Part], options: Options, hp: HParams, flag: str 
     if options.silence == "rest":
         gate = speech_gate(powers, mel.shape[1], hp)
         mel, silent = fade_silence(mel, gate, hp), float((gate == 0).mean())
-    return Speech(path, mel, seconds, silent, raised, found, clipped, gain - raised, audio.speech_share(powers))
+    return Speech(parts, mel, seconds, silent, raised, found, clipped, gain - raised, audio.speech_share(powers))
 
 
 def speech_gate(powers: np.ndarray, columns: int, hp: HParams) -> np.ndarray:

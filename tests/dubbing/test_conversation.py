@@ -117,6 +117,7 @@ def test_the_record_tells_of_every_person(dubs, voices):
     assert [person["audio"] for person in record["people"]] == [str(voices.anna), str(voices.short)]
     assert [person["frames"] for person in record["people"]] == [25, 25]
     assert record["people"][0]["ranges"] == [[0.0, 0.96]]
+    assert record["people"][1]["parts"] == [[str(voices.short), 0.0]]
     assert (record["frames"], record["dubbed"], record["unsure"]) == (25, 25, [])
 
 
