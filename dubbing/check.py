@@ -144,8 +144,9 @@ def check(face: Path, audio: Audio | None, outfile: Path, options: Options) -> C
         found = samples.choose(finder, speeches or [None])
         if not options.box:
             cuts, searching = _search_awhile(finder)
-            looks = (_look(samples, faces, networks.hp, options, None not in speeches) for faces in found)
-            report.remarks += dict.fromkeys([*chain.from_iterable(looks), *cuts])
+            named = bool(speeches) and None not in speeches  # by --voice, which holds through cuts
+            looks = (_look(samples, faces, networks.hp, options, named) for faces in found)
+            report.remarks += dict.fromkeys([*chain.from_iterable(looks), *([] if named else cuts)])
     except InputError as error:
         report.problems.append(str(error))
     if audio:

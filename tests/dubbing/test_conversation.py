@@ -58,6 +58,7 @@ def dubs(talk, voices, options, tmp_path_factory) -> dict[str, Path]:
         "both": {0: voices.anna, 1: voices.ben},
         "other": {0: voices.other, 1: voices.ben},
         "short": {0: voices.anna, 1: voices.short},
+        "one": {1: voices.ben},
     }
     dubber = Dubber(options)
     for name, files in said.items():
@@ -74,6 +75,12 @@ def test_each_mouth_moves_with_its_own_voice_and_not_with_the_others(dubs):
     left, right = np.split(np.abs(both - other), [MIDDLE], axis=2)
     assert left.max(axis=(1, 2)).min() > 0  # in every frame
     assert right.max() == 0
+
+
+def test_who_has_no_voice_stays_as_filmed(dubs, talk):
+    one, both, source = luma(dubs["one"]), luma(dubs["both"]), luma(talk)
+    assert (one[:, :, :MIDDLE] == source[:, :, :MIDDLE]).all()
+    assert (one[:, :, MIDDLE:] == both[:, :, MIDDLE:]).all()
 
 
 def test_whoever_is_silent_rests(dubs, voices, options):
