@@ -12,6 +12,7 @@ from typing import get_args
 from dubbing.options import Options as DubbingOptions
 from dubbing.options import Request
 from finetune import FinetuneOptions
+from live import LiveOptions
 from metrics import EvaluationOptions
 from preprocessing import PreprocessingOptions
 from training import GeneratorOptions, TrainingOptions
@@ -23,6 +24,7 @@ PAGE = Path(__file__).with_name("cli.md")
 BEGIN, END = "<!-- flags -->\n", "<!-- end of flags -->"  # what is between them is written
 SCRIPTS = {
     "inference": (Request, DubbingOptions),
+    "live": (LiveOptions,),
     "finetune": (FinetuneOptions,),
     "preprocess": (PreprocessingOptions,),
     "color_syncnet_train": (TrainingOptions,),

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from audio import mel_column
 from dubbing import stages
 from dubbing.faces import FaceFinder, FaceRegions
 from dubbing.jobs import output_path
+from dubbing.live import LiveDub
 from dubbing.networks import Networks, load_networks
 from dubbing.options import Options
 from dubbing.paste import add_label, blend
@@ -34,6 +36,8 @@ from dubbing.turns import speakers
 from dubbing.voices import Audio, Place, Voices, voices_of
 from media import yuv
 from media.clock import END_HELD, Span
+from media.live_sound import Piece
+from media.live_writer import LiveFrame
 from media.sound import mix, sound_clock
 from media.writer import VideoWriter
 from utils.errors import InputError, flag_named, warn
@@ -248,6 +252,12 @@ class Dubber:
         if report:
             report.write(record)
         return record
+
+    def stream(self, face: str | Path, chunks: Iterable[np.ndarray]) -> Iterator[LiveFrame]:
+        """The frames of an idle video, or of a picture, with lips that follow speech while it is spoken: float [n], any
+        number of samples in each chunk, mono, at 16 kHz. A frame comes as soon as its speech is there."""
+        dub = LiveDub(Path(face), self.options, self.networks)
+        return dub.frames(Piece(np.asarray(chunk, np.float32), monotonic()) for chunk in chunks)
 
 
 def dub_frames(
