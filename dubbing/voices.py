@@ -2,7 +2,7 @@
 
 --voice 0=anna.wav --voice 640,300=ben.wav       person 0 from the left, and the one at a point of the picture
 --voice talk.csv                                 columns person, audio and start (seconds)
-{0: "anna.wav", (640, 300): ["ben.wav", ("ben2.wav", 9.5)]}    in Python
+{0: "anna.wav", (640, 300): [("ben.wav", 0), ("ben2.wav", 9.5)]}    in Python
 """
 
 import re
@@ -32,16 +32,11 @@ Audio = str | Path | Mapping  # as callers give it: a file, or files by person
 
 
 def voices_of(audio: Audio) -> Voices:
-    """One voice, or those of several people: {person: file}, or {person: [file, (file, start), ...]}."""
+    """One voice, or those of several people: {person: file}, or {person: [(file, start), ...]}."""
     if isinstance(audio, str | Path):
         return {None: [Part(Path(audio))]}
-    listed = {who: [given] if isinstance(given, str | Path) else given for who, given in audio.items()}
-    return {who: [_part(given) for given in parts] for who, parts in listed.items()}
-
-
-def _part(given: str | Path | tuple[str | Path, float]) -> Part:
-    audio, start = (given, 0.0) if isinstance(given, str | Path) else given
-    return Part(Path(audio), start)
+    listed = {who: [(given, 0.0)] if isinstance(given, str | Path) else given for who, given in audio.items()}
+    return {who: [Part(Path(file), start) for file, start in parts] for who, parts in listed.items()}
 
 
 def read_voices(texts: Iterable[str], beside: Path = Path()) -> Voices:

@@ -133,7 +133,7 @@ def test_a_table_says_when_each_is_heard(talk, voices, options, tmp_path):
     table.write_text("person,audio,start\n0,short.wav,0.5\n0,short.wav,\n1,ben.wav,0\n", encoding="utf-8")
     read = read_voices([str(table)])
     assert read == {0: [Part(voices.short, 0.5), Part(voices.short)], 1: [Part(voices.ben)]}
-    assert voices_of({0: [(voices.short, 0.5), voices.short], 1: voices.ben}) == read
+    assert voices_of({0: [(voices.short, 0.5), (voices.short, 0)], 1: voices.ben}) == read
     speech = load_speeches(read, options, hparams)[0]
     loud = speech.mel.max(axis=0) > -2
     assert loud[:20].any() and not loud[32:36].any() and loud[42:60].any()  # of 80 columns
