@@ -75,13 +75,12 @@ def main(args: argparse.Namespace) -> None:
     options = ensure_weights(from_args(LiveOptions, args), args.yes)
     existing_file(options.face, "--face")
     from dubbing.live import LiveDub
-    from media.live_sound import LiveSound, is_address
+    from media.live_sound import LiveSound, check_source
     from media.live_writer import LiveWriter, check_target
     from utils.progress import WAITING, doing
 
     check_target(options.out, options.overwrite)
-    if options.audio != "-" and not is_address(options.audio):
-        existing_file(Path(options.audio), "--audio")
+    check_source(options.audio)
     shared = {name: getattr(options, name) for name in (*SHARED, "hparams", "device", "preset")}
     dub = LiveDub(options.face, DubbingOptions(**shared, codec="h264"))
     print(f"{dub}; Ctrl-C ends", flush=True)

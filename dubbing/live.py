@@ -115,7 +115,7 @@ class LiveDub:
         frames = source.iter_once() if source.still else source.extend_frames(seconds)
         kept = [frame._replace(picture=yuv.clone(frame.picture)) for frame in islice(frames, 0, None, skip)]
         silence = np.full((hp.num_mels, hp.mel_window), -hp.max_abs_value, np.float32)
-        self.person = Person(networks, options, Speech(face, silence, inf, 0.0, 0.0, [], 0.0, 0.0, 1.0))
+        self.person = Person(networks, options, Speech([], silence, inf, 0.0, 0.0, [], 0.0, 0.0, 1.0))
         self.person.use(faces, faces.crops(kept) if options.occlusion else [])
         self.idle = [(frame, self.person.task(frame)) for frame in kept]
 

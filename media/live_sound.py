@@ -1,6 +1,7 @@
 """Sound that has no end yet, as it comes in."""
 
 import io
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-from media.opening import silence_ffmpeg
-from utils.errors import InputError, warn
+from media.opening import open_media, silence_ffmpeg
+from media.sound import sound_stream
+from utils.errors import InputError, flag_named, warn
+from utils.files import existing_file
 
 PIECE = 0.02  # seconds of sound that are passed on at once
 LATEST = 0.1  # seconds by which sound may be late before silence takes its place
@@ -39,6 +42,21 @@ def is_address(name: str) -> bool:
     """Of a stream that may break off and come back: a URL, or FORMAT:NAME of a recording device."""
     form, colon, _ = name.partition(":")
     return "://" in name or bool(colon and len(form) > 1 and form in av.formats_available)
+
+
+def check_source(name: str) -> None:
+    """Raises InputError for a file without sound."""
+    if name == "-" or is_address(name):
+        return
+    path = existing_file(Path(name), "--audio")
+    if path.suffix.lower() not in RAW_SOUND:
+        with flag_named("--audio"), open_media(path) as container:
+            sound_stream(container, path)
+
+
+def may_come_back(name: str, error: Exception) -> bool:
+    """Whether what has met this error is to be opened again."""
+    return is_address(name) and isinstance(error, FAILURES) and not isinstance(error, av.error.ProtocolNotFoundError)
 
 
 class LiveSound:
@@ -86,9 +104,9 @@ class LiveSound:
                 for block in self._blocks():
                     self._queue.put((monotonic(), block))
                     pause = PAUSES[0]
-            except FAILURES as met:
+            except Exception as met:
                 error = met
-            if not is_address(self.source):
+            if not may_come_back(self.source, error or OSError()):
                 self._queue.put((0.0, error or DONE))
                 return
             warn(f"--audio {self.source}: {error or 'has ended'}; trying again in {pause:g} s")
@@ -101,6 +119,7 @@ class LiveSound:
         if "://" in source:
             yield from self._decoded(source, options=AT_ONCE)
         elif is_address(source):
+            os.environ.setdefault("ALSA_CONFIG_PATH", "/usr/share/alsa/alsa.conf")  # PyAV's own names another place
             yield from self._decoded(source.partition(":")[2], format=source.partition(":")[0])
         elif suffix in WHOLE:
             yield from self._decoded(source)

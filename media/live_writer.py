@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from queue import Queue
 from time import monotonic
@@ -16,7 +17,7 @@ import numpy as np
 
 from media import yuv
 from media.codecs import Encoding
-from media.live_sound import DONE, FAILURES, PAUSES, POLL
+from media.live_sound import DONE, FAILURES, PAUSES, POLL, may_come_back
 from media.opening import is_dub, silence_ffmpeg, with_tag
 from media.writer import TIME_BASE
 from utils.errors import InputError, warn
@@ -38,6 +39,8 @@ OPTIONS = {  # an MP4 file can be played up to where it is
 def check_target(to: str, overwrite: bool) -> None:
     """Raises InputError for what cannot be written, or is a file that no dub made."""
     scheme, _, rest = to.partition("://")
+    if to == "camera" and not find_spec("pyvirtualcam"):
+        raise InputError("--out camera: pyvirtualcam is not installed; python -m pip install pyvirtualcam")
     if to in ("-", "camera") or (rest and scheme in FORMATS):
         return
     path = Path(to)
@@ -105,8 +108,8 @@ class LiveWriter:
                     target, opened = (_Pictures if self.to in ("-", "camera") else _Container)(self, frame), monotonic()
                 target.send(frame)
                 self.sent(frame)
-            except FAILURES as error:
-                if "://" not in self.to:
+            except Exception as error:
+                if not may_come_back(self.to, error):
                     self._error.append(error)
                     break
                 pause = PAUSES[0] if monotonic() - opened > PAUSES[1] else min(2 * pause, PAUSES[1])

@@ -184,4 +184,5 @@ def test_what_cannot_be_sent_is_said_at_once(script, talking, tmp_path):
     for out, text in ((other, "exists"), ("http://a/b", "give -"), (tmp_path / "a.avi", "give -")):
         result = script("live", "--face", talking, "--audio", "-", "--out", out)
         assert result.code == 2 and f"--out {out}: {text}" in result.error
-    assert "no such file" in script("live", "--face", talking, "--audio", "none.wav", "--out", "-").error
+    for given, text in (("none.wav", "no such file"), (other, "is not a readable")):
+        assert text in script("live", "--face", talking, "--audio", given, "--out", "-").error
