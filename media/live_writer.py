@@ -30,6 +30,7 @@ FORMATS = {  # of FFmpeg, by the end of a file's name or the beginning of a URL
     ".ts": "mpegts", ".mp4": "mp4", ".mkv": "matroska", ".flv": "flv",
     "udp": "mpegts", "tcp": "mpegts", "srt": "mpegts", "rtp": "rtp_mpegts", "rtmp": "flv", "rtmps": "flv",
 }  # fmt: skip
+PICTURES = ("-", "camera")  # targets that take no sound
 AT_ONCE = {"flush_packets": "1", "max_delay": "0"}  # nothing waits for more to send
 OPTIONS = {  # an MP4 file can be played up to where it is
     "mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof"}, "mpegts": {"pes_payload_size": "0"},
@@ -41,7 +42,7 @@ def check_target(to: str, overwrite: bool) -> None:
     scheme, _, rest = to.partition("://")
     if to == "camera" and not find_spec("pyvirtualcam"):
         raise InputError("--out camera: pyvirtualcam is not installed; python -m pip install pyvirtualcam")
-    if to in ("-", "camera") or (rest and scheme in FORMATS):
+    if to in PICTURES or (rest and scheme in FORMATS):
         return
     path = Path(to)
     if rest or path.suffix.lower() not in FORMATS:
@@ -81,7 +82,7 @@ class LiveWriter:
 
     def __exit__(self, *error: Any) -> None:
         self._queue.put(DONE)
-        self._thread.join(None if Path(self.to).suffix.lower() in FORMATS else CLOSING)
+        self._thread.join(CLOSING if "://" in self.to or self.to in PICTURES else None)
         if self._error and error[0] is None:
             raise self._error[0]
 
@@ -99,29 +100,33 @@ class LiveWriter:
 
     def _send_all(self) -> None:
         target: Any = None
-        pause, opened, again = PAUSES[0], 0.0, 0.0
+        pause, opened, again = PAUSES[0] / 2, 0.0, 0.0
         while (frame := self._queue.get()) is not DONE:
             if target is None and (frame.picture is None or monotonic() < again):
                 continue
             try:
                 if target is None:
-                    target, opened = (_Pictures if self.to in ("-", "camera") else _Container)(self, frame), monotonic()
+                    target, opened = (_Pictures if self.to in PICTURES else _Container)(self, frame), monotonic()
                 target.send(frame)
                 self.sent(frame)
             except Exception as error:
                 if not may_come_back(self.to, error):
                     self._error.append(error)
                     break
-                pause = PAUSES[0] if monotonic() - opened > PAUSES[1] else min(2 * pause, PAUSES[1])
+                held = target is not None and monotonic() - opened > PAUSES[1]
+                pause = PAUSES[0] if held else min(2 * pause, PAUSES[1])
                 warn(f"--out {self.to}: {error}; trying again in {pause:g} s")
                 again = monotonic() + pause
                 if target:
                     with suppress(*FAILURES):
                         target.close()
                 target = None
-        if target:
-            with suppress(*FAILURES if "://" in self.to else ()):
+        try:
+            if target:
                 target.close()
+        except FAILURES as error:
+            if not may_come_back(self.to, error):
+                self._error.append(error)
 
 
 class _Container:

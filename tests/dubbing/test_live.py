@@ -135,7 +135,7 @@ def test_a_slow_target_costs_pictures_but_no_sound(monkeypatch, tmp_path):
     assert sum(len(frame.samples) for frame in sent) == 60 * 640
 
 
-def test_a_url_that_breaks_off_is_opened_again_and_a_full_disk_is_an_error(monkeypatch, tmp_path):
+def test_a_url_that_breaks_off_is_opened_again_and_a_full_disk_is_an_error(monkeypatch, tmp_path, capsys):
     opened, sent = [], []
 
     class Broken:
@@ -156,6 +156,8 @@ def test_a_url_that_breaks_off_is_opened_again_and_a_full_disk_is_an_error(monke
         for number in range(60):
             writer.put(made_frame(number), wait=True)
             time.sleep(0.005)
+    warnings = capsys.readouterr().err.splitlines()
+    assert [line.rpartition("again in ")[2] for line in warnings] == ["0.02 s", "0.04 s"]
     assert len(opened) == 3 and sent[-1].time == 59 / 25
     opened.clear()
     with pytest.raises(OSError, match="pipe"), writer_to(str(tmp_path / "out.ts"), []) as writer:
