@@ -98,7 +98,7 @@ def test_the_second_face_is_dubbed_by_keyboard_alone_and_the_job_is_there_after_
     press_tab_until(page, "#preview")
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")  # twice, as in a double click
-    page.locator(".result progress").wait_for(timeout=2000)
+    page.locator(".result progress").wait_for(timeout=10_000)
     page.locator(".result .state[data-state=done]").wait_for()
     assert page.title().startswith("✓ Preview done")
     assert "Preview" in page.locator("#live").inner_text()

@@ -147,11 +147,11 @@ def test_a_second_server_is_refused_before_it_touches_anything(server, tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
-@pytest.mark.parametrize("code", ["bytearray(3 << 30)", "import time; time.sleep(60)"])
-def test_a_process_may_take_so_much_memory_and_time(tmp_path, code):
+@pytest.mark.parametrize(("code", "seconds"), [("bytearray(3 << 30)", 60), ("import time; time.sleep(60)", 1)])
+def test_a_process_may_take_so_much_memory_and_time(tmp_path, code, seconds):
     began, lines = time.monotonic(), []
-    assert process.run_process(["-c", code], tmp_path, lines.append, seconds=1, gigabytes=1) != 0
-    assert time.monotonic() - began < 10 and ("MemoryError\n" in lines) == ("byte" in code)
+    assert process.run_process(["-c", code], tmp_path, lines.append, seconds=seconds, gigabytes=1) != 0
+    assert time.monotonic() - began < 40 and ("MemoryError\n" in lines) == ("byte" in code)
 
 
 @needs_proc
@@ -168,7 +168,7 @@ def test_a_killed_server_leaves_no_process_and_the_next_one_goes_on(tmp_path, en
         while (job["progress"] or {}).get("what") in (None, "starting"):  # the sign of life of the script itself
             time.sleep(0.05)
             job = client.get(f"/api/jobs/{running['id']}").json()
-        assert job["state"] == "running" and time.time() - job["started"] < 5
+        assert job["state"] == "running" and time.time() - job["started"] < 20
         assert len(processes_in(folder / "visitors")) >= 1
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
@@ -185,7 +185,7 @@ def test_a_killed_server_leaves_no_process_and_the_next_one_goes_on(tmp_path, en
         began = time.monotonic()
         client.post(f"/api/jobs/{running['id']}/cancel")
         until(client, running, "cancelled")
-        assert time.monotonic() - began < 2 and not processes_in(folder / "visitors")
+        assert time.monotonic() - began < 10 and not processes_in(folder / "visitors")
         assert not list(folder.glob("visitors/*/jobs/*/*long.mp4"))
         os.kill(server.process.pid, signal.SIGTERM)
         assert server.process.wait(30) == 130
