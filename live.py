@@ -31,7 +31,7 @@ LONGEST = 10_000  # milliseconds; longer delays count as so long
 SHARED = (  # settings of a dub that a stream has, too
     "checkpoint_path", "pads", "resize_factor", "crop", "box", "rotate", "picture_size", "face_at", "face_index",
     "align", "nosmooth", "paste", "occlusion", "silence", "level", "crf", "start", "end", "overwrite", "label",
-    "engine", "precision", "no_cache", "face_detector",
+    "engine", "precision", "no_cache", "face_detector", "own_pixels", "mouths_from",
 )  # fmt: skip
 OfDubs = make_dataclass(
     "OfDubs", [(setting.name, setting.type, setting) for setting in fields(DubbingOptions) if setting.name in SHARED],

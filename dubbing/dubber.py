@@ -87,7 +87,7 @@ class DubPlan:
                     person.use_own_pixels(self.source, self.searched_seconds, progress)
             if (self.options.own_pixels == "on" or self.options.mouths_from) and not person.own_pixels:
                 shown = self.options.mouths_from or self.source.path
-                warn(f"no own mouths: {shown} shows no face for four seconds")
+                warn(f"no own mouths: {shown} shows nobody talk for four seconds")
         if self.options.speaking_only:
             with timer("turns"):
                 self._take_turns(progress)
@@ -111,10 +111,7 @@ class DubPlan:
 
     @property
     def wants_own_pixels(self) -> bool:
-        """Whether mouths are to be taken from other moments of the video, if it shows enough of them."""
-        options, networks = self.options, self.networks
-        usable = (options.mouths_from or not self.source.still) and options.paste == "soft" and not options.box
-        return networks.own_pixels and networks.expert is not None and bool(usable)
+        return self.people[0].wants_own_pixels(self.source)
 
     @property
     def searched_seconds(self) -> float:

@@ -65,14 +65,17 @@ class Ear:
             self._forgotten += 1
 
     def mel(self, start: int) -> np.ndarray | None:
-        """The window that begins at this column, float32 [num_mels, mel_window]; None where it is not heard yet.
-        Earlier columns are forgotten."""
+        """The window that begins at this column, float32 [num_mels, mel_window]; None where it is not heard yet."""
         width = self.hp.mel_window
-        self._mel, self._first = self._mel[:, start - self._first :], start
-        if self._mel.shape[1] < width:
+        mel = self._mel[:, start - self._first :][:, :width]
+        if mel.shape[1] < width:
             return None
         gate = self._gate(start) if self.options.silence == "rest" else np.ones(width, np.float32)
-        return fade_silence(self._mel[:, :width], gate, self.hp)
+        return fade_silence(mel, gate, self.hp)
+
+    def forget(self, start: int) -> None:
+        """What is before this column."""
+        self._mel, self._first = self._mel[:, start - self._first :], start
 
     def _gate(self, start: int) -> np.ndarray:
         """That of speech_gate() for a window. A pause that may still turn out to be short counts as speech."""
@@ -102,7 +105,7 @@ class LiveDub:
         self, face: Path, options: Options, networks: Networks | None = None, progress: ProgressBar = Progress
     ) -> None:
         """networks: used where they fit a stream with these options; else they are loaded."""
-        options = replace(options, own_pixels="off", mouths_from=None, no_score=True, wav2lip_batch_size=1)
+        options = replace(options, no_score=True, wav2lip_batch_size=1)
         self.options, self.source = options, Source(face, options)
         source, skip = self.source, ceil(self.source.rate / FASTEST)
         self.rate = source.rate / skip
@@ -117,6 +120,8 @@ class LiveDub:
         silence = np.full((hp.num_mels, hp.mel_window), -hp.max_abs_value, np.float32)
         self.person = Person(networks, options, Speech([], silence, inf, 0.0, 0.0, [], 0.0, 0.0, 1.0))
         self.person.use(faces, faces.crops(kept) if options.occlusion else [])
+        if self.person.wants_own_pixels(source):
+            self.person.use_own_pixels(source, seconds, progress)
         self.idle = [(frame, self.person.task(frame)) for frame in kept]
 
     def __str__(self) -> str:
@@ -132,19 +137,27 @@ class LiveDub:
                 heard, waiting = heard + len(piece.samples), np.concatenate([waiting, piece.samples])
             ear.add(piece.samples if piece else np.zeros(round(TAIL * rate), np.float32))
             due = piece.due if piece else monotonic()
-            while sent < heard and (mel := ear.mel(self._mel_start(number))) is not None:
-                picture = None if drop and monotonic() - due > LATE else self._picture(number, mel)
+            while sent < heard:
+                around, mel = (ear.mel(self._mel_start(number, before)) for before in (2, 1))
+                if around is None or mel is None:
+                    break
+                ear.forget(self._mel_start(number, 2))
+                picture = None if drop and monotonic() - due > LATE else self._picture(number, mel, around)
                 end = round((number + 1) * rate / self.rate)
                 yield LiveFrame(picture, float(number / self.rate), waiting[: end - sent], due - (heard - sent) / rate)
                 waiting, sent, number = waiting[end - sent :], end, number + 1
 
-    def _mel_start(self, number: int) -> int:
-        return audio.mel_column(max(0.0, float(number / self.rate) - 1 / self.hp.fps), self.hp)
+    def _mel_start(self, number: int, before: int) -> int:
+        """The column of the sound so many 25ths of a second before a frame."""
+        return audio.mel_column(max(0.0, float(number / self.rate) - before / self.hp.fps), self.hp)
 
-    def _picture(self, number: int, mel: np.ndarray) -> av.VideoFrame:
-        turn = max(1, 2 * (len(self.idle) - 1))
+    def _picture(self, number: int, mel: np.ndarray, around: np.ndarray) -> av.VideoFrame:
+        """mel, around: float32 [num_mels, mel_window], for the generator, and around the frame for the expert."""
+        turn, own = max(1, 2 * (len(self.idle) - 1)), self.person.own_pixels
         frame, face = self.idle[min(number % turn, -number % turn)]
-        frame = frame._replace(picture=yuv.clone(frame.picture))
+        frame = frame._replace(picture=yuv.clone(frame.picture), time=float(number / self.rate))
+        if own and self.networks.expert:
+            own.speech = self.networks.expert.embed_mel(around)
         if face:
             face = replace(face, frame=frame, mel=mel)
             stages.generate(self.networks.generator, [face])

@@ -41,6 +41,7 @@ CACHE_FORMAT = 2  # of what is kept for later dubs; a change forgets what there 
 MOST_KEPT = 2_000_000_000  # bytes of what is kept, in all; a minute takes up to 100 MB
 BLOCK = 50  # frames in a row that are kept or left out where the video has more
 SLOWEST = 20.0  # frames a second; of slower videos five frames are not what the expert knows
+TALKING = 0.45  # mean distance between a bank's windows: of people who talk 0.6 to 0.75, of silent ones less than this
 LARGEST = 512  # pixels of the height of a kept crop
 # Of a crop: above PASTED nothing is shown or compared; what is above KEPT lies too far from it
 PASTED, KEPT = 0.48, 0.375
@@ -78,6 +79,11 @@ class MouthBank:
     heights: np.ndarray  # int [B], of these crops
     windows: np.ndarray  # float32 [B, D], embeddings of the five frames around each
     drawn: np.ndarray | None = None  # uint8 grey [B, 96, 96], as drawn with their own sound, where that fits
+
+    @property
+    def talks(self) -> bool:
+        """Whether the mouth moves as in speech; from one that does not, nothing can be chosen."""
+        return 1 - float(np.square(self.windows.mean(axis=0)).sum()) > TALKING
 
     def picture(self, row: int) -> np.ndarray:
         """uint8 BGR [h, w, 3], the lower rows of a crop."""
@@ -194,7 +200,7 @@ def _kept(made_from: tuple[str, ...], make: Callable[[], dict[str, np.ndarray]])
 
 class OwnPixels:
     """The stage after "generate". speech: float32 [F, D], the expert's embeddings of windows of the speech that start
-    at frames 0 to F-1; used: how many faces it has changed."""
+    at frames 0 to F-1, or [1, D], of the window around the next frame; used: how many faces it has changed."""
 
     def __init__(self, bank: MouthBank, speech: np.ndarray, expert: Expert, rate: float = 25.0) -> None:
         """rate: frames a second of the dubbed video."""

@@ -90,6 +90,12 @@ class Person:
         start = dub_mel_start(frame.time, mel.shape[1], hp, self.options.published_timing)
         return FaceTask(frame, region, source_face, mask, mel[:, start : start + hp.mel_window], source_face)
 
+    def wants_own_pixels(self, source: Source) -> bool:
+        """Whether mouths are to be taken from other moments of the video, if it shows enough of them."""
+        options, networks = self.options, self.networks
+        usable = (options.mouths_from or not source.still) and options.paste == "soft" and not options.box
+        return networks.own_pixels and networks.expert is not None and bool(usable)
+
     def use_own_pixels(self, source: Source, seconds: float, progress: ProgressBar) -> None:
         """Take mouths from the first seconds of the video, decoded once more, and from --mouths_from."""
         expert = self.networks.expert
@@ -114,8 +120,8 @@ class Person:
                 warn(f"no mouths from {error}")
                 continue
             banks += [replace(bank, numbers=bank.numbers + FAR) for bank in mouths(other, faces, seconds)]
-        if banks:
-            self.own_pixels = OwnPixels(join(banks), self.heard, expert, float(source.rate))
+        if banks and (bank := join(banks)).talks:
+            self.own_pixels = OwnPixels(bank, self.heard, expert, float(source.rate))
             self.stages = {"own_pixels": self.own_pixels, **self.stages}
 
     def _other_videos(self, source: Source) -> list[Path]:

@@ -38,7 +38,7 @@ def in_pieces(wav: np.ndarray, size: int) -> list[Piece]:
 
 def test_the_idle_video_goes_back_and_forth_and_each_frame_hears_what_it_does_in_a_dub(stream, monkeypatch):
     wav, heard = audio.load_wav(SPEECH, RATE)[: 5 * RATE], []
-    monkeypatch.setattr(stream, "_picture", lambda number, mel: heard.append(mel))
+    monkeypatch.setattr(stream, "_picture", lambda number, mel, around: heard.append(mel))
     frames = list(stream.frames(in_pieces(wav, 700)))
     mel = audio.melspectrogram(np.append(wav, np.zeros(RATE, np.float32)))
     for number, (frame, window) in enumerate(zip(frames, heard, strict=True)):
@@ -48,10 +48,10 @@ def test_the_idle_video_goes_back_and_forth_and_each_frame_hears_what_it_does_in
     assert len(frames) == 125
     assert np.array_equal(np.concatenate([frame.samples for frame in frames]), wav)
     monkeypatch.undo()
-    monkeypatch.setattr(stream, "person", SimpleNamespace(stages={}))
+    monkeypatch.setattr(stream, "person", SimpleNamespace(stages={}, own_pixels=None))
     monkeypatch.setattr(stream, "idle", [(frame, None) for frame, _ in stream.idle])
     count = len(stream.idle)
-    shown = [yuv.planes(stream._picture(number, mel))[0] for number in (0, count - 1, count, 2 * count - 2)]
+    shown = [yuv.planes(stream._picture(number, mel, mel))[0] for number in (0, count - 1, count, 2 * count - 2)]
     for picture, number in zip(shown, (0, count - 1, count - 2, 0), strict=True):
         assert np.array_equal(picture, yuv.planes(stream.idle[number][0].picture)[0])
 
@@ -76,7 +76,7 @@ def test_frames_come_with_their_sound_as_soon_as_the_network_has_heard_enough(st
 
 def test_quiet_speech_is_raised_and_in_pauses_the_mouth_rests(generator, talking, monkeypatch):
     dub, heard = LiveDub(talking, options(generator)), []
-    monkeypatch.setattr(dub, "_picture", lambda number, mel: heard.append(mel))
+    monkeypatch.setattr(dub, "_picture", lambda number, mel, around: heard.append(mel))
     wav = np.tile(audio.load_wav(SPEECH, RATE)[: 2 * RATE], 4)
     quiet = 0.01 * np.random.default_rng(0).standard_normal(2 * RATE).astype(np.float32)
     loudest = []
