@@ -37,7 +37,7 @@ from utils.errors import InputError
 from utils.files import cache_folder, keep_newest
 
 FEWEST_FACES, MOST_FACES = 100, 1500  # frames to choose from: three seconds are too few, a minute is plenty
-CACHE_FORMAT = 2  # of what is kept for later dubs; a change forgets what there is
+CACHE_FORMAT = 3  # of what is kept for later dubs; a change forgets what there is
 MOST_KEPT = 2_000_000_000  # bytes of what is kept, in all; a minute takes up to 100 MB
 BLOCK = 50  # frames in a row that are kept or left out where the video has more
 SLOWEST = 20.0  # frames a second; of slower videos five frames are not what the expert knows
