@@ -104,7 +104,7 @@ class HParams:
     disc_initial_learning_rate: float = 1e-4
     disc_share: float = 0.3  # patch: its gradient at the generator's last layer, as a part of the picture loss's
     disc_features_wt: float = may_be_zero(2.0)  # patch: of the difference of its features, against its loss
-    disc_r1: float = may_be_zero(0.01)  # patch: gradient penalty on real pictures
+    disc_r1: float = may_be_zero(1e-5)  # patch: gradient penalty on real pictures; with 0.01 it learns nothing
     disc_alone: int = may_be_zero(0)  # patch: steps, the first ones, in which the generator is not trained against it
 
     # Lip-sync expert training
