@@ -2,9 +2,12 @@
 
 import math
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+import portrait
 from conftest import NARROW
 from hparams import hparams
 from training import history, losses
@@ -91,6 +94,22 @@ def test_no_gradient_of_the_generators_loss_reaches_the_discriminator(kind, draw
     assert all(parameter.grad is None for parameter in trainer.network.parameters())
     trainer.train_on(generated, target, step=8)
     assert all(parameter.grad is not None for parameter in trainer.network.parameters())
+
+
+def test_the_patch_discriminator_learns_to_tell_blurred_faces_from_sharp_ones():
+    torch.manual_seed(0)
+    trainer = PatchTrainer(NARROW.override("disc=patch,disc_initial_learning_rate=1e-3"), FP32)
+    face = cv2.resize(portrait.portrait()[40:200, 150:310], (112, 112))
+    crops = [face[y : y + 96, x : x + 96] for y in (0, 8) for x in (0, 8)]
+    real, fake = (
+        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+        for images in (crops, [cv2.GaussianBlur(crop, (0, 0), 1.5) for crop in crops])
+    )
+    loss = []
+    for step in range(1, 61):
+        loss.append(float(trainer.train_on(fake, real, step)))
+        trainer.update(step, 0.0)
+    assert loss[0] > 1.3 and np.mean(loss[-12:]) < 1  # 1.39: it cannot tell
 
 
 def test_the_patch_discriminators_gradient_is_held_at_its_share_and_comes_in_after_it_was_alone(drawn, monkeypatch):
