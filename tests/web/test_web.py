@@ -87,7 +87,7 @@ def test_a_preview_from_upload_to_download(server, enter):
     job, seen = until(client, job, "done", "failed")
     assert (job["state"], job["title"]) == ("done", "man.mp4 + man_speech.ogg")
     assert job["message"].startswith("Lips and speech: ") and job["message"].endswith(".")
-    assert {progress["what"] for progress in seen} >= {"starting", "dubbing"}
+    assert "dubbing" in {progress["what"] for progress in seen}
     results = {result["role"]: result for result in job["results"]}
     assert {role: result["name"] for role, result in results.items()} == {
         "video": "man_man_speech.mp4", "page": "man_man_speech.mp4.html", "picture": "man_man_speech.mp4.png",
@@ -147,10 +147,12 @@ def test_a_second_server_is_refused_before_it_touches_anything(server, tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
-@pytest.mark.parametrize(("code", "seconds"), [("bytearray(3 << 30)", 60), ("import time; time.sleep(60)", 1)])
+@pytest.mark.parametrize(("code", "seconds"), [("time.sleep(1); bytearray(3 << 30)", 60), ("time.sleep(60)", 1)])
 def test_a_process_may_take_so_much_memory_and_time(tmp_path, code, seconds):
     began, lines = time.monotonic(), []
-    assert process.run_process(["-c", code], tmp_path, lines.append, seconds=seconds, gigabytes=1) != 0
+    assert (
+        process.run_process(["-c", f"import time; {code}"], tmp_path, lines.append, seconds=seconds, gigabytes=1) != 0
+    )
     assert time.monotonic() - began < 40 and ("MemoryError\n" in lines) == ("byte" in code)
 
 
