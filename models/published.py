@@ -47,6 +47,7 @@ class PublishedFile:
 
 HUGGINGFACE = "https://huggingface.co/"
 TRAINED_ON_LRS2 = "trained on LRS2: research only, no commercial use"
+TRAINED_OPENLY = "MIT; data: GRID (CC BY 4.0), LAVSE (MIT) and public domain"
 TRAINED_HERE = "MIT; data: GRID (CC BY 4.0) and others, see checkpoints/README.md"
 PUBLISHED = (
     PublishedFile(
@@ -100,12 +101,22 @@ BUNDLED = (
         "lip-sync expert of half the width, bundled", TRAINED_HERE,
     ),
     PublishedFile(
+        "wav2lip_open_small", "checkpoints/wav2lip_open_small.safetensors", 18_230_590,
+        "ae7c8ec181a6b6be15a1ba68664a429fee20319add03abaa0c4b91d7d0844723", (),
+        "generator of half the width from openly licensed footage alone, bundled", TRAINED_OPENLY,
+    ),
+    PublishedFile(
+        "lipsync_expert_open_small", "checkpoints/lipsync_expert_open_small.safetensors", 8_276_832,
+        "48035c54914d7ac4f4ea4e0750cb8cd477007e85dd4311b154a5090f6f48def1", (),
+        "lip-sync expert that belongs to wav2lip_open_small, bundled", TRAINED_OPENLY,
+    ),
+    PublishedFile(
         "occlusion_small", "checkpoints/occlusion_small.safetensors", 457_440,
         "6e53d122543767fbd456e39aff3038222bed88192e2944bc1accdb312cd3952b", (),
         "network behind --occlusion, bundled", TRAINED_HERE,
     ),
 )  # fmt: skip
-BUNDLED_GENERATOR, BUNDLED_EXPERT, BUNDLED_OCCLUSION = (file.path for file in BUNDLED)
+BUNDLED_GENERATOR, BUNDLED_EXPERT, OPEN_GENERATOR, OPEN_EXPERT, BUNDLED_OCCLUSION = (file.path for file in BUNDLED)
 PUBLISHED_SCORER = ROOT / "checkpoints" / "syncnet_v2.model"  # of the field's LSE-D and LSE-C; to be put there by hand
 PUBLISHED_EXPERT = ROOT / "checkpoints" / "lipsync_expert.pth"
 EXPERTS = (PUBLISHED_EXPERT, BUNDLED_EXPERT)  # the best first
