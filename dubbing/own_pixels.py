@@ -28,10 +28,10 @@ from dubbing.networks import Networks
 from dubbing.paste import upright_crop
 from dubbing.record import ProgressBar
 from dubbing.source import Source
+from dubbing.speech import own_mel
 from dubbing.stages import FaceTask, mixed
 from face_detection.crop import mouth_mask, shrink, to_network_size
 from face_detection.find import resembles
-from media.sound import read_audio
 from metrics.sync import Expert, score_distances, window_distances
 from utils.errors import InputError
 from utils.files import cache_folder, keep_newest
@@ -73,9 +73,7 @@ class MouthBank:
     numbers: np.ndarray  # int [B], of the frames
     times: np.ndarray  # float [B], seconds
     faces: np.ndarray  # uint8 BGR [B, 96, 96, 3], as the generator takes them
-    pictures: list[
-        np.ndarray
-    ]  # B JPEG files, uint8 [bytes]: lower rows of the crops in the video's pixels, from KEPT on
+    pictures: list[np.ndarray]  # B JPEG files, uint8 [bytes]: rows from KEPT on of the crops, in the video's pixels
     heights: np.ndarray  # int [B], of these crops
     windows: np.ndarray  # float32 [B, D], embeddings of the five frames around each
     drawn: np.ndarray | None = None  # uint8 grey [B, 96, 96], as drawn with their own sound, where that fits
@@ -171,10 +169,9 @@ def _draw(bank: MouthBank, source: Source, networks: Networks, expert: Expert) -
     """drawn, where the sound can be read. Where the expert is sure that it is early or late, that is made up for."""
     hp = expert.hp
     try:
-        wav = read_audio(source.path, hp.sample_rate, source.clock.zero)
+        mel = own_mel(source, hp)
     except InputError:
         return {}
-    mel = audio.melspectrogram(audio.raise_quiet_speech(wav, hp)[0], hp)
     times = np.rint(bank.times * hp.fps).astype(int) - hp.window_frames // 2
     score = score_distances(window_distances(bank.windows, times, expert.embed_mel(mel)))
     late = score.offset / hp.fps if score and score.measurable else 0.0
@@ -222,8 +219,9 @@ class OwnPixels:
         self._optical_flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __call__(self, faces: list[FaceTask]) -> None:
-        rows, ticks = self._path(faces), self._ticks(faces)
-        steps = np.diff(ticks, prepend=self._tick) > 0  # not where two frames are shown in a 25th of a second
+        ticks = np.rint([face.frame.time * self.fps for face in faces]).astype(int)  # 25ths of a second
+        steps = np.diff(ticks, prepend=self._tick) > 0  # not where two frames are shown in one of them
+        rows = self._path(faces, ticks, steps)
         followed = [self._after(row, step) for row, step in zip([self._row, *rows[:-1]], steps, strict=True)]
         jumps = [row != other for row, other in zip(rows, followed, strict=True)]
         flows, fits = self._maps(faces, rows, jumps)
@@ -244,18 +242,13 @@ class OwnPixels:
                 face.generated, face.own = mixed(face.generated, picture, fit), fit
         self._tick, self._flow = ticks[-1], flows[-1]
 
-    def _ticks(self, faces: list[FaceTask]) -> np.ndarray:
-        """Their times in 25ths of a second: int [N]."""
-        return np.rint([face.frame.time * self.fps for face in faces]).astype(int)
-
     def _after(self, row: int, step: bool) -> int:
         """The row that comes next; NONE after NONE."""
         return NONE if row == NONE else min(row + int(step), len(self.poses) - 1)
 
-    def _path(self, faces: list[FaceTask]) -> list[int]:
+    def _path(self, faces: list[FaceTask], ticks: np.ndarray, steps: np.ndarray) -> list[int]:
         """The rows of the bank for successive faces, at the least cost (Viterbi's algorithm)."""
         bank, last = self.bank, len(self.poses) - 1
-        ticks = self._ticks(faces)
         windows = np.clip(ticks - self.lead, 0, len(self.speech) - 1)
         poses = np.stack([_small(face.source_face, slice(0, 48), slice(0, 96)) for face in faces])
         costs = BY_POSE / self.pose_unit * _distances(poses, self.poses)
@@ -265,7 +258,7 @@ class OwnPixels:
         kept: list[np.ndarray] = []  # rows that are considered, for each face
         back: list[np.ndarray] = []
         total, rows = np.zeros(1), np.array([self._row])
-        for step, cost in zip(np.diff(ticks, prepend=self._tick) > 0, costs, strict=True):
+        for step, cost in zip(steps, costs, strict=True):
             following = np.clip(rows + step, 0, last)
             some = np.unique(np.concatenate([np.argsort(cost)[:CANDIDATES], following]))
             jumps = JUMP + self.apart[following[:, None], some]

@@ -9,6 +9,7 @@ import numpy as np
 
 import audio
 from dubbing.options import Options
+from dubbing.source import Source
 from dubbing.voices import Part, Place, Voices, flag_of
 from hparams import HParams
 from media.opening import add_notice
@@ -57,6 +58,13 @@ def load_speeches(voices: Voices, options: Options, hp: HParams) -> dict[Place |
         silent = 1 - (1 - speech.silent) * speech.seconds / seconds
         speeches[who] = speech._replace(mel=mel, seconds=seconds, silent=silent)
     return speeches
+
+
+def own_mel(source: Source, hp: HParams) -> np.ndarray:
+    """The mel spectrogram of a video's own sound, from the video's zero on, raised where it is quiet. Raises InputError
+    where that cannot be read."""
+    wav = read_audio(source.path, hp.sample_rate, source.clock.zero)
+    return audio.melspectrogram(audio.raise_quiet_speech(wav, hp)[0], hp)
 
 
 def load_speech(parts: Sequence[Part], options: Options, hp: HParams, flag: str = "--audio") -> Speech:

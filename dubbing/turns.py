@@ -10,14 +10,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from audio import melspectrogram, raise_quiet_speech
 from dubbing.faces import FaceRegions
 from dubbing.paste import upright_crop
 from dubbing.record import ProgressBar
 from dubbing.source import Source
+from dubbing.speech import own_mel
 from dubbing.stages import SyncMonitor
 from face_detection.crop import to_network_size
-from media.sound import read_audio
 from metrics.sync import MAX_SHIFT, NEIGHBOURS, Expert
 from utils.errors import InputError
 
@@ -35,8 +34,7 @@ def speakers(
     if not (source.reader and source.reader.has_sound):
         raise InputError(f"--speaking_only: {source.path} has no sound, which tells who speaks")
     hp = expert.hp
-    wav = raise_quiet_speech(read_audio(source.path, hp.sample_rate, source.clock.zero), hp)[0]
-    sound = expert.embed_mel(melspectrogram(wav, hp))
+    sound = expert.embed_mel(own_mel(source, hp))
     monitors, ticks = [SyncMonitor(expert, sound) for _ in people], list[int]()
     frames, total = source.iter_once(seconds), source.frames_once(seconds)
     for frame in progress(frames, desc="turns", unit="frame", total=total):

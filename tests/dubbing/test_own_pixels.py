@@ -52,7 +52,7 @@ def task(number: int, picture: np.ndarray) -> FaceTask:
 
 def rows_chosen(own: OwnPixels, tasks: list[FaceTask]) -> list[int]:
     chosen, path = [], own._path
-    own._path = lambda faces: chosen.extend(path(faces)) or chosen
+    own._path = lambda *given: chosen.extend(path(*given)) or chosen
     own(tasks)
     return chosen
 
