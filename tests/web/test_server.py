@@ -354,9 +354,9 @@ def test_a_double_click_makes_one_job_and_the_sixth_that_waits_is_refused(page, 
 def test_cancel_ends_a_job_within_a_second(page, given):
     client = page.visit()
     job = until(client, dub(client, given(client)), "running")
-    while not (page.folder(job) / "beats").exists():
+    while not (page.folder(job) / "beats").exists() or job["progress"] == {"what": "starting"}:
         time.sleep(0.01)
-    job = client.get(f"/api/jobs/{job['id']}").json()
+        job = client.get(f"/api/jobs/{job['id']}").json()
     assert job["progress"] == {"what": "dubbing", "done": 1, "total": 4, "unit": "frame", "remaining_s": 3.0}
     assert client.delete(f"/api/jobs/{job['id']}").status_code == 409
     began = time.monotonic()
