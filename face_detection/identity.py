@@ -11,7 +11,7 @@ belong to the person whom they resemble most, by a margin, of those who are not 
 resembles nobody is somebody new; where it is not sure who it is, it is nobody.
 
 The descriptor is a histogram of oriented gradients (Dalal, Triggs, CVPR 2005) of the face with eyes and mouth put in
-the same place. It needs no network; docs/dubbing.md compares it with others.
+the same place. It needs no network; docs/conversations.md compares it with others.
 """
 
 from collections.abc import Callable, Collection, Iterable
