@@ -5,7 +5,7 @@
     python web.py --host 0.0.0.0 --auth                # for others; WAV2LIP_AUTH holds user:password
 
 One job at a time runs on a device, the others wait. Uploads and results lie in --folder for --keep_hours. Programs use
-it through gradio_client (docs/web.md).
+it over HTTP (docs/web.md).
 """
 
 import argparse
