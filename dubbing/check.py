@@ -96,7 +96,8 @@ class CheckReport:
     faces: list[FoundFace] = field(default_factory=list)  # of the frame at faces_time, from the left
     faces_time: float = 0.0  # seconds
     faces_picture: str | None = None  # shows them with their numbers
-    mouths: str | None = None  # a picture of some frames, source above result; None without speech
+    mouths: str | None = None  # a picture of some frames, source above generated mouth; None without speech
+    own_mouths: bool = False  # whether the dub takes the person's own mouth instead, where the video shows it
     estimate: Estimate | None = None  # None without --audio
 
     def text(self) -> str:
@@ -106,7 +107,8 @@ class CheckReport:
             places = list_faces([np.array(face.box) for face in self.faces])
             lines.append(f"faces at {self.faces_time:.2f} s: {places}; see {self.faces_picture}")
         lines.append(self.weights)
-        lines += [f"mouths: see {self.mouths}"] if self.mouths else []
+        own = "; the dub takes the person's own instead, see --preview" if self.own_mouths else ""
+        lines += [f"generated mouths: see {self.mouths}{own}"] if self.mouths else []
         lines += [self.estimate.summary()] if self.estimate else []
         return "\n".join([*lines, *([] if self.problems else [self.command])])
 
@@ -158,10 +160,12 @@ def check(face: Path, audio: Audio | None, outfile: Path, options: Options) -> C
         plan = DubPlan(networks, Source(face, short, outfile.suffix), speeches)
         if mouths := dub_samples(plan, samples, found, loud):
             report.mouths = f"{outfile}.check.png"
-            rows = {"source": [mouth.source for mouth in mouths], "result": [mouth.result for mouth in mouths]}
+            rows = {"source": [mouth.source for mouth in mouths], "generated": [mouth.result for mouth in mouths]}
             write_png(Path(report.mouths), labelled_rows(rows))
+        whole = DubPlan(networks, source, speeches)
+        shown = source.frames_once(whole.searched_seconds) >= FEWEST_FACES or options.mouths_from is not None
+        report.own_mouths = whole.wants_own_pixels and shown
         if audio:
-            whole = DubPlan(networks, source, speeches)
             report.estimate = _estimate(plan, whole, found, outfile.suffix, starting, searching)
     told = [finding for speech in said for finding in speech.findings] if audio else []
     report.findings = list(dict.fromkeys([*source.findings, *told]))

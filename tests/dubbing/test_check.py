@@ -46,6 +46,7 @@ def test_a_check_of_good_footage_finds_nothing_and_draws_faces_and_mouths(genera
     assert 0 < report.estimate.faces < report.estimate.seconds
     assert json.loads(json.dumps(asdict(report)))["mouths"] == str(tmp_path / "out.mp4.check.png")
     assert report.text().splitlines()[-1] == report.command
+    assert not report.own_mouths and "own" not in report.text()  # of half a second none are taken
     mouths = cv2.imread(report.mouths)
     assert mouths.shape[1] > 3 * mouths.shape[0] / 2 - 10  # three, in two rows
 

@@ -167,7 +167,7 @@ export const TEXTS = {
   lse_c: ["LSE-C; higher is better", "LSE-C，越高越好"],
   lse_d: ["LSE-D; lower is better", "LSE-D，越低越好"],
   found: ["The faces; the bright frame marks the one that is dubbed.", "找到的人脸；亮框是要配音的那张。"],
-  tried: ["Mouths: above as filmed, below as dubbed.", "嘴部：上为原视频，下为配音。"],
+  tried: ["Mouths: above as filmed, below as the network draws them.", "嘴部：上为原视频，下为网络生成。"],
   page_link: ["Open the detailed page {name}", "打开详细页面 {name}"],
   result_video: ["Result: {name}", "结果：{name}"],
   log: ["Log of this job", "该任务的日志"],
