@@ -4,8 +4,9 @@ A small generator knows what a mouth does, but not this person's lips, teeth and
 frames the lip-sync expert tells which fit the speech: its embedding of five frames of lips is close to that of the
 sound. Of these one is taken whose head is turned alike, as a rule the frame after the last one, since the mouth then
 moves as it was filmed. Its crop is warped onto the frame by what both show around the mouth: an affine map, and what is
-smooth in the rest of the optical flow. The generator draws the bank's frames as well, with their own sound: half of the
-difference between the two drawings, without detail, opens or closes the mouth a little more.
+smooth in the rest of the optical flow; and it is brought into the frame's light. The generator draws the bank's frames
+as well, with their own sound: half of the difference between the two drawings, without detail, opens or closes the
+mouth a little more.
 
 Frames whose surroundings do not fit after the warp keep the generated mouth. To choose a person's frames by the speech
 is an old idea (Bregler, Covell and Slaney, Video Rewrite, SIGGRAPH 1997).
@@ -52,6 +53,8 @@ JPEG = (
 MASK = ((0.38, 0.25), 0.62)  # of mouth_mask: mouth and chin
 # The path: weights of standard deviations of the expert's distances, of poses and of successive mouths
 BY_SOUND, BY_POSE, BY_MOUTH = 2.0, 0.5, 1.0
+LIGHT = 0.15  # logarithm of brightness: another light counts as much as a standard deviation of the others
+MOST_GAIN = 2.0  # by which a mouth is brought into the light of the frame, in each colour
 FADED = 2  # frames over which one mouth is faded into another after a jump
 NONE = -1  # instead of a row of the bank
 JUMP = 1.5  # cost of not taking the next frame, besides that of a mouth unlike it
@@ -206,6 +209,7 @@ class OwnPixels:
         self.poses = np.stack([_small(face, slice(0, 48), slice(0, 96)) for face in bank.faces])
         mouths = np.stack([_small(face, slice(48, 92), slice(16, 80)) for face in bank.faces])
         self.greys = [cv2.cvtColor(face, cv2.COLOR_BGR2GRAY) for face in bank.faces]
+        self.lights = np.stack([_light(face) for face in bank.faces])
         some = slice(None, None, ceil(len(bank.faces) / 200))
         self.pose_unit = float(_distances(self.poses[some], self.poses).std()) + 1e-6
         self.apart = _distances(mouths, mouths)  # float32 [B, B]
@@ -252,6 +256,8 @@ class OwnPixels:
         windows = np.clip(ticks - self.lead, 0, len(self.speech) - 1)
         poses = np.stack([_small(face.source_face, slice(0, 48), slice(0, 96)) for face in faces])
         costs = BY_POSE / self.pose_unit * _distances(poses, self.poses)
+        lights = np.stack([_light(face.source_face) for face in faces])
+        costs += np.square(_distances(np.log(lights), np.log(self.lights)) / LIGHT)
         costs -= BY_SOUND / self.sound_unit * self.speech[windows] @ bank.windows.T
         numbers = np.array([face.frame.number for face in faces])
         costs[np.abs(numbers[:, None] - bank.numbers) <= self.too_near] = np.inf
@@ -292,6 +298,8 @@ class OwnPixels:
         places = (places + 0.5) * (size / len(flow)) - 0.5
         x, y = places[..., 0], places[..., 1] - int(KEPT * height)
         warped = np.zeros((rect.height, rect.width, 3), np.uint8)
+        lit = np.clip(_light(face.source_face) / self.lights[row], 1 / MOST_GAIN, MOST_GAIN)
+        picture = cv2.multiply(picture, (*lit.tolist(), 0.0))
         warped[top:] = cv2.remap(picture, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
         if self.bank.drawn is not None and len(face.generated) == len(flow):
             change = CORRECTED * (face.generated.mean(axis=2, dtype=np.float32) - _remapped(self.bank.drawn[row], flow))
@@ -328,6 +336,12 @@ def _small(face: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
     grey = cv2.cvtColor(np.ascontiguousarray(face[rows, columns]), cv2.COLOR_BGR2GRAY)
     reduced = cv2.resize(grey, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     return cv2.GaussianBlur(reduced, (0, 0), 0.8).astype(np.float32).ravel()
+
+
+def _light(face: np.ndarray) -> np.ndarray:
+    """The mean colour of a face, uint8 BGR [S, S, 3], around the mouth: float32 [3], from 1 on."""
+    mean = cv2.mean(face, _surroundings(len(face)).astype(np.uint8))
+    return np.maximum(mean[:3], 1).astype(np.float32)
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

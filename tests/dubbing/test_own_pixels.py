@@ -88,6 +88,24 @@ def test_a_mouth_is_put_where_the_head_is(words):
     assert 0.8 < after / before < 1.2
 
 
+def test_a_mouth_that_was_filmed_in_another_light_comes_in_the_light_of_the_frame(words):
+    orange = np.clip(head() * (0.6, 0.95, 1.1), 0, 255).astype(np.uint8)
+    faces = [task(80, head())]
+    OwnPixels(bank_of([orange] * 160, words), np.eye(WORDS, dtype=np.float32), EXPERT)(faces)
+    area = np.s_[int(0.62 * SIZE) : int(0.85 * SIZE), SIZE // 4 : -SIZE // 4]
+    own, filmed, true = (each[area].mean(axis=(0, 1)) for each in (faces[0].generated, orange, head()))
+    assert np.abs(filmed - true).max() > 20
+    assert np.abs(own - true).max() < 5
+
+
+def test_of_mouths_that_fit_alike_those_in_the_light_of_the_frame_are_taken(words):
+    orange = np.clip(head() * (0.6, 0.95, 1.1), 0, 255).astype(np.uint8)
+    bank = bank_of([head()] * 80 + [orange] * 80, np.concatenate([words[:80], words[:80]]))
+    for picture, rows in ((head(), range(80)), (orange, range(80, 160))):
+        own = OwnPixels(bank, np.eye(WORDS, dtype=np.float32)[np.repeat(words[:80], 4)], EXPERT)
+        assert set(rows_chosen(own, [task(number, picture) for number in range(300, 310)])) <= set(rows)
+
+
 def test_a_frame_that_no_other_fits_keeps_the_generated_mouth(words):
     noise = np.random.default_rng(1).integers(0, 255, (SIZE, SIZE, 3)).astype(np.uint8)
     faces = [task(80, cv2.GaussianBlur(noise, (0, 0), 4) * 3)]
