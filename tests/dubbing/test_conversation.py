@@ -80,7 +80,7 @@ def test_each_mouth_moves_with_its_own_voice_and_not_with_the_others(dubs):
 def test_who_has_no_voice_stays_as_filmed(dubs, talk):
     one, both, source = luma(dubs["one"]), luma(dubs["both"]), luma(talk)
     assert (one[:, :, :MIDDLE] == source[:, :, :MIDDLE]).all()
-    assert (one[:, :, MIDDLE:] == both[:, :, MIDDLE:]).all()
+    assert np.abs(one - both)[:, :, MIDDLE:].max() <= 1  # rounding depends on how many faces are drawn together
 
 
 def test_whoever_is_silent_rests(dubs, voices, options):

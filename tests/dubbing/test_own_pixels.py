@@ -124,7 +124,7 @@ def test_a_dub_shows_the_persons_own_mouth(tmp_path, monkeypatch):
     monkeypatch.setattr(own_pixels, "FEWEST_FACES", 40)
     sharp = {}
     for wanted in ("auto", "off"):
-        options = Options(own_pixels=wanted, preview=1.0, codec="ffv1", no_score=True)
+        options = Options(own_pixels=wanted, end=3.0, preview=1.0, codec="ffv1", no_score=True)
         record = Dubber(options).dub(DEMO / "woman.mp4", DEMO / "man_speech.ogg", tmp_path / f"{wanted}.mkv")
         assert (record.own_pixels is not None) == (wanted == "auto") and record.sync is None
         pictures = np.stack([image for _, image in VideoReader(tmp_path / f"{wanted}.mkv").frames()])
@@ -144,7 +144,7 @@ def test_what_a_video_shows_is_kept_for_the_next_dub(tmp_path, monkeypatch):
     monkeypatch.setattr(own_pixels, "FEWEST_FACES", 40)
     frames = []
     for number in range(2):
-        options = Options(own_pixels="on", preview=1.0, codec="ffv1", no_score=True)
+        options = Options(own_pixels="on", end=3.0, preview=1.0, codec="ffv1", no_score=True)
         Dubber(options).dub(DEMO / "woman.mp4", DEMO / "man_speech.ogg", tmp_path / f"{number}.mkv")
         frames.append(np.stack([image for _, image in VideoReader(tmp_path / f"{number}.mkv").frames()]))
         monkeypatch.setattr(own_pixels, "_collect", None)  # what is called now fails

@@ -141,7 +141,7 @@ def test_an_upload_is_once_on_disk_and_nothing_in_it_runs_in_the_page(page):
     speech = upload(client, SPEECH, "../../<b>/speech.html")
     assert (speech["kind"], speech["name"], speech["has_sound"]) == ("sound", "speech.html", True)
     video = upload(client, showcase.PEOPLE[0].face)
-    assert (video["kind"], video["width"], video["height"], video["seconds"]) == ("video", 360, 288, 3.0)
+    assert (video["kind"], video["width"], video["height"], video["seconds"]) == ("video", 360, 288, 9.0)
     for address in (speech["url"], video["url"], "/", "/api/jobs", "/nowhere"):
         headers = client.get(address).headers
         assert headers["x-content-type-options"] == "nosniff" and headers["content-security-policy"]
