@@ -82,15 +82,15 @@ class Progress(tqdm):
             return
         _works.changed = time.time()
         if not self.terminal:
-            self.mininterval = self.pause()
+            self.mininterval = _pause(time.time() - self.start_t)
         super().display(msg, pos)
 
     def pause(self) -> float:
-        """Seconds of silence after which the bar is shown though nothing has changed but the time."""
-        return FIRST_LINE if self.terminal else _pause(time.time() - self.start_t)
+        """Seconds of silence after which the bar is shown though nothing has changed but the time: more than between
+        two lines, whose counts give the rate."""
+        return FIRST_LINE if self.terminal else 1.5 * self.mininterval
 
     def sign(self) -> None:
-        self.last_print_t = time.time()
         self.refresh()
 
     def state(self) -> dict[str, Any]:

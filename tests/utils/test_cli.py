@@ -164,6 +164,18 @@ def test_a_log_gets_few_lines_and_at_the_end_the_true_count(capsys):
 
 
 @pytest.mark.usefixtures("hasty")
+def test_a_bar_that_is_drawn_again_keeps_its_rate(capsys):
+    with Progress(total=100, desc="training") as bar:
+        for number in range(60):
+            time.sleep(0.01)
+            bar.update()
+            if number % 20 == 10:
+                bar.sign()
+        assert bar.format_dict["rate"] < 101  # a second
+    assert "training" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("hasty")
 def test_the_bar_of_a_loop_that_an_error_leaves_ends_before_the_error_is_told(capsys):
     def main(_) -> None:
         for _ in Progress(range(9), "faces"):
