@@ -102,12 +102,12 @@ BUNDLED = (
     ),
     PublishedFile(
         "wav2lip_open_small", "checkpoints/wav2lip_open_small.safetensors", 18_230_590,
-        "ae7c8ec181a6b6be15a1ba68664a429fee20319add03abaa0c4b91d7d0844723", (),
+        "e8cd31a2e284ec5c61dbe650f451c3de68fb9ae342c6cbfa64330f09931666ce", (),
         "generator of half the width from openly licensed footage alone, bundled", TRAINED_OPENLY,
     ),
     PublishedFile(
         "lipsync_expert_open_small", "checkpoints/lipsync_expert_open_small.safetensors", 8_276_832,
-        "48035c54914d7ac4f4ea4e0750cb8cd477007e85dd4311b154a5090f6f48def1", (),
+        "3d1166a54827cbe309ed2b68f4151ef54c3928dbbf7a1d9111f293abd7897097", (),
         "lip-sync expert that belongs to wav2lip_open_small, bundled", TRAINED_OPENLY,
     ),
     PublishedFile(
