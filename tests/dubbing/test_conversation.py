@@ -1,6 +1,7 @@
 """Several people in one dub: whose mouth follows which voice, the sound of all, whoever speaks, and the record."""
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,7 +31,7 @@ REST = hparams.sample_rate // hparams.hop_size // 2  # columns after the end of 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory) -> Path:
     """Two people side by side for a second."""
-    clips = [list(VideoReader(person.face).frames())[:25] for person in showcase.PEOPLE[:2]]
+    clips = [islice(VideoReader(person.face).frames(), 25) for person in showcase.PEOPLE[:2]]
     pictures = [np.hstack([frame.image for frame in frames]) for frames in zip(*clips, strict=True)]
     return write_video(tmp_path_factory.mktemp("talk") / "talk.mp4", pictures)
 
