@@ -298,8 +298,9 @@ class OwnPixels:
         places = (places + 0.5) * (size / len(flow)) - 0.5
         x, y = places[..., 0], places[..., 1] - int(KEPT * height)
         warped = np.zeros((rect.height, rect.width, 3), np.uint8)
-        gains: Any = np.clip(_light(face.source_face) / self.lights[row], 1 / MOST_GAIN, MOST_GAIN)
-        picture = cv2.multiply(picture, (*gains.tolist(), 0.0))
+        gains = np.clip(_light(face.source_face) / self.lights[row], 1 / MOST_GAIN, MOST_GAIN)
+        by_channel: Any = (*gains.tolist(), 0.0)
+        picture = cv2.multiply(picture, by_channel)
         warped[top:] = cv2.remap(picture, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
         if self.bank.drawn is not None and len(face.generated) == len(flow):
             change = CORRECTED * (face.generated.mean(axis=2, dtype=np.float32) - _remapped(self.bank.drawn[row], flow))
