@@ -102,7 +102,7 @@ BUNDLED = (
     ),
     PublishedFile(
         "wav2lip_open_small", "checkpoints/wav2lip_open_small.safetensors", 18_230_590,
-        "e8cd31a2e284ec5c61dbe650f451c3de68fb9ae342c6cbfa64330f09931666ce", (),
+        "396aa052401bccaaab102fdb531b33225230c38f3c55372c5ceefe1e5c834680", (),
         "generator of half the width from openly licensed footage alone, bundled", TRAINED_OPENLY,
     ),
     PublishedFile(
