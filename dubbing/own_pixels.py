@@ -53,7 +53,7 @@ JPEG = (
 MASK = ((0.38, 0.25), 0.62)  # of mouth_mask: mouth and chin
 # The path: weights of standard deviations of the expert's distances, of poses and of successive mouths
 BY_SOUND, BY_POSE, BY_MOUTH = 2.0, 0.5, 1.0
-LIGHT = 0.15  # logarithm of brightness: another light counts as much as a standard deviation of the others
+LIGHT = 0.15  # difference of the logarithms of two lights that costs 1: mouths filmed in another light come last
 MOST_GAIN = 2.0  # by which a mouth is brought into the light of the frame, in each colour
 FADED = 2  # frames over which one mouth is faded into another after a jump
 NONE = -1  # instead of a row of the bank
