@@ -53,7 +53,7 @@ JPEG = (
 MASK = ((0.38, 0.25), 0.62)  # of mouth_mask: mouth and chin
 # The path: weights of standard deviations of the expert's distances, of poses and of successive mouths
 BY_SOUND, BY_POSE, BY_MOUTH = 2.0, 0.5, 1.0
-LIGHT = 0.15  # difference of the logarithms of two lights that costs 1: mouths filmed in another light come last
+LIGHT = 0.15  # difference of two lights, as of _light, that costs 1: mouths filmed in another light come last
 MOST_GAIN = 2.0  # by which a mouth is brought into the light of the frame, in each colour
 FADED = 2  # frames over which one mouth is faded into another after a jump
 NONE = -1  # instead of a row of the bank
@@ -257,7 +257,7 @@ class OwnPixels:
         poses = np.stack([_small(face.source_face, slice(0, 48), slice(0, 96)) for face in faces])
         costs = BY_POSE / self.pose_unit * _distances(poses, self.poses)
         lights = np.stack([_light(face.source_face) for face in faces])
-        costs += np.square(_distances(np.log(lights), np.log(self.lights)) / LIGHT)
+        costs += np.square(_distances(lights, self.lights) / LIGHT)
         costs -= BY_SOUND / self.sound_unit * self.speech[windows] @ bank.windows.T
         numbers = np.array([face.frame.number for face in faces])
         costs[np.abs(numbers[:, None] - bank.numbers) <= self.too_near] = np.inf
@@ -298,7 +298,7 @@ class OwnPixels:
         places = (places + 0.5) * (size / len(flow)) - 0.5
         x, y = places[..., 0], places[..., 1] - int(KEPT * height)
         warped = np.zeros((rect.height, rect.width, 3), np.uint8)
-        gains = np.clip(_light(face.source_face) / self.lights[row], 1 / MOST_GAIN, MOST_GAIN)
+        gains = np.exp(_light(face.source_face) - self.lights[row]).clip(1 / MOST_GAIN, MOST_GAIN)
         by_channel: Any = (*gains.tolist(), 0.0)
         picture = cv2.multiply(picture, by_channel)
         warped[top:] = cv2.remap(picture, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
@@ -340,9 +340,9 @@ def _small(face: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
 
 
 def _light(face: np.ndarray) -> np.ndarray:
-    """The mean colour of a face, uint8 BGR [S, S, 3], around the mouth: float32 [3], from 1 on."""
+    """The logarithms of the mean colour of a face, uint8 BGR [S, S, 3], around the mouth: float32 [3], from 0 on."""
     mean = cv2.mean(face, _surroundings(len(face)).astype(np.uint8))
-    return np.maximum(mean[:3], 1).astype(np.float32)
+    return np.log(np.maximum(mean[:3], 1)).astype(np.float32)
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
