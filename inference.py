@@ -80,14 +80,14 @@ def check_footage(face: Path, audio: Audio, outfile: Path, request: Request, opt
 
 def draw_still(face: Path, audio: Audio, picture: Path, request: Request, options: Options, stdout: TextIO) -> int:
     """One frame of the dub, beside its source."""
-    from dubbing.samples import still
+    from dubbing.samples import OWN_INSTEAD, still
     from utils.progress import doing
 
     with doing("drawing a frame"):
-        drawn = still(face, audio, picture, options)
-    print(f"{picture}: source and result at {drawn.time:.2f} s", flush=True)
+        time, own = still(face, audio, picture, options)
+    print(f"{picture}: source and result at {time:.2f} s{f'; {OWN_INSTEAD}' if own else ''}", flush=True)
     if request.json:
-        shown = {"face": str(face), "audio": str(request.audio), "outfile": str(picture), "time": round(drawn.time, 3)}
+        shown = {"face": str(face), "audio": str(request.audio), "outfile": str(picture), "time": round(time, 3)}
         print(json.dumps(shown, ensure_ascii=False), file=stdout, flush=True)
     return 0
 

@@ -22,9 +22,8 @@ from dubbing.landmarks import FRONTAL, LANDMARKS, limits, yaw
 from dubbing.networks import load_networks
 from dubbing.occlusion import OCCLUDED, OcclusionDetector, hidden_share
 from dubbing.options import Options
-from dubbing.own_pixels import FEWEST_FACES
 from dubbing.record import StageTimer
-from dubbing.samples import Samples, dub_samples, loudest_times, sample_faces
+from dubbing.samples import OWN_INSTEAD, Samples, dub_samples, loudest_times, sample_faces
 from dubbing.source import Source, TimedFrame
 from dubbing.speech import Speech, load_speeches
 from dubbing.voices import Audio, name_of, voices_of
@@ -107,7 +106,7 @@ class CheckReport:
             places = list_faces([np.array(face.box) for face in self.faces])
             lines.append(f"faces at {self.faces_time:.2f} s: {places}; see {self.faces_picture}")
         lines.append(self.weights)
-        own = "; the dub takes the person's own instead, see --preview" if self.own_mouths else ""
+        own = f"; {OWN_INSTEAD}" if self.own_mouths else ""
         lines += [f"generated mouths: see {self.mouths}{own}"] if self.mouths else []
         lines += [self.estimate.summary()] if self.estimate else []
         return "\n".join([*lines, *([] if self.problems else [self.command])])
@@ -163,8 +162,7 @@ def check(face: Path, audio: Audio | None, outfile: Path, options: Options) -> C
             rows = {"source": [mouth.source for mouth in mouths], "generated": [mouth.result for mouth in mouths]}
             write_png(Path(report.mouths), labelled_rows(rows))
         whole = DubPlan(networks, source, speeches)
-        shown = source.frames_once(whole.searched_seconds) >= FEWEST_FACES or options.mouths_from is not None
-        report.own_mouths = whole.wants_own_pixels and shown
+        report.own_mouths = whole.wants_own_pixels
         if audio:
             report.estimate = _estimate(plan, whole, found, outfile.suffix, starting, searching)
     told = [finding for speech in said for finding in speech.findings] if audio else []
@@ -264,8 +262,8 @@ def _estimate(
         done = dub_frames(plan, file, file, timer, lambda tasks, **_: tasks)
     busy, dubbed = timer.rounded(), max(1, done["frames"])
     dubbing = busy["dub"] / dubbed * whole.frames
-    own = whole.source.frames_once(whole.searched_seconds) if whole.wants_own_pixels else 0
-    if own >= FEWEST_FACES:  # decoded, drawn and compared with the speech, once
+    if whole.wants_own_pixels:  # frames are decoded, drawn and compared with the speech, once
+        own = whole.source.frames_once(whole.searched_seconds)
         searching *= whole.searched_seconds / whole.seconds
         dubbing += sum(busy.get(stage, 0.0) for stage in ("read", "generate", "score")) / dubbed * own
     megabytes = None

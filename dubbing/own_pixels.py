@@ -91,12 +91,18 @@ class MouthBank:
         return np.asarray(cv2.imdecode(self.pictures[row], cv2.IMREAD_COLOR))
 
 
+def long_enough(source: Source, expert: Expert) -> bool:
+    """Whether a video can have the frames for a bank, if it shows a face in all of them."""
+    slow = float(source.opened.rate) < SLOWEST
+    return not (source.still or slow) and source.play_seconds * expert.hp.fps >= FEWEST_FACES
+
+
 def collect(
     source: Source, regions: FaceRegions, seconds: float, expert: Expert, progress: ProgressBar
 ) -> MouthBank | None:
     """The bank of the first seconds of a video; None where they show too few faces."""
     shown = sum(region is not None for region in regions.regions)
-    if source.still or float(source.opened.rate) < SLOWEST or shown < FEWEST_FACES:
+    if not long_enough(source, expert) or shown < FEWEST_FACES:
         return None
     parts = (regions.key, repr(regions.regions), expert.fingerprint)
     kept = _kept(parts, lambda: _collect(source, regions, seconds, expert, progress))

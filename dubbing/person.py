@@ -18,7 +18,7 @@ from dubbing.faces import FaceFinder, FaceRegions
 from dubbing.networks import Networks
 from dubbing.occlusion import Masks, OcclusionDetector
 from dubbing.options import Options
-from dubbing.own_pixels import FAR, FEWEST_FACES, MOST_FACES, MouthBank, OwnPixels, collect, draw, join
+from dubbing.own_pixels import FAR, FEWEST_FACES, MOST_FACES, MouthBank, OwnPixels, collect, draw, join, long_enough
 from dubbing.paste import FaceRegion, upright_crop
 from dubbing.record import ProgressBar, ranges_of
 from dubbing.source import Source, TimedFrame
@@ -91,10 +91,11 @@ class Person:
         return FaceTask(frame, region, source_face, mask, mel[:, start : start + hp.mel_window], source_face)
 
     def wants_own_pixels(self, source: Source) -> bool:
-        """Whether mouths are to be taken from other moments of the video, if it shows enough of them."""
-        options, networks = self.options, self.networks
-        usable = (options.mouths_from or not source.still) and options.paste == "soft" and not options.box
-        return networks.own_pixels and networks.expert is not None and bool(usable)
+        """Whether mouths are to be taken from other moments of the video, or of --mouths_from, where they are shown."""
+        options, expert = self.options, self.networks.expert
+        if not (self.networks.own_pixels and expert and options.paste == "soft" and not options.box):
+            return False
+        return long_enough(source, expert) or options.mouths_from is not None
 
     def use_own_pixels(self, source: Source, seconds: float, progress: ProgressBar) -> None:
         """Take mouths from the first seconds of the video, decoded once more, and from --mouths_from."""

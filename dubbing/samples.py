@@ -32,6 +32,7 @@ from utils.images import square_around
 
 OTHERS = 5  # frames from all over the video that tell who is in it, and how the person looks
 VOWEL_BANDS = 40  # mel bands from the lowest, up to some 2 kHz, where vowels have their energy
+OWN_INSTEAD = "the dub takes the person's own mouth instead, see --preview"  # of the generated one
 VIEW, MARGIN = 480, 0.15  # pixels of a face in the picture, and how much is shown around it, in parts of its size
 
 
@@ -97,9 +98,10 @@ def dub_samples(
     return dubbed
 
 
-def still(face: Path, audio: Audio, outfile: Path, options: Options) -> DubbedFrame:
-    """Write one frame of the dub, at the loudest moment of the speech, beside its source, as PNG; of several people one
-    for each, below each other.
+def still(face: Path, audio: Audio, outfile: Path, options: Options) -> tuple[float, bool]:
+    """Write one frame of the dub, with generated mouths, at the loudest moment of the speech, beside its source, as
+    PNG; of several people one for each, below each other. Returns the time of the (first) frame in seconds, and whether
+    the dub takes the person's own mouth instead.
 
     outfile: the picture. Raises InputError for what cannot be used, and where that frame shows no face to dub.
     """
@@ -117,7 +119,7 @@ def still(face: Path, audio: Audio, outfile: Path, options: Options) -> DubbedFr
     if not dubbed:
         raise InputError(finder.no_face())
     write_bytes(outfile, tagged_png(np.vstack([np.hstack([frame.source, frame.result]) for frame in dubbed])))
-    return dubbed[0]
+    return dubbed[0].time, plan.wants_own_pixels
 
 
 def loudest_times(mel: np.ndarray, hp: HParams, seconds: float, count: int) -> list[float]:
