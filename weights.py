@@ -6,9 +6,10 @@ python weights.py import ~/Downloads/file.pth   # copy a file you have to its pl
 python weights.py verify                        # check the SHA-256 of every file that exists
 python weights.py export best.pth mine.safetensors   # weights alone in half precision, to keep or to share
 python weights.py average a.pth b.pth mean.safetensors --share 0.25   # of two trainings of one network
+python weights.py amplify best.pth lively.safetensors --motion 1.3 --contrast 1.02   # mouths that move more
 python weights.py export best.pth mine.xml --format openvino   # a generator that runs without PyTorch; or onnx
 
-Only export and average need PyTorch.
+Only the last four need PyTorch.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from models.published import all_files, fetch, import_file, published, state, ve
 from utils import cli
 from utils.errors import InputError, format_error
 
-FORMATS = ("safetensors", "onnx", "openvino")  # of export: models/conversion.py
+FORMATS = ("safetensors", "onnx", "openvino")  # of export: models/export.py
 
 
 def list_files() -> None:
@@ -52,11 +53,15 @@ def main(args: argparse.Namespace) -> int:
     elif args.command == "verify":
         print(f"{verify()} of {len(all_files())} files exist, all as published")
     elif args.command == "average":
-        from models.conversion import average
+        from models.export import average
 
         print(f"{args.target}: {average(args.first, args.second, args.target, args.share)}, averaged")
+    elif args.command == "amplify":
+        from models.export import amplify
+
+        print(f"{args.target}: {amplify(args.source, args.target, args.motion, args.contrast)}, amplified")
     else:
-        from models.conversion import export  # needs PyTorch
+        from models.export import export
 
         network = export(args.source, args.target, args.format)
         print(f"{args.target}: {network}, {args.target.stat().st_size / 1e6:.1f} MB")
@@ -74,6 +79,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name in ("first", "second", "target"):
         average_flags.add_argument(name, type=Path, metavar="OUT" if name == "target" else "CHECKPOINT")
     average_flags.add_argument("--share", type=float, default=0.5, help="of the second, 0 to 1; default: %(default)s")
+    amplify_flags = commands.add_parser("amplify")
+    amplify_flags.add_argument("source", type=Path, metavar="CHECKPOINT")
+    amplify_flags.add_argument("target", type=Path, metavar="OUT")
+    amplify_flags.add_argument("--motion", type=float, default=1.3, help="gain of the speech; default: %(default)s")
+    amplify_flags.add_argument("--contrast", type=float, default=1.0, help="gain of the picture; default: %(default)s")
     export_flags = commands.add_parser("export")
     export_flags.add_argument("source", type=Path, metavar="CHECKPOINT")
     export_flags.add_argument("target", type=Path, metavar="OUT")

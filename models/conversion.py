@@ -1,18 +1,11 @@
-"""Networks in other forms: OpenVINO models to run here, and what `weights.py export` gives to others.
+"""Networks as OpenVINO models, the generator's also in int8, calibrated on faces and compared with fp32.
 
-OpenVINO models are made by PyTorch, the generator's also in int8, calibrated on faces and compared with fp32.
-calibration.npz holds 64 faces of thirteen speakers of the GRID corpus (CC BY 4.0: Cooke, Barker, Cunningham and Shao,
-JASA 120, 2006), cut out and reduced to 96x96, as a sheet of 8x8 in WebP, each with 0.2 s of another one's speech, four
-with silence, as mels in 256 levels.
-
-Exported are weights in half precision as safetensors, or a generator as ONNX or OpenVINO model. Such a model takes
-faces and mels and gives faces (`faces`, `mels` -> `generated`, see PictureGenerator in models/torch_backend.py), for
-batches of any size. Its metadata say how both are made: RULES, and the values of hparams.py that belong to the network.
+PyTorch makes them. calibration.npz holds 64 faces of thirteen speakers of the GRID corpus (CC BY 4.0: Cooke, Barker,
+Cunningham and Shao, JASA 120, 2006), cut out and reduced to 96x96, as a sheet of 8x8 in WebP, each with 0.2 s of
+another one's speech, four with silence, as mels in 256 levels.
 """
 
-import json
 import logging
-import os
 import time
 import warnings
 from contextlib import redirect_stdout
@@ -24,13 +17,10 @@ import numpy as np
 import torch
 
 from hparams import HParams, hparams
-from models.backend import INSTALL, is_installed
 from models.openvino_backend import HINTS, OpenVINONetwork, compiled, openvino, supports
-from models.torch_backend import Wrapper, hparams_of, load_wrapped, ports
-from utils import weight_files
+from models.torch_backend import Wrapper, load_wrapped, ports
 from utils.devices import prefers_bf16
-from utils.errors import InputError
-from utils.files import atomic_write, devnull, temporary_folder, writable_folder
+from utils.files import devnull
 
 CALIBRATION = Path(__file__).with_name("calibration.npz")
 SIDE = 8  # faces along each side of the sheet
@@ -42,17 +32,6 @@ LEAST_PSNR = 40.0  # dB against fp32, of every calibration face
 KEPT = ("face_encoder_blocks.0", "face_decoder_blocks.6", "output_block")
 CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData")
 TRIAL_BATCH, TRIALS = 4, 3
-SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "openvino": ".xml"}
-OPSET = 17  # of ONNX
-RULES = {
-    "faces": "uint8 [N, 96, 96, 3], BGR: the face's box, 10 pixels more below, clipped to the frame, resized to 96x96",
-    "mels": "float32 [N, 1, 80, 16]: the 16 columns of the mel spectrogram that start at int(80 * (t - 1/25)), t the "
-    "frame's time in seconds, but within the spectrogram",
-    "mel": "16 kHz mono in -1..1; pre-emphasis; centred STFT, Hann window, reflect padding; amplitudes in Slaney mel "
-    "bands; decibels 20*log10(max(1e-5, x)) - ref_level_db; min_level_db..0 dB to -max_abs_value..max_abs_value, "
-    "clipped; values in hparams",
-    "generated": "uint8 [N, 96, 96, 3], BGR: the same faces, their lower halves speaking",
-}
 
 
 def convert(kind: str, path: Path, overrides: str, dtype: str) -> tuple[list[Any], dict]:
@@ -154,105 +133,3 @@ def convolutions(model: Any, parts: tuple[str, ...]) -> list[str]:
     """The names of all convolutions of these parts of the generator."""
     named = ((node.get_friendly_name(), node.get_type_name()) for node in model.get_ops())
     return [name for name, kind in named if kind in CONVOLUTIONS and any(f"network.{part}." in name for part in parts)]
-
-
-def export(source: Path, target: Path, form: str = "safetensors") -> str:
-    """Write a checkpoint's network in a form of SUFFIXES; returns the name of the network."""
-    if target.suffix != SUFFIXES[form]:
-        raise InputError(f"{target}: give a name that ends in {SUFFIXES[form]}, or another --format")
-    _check_place(target, source)
-    if form == "safetensors":
-        return _safetensors(source, target)
-    if not is_installed(form):
-        install = "python -m pip install onnx" if form == "onnx" else INSTALL
-        raise InputError(f"--format {form}: the package {form} is not installed; {install}")
-    (generator,), loaded = load_wrapped("generator", source)
-    metadata = RULES | {"hparams": json.dumps(loaded.hp.network_values())}
-    write = {"onnx": _onnx, "openvino": _openvino}[form]
-    write(generator, loaded.hp, target, metadata)
-    return "a generator (Wav2Lip)"
-
-
-def _safetensors(source: Path, target: Path) -> str:
-    content = weight_files.read(source)
-    state = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in content["state_dict"].items()
-    }
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-        raise InputError(f"{source}: has values that half precision cannot hold; share the file itself")
-    return _write_weights(target, state, content)
-
-
-def _check_place(target: Path, *sources: Path) -> None:
-    """Raises InputError where the file cannot be written, or is one of the sources."""
-    if target.exists() and any(source.exists() and target.samefile(source) for source in sources):
-        raise InputError(f"{target}: is a file to read; give another name")
-    writable_folder(target.parent, "OUT")
-
-
-def _write_weights(target: Path, state: dict[str, torch.Tensor], content: dict) -> str:
-    """content: of the checkpoint that the weights come from; returns the name of the network. Raises InputError for
-    weights of none that is known."""
-    network = weight_files.identify(state)
-    if network == weight_files.UNKNOWN:
-        raise InputError(f"{content['source']}: is {network}")
-    metadata = {"hparams": json.dumps(hparams_of(content).network_values())}
-    weight_files.write_safetensors(target, state, metadata)
-    return network
-
-
-def average(first: Path, second: Path, target: Path, share: float) -> str:
-    """Write the weights of two trainings of one network, averaged, `share` of them the second's (0..1), statistics of
-    batch norms included; returns the name of the network."""
-    if target.suffix != ".safetensors":
-        raise InputError(f"{target}: give a name that ends in .safetensors")
-    if not 0 <= share <= 1:
-        raise InputError(f"--share {share:g}: give 0 to 1")
-    _check_place(target, first, second)
-    content, other = weight_files.read(first), weight_files.read(second)["state_dict"]
-    state = content["state_dict"]
-    if {name: tensor.shape for name, tensor in state.items()} != {name: tensor.shape for name, tensor in other.items()}:
-        raise InputError(f"{second}: is not of the same network as {first}")
-    mean = {
-        name: (
-            torch.lerp(tensor.float(), other[name].float(), share) if tensor.is_floating_point() else tensor
-        ).contiguous()
-        for name, tensor in state.items()
-    }
-    return _write_weights(target, mean, content)
-
-
-def _onnx(generator: Wrapper, hp: HParams, target: Path, metadata: dict[str, str]) -> None:
-    import onnx
-
-    example, output = ports(generator, hp)
-    with atomic_write(target) as temporary:
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the tracer: that sizes become constants, as they are meant to
-            torch.onnx.export(
-                generator,
-                tuple(example.values()),
-                str(temporary),
-                input_names=[*example],
-                output_names=[output],
-                dynamic_axes={name: {0: "N"} for name in (*example, output)},
-                opset_version=OPSET,
-                dynamo=False,  # the other exporter needs a package more, and gains nothing here
-            )
-        model = onnx.load(temporary)
-        onnx.helper.set_model_props(model, metadata)
-        onnx.save(model, temporary)
-
-
-def _openvino(generator: Wrapper, hp: HParams, target: Path, metadata: dict[str, str]) -> None:
-    model = to_openvino(generator, hp)
-    for name, text in metadata.items():
-        model.set_rt_info(text, ["wav2lip", name])
-    with temporary_folder(target.parent) as folder:
-        try:
-            openvino().save_model(model, folder / target.name)  # in half precision
-        except RuntimeError as error:  # as on a full disk
-            raise InputError(f"{target}: cannot be written ({error})") from error
-        for suffix in (".bin", ".xml"):
-            os.replace(folder / target.with_suffix(suffix).name, target.with_suffix(suffix))

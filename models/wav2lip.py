@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+Weights = dict[str, torch.Tensor]  # by name, as of a state_dict
 Size = int | tuple[int, int]  # of kernels and strides: both sides, or height and width
 
 
@@ -64,6 +65,22 @@ def generator_faces(frames: torch.Tensor, references: torch.Tensor) -> torch.Ten
     size = frames.shape[-2]
     masked = F.pad(frames[..., : size // 2, :], (0, 0, 0, size - size // 2))
     return torch.cat((masked, references), dim=1)
+
+
+def amplified(weights: Weights, motion: float, contrast: float) -> Weights:
+    """A generator's weights for mouths that move more and are less pale: the scales of batch norms times a gain, of the
+    last one that the speech passes (motion) and of all in the decoder (contrast, which also adds motion). 1 changes
+    nothing.
+
+    A generator that is trained to differ little draws the mean of what is likely, which moves less than any of it and
+    is paler. What a feature differs by from its mean over the training data is what these scales multiply, so that the
+    mean stays. Speech synthesis restores variance in this way (global variance: Toda and Tokuda, 2007).
+    """
+    norms = [name for name in weights if name.endswith(".conv_block.1.weight")]
+    of_speech = [name for name in norms if name.startswith("audio_encoder.")]  # audio_encoder.0.conv_block.1.weight ...
+    gains = {name: contrast for name in norms if name.startswith(("face_decoder_blocks.", "output_block."))}
+    gains[max(of_speech, key=lambda name: int(name.split(".")[1]))] = motion  # in files their order is another
+    return {name: weight * gains[name] if name in gains else weight for name, weight in weights.items()}
 
 
 class Wav2Lip(nn.Module):

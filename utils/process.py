@@ -148,12 +148,7 @@ def run_process(
     hear: gets the lines that it prints, progress as JSON among them (utils/progress.py); seconds: that it may take;
     gigabytes: of memory (Linux); started: gets the process, for end_process().
     """
-    environment = {
-        END_WITH_STDIN: "1",
-        "WAV2LIP_PROGRESS": "json",
-        "PYTHONIOENCODING": "utf-8",
-        "PYTHONPATH": str(ROOT),
-    }
+    environment = {END_WITH_STDIN: "1", PROGRESS: "json", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-u", *arguments], cwd=folder, env=os.environ | environment, start_new_session=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -21,9 +21,9 @@ import torch
 from utils.errors import InputError
 from utils.files import BLOCK, atomic_write, existing_file, failed_download, parse_json, sha256, write_bytes
 
-UNKNOWN = "no network of this project"
+UNKNOWN, GENERATOR = "no network of this project", "a generator (Wav2Lip)"
 SIGNATURES = {  # a name that only this network has -> what to call the network
-    "face_decoder_blocks.0.0.conv_block.0.weight": "a generator (Wav2Lip)",
+    "face_decoder_blocks.0.0.conv_block.0.weight": GENERATOR,
     "face_encoder.0.conv_block.0.weight": "a lip-sync expert (SyncNet_color)",
     "binary_pred.0.weight": "a visual-quality discriminator (Wav2Lip_disc_qual)",
     "patch_logits.weight": "a discriminator of patches (PatchDiscriminator)",

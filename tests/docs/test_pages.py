@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from docs import generate_cli
 from hparams import hparams
-from models.conversion import export
+from models.export import export
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
 from utils import cli
 from utils.process import LAST_SECONDS

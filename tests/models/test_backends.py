@@ -15,7 +15,7 @@ import torch
 from conftest import NARROW, save_network
 from media.reader import VideoReader
 from metrics.sync import load_expert, score_distances
-from models import SyncNet_color, Wav2Lip, backend, conversion
+from models import SyncNet_color, Wav2Lip, backend, conversion, export
 from models.backend import Backend, load, pick
 from models.published import BUNDLED_EXPERT, BUNDLED_GENERATOR
 from models.torch_backend import PictureGenerator, TorchNetwork, load_network
@@ -292,7 +292,7 @@ def largest_difference(generator, generated):
 def exported(generator, tmp_path_factory):
     need("openvino")
     path = tmp_path_factory.mktemp("exported") / "a generator.xml"
-    assert conversion.export(generator, path, "openvino") == "a generator (Wav2Lip)"
+    assert export.export(generator, path, "openvino") == "a generator (Wav2Lip)"
     return path
 
 
@@ -313,11 +313,11 @@ def test_an_onnx_model_draws_frames_as_pytorch_does(generator, tmp_path):
     import onnxruntime
 
     path, (faces, mels) = tmp_path / "generator.onnx", inputs(3)
-    conversion.export(generator, path, "onnx")
+    export.export(generator, path, "onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["hparams"])["width"] == NARROW.width
-    assert metadata.keys() == conversion.RULES.keys() | {"hparams"}
+    assert metadata.keys() == export.RULES.keys() | {"hparams"}
     assert largest_difference(generator, session.run(["generated"], {"faces": faces, "mels": mels})[0]) <= 1
 
 
@@ -330,7 +330,7 @@ def test_two_trainings_of_a_network_are_averaged_and_no_others(generator, tmp_pa
     }
     torch.save(content | {"state_dict": weights}, other)  # as trainings hold them
     expert = save_network(tmp_path / "e.pth", SyncNet_color)
-    assert conversion.average(other, generator, tmp_path / "mean.safetensors", 0.75) == "a generator (Wav2Lip)"
+    assert export.average(other, generator, tmp_path / "mean.safetensors", 0.75) == "a generator (Wav2Lip)"
     first, second, mean = (
         weight_files.read(path)["state_dict"] for path in (generator, other, tmp_path / "mean.safetensors")
     )
@@ -338,16 +338,45 @@ def test_two_trainings_of_a_network_are_averaged_and_no_others(generator, tmp_pa
     assert torch.allclose(mean[name], 0.75 * first[name] + 0.25 * second[name], atol=1e-6)
     load_generator(tmp_path / "mean.safetensors", "torch", "fp32")
     with pytest.raises(InputError, match="same network"):
-        conversion.average(generator, expert, tmp_path / "none.safetensors", 0.5)
+        export.average(generator, expert, tmp_path / "none.safetensors", 0.5)
     assert not (tmp_path / "none.safetensors").exists()
     with pytest.raises(InputError):
-        conversion.average(tmp_path / "mean.safetensors", generator, tmp_path / "mean.safetensors", 0.5)
+        export.average(tmp_path / "mean.safetensors", generator, tmp_path / "mean.safetensors", 0.5)
+
+
+def test_an_amplified_generator_moves_its_mouths_more_and_is_less_pale(tmp_path, script):
+    faces, mels = (array[:8] for array in conversion.calibration_set())
+
+    def drawn(motion, contrast):
+        """The same faces with two sounds: float32 [2, 8, 48, 96, 3], lower halves."""
+        path = tmp_path / "lively.safetensors"
+        assert export.amplify(BUNDLED_GENERATOR, path, motion, contrast) == weight_files.GENERATOR
+        network = load_generator(path, "torch", "fp32").networks[0]
+        return np.stack([network(faces, sound)[:, 48:] for sound in (mels, np.flip(mels, 0).copy())]).astype(np.float32)
+
+    (of_bundled,) = load_generator(BUNDLED_GENERATOR, "torch", "fp32").networks
+    plain, moving, rich = drawn(1, 1), drawn(1.5, 1), drawn(1, 1.05)
+    assert np.array_equal(plain[0], of_bundled(faces, mels)[:, 48:])
+    change = [float(np.abs(np.diff(pair, axis=0)).mean()) for pair in (plain, moving)]
+    assert 1.1 < change[1] / change[0] < 1.6
+    contrast = [float(pair.std(axis=(2, 3)).mean()) for pair in (plain, rich)]
+    assert 1.02 < contrast[1] / contrast[0] < 1.2
+    assert np.abs(moving.mean(axis=(0, 1)) - plain.mean(axis=(0, 1))).mean() < 2  # levels: the mean mouth stays
+
+    expert = save_network(tmp_path / "expert.pth", SyncNet_color)
+    for source, flags, said in (
+        (expert, [], "expert.pth: is a lip-sync expert"), (BUNDLED_GENERATOR, ["--motion", "0"], "--motion 0"),
+        (BUNDLED_GENERATOR, ["--contrast", "nan"], "--contrast nan"),
+    ):  # fmt: skip
+        result = script("weights", "amplify", source, tmp_path / "none.safetensors", *flags)
+        assert (result.code, said in result.error) == (2, True)
+    assert not (tmp_path / "none.safetensors").exists()
 
 
 def test_what_cannot_be_exported_is_one_line(generator, tmp_path, script, monkeypatch):
     for form, name in (("safetensors", "out.pth"), ("openvino", "out.onnx"), ("onnx", "out.xml")):
         result = script("weights", "export", generator, tmp_path / name, "--format", form)
-        assert (result.code, f"ends in {conversion.SUFFIXES[form]}" in result.error) == (2, True)
+        assert (result.code, f"ends in {export.SUFFIXES[form]}" in result.error) == (2, True)
     path = tmp_path / "a.safetensors"
     assert script("weights", "export", generator, path).code == 0
     before = path.read_bytes()
@@ -359,7 +388,7 @@ def test_what_cannot_be_exported_is_one_line(generator, tmp_path, script, monkey
     result = script("weights", "export", unknown, tmp_path / "out.safetensors")
     assert (result.code, "unknown.safetensors: is no network of this project" in result.error) == (2, True)
     unknown.unlink()
-    monkeypatch.setattr(conversion, "is_installed", lambda name: False)
+    monkeypatch.setattr(export, "is_installed", lambda name: False)
     result = script("weights", "export", generator, tmp_path / "o.onnx", "--format", "onnx")
     assert (result.code, "python -m pip install" in result.error) == (2, True)
     assert list(tmp_path.iterdir()) == [path]
