@@ -33,7 +33,7 @@ from face_detection.track import frame_with_most_faces
 from hparams import HParams
 from media import yuv
 from metrics.glossary import footage_remarks
-from models.published import BUNDLED_GENERATOR, OPEN_GENERATOR
+from models.published import BUNDLED_GENERATOR
 from utils.cli import quoted
 from utils.errors import InputError
 from utils.images import labelled_rows, sharpness, write_png
@@ -152,7 +152,7 @@ def check(face: Path, audio: Audio | None, outfile: Path, options: Options) -> C
         report.problems.append(str(error))
     if audio:
         report.remarks += [remark for speech in said for remark in _speech_remarks(speech)]
-    if found and found[0].followed and networks.path in (BUNDLED_GENERATOR, OPEN_GENERATOR):
+    if found and found[0].followed and networks.path == BUNDLED_GENERATOR:
         report.limits = limits([yuv.to_bgr(frame.picture) for frame in samples.frames], found[0].followed)
     if said and found and not report.problems:
         short = replace(options, preview=min(TIMED / float(source.rate), options.preview or said[0].seconds))

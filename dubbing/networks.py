@@ -1,6 +1,5 @@
 """The networks of a dub, which many dubs share."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,15 +7,7 @@ from dubbing.options import Options
 from hparams import HParams
 from metrics.sync import Expert, load_expert
 from models.backend import ArrayNetwork, Backend, load, pick
-from models.published import (
-    BUNDLED_GENERATOR,
-    EXPERTS,
-    OPEN_EXPERT,
-    OPEN_GENERATOR,
-    PUBLISHED,
-    default_generator,
-    ensure_weights,
-)
+from models.published import BUNDLED_GENERATOR, EXPERTS, PUBLISHED, default_generator, ensure_weights
 from utils.errors import InputError, warn
 from utils.files import sha256
 from utils.progress import doing
@@ -42,7 +33,7 @@ class Networks:
 
     def summary(self) -> str:
         """Which weights these are, in a line; of bundled ones, what they are good for."""
-        if self.path in (BUNDLED_GENERATOR, OPEN_GENERATOR):
+        if self.path == BUNDLED_GENERATOR:
             return f"weights: {self.path.name} ({BUNDLED})"
         return f"weights: {self.path}"
 
@@ -64,21 +55,20 @@ def load_networks(options: Options) -> Networks:
         digest, published = sha256(path), {file.sha256 for file in PUBLISHED}
         own = insisted or (options.own_pixels == "auto" and digest not in published)
         wanted = own or options.speaking_only or not options.no_score
-        experts = (OPEN_EXPERT,) if path.resolve() == OPEN_GENERATOR else EXPERTS
-        expert = best_expert(replace(used, dtype="auto"), experts) if wanted else None
+        expert = best_expert(replace(used, dtype="auto")) if wanted else None
     return Networks(loaded.networks[0], loaded.hp, path, digest, used, expert, own, options, files)
 
 
 def _files(options: Options) -> dict[Path, tuple]:
     """Number, size and time of change of all files that networks for these options may be in."""
     path = options.checkpoint_path or default_generator()
-    states = {file: file.stat() for file in (path, *EXPERTS, OPEN_EXPERT) if file.exists()}
+    states = {file: file.stat() for file in (path, *EXPERTS) if file.exists()}
     return {file: (state.st_ino, state.st_size, state.st_mtime_ns) for file, state in states.items()}
 
 
-def best_expert(backend: Backend, paths: Sequence[Path]) -> Expert | None:
-    """The first of these experts that can be read. A dub does not need one, so a damaged file is only a warning."""
-    for path in filter(Path.exists, paths):
+def best_expert(backend: Backend) -> Expert | None:
+    """The first expert that can be read. A dub does not need one, so a damaged file is only a warning."""
+    for path in filter(Path.exists, EXPERTS):
         try:
             return load_expert(path, backend)
         except InputError as error:

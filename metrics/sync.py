@@ -19,7 +19,6 @@ import audio
 from face_detection.crop import NO_PADS, crop, pad_and_clip, to_network_size
 from hparams import HParams, hparams
 from models.backend import ArrayNetwork, Backend, load
-from models.published import OPEN_EXPERT
 from utils.images import lower_half
 
 MAX_SHIFT = 15  # frames
@@ -37,8 +36,6 @@ FACES_IN_MEMORY = 256
 # people it knows (99 % of these rightly) and takes 5 % of another sentence's sound for right; of one, 72 % and 21 %
 SECONDS_AROUND = 1
 FPS = hparams.fps
-# LSE-C that real footage reaches: 30 held-out clips of 3 s have 0.56 on average, by the open expert 0.47
-GOOD_CONFIDENCE, OF_OPEN_EXPERT = 0.5, 0.42
 IN_SYNC, NEARLY = 1, 2  # frames of offset up to which lips and speech are in sync, and nearly
 
 
@@ -209,16 +206,13 @@ class Expert:
     """A lip-sync expert of this project as a Scorer: distances 0 to 1.42, windows beyond the sound left out."""
 
     missing = np.nan
+    good_confidence = 0.42  # of the bundled one: 30 held-out clips of 3 s have 0.47 on average
 
-    def __init__(
-        self, encoders: Sequence[ArrayNetwork], hp: HParams, name: str, fingerprint: str = "",
-        good_confidence: float = GOOD_CONFIDENCE,
-    ) -> None:  # fmt: skip
+    def __init__(self, encoders: Sequence[ArrayNetwork], hp: HParams, name: str, fingerprint: str = "") -> None:
         """encoders: of faces and of mels, as backend.load has them; hp: the values that it was trained with;
-        fingerprint: of its weights; good_confidence: see SyncResult."""
+        fingerprint: of its weights."""
         self.face_encoder, self.mel_encoder = encoders
         self.hp, self.name, self.fingerprint = hp, name, fingerprint
-        self.good_confidence = good_confidence
 
     def crop_face(self, image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
         """uint8 BGR [96, 96, 3], cropped as in training; None where the box is outside the frame."""
@@ -260,8 +254,7 @@ class Expert:
 def load_expert(path: Path, backend: Backend) -> Expert:
     """The expert in a file, run by the backend. Raises InputError if the file does not hold one."""
     loaded = load("expert", path, backend)
-    good = OF_OPEN_EXPERT if path.name == OPEN_EXPERT.name else GOOD_CONFIDENCE
-    return Expert(loaded.networks, loaded.hp, f"SyncNet_color {path.name}", loaded.fingerprint, good)
+    return Expert(loaded.networks, loaded.hp, f"SyncNet_color {path.name}", loaded.fingerprint)
 
 
 def embed_in_batches(embed: Callable[[Any], np.ndarray], starts: Sequence[int] | np.ndarray) -> np.ndarray:

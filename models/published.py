@@ -47,8 +47,7 @@ class PublishedFile:
 
 HUGGINGFACE = "https://huggingface.co/"
 TRAINED_ON_LRS2 = "trained on LRS2: research only, no commercial use"
-TRAINED_OPENLY = "MIT; data: GRID (CC BY 4.0), LAVSE (MIT) and public domain"
-TRAINED_HERE = "MIT; data: GRID (CC BY 4.0) and others, see checkpoints/README.md"
+TRAINED_HERE = "MIT; data: GRID (CC BY 4.0), LAVSE (MIT) and public domain, see checkpoints/README.md"
 PUBLISHED = (
     PublishedFile(
         "s3fd", "face_detection/detection/sfd/s3fd.pth", 89_843_225,
@@ -91,32 +90,22 @@ PUBLISHED = (
 )  # fmt: skip
 BUNDLED = (
     PublishedFile(
-        "wav2lip_small", "checkpoints/wav2lip_small.safetensors", 18_230_566,
-        "2dc055db44d9d2b3386f4ec853a50d6bf80f0ba4e8610c6c26680b1388991bb8", (),
+        "wav2lip_small", "checkpoints/wav2lip_small.safetensors", 18_230_590,
+        "d4a02c2a19cf0f314144e07682d4bc8b314949a120d19de6accb5f8b26655ba7", (),
         "generator of half the width, bundled", TRAINED_HERE,
     ),
     PublishedFile(
-        "lipsync_expert_small", "checkpoints/lipsync_expert_small.safetensors", 8_276_808,
-        "0be3edd6f3905889e0e89ec2a664afee78191d81e869719baa1da53a6260c399", (),
+        "lipsync_expert_small", "checkpoints/lipsync_expert_small.safetensors", 8_276_832,
+        "6c3634cbe7c35654751c15c1afb8f056dfc25b8e73cd67891075f2563cc64c08", (),
         "lip-sync expert of half the width, bundled", TRAINED_HERE,
     ),
     PublishedFile(
-        "wav2lip_open_small", "checkpoints/wav2lip_open_small.safetensors", 18_230_590,
-        "396aa052401bccaaab102fdb531b33225230c38f3c55372c5ceefe1e5c834680", (),
-        "generator of half the width from openly licensed footage alone, bundled", TRAINED_OPENLY,
-    ),
-    PublishedFile(
-        "lipsync_expert_open_small", "checkpoints/lipsync_expert_open_small.safetensors", 8_276_832,
-        "3d1166a54827cbe309ed2b68f4151ef54c3928dbbf7a1d9111f293abd7897097", (),
-        "lip-sync expert that belongs to wav2lip_open_small, bundled", TRAINED_OPENLY,
-    ),
-    PublishedFile(
-        "occlusion_small", "checkpoints/occlusion_small.safetensors", 457_440,
-        "6e53d122543767fbd456e39aff3038222bed88192e2944bc1accdb312cd3952b", (),
+        "occlusion_small", "checkpoints/occlusion_small.safetensors", 457_776,
+        "d20cb01d9adbafac9a203c1307abc8cecc351ca4229d832aad4f2d88713b55c2", (),
         "network behind --occlusion, bundled", TRAINED_HERE,
     ),
 )  # fmt: skip
-BUNDLED_GENERATOR, BUNDLED_EXPERT, OPEN_GENERATOR, OPEN_EXPERT, BUNDLED_OCCLUSION = (file.path for file in BUNDLED)
+BUNDLED_GENERATOR, BUNDLED_EXPERT, BUNDLED_OCCLUSION = (file.path for file in BUNDLED)
 PUBLISHED_SCORER = ROOT / "checkpoints" / "syncnet_v2.model"  # of the field's LSE-D and LSE-C; to be put there by hand
 PUBLISHED_EXPERT = ROOT / "checkpoints" / "lipsync_expert.pth"
 EXPERTS = (PUBLISHED_EXPERT, BUNDLED_EXPERT)  # the best first

@@ -25,7 +25,7 @@ from training import GeneratorOptions, checkpoint, history, losses
 from training.base import Batch, Training
 from training.network import TrainableNetwork
 from utils import distributed, images
-from utils.cli import command
+from utils.cli import command, quoted
 from utils.devices import Precision
 from utils.images import lower_half
 from utils.progress import Progress
@@ -35,6 +35,7 @@ SAMPLE_ROWS = ("input", "reference", "generated", "true")
 BETAS = (0.5, 0.999)
 R1_EVERY = 8  # steps
 LARGEST_WEIGHT = 1e4
+LEAST_MOTION = 0.85  # of the footage's, below which a run says how to amplify it
 
 
 class GeneratorTraining(Training):
@@ -166,11 +167,16 @@ class GeneratorTraining(Training):
         return super().remarks(step, scores)
 
     def conclusion(self) -> list[str]:
+        best = self.folder / checkpoint.BEST
         to_dub = command(
-            "inference.py", checkpoint_path=self.folder / checkpoint.BEST, face="talk.mp4", audio="speech.wav",
-            outfile="out.mp4",
+            "inference.py", checkpoint_path=best, face="talk.mp4", audio="speech.wav", outfile="out.mp4"
         )  # fmt: skip
-        return [*super().conclusion(), "to dub with the weights:", to_dub]
+        lines = [*super().conclusion(), "to dub with the weights:", to_dub]
+        motion = self.history.best()["scores"].get("motion", 1.0)
+        if motion < LEAST_MOTION:
+            lively = quoted(["python", "weights.py", "amplify", str(best), str(self.folder / "lively.safetensors")])
+            lines += [f"mouths move {motion:.2f} of the footage's motion; for weights that move them more:", lively]
+        return lines
 
 
 def write_clip(path: Path, dub: generators.ClipDub, hp: HParams) -> None:

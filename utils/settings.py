@@ -40,7 +40,7 @@ def option(
     metavar: str | tuple[str, ...] | None = None,  # as in argparse, one name per value of a tuple
     const: Any = None,  # the value of a flag that is given without one
     common: bool = False,  # listed among the settings used most; settings without a default always are
-    weights: bool = False,  # names weight files, which models/missing.py checks
+    weights: bool = False,  # names weight files, which models/published.py: ensure_weights checks
     aliases: tuple[str, ...] = (),  # other names of the flag
 ) -> Any:
     """One setting of an Options class."""

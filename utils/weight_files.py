@@ -38,9 +38,6 @@ STATE_DICTS = ("state_dict", "trained_state_dict")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8)
 CHECKSUM = re.compile(rb'"file_crc32":"([0-9a-f]{8})"')  # in the metadata of safetensors
 BLANK = b"0" * 8  # in its place while it is computed
-BUNDLED = {  # bytes of the files that come with the project -> CRC-32; they are older than the checksum in the metadata
-    18_230_566: 0xcb7c8a4e, 8_276_808: 0x4603456c, 457_440: 0xb64cc74f,
-}  # fmt: skip
 
 
 def read(path: str | Path) -> dict:
@@ -183,12 +180,8 @@ def _load_safetensors(path: Path) -> dict:
     header = raw[8 : 8 + int.from_bytes(raw[:8], "little")]
     if noted := CHECKSUM.search(header):
         first, after = 8 + noted.start(1), 8 + noted.end(1)
-        wanted, found = int(noted[1], 16), zlib.crc32(memoryview(raw)[after:], zlib.crc32(raw[:first] + BLANK))
-    else:
-        found = zlib.crc32(raw)
-        wanted = BUNDLED.get(len(raw), found)
-    if wanted != found:
-        raise ValueError("the checksum is another")
+        if int(noted[1], 16) != zlib.crc32(memoryview(raw)[after:], zlib.crc32(raw[:first] + BLANK)):
+            raise ValueError("the checksum is another")
     metadata = parse_json(header).get("__metadata__", {})
     saved = {"hparams": parse_json(metadata["hparams"])} if "hparams" in metadata else {}
     return {**saved, "state_dict": state_dict}

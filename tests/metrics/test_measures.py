@@ -16,7 +16,6 @@ from metrics.score_report import SHARP, SMEARED
 from metrics.similarity import articulation, mouth_area
 from metrics.sync import MAX_SHIFT, SyncResult, WindowStream, score_distances, window_distances
 from metrics.videos import VideoScore, frame_likeness, mean_likeness
-from models.published import BUNDLED_EXPERT, OPEN_EXPERT
 from reports import page
 
 SCORER = SimpleNamespace(name="SyncNet_color expert.pth", missing=np.nan, good_confidence=0.5)
@@ -38,11 +37,6 @@ def everything_said(result: SyncResult) -> list[str]:
     scores = [VideoScore("talk.mp4", "talk.mp4", 250, 250, [result], None)]
     page_text = page.render("scores", score_report.video_parts(scores))
     return [score_report.format_scores(scores), glossary.format_sync(result), page_text]
-
-
-def test_each_bundled_expert_knows_what_confidence_is_good_by_it():
-    good = {path.name: load_scorer(path, torch.device("cpu")).good_confidence for path in (BUNDLED_EXPERT, OPEN_EXPERT)}
-    assert list(good.values()) == [sync.GOOD_CONFIDENCE, sync.OF_OPEN_EXPERT]
 
 
 def test_outside_the_sound_the_scorers_own_missing_value_counts():

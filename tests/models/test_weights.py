@@ -15,6 +15,7 @@ from demo import showcase
 from dubbing import Options, networks
 from media.reader import VideoReader
 from metrics import EvaluationOptions
+from metrics.sync import Expert
 from models import published
 from models.published import ensure_weights
 from utils.errors import InputError
@@ -137,9 +138,6 @@ def test_missing_weights_say_what_to_do(options, said, tmp_path, monkeypatch):
         ensure_weights(options)
 
 
-SURE = 0.5  # confidence of the bundled expert; of recordings in sync it has some 0.6
-
-
 @pytest.mark.slow
 def test_the_demonstration_dubs_people_in_sync_and_says_what_to_open(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(showcase, "PEOPLE", showcase.PEOPLE[1:])
@@ -155,7 +153,7 @@ def test_the_demonstration_dubs_people_in_sync_and_says_what_to_open(tmp_path, m
     for person, score in zip(showcase.PEOPLE, scores[1::2], strict=True):
         assert score["video"] == str(person.dubbed)
         assert abs(score["sync"][0]["offset"]) <= 1
-        assert score["sync"][0]["lse_c"] > SURE
+        assert score["sync"][0]["lse_c"] > Expert.good_confidence
         assert json.loads(person.dubbed.with_name(f"{person.dubbed.name}.json").read_text())["dubbed"] in (74, 75)
         assert VideoReader(person.beside).has_sound
         assert f'src="{person.beside.name}"' in page
