@@ -91,7 +91,7 @@ PUBLISHED = (
 BUNDLED = (
     PublishedFile(
         "wav2lip_small", "checkpoints/wav2lip_small.safetensors", 18_230_590,
-        "d4a02c2a19cf0f314144e07682d4bc8b314949a120d19de6accb5f8b26655ba7", (),
+        "94a8cae5f8df4ef5c83b6df01929b90f7103ee5a31ccea6ec432574d45459c09", (),
         "generator of half the width, bundled", TRAINED_HERE,
     ),
     PublishedFile(
