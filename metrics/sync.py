@@ -32,8 +32,8 @@ SIGNIFICANT_Z_SCORE = 4.5
 MIN_SIGNIFICANT_WINDOWS = 10  # two that do not overlap
 NEIGHBOURS = 2  # frames around the best shift that say nothing against it, since mels there overlap
 FACES_IN_MEMORY = 256
-# Seconds on either side that a second is scored with. Of three seconds the bundled expert tells 82 % of real footage of
-# people it knows (99 % of these rightly) and takes 5 % of another sentence's sound for right; of one, 72 % and 21 %
+# Seconds on either side that a second is scored with. Of three seconds an expert told 82 % of real footage of people it
+# knows (99 % of these rightly) and took 5 % of another sentence's sound for right; of one, 72 % and 21 %
 SECONDS_AROUND = 1
 FPS = hparams.fps
 IN_SYNC, NEARLY = 1, 2  # frames of offset up to which lips and speech are in sync, and nearly
