@@ -1,6 +1,7 @@
 """What scores and measured facts of footage mean, and which values are good: for tables, pages and the terminal.
 
-Figures of real footage: the bundled expert on 122 clips of people of its training and of two others (docs/scoring.md); the published SyncNet as papers measure it.
+Figures of real footage: the bundled expert on 122 clips of people of its training and of two others
+(docs/scoring.md); the published SyncNet as papers measure it.
 """
 
 from collections.abc import Mapping
@@ -20,8 +21,8 @@ KINDS = {  # of SyncResult.kind
 GLOSSARY = {
     "offset": "Frames of 40 ms by which the sound is late; below zero it is early. Good: -1 to +1. Given only where "
     "the scorer can tell this video from the same one shifted.",
-    "LSE-D": "Distance of lips and sound where they lie closest; less is better. Real footage: 0.5 to 0.8 by the bundled "
-    "expert (unrelated: 0.85 to 1.1), 6.5 to 7 by the published SyncNet. Comparable within one scorer only.",
+    "LSE-D": "Distance of lips and sound where they lie closest; less is better. Real footage: 0.5 to 0.8 by the "
+    "bundled expert (unrelated: 0.85 to 1.1), 6.5 to 7 by the published SyncNet. Comparable within one scorer only.",
     "LSE-C": "Confidence: how much closer lips and sound lie at the best shift than at the median one; more is better. "
     "Real footage: 0.4 to 0.8 by the bundled expert (unrelated: 0.1 to 0.3), 7 to 8 by the published SyncNet. "
     "Comparable within one scorer only.",
