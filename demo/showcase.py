@@ -21,8 +21,8 @@ FOLDER, OUT = ROOT / "demo", ROOT / "demo" / "out"
 HEAD = ("video", "scorer", "offset", "LSE-C", "LSE-D")
 NOTE = (
     "Left the recording as it is, right the same frames dubbed with another person's sentence, with mouths from other "
-    "moments of the recording, which lasts nine seconds; below, the mouths enlarged. Neither of them was in the training "
-    "of the weights. An offset counts for as much as its confidence; the recording's own scores stand beside it to "
+    "moments of the recording, which lasts nine seconds; below, the mouths enlarged. No training of the weights saw "
+    "these people. An offset counts for as much as its confidence; the recording's own scores stand beside it to "
     "compare. Recordings: GRID corpus, CC BY 4.0, see demo/README.md."
 )
 
