@@ -68,6 +68,7 @@ def test_the_experts_loss_falls_and_its_checkpoint_has_the_published_form(expert
 def test_the_generators_loss_falls_with_samples_and_a_summary(generator_run, expert, tmp_path, monkeypatch):
     loaded, real = [], generator_training.load_network
     monkeypatch.setattr(generator_training, "load_network", lambda *given: loaded.append(real(*given)) or loaded[-1])
+    monkeypatch.setattr(generator_training, "LEAST_MOTION", 100.0)
     values = f"{TINY},initial_learning_rate=0.004,eval_interval=20,sync_on_below=100"
     result = generator_run(tmp_path, values, "--max_steps", 40)
     assert result.code == 0, result.err
@@ -82,6 +83,7 @@ def test_the_generators_loss_falls_with_samples_and_a_summary(generator_run, exp
     assert summary["best"]["scores"]["mouth_l1"] < summary["start"]["scores"]["mouth_l1"]
     assert {"sync_distance", "sync_confidence"} <= summary["real_footage"].keys()
     assert (tmp_path / "summary.html").exists()
+    assert f"weights that move them more:\npython weights.py amplify {tmp_path / 'best.pth'} " in result.out
 
     before, network = weight_files.read(expert)["state_dict"], loaded[0][0]  # frozen while it judges
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
