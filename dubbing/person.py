@@ -30,6 +30,7 @@ from face_detection.find import resembles
 from media.opening import videos_among
 from utils.errors import InputError, warn
 from utils.files import existing_file, folders_below
+from utils.progress import doing
 
 OCCLUSION_REFERENCES = 48  # crops that explain what a face without an occluder looks like
 INVISIBLE = 0.5 / 255  # a mask that is nowhere above this changes no level
@@ -103,8 +104,10 @@ class Person:
         assert expert
 
         def mouths(source: Source, faces: FaceRegions, seconds: float) -> list[MouthBank]:
-            bank = collect(source, faces, seconds, expert, progress)
-            return [replace(bank, drawn=draw(bank, source, faces, self.networks, expert))] if bank else []
+            if not (bank := collect(source, faces, seconds, expert, progress)):
+                return []
+            with doing("drawing these mouths"):
+                return [replace(bank, drawn=draw(bank, source, faces, self.networks, expert))]
 
         banks = mouths(source, self.faces, seconds)
         options = Options(**{name: getattr(self.options, name) for name in OF_FACES})
