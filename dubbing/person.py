@@ -106,7 +106,7 @@ class Person:
         def mouths(source: Source, faces: FaceRegions, seconds: float) -> list[MouthBank]:
             if not (bank := collect(source, faces, seconds, expert, progress)):
                 return []
-            with doing("drawing these mouths"):
+            with doing("own mouths"):
                 return [replace(bank, drawn=draw(bank, source, faces, self.networks, expert))]
 
         banks = mouths(source, self.faces, seconds)
