@@ -38,6 +38,8 @@ RULES = {
 
 def export(source: Path, target: Path, form: str = "safetensors") -> str:
     """Write a checkpoint's network in a form of SUFFIXES; returns the name of the network."""
+    if target.suffix != SUFFIXES[form] and target.suffix in SUFFIXES.values():
+        raise InputError(f"{target}: give a name that ends in {SUFFIXES[form]}, or another --format")
     _check_place(target, SUFFIXES[form], source)
     if form == "safetensors":
         return _safetensors(source, target)
