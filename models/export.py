@@ -38,9 +38,7 @@ RULES = {
 
 def export(source: Path, target: Path, form: str = "safetensors") -> str:
     """Write a checkpoint's network in a form of SUFFIXES; returns the name of the network."""
-    if target.suffix != SUFFIXES[form] and target.suffix in SUFFIXES.values():
-        raise InputError(f"{target}: give a name that ends in {SUFFIXES[form]}, or another --format")
-    _check_place(target, SUFFIXES[form], source)
+    _check_place(target, SUFFIXES[form], source, advice=", or another --format")
     if form == "safetensors":
         return _safetensors(source, target)
     if not is_installed(form):
@@ -56,18 +54,17 @@ def export(source: Path, target: Path, form: str = "safetensors") -> str:
 def _safetensors(source: Path, target: Path) -> str:
     content = weight_files.read(source)
     state = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in content["state_dict"].items()
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in content["state_dict"].items()
     }
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise InputError(f"{source}: has values that half precision cannot hold; share the file itself")
     return _write_weights(target, state, content)
 
 
-def _check_place(target: Path, suffix: str, *sources: Path) -> None:
+def _check_place(target: Path, suffix: str, *sources: Path, advice: str = "") -> None:
     """Raises InputError where the file cannot be written, is called otherwise, or is one of the sources."""
     if target.suffix != suffix:
-        raise InputError(f"{target}: give a name that ends in {suffix}")
+        raise InputError(f"{target}: give a name that ends in {suffix}{advice}")
     if target.exists() and any(source.exists() and target.samefile(source) for source in sources):
         raise InputError(f"{target}: is a file to read; give another name")
     writable_folder(target.parent, "OUT")
@@ -95,9 +92,7 @@ def average(first: Path, second: Path, target: Path, share: float) -> str:
     if {name: tensor.shape for name, tensor in state.items()} != {name: tensor.shape for name, tensor in other.items()}:
         raise InputError(f"{second}: is not of the same network as {first}")
     mean = {
-        name: (
-            torch.lerp(tensor.float(), other[name].float(), share) if tensor.is_floating_point() else tensor
-        ).contiguous()
+        name: torch.lerp(tensor.float(), other[name].float(), share) if tensor.is_floating_point() else tensor
         for name, tensor in state.items()
     }
     return _write_weights(target, mean, content)

@@ -130,7 +130,8 @@ def write(path: Path, content: dict) -> None:
 
 def write_safetensors(path: Path, state_dict: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     """Save weights alone, with texts beside them and a checksum of the whole file."""
-    content = safetensors.torch.save(state_dict, metadata | {"file_crc32": BLANK.decode()})
+    packed = {name: tensor.contiguous() for name, tensor in state_dict.items()}  # trainings hold them channels-last
+    content = safetensors.torch.save(packed, metadata | {"file_crc32": BLANK.decode()})
     checksum = f"{zlib.crc32(content):08x}".encode()
     write_bytes(path, content.replace(b'"file_crc32":"' + BLANK, b'"file_crc32":"' + checksum, 1))
 

@@ -26,7 +26,7 @@ from training.generator import GeneratorTraining
 from training.loop import Loop
 from training.network import TrainableNetwork
 from utils import weight_files
-from utils.cli import command
+from utils.cli import command, quoted
 from utils.errors import InputError
 from utils.files import exclusive_lock
 
@@ -65,7 +65,7 @@ def test_the_experts_loss_falls_and_its_checkpoint_has_the_published_form(expert
 
 
 @pytest.mark.slow
-def test_the_generators_loss_falls_with_samples_and_a_summary(generator_run, expert, tmp_path, monkeypatch):
+def test_the_generators_loss_falls_with_samples_and_a_summary(generator_run, expert, script, tmp_path, monkeypatch):
     loaded, real = [], generator_training.load_network
     monkeypatch.setattr(generator_training, "load_network", lambda *given: loaded.append(real(*given)) or loaded[-1])
     monkeypatch.setattr(generator_training, "LEAST_MOTION", 100.0)
@@ -83,7 +83,10 @@ def test_the_generators_loss_falls_with_samples_and_a_summary(generator_run, exp
     assert summary["best"]["scores"]["mouth_l1"] < summary["start"]["scores"]["mouth_l1"]
     assert {"sync_distance", "sync_confidence"} <= summary["real_footage"].keys()
     assert (tmp_path / "summary.html").exists()
-    assert f"weights that move them more:\npython weights.py amplify {tmp_path / 'best.pth'} " in result.out
+    best, lively = tmp_path / "best.pth", tmp_path / "lively.safetensors"
+    amplify = quoted(["python", "weights.py", "amplify", str(best), str(lively)])
+    assert f"weights that move them more:\n{amplify}" in result.out
+    assert script("weights", "amplify", best, lively).code == 0
 
     before, network = weight_files.read(expert)["state_dict"], loaded[0][0]  # frozen while it judges
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

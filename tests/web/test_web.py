@@ -83,11 +83,14 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="nee
 def test_a_preview_from_upload_to_download(server, enter):
     client = enter(server)
     example = client.post("/api/examples/1").json()
-    job = submit(client, "preview", face=example["face"]["id"], speech=example["speech"]["id"])
-    job, seen = until(client, job, "done", "failed")
+    for _ in range(3):  # a busy machine may stand still for as long as 75 frames are dubbed
+        job = submit(client, "preview", face=example["face"]["id"], speech=example["speech"]["id"])
+        job, seen = until(client, job, "done", "failed")
+        if "dubbing" in {progress["what"] for progress in seen}:
+            break
     assert (job["state"], job["title"]) == ("done", "man.mp4 + man_speech.ogg")
     assert job["message"].startswith("Lips and speech: ") and job["message"].endswith(".")
-    assert any(progress.get("total") for progress in seen)  # frames are counted, in whichever step is met
+    assert "dubbing" in {progress["what"] for progress in seen}
     results = {result["role"]: result for result in job["results"]}
     assert {role: result["name"] for role, result in results.items()} == {
         "video": "man_man_speech.mp4", "page": "man_man_speech.mp4.html", "picture": "man_man_speech.mp4.png",
